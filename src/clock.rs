@@ -1,0 +1,36 @@
+//! Where time comes from: the one clock read.
+
+use std::{fmt, sync::Arc};
+
+use time::OffsetDateTime;
+
+use crate::Timestamp;
+
+/// A source of the current time.
+///
+/// The middleware asks it once per request, on arrival (SPEC L10); everything else gets that moment as an argument.
+/// A clock may step back: no session is lengthened by it.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The current moment.
+    fn now(&self) -> Timestamp;
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+}
+
+/// The operating system's wall clock.
+///
+/// Wall time, not monotonic time, because deadlines are shared with stores, other nodes and browsers, and outlive the
+/// process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "the one clock read of the crate")]
+        Timestamp::from(OffsetDateTime::from(std::time::SystemTime::now()))
+    }
+}

@@ -1,0 +1,138 @@
+//! What one request changes about an existing session.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Edits, EndReason, LastSeen, Metadata, PreviousSecret, Record, SecretHash, Timing, TimingChange};
+use crate::Timestamp;
+
+/// What one request changes about an existing session, as plain data (SPEC S2).
+///
+/// A store runs [`Change::apply`] under its lock or in its transaction, or says the same in one statement of its own
+/// language. A change names only what it changes, so parallel requests do not undo each other (S3).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// When the request arrived.
+    pub at: Timestamp,
+    /// The interaction, and a lowering of the policy.
+    pub timing: TimingChange,
+    /// Data set and removed.
+    pub edits: Edits,
+    /// A new secret.
+    pub rotation: Option<Rotation>,
+    /// Where the interaction came from, when that differs from what the record says.
+    pub last_seen: Option<LastSeen>,
+    /// New metadata, as a whole.
+    pub metadata: Option<Metadata>,
+    /// Apply only when the data is still at this revision.
+    pub if_revision: Option<u64>,
+}
+
+/// A new secret for a session, in place of the one that the request came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The secret it replaces. Of parallel rotations from the same secret the first wins (SPEC C6).
+    pub from: SecretHash,
+    /// The new one.
+    pub to: SecretHash,
+    /// How long the old one is still honoured; zero kills it at once.
+    pub grace: Duration,
+}
+
+/// What came of a [`Change`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Updated {
+    /// It is recorded.
+    Applied(Applied),
+    /// The session is over, with the reason while it is known. Nothing was written (SPEC S4).
+    Gone(Option<EndReason>),
+    /// `if_revision` did not hold. Nothing was written.
+    Conflict,
+}
+
+/// The state of a record after a change, as far as the response depends on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Applied {
+    /// The recorded timing, with what other requests recorded meanwhile.
+    pub timing: Timing,
+    /// The revision of the data.
+    pub revision: u64,
+    /// Whether the rotation took place.
+    pub rotated: bool,
+}
+
+impl Change {
+    /// A change of a request that arrived at this moment, which changes nothing yet.
+    pub fn at(at: Timestamp) -> Self {
+        Self {
+            at,
+            timing: TimingChange::default(),
+            edits: Edits::default(),
+            rotation: None,
+            last_seen: None,
+            metadata: None,
+            if_revision: None,
+        }
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.timing.is_empty() && self.is_timing_only()
+    }
+
+    /// Whether it changes the timing at most. A failure to record such a change does not fail the request (SPEC S6).
+    pub fn is_timing_only(&self) -> bool {
+        self.edits.is_empty()
+            && self.rotation.is_none()
+            && self.last_seen.is_none()
+            && self.metadata.is_none()
+    }
+
+    /// Applies the change to a record, whole or not at all.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use tower_tenure::{record::{Change, Record, SessionId, Updated}, Error};
+    /// # type Table = std::collections::HashMap<SessionId, Record>;
+    /// fn update(table: &mut Table, sid: SessionId, change: &Change) -> Updated {
+    ///     table.get_mut(&sid).map_or(Updated::Gone(None), |record| change.apply(record))
+    /// }
+    /// ```
+    pub fn apply(&self, record: &mut Record) -> Updated {
+        if let Some(ended) = record.ended {
+            return Updated::Gone(Some(ended.reason));
+        }
+        if self.if_revision.is_some_and(|revision| revision != record.revision) {
+            return Updated::Conflict;
+        }
+        record.timing.absorb(&self.timing);
+        record.updated_at = record.updated_at.max(self.at);
+        if !self.edits.is_empty() {
+            record.data.edit(&self.edits);
+            record.revision += 1;
+        }
+        if self.last_seen.is_some() || self.metadata.is_some() {
+            let facts = Arc::make_mut(&mut record.facts);
+            if let Some(last_seen) = &self.last_seen {
+                facts.device.last = last_seen.clone();
+            }
+            if let Some(metadata) = &self.metadata {
+                facts.metadata = metadata.clone();
+            }
+        }
+        let rotated = self.rotation.is_some_and(|rotation| rotation.apply(record, self.at));
+        Updated::Applied(Applied { timing: record.timing, revision: record.revision, rotated })
+    }
+}
+
+impl Rotation {
+    fn apply(&self, record: &mut Record, at: Timestamp) -> bool {
+        let wins = record.secret.matches(&self.from);
+        if wins {
+            record.previous_secret =
+                (!self.grace.is_zero()).then(|| PreviousSecret { hash: self.from, until: at + self.grace });
+            record.secret = self.to;
+        }
+        wins
+    }
+}

@@ -1,0 +1,232 @@
+//! Everything that deadlines are computed from.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind, Timestamp};
+
+/// Whether the browser keeps the cookie when it closes (SPEC L1).
+///
+/// The mode also picks which pair of lifetimes of a policy applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The cookie carries an expiry and survives a restart of the browser ("remember me").
+    Persistent,
+    /// The cookie carries no expiry and goes with the browser session (also called ephemeral).
+    NonPersistent,
+}
+
+impl Mode {
+    /// As the management API spells it: `persistent` or `non-persistent`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Persistent => "persistent",
+            Self::NonPersistent => "non-persistent",
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A pair of lifetimes: the idle one and the absolute one (SPEC L1).
+///
+/// Each is a whole number of milliseconds from 1 ms to [`Lifetimes::LONGEST`]. An idle lifetime longer than the absolute
+/// one is legal; the absolute deadline simply comes first (L4).
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_tenure::Lifetimes;
+///
+/// let lifetimes = Lifetimes::new(Duration::from_secs(15 * 60), Duration::from_secs(8 * 3600))?;
+/// assert_eq!(lifetimes.idle(), Duration::from_secs(900));
+/// assert!(Lifetimes::new(Duration::ZERO, Duration::from_secs(1)).is_err());
+/// # Ok::<(), tower_tenure::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lifetimes {
+    #[serde(with = "millis")]
+    idle: Duration,
+    #[serde(with = "millis")]
+    absolute: Duration,
+}
+
+impl Lifetimes {
+    /// The longest lifetime there is, ten years. A longer one is a mistake in units, not a wish.
+    pub const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
+
+    /// A pair of lifetimes.
+    ///
+    /// # Errors
+    ///
+    /// When one is shorter than a millisecond or longer than [`Lifetimes::LONGEST`].
+    pub fn new(idle: Duration, absolute: Duration) -> Result<Self, Error> {
+        Ok(Self {
+            idle: Self::check("an idle lifetime", idle)?,
+            absolute: Self::check("an absolute lifetime", absolute)?,
+        })
+    }
+
+    /// A pair from whole minutes, for constants.
+    ///
+    /// # Panics
+    ///
+    /// At compile time in a constant, when a value is zero or over ten years.
+    pub const fn from_minutes(idle: u32, absolute: u32) -> Self {
+        assert!(idle > 0 && absolute > 0, "a lifetime must be at least a minute here");
+        assert!(idle <= 3650 * 24 * 60 && absolute <= 3650 * 24 * 60, "a lifetime must be at most ten years");
+        Self {
+            idle: Duration::from_secs(idle as u64 * 60),
+            absolute: Duration::from_secs(absolute as u64 * 60),
+        }
+    }
+
+    /// A pair of lifetimes that were checked before.
+    pub(crate) const fn of(idle: Duration, absolute: Duration) -> Self {
+        Self { idle, absolute }
+    }
+
+    /// The idle lifetime: how long after the last interaction a session is over.
+    pub const fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// The absolute lifetime: how long after its creation a session is over.
+    pub const fn absolute(&self) -> Duration {
+        self.absolute
+    }
+
+    /// The shorter of both, field by field.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self { idle: self.idle.min(other.idle), absolute: self.absolute.min(other.absolute) }
+    }
+
+    /// Checks one lifetime and drops what is finer than a millisecond.
+    pub(crate) fn check(what: &str, lifetime: Duration) -> Result<Duration, Error> {
+        if lifetime < Duration::from_millis(1) {
+            let message =
+                format!("{what} must be at least a millisecond, zero would end the session at once");
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        if lifetime > Self::LONGEST {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{what} must be at most ten years (3650 days)"),
+            ));
+        }
+        Ok(Duration::new(lifetime.as_secs(), lifetime.subsec_millis() * 1_000_000))
+    }
+}
+
+/// Everything that deadlines are computed from. `Copy`, and only data: the computing is the policy's (`policy/`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Which pair of a policy's lifetimes applies, for the session's life.
+    pub mode: Mode,
+    /// When the session was created; the absolute deadline counts from it.
+    pub created_at: Timestamp,
+    /// When the user proved who they are; absent for an anonymous session.
+    pub authenticated_at: Option<Timestamp>,
+    /// The last recorded interaction; the idle deadline counts from it. Only ever moves forward (L9).
+    pub last_interaction_at: Timestamp,
+    /// The longest time between two recorded interactions so far: what a route with a shorter idle lifetime looks at (E2).
+    #[serde(with = "millis")]
+    pub longest_gap: Duration,
+    /// The lifetimes the session remembers (L5): from its creation, an override at login, or a later lowering.
+    pub lifetimes: Lifetimes,
+    /// The least policy that was in force at the login or a request since. Only a policy below it binds (L5).
+    pub bound: Lifetimes,
+    /// A one-off idle lifetime, set at login, until the next interaction (L6).
+    #[serde(with = "millis::option")]
+    pub one_off_idle: Option<Duration>,
+}
+
+/// What one request changes about the timing of a session.
+///
+/// Both parts can only be taken once and in any order with those of other requests: interactions move forward, lowerings
+/// are minima. So parallel requests agree, whatever order the store sees them in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimingChange {
+    /// The request was an interaction that arrived then.
+    pub interaction_at: Option<Timestamp>,
+    /// The policy was lowered below what the session remembers.
+    pub lowering: Option<Lowering>,
+}
+
+/// A lowering that binds a session from now on (L5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lowering {
+    /// Upper bounds for the remembered lifetimes.
+    pub lifetimes: Lifetimes,
+    /// The policy that bound.
+    pub bound: Lifetimes,
+    /// Upper bound for a pending one-off idle lifetime.
+    pub one_off_idle: Duration,
+}
+
+impl TimingChange {
+    /// Whether it changes nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.interaction_at.is_none() && self.lowering.is_none()
+    }
+}
+
+impl Timing {
+    /// Takes a change. A late, older interaction does not move the last one back (L9).
+    pub fn absorb(&mut self, change: &TimingChange) {
+        if let Some(lowering) = change.lowering {
+            self.lifetimes = self.lifetimes.min(lowering.lifetimes);
+            self.bound = self.bound.min(lowering.bound);
+            self.one_off_idle = self.one_off_idle.map(|idle| idle.min(lowering.one_off_idle));
+        }
+        if let Some(arrival) = change.interaction_at {
+            self.longest_gap = self.longest_gap.max(arrival.since(self.last_interaction_at));
+            self.last_interaction_at = self.last_interaction_at.max(arrival);
+            self.one_off_idle = None;
+        }
+    }
+}
+
+/// Durations as whole milliseconds, so that they come back from any store exactly (SPEC S8).
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+
+    pub(super) mod option {
+        use super::{Deserialize, Deserializer, Duration, Serializer};
+
+        #[expect(clippy::ref_option, reason = "the form serde asks for")]
+        pub(in super::super) fn serialize<S: Serializer>(
+            duration: &Option<Duration>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match duration {
+                Some(duration) => super::serialize(duration, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A store whose type is forgotten.
+
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{Created, Creation, Page, SessionStore};
+use crate::{
+    Error, ErrorKind, Timestamp,
+    record::{Change, End, Ending, Record, SessionId, Updated},
+};
+
+/// A store whose type is forgotten, for choosing one at run time.
+///
+/// Cheap to clone; clones share the store. Everything that takes a store takes `impl Into<AnyStore>`.
+///
+/// # Example
+///
+/// ```
+/// use tower_tenure::{MemoryStore, SessionLayer, store::AnyStore};
+///
+/// fn store_by_name(name: &str) -> Option<AnyStore> {
+///     match name {
+///         "memory" => Some(MemoryStore::new().into()),
+///         _ => None,
+///     }
+/// }
+/// let layer = SessionLayer::new(store_by_name("memory").unwrap());
+/// ```
+#[derive(Clone)]
+pub struct AnyStore(Arc<dyn DynStore>);
+
+impl<S: SessionStore> From<S> for AnyStore {
+    fn from(store: S) -> Self {
+        Self(Arc::new(store))
+    }
+}
+
+impl fmt::Debug for AnyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyStore({})", self.0.type_name())
+    }
+}
+
+impl std::ops::Deref for AnyStore {
+    type Target = dyn DynStore;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+/// An answer that is there already, or a boxed future of it: no allocation where a store answers at once.
+#[must_use]
+#[expect(missing_debug_implementations, reason = "a future, in no public signature")]
+pub enum Answer<'a, T> {
+    Ready(Option<T>),
+    Waiting(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
+}
+
+impl<'a, T> Answer<'a, T> {
+    /// Runs a future that is ready at the first poll where it stands, without a box; `None` if it is not, after all.
+    pub(crate) fn at_once(future: impl Future<Output = T>) -> Option<T> {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    pub(crate) fn waiting(future: impl Future<Output = T> + Send + 'a) -> Self {
+        Self::Waiting(Box::pin(future))
+    }
+}
+
+impl<T> Unpin for Answer<'_, T> {}
+
+impl<T> Future for Answer<'_, T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match &mut *self {
+            Self::Ready(value) => Poll::Ready(value.take().expect("an answer is taken once")),
+            Self::Waiting(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
+type Reply<'a, T> = Answer<'a, Result<T, Error>>;
+
+/// [`SessionStore`] as a trait object can be.
+pub trait DynStore: Send + Sync + 'static {
+    fn type_name(&self) -> &'static str;
+    fn in_process(&self) -> bool;
+    fn create(&self, creation: Creation) -> Reply<'_, Created>;
+    fn load(&self, sid: SessionId) -> Reply<'_, Option<Record>>;
+    fn update(&self, sid: SessionId, change: Change) -> Reply<'_, Updated>;
+    fn end(&self, sid: SessionId, end: End) -> Reply<'_, Ending>;
+    fn list(&self, page: Page) -> Reply<'_, Vec<Record>>;
+    fn end_subject(
+        &self,
+        subject: Arc<str>,
+        end: End,
+        except: Option<SessionId>,
+    ) -> Reply<'_, Vec<SessionId>>;
+    fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, usize>;
+}
+
+fn reply<'a, S: SessionStore, T>(future: impl Future<Output = Result<T, Error>> + Send + 'a) -> Reply<'a, T> {
+    if S::IN_PROCESS {
+        let broken =
+            || Err(Error::new(ErrorKind::Store, "a store with IN_PROCESS has to answer at the first poll"));
+        Answer::Ready(Some(Answer::at_once(future).unwrap_or_else(broken)))
+    } else {
+        Answer::waiting(future)
+    }
+}
+
+impl<S: SessionStore> DynStore for S {
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<S>()
+    }
+
+    fn in_process(&self) -> bool {
+        S::IN_PROCESS
+    }
+
+    fn create(&self, creation: Creation) -> Reply<'_, Created> {
+        reply::<S, _>(SessionStore::create(self, creation))
+    }
+
+    fn load(&self, sid: SessionId) -> Reply<'_, Option<Record>> {
+        reply::<S, _>(SessionStore::load(self, sid))
+    }
+
+    fn update(&self, sid: SessionId, change: Change) -> Reply<'_, Updated> {
+        reply::<S, _>(SessionStore::update(self, sid, change))
+    }
+
+    fn end(&self, sid: SessionId, end: End) -> Reply<'_, Ending> {
+        reply::<S, _>(SessionStore::end(self, sid, end))
+    }
+
+    fn list(&self, page: Page) -> Reply<'_, Vec<Record>> {
+        reply::<S, _>(SessionStore::list(self, page))
+    }
+
+    fn end_subject(
+        &self,
+        subject: Arc<str>,
+        end: End,
+        except: Option<SessionId>,
+    ) -> Reply<'_, Vec<SessionId>> {
+        reply::<S, _>(SessionStore::end_subject(self, subject, end, except))
+    }
+
+    fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
+        reply::<S, _>(SessionStore::sweep(self, before, limit))
+    }
+}

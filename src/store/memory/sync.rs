@@ -1,0 +1,23 @@
+//! The locks and atomics of the memory store: the standard library's, or shuttle's when interleavings are searched
+//! (`RUSTFLAGS="--cfg shuttle"`, see `tests/interleavings.rs`).
+
+#[cfg(not(shuttle))]
+use std::sync::{self, atomic};
+
+#[cfg(shuttle)]
+use shuttle::sync::{self, atomic};
+
+pub(super) use self::{
+    atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+/// A panic can not happen halfway through a change here, so a poisoned lock guards sound data.
+pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// As [`read`].
+pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,28 @@
+//! For tests, yours and ours (feature `testing`).
+
+mod clock;
+
+pub use self::clock::ManualClock;
+
+use std::sync::Arc;
+
+use crate::{
+    SessionId,
+    record::{Data, Facts, Record, SecretHash, Timing},
+};
+
+/// A record with this timing and nothing else of interest, for tests of the policy and of stores.
+pub fn record(timing: Timing) -> Record {
+    Record {
+        sid: SessionId::from_bytes([7; 16]),
+        secret: SecretHash::from_bytes([7; 32]),
+        previous_secret: None,
+        timing,
+        updated_at: timing.created_at,
+        subject: None,
+        data: Data::default(),
+        revision: 0,
+        facts: Arc::new(Facts::default()),
+        ended: None,
+    }
+}
