@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Store,
     /// The store did not answer within the time budget (SPEC S6).
     Timeout,
+    /// The operating system gave no random bytes.
+    Random,
     /// The response head is already sent, so nothing can be changed for this request any more (SPEC H4).
     Closed,
     /// The session ended while the request was in flight; nothing was written (SPEC S4).

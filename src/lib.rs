@@ -1,17 +1,95 @@
-//! wip
+//! Session lifetimes for tower services: idle and absolute timeouts, persistent and session-only cookies, over any store.
+//!
+//! [`SessionLayer`] reads the session cookie, finds the session in a [`SessionStore`], judges it by a [`Policy`], hands a
+//! [`Session`] to the handler, and afterwards stores what changed and rewrites `Set-Cookie`.
+//!
+//! # Example
+//!
+//! ```
+//! use axum::{Router, routing::{get, post}};
+//! use tower_tenure::{Error, MemoryStore, RequireSession, Session, SessionLayer};
+//!
+//! async fn login(session: Session) -> Result<&'static str, Error> {
+//!     session.login("alice").await?; // after checking that it is her
+//!     Ok("welcome")
+//! }
+//!
+//! async fn account(session: Session) -> String {
+//!     format!("hello {}", session.subject().unwrap_or_default())
+//! }
+//!
+//! let app: Router = Router::new()
+//!     .route("/account", get(account))
+//!     .layer(RequireSession::new())
+//!     .route("/login", post(login))
+//!     .layer(SessionLayer::new(MemoryStore::new()));
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what for |
+//! |---|---|
+//! | [`middleware`] | the layer around a service |
+//! | [`policy`] | lifetimes, limits, presets, and the pure functions that judge by them |
+//! | [`record`] | what a store keeps |
+//! | [`store`] | the contract of stores, and the memory store |
+//! | [`cookie`] | the cookie's name and attributes |
+//! | [`events`] | `tracing` names, and observers for audit logs |
+//! | `browser` | status, extend and logout endpoints (feature `browser`) |
+//! | `testing` | manual clock, probing store, conformance suite (feature `testing`) |
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `axum` | `Session` as an extractor |
+//! | `browser` | endpoints for pages: status, extend, logout with an allow-list |
+//! | `testing` | for tests of applications and of stores |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "browser")]
+pub mod browser;
 mod clock;
+pub mod cookie;
+mod engine;
 mod error;
+pub mod events;
+#[cfg(feature = "axum")]
+mod extract;
+mod head;
+mod hook;
+mod key;
+mod live;
+pub mod middleware;
 pub mod policy;
+mod problem;
 pub mod record;
+mod require;
+mod session;
+mod sessions;
+mod settings;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timestamp;
+mod token;
+
+#[cfg(feature = "axum")]
+pub use crate::extract::MissingSessionLayer;
 pub use crate::{
     clock::{Clock, SystemClock},
     error::{Error, ErrorKind},
+    head::RequestHead,
+    hook::{LoginContext, LoginHook, LoginRequest},
+    key::Key,
+    live::LivePolicy,
+    middleware::{SessionLayer, SessionService},
     policy::Policy,
     record::{EndReason, Lifetimes, Mode, SessionId},
+    require::{RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
+    session::{Login, Outcome, Session, SessionInfo, UntilEnded},
+    sessions::Sessions,
     store::{MemoryStore, SessionStore},
     timestamp::Timestamp,
 };

@@ -79,7 +79,13 @@ impl Change {
         self.timing.is_empty() && self.is_timing_only()
     }
 
-    /// Whether it changes the timing at most. A failure to record such a change does not fail the request (SPEC S6).
+    /// Whether the request asked for it, as opposed to a mere touch. A touch that can not be recorded does not fail the
+    /// request (SPEC S6).
+    pub fn was_asked_for(&self) -> bool {
+        !self.edits.is_empty() || self.rotation.is_some() || self.metadata.is_some()
+    }
+
+    /// Whether it changes the timing at most.
     pub fn is_timing_only(&self) -> bool {
         self.edits.is_empty()
             && self.rotation.is_none()
@@ -127,6 +133,9 @@ impl Change {
 
 impl Rotation {
     fn apply(&self, record: &mut Record, at: Timestamp) -> bool {
+        if record.secret.matches(&self.to) {
+            return true; // applied already: this is a second try after an answer was lost
+        }
         let wins = record.secret.matches(&self.from);
         if wins {
             record.previous_secret =

@@ -140,6 +140,11 @@ impl Edits {
         self.0.insert(key.into(), None);
     }
 
+    /// Forgets the edits that are the same in the other.
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        self.0.retain(|key, value| other.0.get(key) != Some(value));
+    }
+
     /// What these edits say about a key: nothing, removed, or a value.
     pub fn get(&self, key: &str) -> Option<Option<&Json>> {
         self.0.get(key).map(Option::as_ref)

@@ -75,8 +75,8 @@ impl End {
 /// What came of an [`End`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It ended the session.
-    Done,
+    /// It ended the session, for this reason: the order's, or the deadline that had passed by then.
+    Done(EndReason),
     /// The session had ended before, for this reason, which stands.
     Already(EndReason),
     /// The condition did not hold: the session was used meanwhile.

@@ -101,13 +101,14 @@ impl Record {
         if end.if_idle_since.is_some_and(|seen| self.timing.last_interaction_at > seen) {
             return Ending::StillInUse;
         }
-        self.ended = Some(match self.timing.over(end.at) {
+        let ended = match self.timing.over(end.at) {
             Some(reason) => Ended { reason, at: self.timing.deadline() },
             None => Ended { reason: end.reason, at: end.at },
-        });
+        };
+        self.ended = Some(ended);
         self.previous_secret = None;
         self.data = Data::default();
         self.updated_at = self.updated_at.max(end.at);
-        Ending::Done
+        Ending::Done(ended.reason)
     }
 }

@@ -60,8 +60,9 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The sessions that are live at `page.now`, oldest first (by creation, then id), so that paging is stable.
     fn list(&self, page: Page) -> impl Future<Output = Result<Vec<Record>, Error>> + Send;
 
-    /// Ends every session of a subject except one, and tells which it ended. A login that comes later is not ended; one
-    /// that came before is, whatever runs in parallel.
+    /// Ends every session of a subject except one, and tells which it ended for this reason (those that were past a
+    /// deadline by then end too, untold). A login that comes later is not ended; one that came before is, whatever runs
+    /// in parallel.
     fn end_subject(
         &self,
         subject: Arc<str>,

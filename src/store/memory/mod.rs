@@ -136,7 +136,7 @@ impl SessionStore for MemoryStore {
                     .0
                     .write(sid)
                     .get_mut(&sid)
-                    .is_some_and(|entry| entry.record().end(&end) == Ending::Done)
+                    .is_some_and(|entry| entry.record().end(&end) == Ending::Done(end.reason))
         });
         Ok(ended)
     }

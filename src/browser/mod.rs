@@ -1,0 +1,234 @@
+//! The browser's side of sessions (feature `browser`): what a page asks to warn its user in time, and logout.
+//!
+//! | file | rules |
+//! |---|---|
+//! | `mod.rs` | [`Endpoints`]: status, extend and logout (T1) |
+//! | `origin.rs` | [`is_same_origin`]: who may ask for a change (T1) |
+//! | `logout.rs` | [`LogoutUrls`]: where a logout may lead (R1) |
+
+mod logout;
+mod origin;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde::Serialize;
+
+pub use self::{
+    logout::{LogoutRefusal, LogoutUrls},
+    origin::{Scheme, is_same_origin},
+};
+use crate::{Error, ErrorKind, RequestHead, Session, policy::Activity, problem::Problem, require};
+
+/// The endpoints that a page needs (SPEC T1): below a base path, `GET status`, `POST extend` and `POST logout`.
+///
+/// [`SessionLayer::with_endpoints`](crate::SessionLayer::with_endpoints) serves them ahead of the application, so a status
+/// request is known to be passive before anything else is.
+///
+/// - **status** says, as JSON: `live`, `authenticated`, `mode`, `now`, `idle_expires_at`, `expires_at`, `seconds_left` (to
+///   the nearer deadline), or `live: false` with the `reason` of the end. It never extends, never creates, is never
+///   cached.
+/// - **extend** is an interaction; it answers as status does, or 401 with the `reason`.
+/// - **logout** ends the session and answers 204, or redirects (303) to `returnTo`, which has to be on the
+///   [list](LogoutUrls): otherwise it answers 400, and the user is logged out all the same.
+///
+/// Other methods get 405. Extend and logout are refused (403) unless they come [from our own origin](is_same_origin).
+///
+/// # Example
+///
+/// ```
+/// use tower_tenure::{MemoryStore, SessionLayer, browser::{Endpoints, LogoutUrls}};
+///
+/// let urls = LogoutUrls::new().allow("https://app.example/goodbye")?;
+/// let endpoints = Endpoints::at("/session")?.with_logout_urls(urls);
+/// let layer = SessionLayer::new(MemoryStore::new()).with_endpoints(endpoints);
+/// # Ok::<(), tower_tenure::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Endpoints {
+    base: String,
+    scheme: Scheme,
+    logout_urls: LogoutUrls,
+    clear_site_data: bool,
+}
+
+impl Endpoints {
+    /// Endpoints below this path.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a path such as `/session`, without a slash at its end.
+    pub fn at(base: impl Into<String>) -> Result<Self, Error> {
+        let base = base.into();
+        if !require::is_same_origin_path(&base) || base.ends_with('/') || base.contains(['?', '#']) {
+            let message = "endpoints stand below a path such as /session, without a slash at its end";
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
+        Ok(Self { base, scheme: Scheme::Https, logout_urls: LogoutUrls::new(), clear_site_data: false })
+    }
+
+    /// The scheme under which browsers reach the site; https unless set. A proxy in front may hide it from the server.
+    pub const fn with_scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
+        self
+    }
+
+    /// Where a logout may lead.
+    pub fn with_logout_urls(mut self, urls: LogoutUrls) -> Self {
+        self.logout_urls = urls;
+        self
+    }
+
+    /// Whether logout also asks the browser to drop the origin's cache, cookies and storage (`Clear-Site-Data`, R2). Off by
+    /// default: it takes what other parts of the site keep there.
+    pub const fn with_clear_site_data(mut self, clear: bool) -> Self {
+        self.clear_site_data = clear;
+        self
+    }
+
+    /// What a request asks of these endpoints; `None` when it is none of theirs.
+    pub(crate) fn route(&self, head: RequestHead<'_>) -> Option<Call> {
+        let what = head.uri.path().strip_prefix(&*self.base)?.strip_prefix('/')?;
+        let (call, allowed) = match what {
+            "status" => (Call::Status, &[Method::GET, Method::HEAD][..]),
+            "extend" => (Call::Extend, &[Method::POST][..]),
+            "logout" => (Call::Logout(self.after_logout(head)), &[Method::POST][..]),
+            _ => return None,
+        };
+        Some(if !allowed.contains(head.method) {
+            Call::WrongMethod(if what == "status" { "GET, HEAD" } else { "POST" })
+        } else if *head.method == Method::POST && !is_same_origin(head, self.scheme) {
+            Call::CrossSite
+        } else {
+            call
+        })
+    }
+
+    fn after_logout(&self, head: RequestHead<'_>) -> AfterLogout {
+        AfterLogout {
+            redirect: self.logout_urls.redirect_for_query(head.uri.query()),
+            clear_site_data: self.clear_site_data,
+        }
+    }
+}
+
+/// A request to one of the endpoints.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Status,
+    Extend,
+    Logout(AfterLogout),
+    WrongMethod(&'static str),
+    CrossSite,
+}
+
+#[derive(Debug)]
+pub(crate) struct AfterLogout {
+    redirect: Result<Option<String>, LogoutRefusal>,
+    clear_site_data: bool,
+}
+
+impl Call {
+    pub(crate) const fn activity(&self) -> Activity {
+        match self {
+            Self::Extend => Activity::Interaction,
+            _ => Activity::Passive,
+        }
+    }
+
+    /// What is to be done before the commit.
+    pub(crate) fn prepare(&self, session: &Session) -> Result<(), Error> {
+        match self {
+            Self::Logout(_) => session.logout(),
+            Self::Extend => {
+                session.insist_on_recording();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be said after it.
+    pub(crate) fn answer(self, session: &Session) -> Response<Bytes> {
+        match self {
+            Self::Status => status(session),
+            Self::Extend if session.info().is_some() => status(session),
+            Self::Extend => require::no_live_session(session),
+            Self::Logout(after) => after.respond(),
+            Self::WrongMethod(allow) => {
+                let mut response =
+                    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response();
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+                response
+            }
+            Self::CrossSite => {
+                let detail = "This has to be asked from a page of the same origin: the browser says it was not, or nothing.";
+                Problem::new(StatusCode::FORBIDDEN, "Cross-site request refused")
+                    .with_detail(detail)
+                    .into_response()
+            }
+        }
+    }
+}
+
+impl AfterLogout {
+    fn respond(self) -> Response<Bytes> {
+        let mut response = match self.redirect {
+            Err(refusal) => Problem::new(StatusCode::BAD_REQUEST, "You are logged out, but not sent on")
+                .with_detail(refusal.to_string())
+                .into_response(),
+            Ok(location) => {
+                let mut response = Response::new(Bytes::new());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                if let Some(Ok(location)) = location.map(HeaderValue::try_from) {
+                    *response.status_mut() = StatusCode::SEE_OTHER;
+                    response.headers_mut().insert(header::LOCATION, location);
+                }
+                response
+            }
+        };
+        if self.clear_site_data {
+            let everything = HeaderValue::from_static("\"cache\", \"cookies\", \"storage\"");
+            response.headers_mut().insert("clear-site-data", everything);
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Status {
+    live: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    now: String,
+    #[serde(flatten)]
+    session: Option<LiveStatus>,
+}
+
+#[derive(Serialize)]
+struct LiveStatus {
+    authenticated: bool,
+    mode: &'static str,
+    idle_expires_at: String,
+    expires_at: String,
+    seconds_left: f64,
+}
+
+fn status(session: &Session) -> Response<Bytes> {
+    let now = session.now();
+    let info = session.info();
+    let live = info.as_ref().map(|info| LiveStatus {
+        authenticated: info.subject.is_some(),
+        mode: info.mode.as_str(),
+        idle_expires_at: info.idle_expires_at.to_string(),
+        expires_at: info.expires_at.to_string(),
+        seconds_left: info.deadline().since(now).as_secs_f64(),
+    });
+    let reason = info.is_none().then(|| session.end_reason().map_or("none", crate::EndReason::as_str));
+    let status = Status { live: live.is_some(), reason, now: now.to_string(), session: live };
+    let mut response = Response::new(serde_json::to_vec(&status).unwrap_or_default().into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,67 @@
+//! Who may ask for a change.
+
+use http::{Uri, header};
+use url::Url;
+
+use crate::RequestHead;
+
+/// The scheme under which browsers reach the site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// `https`, as it should be.
+    #[default]
+    Https,
+    /// `http`, for development.
+    Http,
+}
+
+impl Scheme {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// Whether a request was started by a page of our own origin, or by the user (SPEC T1).
+///
+/// `Sec-Fetch-Site` says so with `same-origin` or `none`; where the browser does not send it, the `Origin` has to be ours
+/// in scheme, host (as in `Host`) and port. Everything else is refused: `cross-site`, `same-site`, `Origin: null`, and a
+/// request that says nothing.
+///
+/// # Example
+///
+/// ```
+/// use http::Request;
+/// use tower_tenure::browser::{Scheme, is_same_origin};
+///
+/// let request = Request::post("/").header("host", "app.example").header("origin", "https://app.example");
+/// assert!(is_same_origin((&request.body(()).unwrap()).into(), Scheme::Https));
+///
+/// let request = Request::post("/").header("sec-fetch-site", "cross-site");
+/// assert!(!is_same_origin((&request.body(()).unwrap()).into(), Scheme::Https));
+/// ```
+pub fn is_same_origin(head: RequestHead<'_>, scheme: Scheme) -> bool {
+    let one = |name: &str| {
+        let mut values = head.headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
+    };
+    if head.headers.contains_key("sec-fetch-site") {
+        return matches!(one("sec-fetch-site"), Some("same-origin" | "none"));
+    }
+    let host =
+        one(header::HOST.as_str()).or_else(|| head.uri.authority().map(|authority| authority.as_str()));
+    let ours = host.filter(|host| is_authority(host)).map(|host| format!("{}://{host}/", scheme.as_str()));
+    let (Some(origin), Some(ours)) = (one(header::ORIGIN.as_str()), ours) else { return false };
+    match (Url::parse(origin), Url::parse(&ours)) {
+        (Ok(origin), Ok(ours)) => ours.origin().is_tuple() && origin.origin() == ours.origin(),
+        _ => false,
+    }
+}
+
+/// Whether this is a host and perhaps a port, and nothing that would become another part of a URL.
+fn is_authority(host: &str) -> bool {
+    !host.contains('@')
+        && host.parse::<Uri>().is_ok_and(|uri| uri.authority().is_some_and(|a| a.as_str() == host))
+}

@@ -1,0 +1,140 @@
+//! Finding our cookie in a request.
+
+use http::{HeaderMap, header};
+
+use super::SessionCookie;
+use crate::token::Token;
+
+/// What a request brought under our cookie's name.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
+    tokens: [Option<Token>; Self::MOST],
+    /// Whether there was a cookie of our name at all, malformed ones included.
+    pub(crate) brought: bool,
+}
+
+impl Candidates {
+    /// How many well-formed values may reach the store: a browser sends two at the most in earnest, one host-only and one
+    /// of a parent domain, or two of different paths.
+    pub(crate) const MOST: usize = 3;
+
+    pub(crate) fn tokens(self) -> impl Iterator<Item = Token> {
+        self.tokens.into_iter().flatten()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tokens[0].is_none()
+    }
+
+    fn add(&mut self, value: &[u8]) {
+        self.brought = true;
+        let Some(token) = Token::parse(value) else { return };
+        let same = |known: &Option<Token>| known.as_ref().is_some_and(|known| known.same(&token));
+        if !self.tokens.iter().any(same)
+            && let Some(free) = self.tokens.iter_mut().find(|slot| slot.is_none())
+        {
+            *free = Some(token);
+        }
+    }
+}
+
+impl SessionCookie {
+    /// Reads every `Cookie` line and every duplicate (SPEC C5), in the order they came.
+    ///
+    /// Looks for the name rather than splitting at semicolons: a substring search passes a megabyte of other cookies in
+    /// some ten microseconds, where a parser takes milliseconds. Allocates nothing.
+    pub(crate) fn read(&self, headers: &HeaderMap) -> Candidates {
+        let mut found = Candidates::default();
+        for line in headers.get_all(header::COOKIE) {
+            let line = line.as_bytes();
+            for at in self.finder.find_iter(line) {
+                if let Some(value) = self.value_at(line, at) {
+                    found.add(value);
+                }
+            }
+        }
+        found
+    }
+
+    /// The value of the cookie whose name stands at `at`, if that is where a cookie's name stands.
+    fn value_at<'a>(&self, line: &'a [u8], at: usize) -> Option<&'a [u8]> {
+        let before = line[..at].trim_ascii_end();
+        let after = line[at + self.name.len()..].strip_prefix(b"=")?;
+        if !(before.is_empty() || before.ends_with(b";")) {
+            return None;
+        }
+        // Where a token would end tells whether it is one; the rest of a longer value is not worth a look.
+        let ended = |rest: &&[u8]| rest.trim_ascii_start().first().is_none_or(|byte| *byte == b';');
+        let token = after.split_at_checked(Token::CHARS).filter(|(_, rest)| ended(rest));
+        Some(token.map_or(&[], |(token, _)| token))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const A: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn read(lines: &[&[u8]]) -> (usize, bool) {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::COOKIE, HeaderValue::from_bytes(line).unwrap());
+        }
+        let found = SessionCookie::default().read(&headers);
+        let brought = found.brought;
+        (found.tokens().count(), brought)
+    }
+
+    #[test]
+    fn c5_every_line_and_every_duplicate_is_read_up_to_three() {
+        let cookie = |first: char| format!("__Host-id={first}{}", &A[1..]);
+        let (a, b, c, d) = (cookie('A'), cookie('B'), cookie('C'), cookie('D'));
+        assert_eq!(read(&[]), (0, false));
+        assert_eq!(read(&[b"other=1; more=2"]), (0, false));
+        assert_eq!(read(&[a.as_bytes()]), (1, true));
+        assert_eq!(read(&[format!("x=y;  {a} ; z=1").as_bytes()]), (1, true));
+        assert_eq!(read(&[format!("{a}; {b}").as_bytes(), c.as_bytes()]), (3, true));
+        assert_eq!(read(&[format!("{a};{a};{a}; {b}; {b}").as_bytes()]), (2, true), "copies count once");
+        assert_eq!(read(&[format!("{a}; {b}; {c}; {d}").as_bytes()]), (3, true));
+    }
+
+    #[test]
+    fn c5_malformed_values_are_seen_but_never_reach_the_store() {
+        let long = format!("__Host-id={A}A");
+        let short = format!("__Host-id={}", &A[1..]);
+        let quoted = format!("__Host-id=\"{A}\"");
+        let padded = format!("__Host-id={}=", &A[1..]);
+        let standard = format!("__Host-id=+{}", &A[1..]);
+        let lines: [&[u8]; 8] = [
+            long.as_bytes(),
+            short.as_bytes(),
+            quoted.as_bytes(),
+            padded.as_bytes(),
+            standard.as_bytes(),
+            b"__Host-id=",
+            b"__Host-id=\xff\xfe",
+            b"__Host-id=; a=b",
+        ];
+        for line in lines {
+            assert_eq!(read(&[line]), (0, true), "{}", String::from_utf8_lossy(line));
+        }
+    }
+
+    #[test]
+    fn c5_a_name_inside_something_else_is_not_ours() {
+        for line in [
+            "my__Host-id=",
+            "__Host-idx=",
+            "a=__Host-id=",
+            "a=b __Host-id=",
+            "__host-id=",
+            "__Host-id =",
+            "a=b\t__Host-id=",
+        ] {
+            assert_eq!(read(&[format!("{line}{A}").as_bytes()]), (0, false), "{line}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What a response says about our cookie.
+
+use std::{
+    io::Write,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use httpdate::HttpDate;
+
+use super::SessionCookie;
+use crate::{Timestamp, record::Mode, token::Token};
+
+/// RFC 6265bis, section 5.5: browsers cap a cookie's life at 400 days.
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
+
+const EXPIRES: &str = "; Expires=";
+const DATE_CHARS: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
+const MAX_AGE: &str = "; Max-Age=";
+/// 400 days are 34,560,000 seconds.
+const SECONDS_CHARS: usize = 8;
+
+impl SessionCookie {
+    /// Sets the cookie in a response: with `Expires` and `Max-Age` when persistent, with neither otherwise (SPEC C2).
+    pub(crate) fn issue(
+        &self,
+        headers: &mut HeaderMap,
+        token: &Token,
+        mode: Mode,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) {
+        let room = self.name.len() + 1 + Token::CHARS + self.attributes.len();
+        let dates = EXPIRES.len() + DATE_CHARS + MAX_AGE.len() + SECONDS_CHARS;
+        let mut text = Vec::with_capacity(room + if mode == Mode::Persistent { dates } else { 0 });
+        text.extend_from_slice(self.name.as_bytes());
+        text.push(b'=');
+        token.write_to(&mut text);
+        text.extend_from_slice(self.attributes.as_bytes());
+        if mode == Mode::Persistent {
+            let now = now.unix_seconds_floor();
+            let expires = expires(deadline).min(now.saturating_add_unsigned(LONGEST.as_secs()));
+            let max_age = expires.saturating_sub(now).max(0);
+            // Writing to a Vec can not fail.
+            let _ = write!(text, "{EXPIRES}{}{MAX_AGE}{max_age}", imf_fixdate(expires));
+        }
+        match HeaderValue::from_maybe_shared(Bytes::from(text)) {
+            Ok(mut value) => {
+                value.set_sensitive(true); // so that Debug does not print it and HPACK does not index it
+                self.set(headers, value);
+            }
+            Err(_) => unreachable!("name, token and attributes are visible ASCII"),
+        }
+    }
+
+    /// Removes the cookie from the browser, with the same attributes that set it (SPEC C4).
+    pub(crate) fn remove(&self, headers: &mut HeaderMap) {
+        self.set(headers, self.removal.clone());
+    }
+
+    fn set(&self, headers: &mut HeaderMap, value: HeaderValue) {
+        self.drop_ours(headers);
+        headers.append(header::SET_COOKIE, value);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+
+    /// Exactly one of ours in a response (SPEC C3): a line that something else wrote under our name goes, others stay.
+    fn drop_ours(&self, headers: &mut HeaderMap) {
+        let ours = |value: &HeaderValue| {
+            let rest = value.as_bytes().strip_prefix(self.name.as_bytes());
+            rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"="))
+        };
+        if headers.get_all(header::SET_COOKIE).iter().any(ours)
+            && let header::Entry::Occupied(entry) = headers.entry(header::SET_COOKIE)
+        {
+            let (name, values) = entry.remove_entry_mult();
+            let others: Vec<_> = values.filter(|value| !ours(value)).collect();
+            for value in others {
+                headers.append(&name, value);
+            }
+        }
+    }
+}
+
+/// The second at which the browser drops the cookie: the deadline rounded up, so the cookie never dies before the session.
+pub(crate) const fn expires(deadline: Timestamp) -> i64 {
+    deadline.unix_seconds_ceil()
+}
+
+/// Adds `Cookie` to what the response varies by (SPEC C8).
+pub(crate) fn varies_by_cookie(headers: &mut HeaderMap) {
+    let mut names =
+        headers.get_all(header::VARY).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    if names
+        .any(|name| matches!(name.trim_ascii(), b"*") || name.trim_ascii().eq_ignore_ascii_case(b"cookie"))
+    {
+        return;
+    }
+    let mut merged = Vec::new();
+    for line in headers.get_all(header::VARY) {
+        merged.extend_from_slice(line.as_bytes());
+        merged.extend_from_slice(b", ");
+    }
+    let value = if merged.is_empty() {
+        HeaderValue::from_static("cookie")
+    } else {
+        merged.extend_from_slice(b"cookie");
+        HeaderValue::from_maybe_shared(Bytes::from(merged)).unwrap_or(HeaderValue::from_static("*"))
+    };
+    headers.insert(header::VARY, value);
+}
+
+/// RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, for the years that it can write.
+fn imf_fixdate(unix_seconds: i64) -> HttpDate {
+    const LAST_OF_9999: u64 = 253_402_300_799;
+    let seconds = u64::try_from(unix_seconds).unwrap_or(0).min(LAST_OF_9999);
+    HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c2_dates_are_imf_fixdates_and_no_year_panics() {
+        assert_eq!(imf_fixdate(784_111_777).to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(imf_fixdate(i64::MIN).to_string(), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(imf_fixdate(i64::MAX).to_string(), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn c8_vary_is_merged_not_repeated() {
+        let vary = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::VARY, HeaderValue::from_static(line));
+            }
+            varies_by_cookie(&mut headers);
+            headers.get_all(header::VARY).iter().map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(vary(&[]), ["cookie"]);
+        assert_eq!(vary(&["Accept"]), ["Accept, cookie"]);
+        assert_eq!(vary(&["accept", "origin"]), ["accept, origin, cookie"]);
+        assert_eq!(vary(&["*"]), ["*"]);
+        assert_eq!(vary(&["Accept , COOKIE"]), ["Accept , COOKIE"]);
+    }
+}

@@ -1,0 +1,393 @@
+//! Load, decide, commit: the only caller of a store.
+//!
+//! Every call has a time budget, every failure is told, and every end wakes whoever waits for it (SPEC S6, O1, H4).
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::sync::{Notify, futures::Notified};
+
+use crate::{
+    Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
+    events::{Event, EventKind, Observer, Operation, is_sampled},
+    policy::{Activity, Verdict, decide},
+    record::{Applied, Change, End, EndReason, Ended, Ending, Proof, Record, TimingChange, Updated},
+    store::{Answer, AnyStore, Created, Creation, Page},
+    token::Token,
+};
+
+/// A store with a clock, a time budget and ears.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    pub(crate) store: AnyStore,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
+    /// How long a call to the store may take.
+    pub(crate) budget: Duration,
+    /// How long the reason of an end stays known (E3).
+    pub(crate) retention: Duration,
+    shared: Arc<Shared>,
+}
+
+/// What the clones of an engine share.
+struct Shared {
+    /// Woken by every end, spread by session id.
+    ends: [Notify; 64],
+    last_sweep: AtomicI64,
+}
+
+/// The session that a request's cookie leads to.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// As it was loaded.
+    pub(crate) record: Record,
+    pub(crate) token: Token,
+    pub(crate) proof: Proof,
+    /// Of what was decided on arrival, what is still to be recorded.
+    pub(crate) due: TimingChange,
+    /// The timing once that is recorded.
+    pub(crate) next: crate::record::Timing,
+}
+
+/// What the cookies of a request lead to.
+#[derive(Debug, Default)]
+pub(crate) struct Arrival {
+    pub(crate) live: Option<Live>,
+    /// Why there is no live one, where that is known and the request holds the secret (E3).
+    pub(crate) ended: Option<Ended>,
+}
+
+/// How near the idle deadline may be before an interaction is recorded ahead of the handler rather than after it.
+///
+/// While a slow handler runs, other requests see the recorded interaction only. Far from the deadline that is harmless
+/// and saves a round trip, because the interaction goes along with what the handler writes (S5).
+const NEAR: Duration = Duration::from_secs(60);
+
+/// How often a store in this process is swept, by the requests that create sessions.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_BATCH: usize = 1000;
+
+impl Engine {
+    /// SPEC S6.
+    const DEFAULT_BUDGET: Duration = Duration::from_secs(2);
+
+    /// SPEC E3 asks for five minutes; an hour tells also those who come back from lunch.
+    const DEFAULT_RETENTION: Duration = Duration::from_secs(3600);
+
+    pub(crate) fn new(store: AnyStore, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            store,
+            clock,
+            observers: Vec::new(),
+            budget: Self::DEFAULT_BUDGET,
+            retention: Self::DEFAULT_RETENTION,
+            shared: Arc::new(Shared {
+                ends: std::array::from_fn(|_| Notify::new()),
+                last_sweep: AtomicI64::new(i64::MIN),
+            }),
+        }
+    }
+
+    /// Runs a future of this engine where it stands if the store answers at once, without a box.
+    pub(crate) fn answer<'a, T: Send + 'a>(
+        &self,
+        future: impl Future<Output = Result<T, Error>> + Send + 'a,
+    ) -> Answer<'a, Result<T, Error>> {
+        if self.store.in_process() {
+            Answer::Ready(Some(Answer::at_once(future).unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Store, "a store with IN_PROCESS has to answer at the first poll"))
+            })))
+        } else {
+            Answer::waiting(future)
+        }
+    }
+
+    /// Finds the live session that these tokens lead to (SPEC C5: the first live one wins).
+    ///
+    /// # Errors
+    ///
+    /// When the store fails: nothing is known then, and nobody is taken for logged out (S6).
+    pub(crate) async fn arrive(
+        &self,
+        tokens: impl Iterator<Item = Token> + Send,
+        policy: &Policy,
+        now: Timestamp,
+        activity: Activity,
+    ) -> Result<Arrival, Error> {
+        let mut arrival = Arrival::default();
+        for token in tokens {
+            match self.judge(token, policy, now, activity).await? {
+                Judged::Live(live) => {
+                    arrival.live = Some(live);
+                    break;
+                }
+                Judged::Over(ended) => arrival.ended = arrival.ended.or(Some(ended)),
+                Judged::Unknown => {}
+            }
+        }
+        Ok(arrival)
+    }
+
+    async fn judge(
+        &self,
+        token: Token,
+        policy: &Policy,
+        now: Timestamp,
+        activity: Activity,
+    ) -> Result<Judged, Error> {
+        let sid = token.sid();
+        let hash = token.hash();
+        loop {
+            let Some(record) = self.load(sid, now).await? else { return Ok(Judged::Unknown) };
+            let proof = record.prove(&hash, now);
+            if proof == Proof::None {
+                return Ok(Judged::Unknown);
+            }
+            if let Some(ended) = record.ended {
+                return Ok(Judged::Over(ended));
+            }
+            match decide(&record, policy, now, activity) {
+                Verdict::Live(next) => {
+                    let mut live = Live { due: next.change, next: next.timing, record, token, proof };
+                    return Ok(match self.record_ahead(&mut live, now).await {
+                        Some(ended) => Judged::Over(ended),
+                        None => Judged::Live(live),
+                    });
+                }
+                // An end that was seen is an end for good, also for a clock that steps back or a policy that is raised
+                // again. But not over a request that recorded its interaction since: then look again.
+                Verdict::Over(reason) => {
+                    let seen = record.timing.last_interaction_at;
+                    let end = End { if_idle_since: Some(seen), ..End::new(reason, now) };
+                    return Ok(Judged::Over(match self.end(sid, end, record.subject.as_deref()).await {
+                        Ok(Ending::StillInUse) => continue,
+                        Ok(Ending::Done(reason) | Ending::Already(reason)) => Ended { reason, at: now },
+                        Ok(Ending::Unknown) | Err(_) => Ended { reason, at: now },
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Records what can not wait for the handler. A failure is told and then left to the commit.
+    async fn record_ahead(&self, live: &mut Live, now: Timestamp) -> Option<Ended> {
+        let idle = live.record.timing.idle_lifetime();
+        let near = live.record.timing.idle_expires_at().since(now) < NEAR.max(idle / 2);
+        if live.due.is_empty() || !(near || live.due.lowering.is_some()) {
+            return None;
+        }
+        let change = Change { timing: live.due, ..Change::at(now) };
+        match self.update(live.record.sid, change).await {
+            Ok(Updated::Applied(applied)) => {
+                live.due = TimingChange::default();
+                live.next = applied.timing;
+                None
+            }
+            Ok(Updated::Gone(reason)) => {
+                Some(Ended { reason: reason.unwrap_or(EndReason::Revoked), at: now })
+            }
+            Ok(Updated::Conflict) | Err(_) => None,
+        }
+    }
+
+    pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Record>, Error> {
+        let told = self.call(Operation::Load, self.store.load(sid)).await;
+        self.told(Operation::Load, Some(sid), at, told)
+    }
+
+    pub(crate) async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
+        let (at, interaction) = (change.at, change.timing.interaction_at.is_some());
+        let told = self.call(Operation::Update, self.store.update(sid, change)).await;
+        let updated = self.told(Operation::Update, Some(sid), at, told)?;
+        if let Updated::Applied(Applied { rotated, .. }) = updated {
+            if rotated {
+                self.tell(at, Some(sid), None, EventKind::Rotated);
+            }
+            if interaction && is_sampled(at, sid) {
+                self.tell(at, Some(sid), None, EventKind::Extended);
+            }
+        }
+        Ok(updated)
+    }
+
+    pub(crate) async fn end(&self, sid: SessionId, end: End, subject: Option<&str>) -> Result<Ending, Error> {
+        let told = self.call(Operation::End, self.store.end(sid, end)).await;
+        let ending = self.told(Operation::End, Some(sid), end.at, told)?;
+        if let Ending::Done(reason) = ending {
+            self.ended(sid, reason, end.at, subject);
+        }
+        Ok(ending)
+    }
+
+    pub(crate) async fn create(
+        &self,
+        creation: Creation,
+        replaced_subject: Option<&str>,
+    ) -> Result<Created, Error> {
+        let (sid, at) = (creation.record.sid, creation.record.timing.created_at);
+        let subject = creation.record.subject.clone();
+        let replaced = creation.replaces;
+        let told = self.call(Operation::Create, self.store.create(creation)).await;
+        let created = self.told(Operation::Create, Some(sid), at, told)?;
+        if let Created::Done { evicted, .. } = &created {
+            self.tell(at, Some(sid), subject.as_deref(), EventKind::Created);
+            if let Some(subject) = subject.as_deref() {
+                self.tell(at, Some(sid), Some(subject), EventKind::Authenticated);
+            }
+            if let Some(replaced) = replaced {
+                self.ended(replaced.sid, replaced.end.reason, at, replaced_subject);
+            }
+            for sid in evicted {
+                self.ended(*sid, EndReason::Evicted, at, subject.as_deref());
+            }
+            self.sweep_now_and_then(at).await;
+        }
+        Ok(created)
+    }
+
+    pub(crate) async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
+        let at = page.now;
+        let told = self.call(Operation::List, self.store.list(page)).await;
+        self.told(Operation::List, None, at, told)
+    }
+
+    pub(crate) async fn end_subject(
+        &self,
+        subject: Arc<str>,
+        end: End,
+        except: Option<SessionId>,
+    ) -> Result<Vec<SessionId>, Error> {
+        let told =
+            self.call(Operation::EndSubject, self.store.end_subject(Arc::clone(&subject), end, except)).await;
+        let ended = self.told(Operation::EndSubject, None, end.at, told)?;
+        for sid in &ended {
+            self.ended(*sid, end.reason, end.at, Some(&subject));
+        }
+        Ok(ended)
+    }
+
+    /// Removes up to `limit` records that have been over for longer than the retention, and tells how many.
+    pub(crate) async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
+        let told = self.call(Operation::Sweep, self.store.sweep(now - self.retention, limit)).await;
+        self.told(Operation::Sweep, None, now, told)
+    }
+
+    /// A store in this process has nobody else to sweep it.
+    async fn sweep_now_and_then(&self, now: Timestamp) {
+        let last = &self.shared.last_sweep;
+        let seen = last.load(Ordering::Relaxed);
+        let due = now - SWEEP_EVERY > Timestamp::from_unix_millis(seen);
+        let mine = || {
+            last.compare_exchange(seen, now.as_unix_millis(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        // One that had more to remove than a batch goes on at the next creation.
+        if self.store.in_process()
+            && due
+            && mine()
+            && self.sweep(now, SWEEP_BATCH).await.ok() == Some(SWEEP_BATCH)
+        {
+            last.store(seen, Ordering::Relaxed);
+        }
+    }
+
+    /// Resolves when a session on the same branch of ids ends on this node; whoever waits then looks.
+    pub(crate) fn some_end_near(&self, sid: SessionId) -> Notified<'_> {
+        self.notifier(sid).notified()
+    }
+
+    fn notifier(&self, sid: SessionId) -> &Notify {
+        let ends = &self.shared.ends;
+        &ends[usize::from(sid.as_bytes()[0]) % ends.len()]
+    }
+
+    fn ended(&self, sid: SessionId, reason: EndReason, at: Timestamp, subject: Option<&str>) {
+        self.tell(at, Some(sid), subject, EventKind::Ended(reason));
+        self.notifier(sid).notify_waiters();
+    }
+
+    /// Tells everybody who listens.
+    pub(crate) fn tell(
+        &self,
+        at: Timestamp,
+        sid: Option<SessionId>,
+        subject: Option<&str>,
+        kind: EventKind<'_>,
+    ) {
+        let event = Event { at, sid, subject, kind };
+        event.trace();
+        for observer in &self.observers {
+            observer.observe(&event);
+        }
+    }
+
+    fn told<T>(
+        &self,
+        operation: Operation,
+        sid: Option<SessionId>,
+        at: Timestamp,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Err(error) = &result {
+            self.tell(at, sid, None, EventKind::StoreFailed { operation, error });
+        }
+        result
+    }
+
+    /// Waits for an answer, but no longer than the budget.
+    async fn call<T>(
+        &self,
+        operation: Operation,
+        mut answer: Answer<'_, Result<T, Error>>,
+    ) -> Result<T, Error> {
+        if let Answer::Ready(value) = &mut answer
+            && let Some(value) = value.take()
+        {
+            return value;
+        }
+        let late = || {
+            let message = format!("the session store did not answer `{operation}` within {:?}", self.budget);
+            Err(Error::new(ErrorKind::Timeout, message))
+        };
+        tokio::time::timeout(self.budget, answer).await.unwrap_or_else(|_| late())
+    }
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would be an allocation a request"
+)]
+enum Judged {
+    Live(Live),
+    Over(Ended),
+    Unknown,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("store", &self.store)
+            .field("clock", &self.clock)
+            .field("budget", &self.budget)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for the first of two futures.
+pub(crate) async fn first_of(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    poll_fn(|cx| {
+        let ready = a.as_mut().poll(cx).is_ready() || b.as_mut().poll(cx).is_ready();
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}

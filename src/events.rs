@@ -1,0 +1,159 @@
+//! What is told to the outside: `tracing` events with stable names, and an observer for audit logs (SPEC O1).
+//!
+//! | name | level | fields | when |
+//! |---|---|---|---|
+//! | `session.created` | info | `sid` | a session was stored |
+//! | `session.authenticated` | info | `sid` | it was created by a login |
+//! | `session.rotated` | info | `sid` | its token was replaced |
+//! | `session.extended` | debug | `sid` | an interaction was recorded; one in 64 of them |
+//! | `session.ended` | info | `sid`, `reason` | it is over |
+//! | `session.clamped` | warn | `sid`, `setting` | an override of a login was above a limit |
+//! | `session.refused` | warn | `reason` | a login was refused |
+//! | `session.store_failed` | error | `operation`, `error` | a call to the store failed or took too long |
+//!
+//! The target is `tower_tenure`. A session is named by its `sid` only; no token, no data, no user (SPEC H5).
+
+use std::{error::Error as _, fmt};
+
+use crate::{
+    Error, SessionId, Timestamp,
+    policy::{Clamped, Refusal},
+    record::EndReason,
+};
+
+/// Something that happened to a session.
+///
+/// # Example
+///
+/// ```
+/// use tower_tenure::events::{Event, EventKind, Observer};
+///
+/// /// Writes a line for every session that ends.
+/// struct Audit;
+///
+/// impl Observer for Audit {
+///     fn observe(&self, event: &Event<'_>) {
+///         if let (EventKind::Ended(reason), Some(sid)) = (event.kind, event.sid) {
+///             println!("{} {sid} ended: {reason}", event.at);
+///         }
+///     }
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// The arrival of the request in which it happened.
+    pub at: Timestamp,
+    /// The session, if there is one.
+    pub sid: Option<SessionId>,
+    /// Its user, where known. In no `tracing` event.
+    pub subject: Option<&'a str>,
+    /// What happened.
+    pub kind: EventKind<'a>,
+}
+
+/// The kinds of [`Event`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum EventKind<'a> {
+    /// A session was stored.
+    Created,
+    /// It was created by a login. Follows `Created`.
+    Authenticated,
+    /// Its token was replaced.
+    Rotated,
+    /// An interaction was recorded. Sampled: one in 64 of them.
+    Extended,
+    /// It is over.
+    Ended(EndReason),
+    /// An override of a login was above a limit, which superseded it (L6).
+    Clamped(Clamped),
+    /// A login was refused.
+    Refused(&'a Refusal),
+    /// A call to the store failed or took longer than the time budget (S6).
+    StoreFailed {
+        /// Which call.
+        operation: Operation,
+        /// Why.
+        error: &'a Error,
+    },
+}
+
+/// The calls to a store, by the names of [`SessionStore`](crate::SessionStore)'s functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names of the functions")]
+#[non_exhaustive]
+pub enum Operation {
+    Create,
+    Load,
+    Update,
+    End,
+    List,
+    EndSubject,
+    Sweep,
+}
+
+impl Operation {
+    /// The function's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Load => "load",
+            Self::Update => "update",
+            Self::End => "end",
+            Self::List => "list",
+            Self::EndSubject => "end_subject",
+            Self::Sweep => "sweep",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Is told of every event, for audit logs, back-channel logout and the like (SPEC O1, R2).
+///
+/// Called while a request is served, so it should hand slow work to a task of its own.
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened.
+    fn observe(&self, event: &Event<'_>);
+}
+
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for F {
+    fn observe(&self, event: &Event<'_>) {
+        self(event);
+    }
+}
+
+/// One in 64 recorded interactions is told, chosen by arrival and session so that no counter is shared between threads.
+pub(crate) fn is_sampled(at: Timestamp, sid: SessionId) -> bool {
+    (at.as_unix_millis().to_le_bytes()[0] ^ sid.as_bytes()[0]).trailing_zeros() >= 6
+}
+
+macro_rules! event {
+    ($level:ident, $name:literal, $($field:tt)*) => {
+        tracing::event!(name: $name, target: "tower_tenure", tracing::Level::$level, $($field)*, $name)
+    };
+}
+
+impl Event<'_> {
+    pub(crate) fn trace(&self) {
+        let sid = self.sid.map(tracing::field::display);
+        match self.kind {
+            EventKind::Created => event!(INFO, "session.created", sid),
+            EventKind::Authenticated => event!(INFO, "session.authenticated", sid),
+            EventKind::Rotated => event!(INFO, "session.rotated", sid),
+            EventKind::Extended => event!(DEBUG, "session.extended", sid),
+            EventKind::Ended(reason) => event!(INFO, "session.ended", sid, %reason),
+            EventKind::Clamped(setting) => event!(WARN, "session.clamped", sid, setting = setting.as_str()),
+            EventKind::Refused(reason) => event!(WARN, "session.refused", sid, %reason),
+            EventKind::StoreFailed { operation, error } => {
+                let cause = error.source().map(tracing::field::display);
+                event!(ERROR, "session.store_failed", sid, %operation, %error, cause);
+            }
+        }
+    }
+}

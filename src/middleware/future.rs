@@ -1,0 +1,202 @@
+//! Load, call, commit, respond.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::ResponseBody;
+use crate::{
+    Error, ErrorKind, Outcome, Session, engine::Arrival, policy::Refusal, problem::Problem,
+    session::Answered, store::Answer,
+};
+
+type Loading = Answer<'static, Result<Arrival, Error>>;
+type Committing = Answer<'static, Result<Outcome, Error>>;
+
+pin_project! {
+    /// The future of a [`SessionService`](super::SessionService).
+    ///
+    /// Dropping it before it is done writes nothing that the handler changed; dropped within the one call to the store
+    /// that commits, the change took place whole or not at all.
+    pub struct ResponseFuture<S, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        // `None` when the request is none of our business.
+        session: Option<Session>,
+        #[pin]
+        state: State<S, S::Future, ReqBody, ResBody>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, F, ReqBody, ResBody> {
+        // Waits for the store to say what the cookie leads to.
+        Loading { arrival: Loading, then: Option<Then<S, ReqBody>> },
+        // Waits for the inner service.
+        Running { #[pin] response: F },
+        // Waits for the store to take what changed.
+        Committing { committed: Committing, then: Option<Reply<ResBody>> },
+        // Waits for nothing.
+        Answered { response: Option<Response<Bytes>> },
+    }
+}
+
+/// What follows once the session is known.
+enum Then<S, ReqBody> {
+    Call {
+        service: S,
+        request: Request<ReqBody>,
+    },
+    #[cfg(feature = "browser")]
+    Endpoint(crate::browser::Call),
+}
+
+/// What is answered once everything is stored.
+enum Reply<ResBody> {
+    Response(Response<ResponseBody<ResBody>>),
+    #[cfg(feature = "browser")]
+    Endpoint(crate::browser::Call),
+}
+
+impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    pub(super) fn untouched(response: S::Future) -> Self {
+        Self { session: None, state: State::Running { response } }
+    }
+
+    pub(super) fn answered(response: Response<Bytes>) -> Self {
+        Self { session: None, state: State::Answered { response: Some(response) } }
+    }
+
+    pub(super) fn running(session: Session, response: S::Future) -> Self {
+        Self { session: Some(session), state: State::Running { response } }
+    }
+
+    pub(super) fn loading(session: Session, arrival: Loading, service: S, request: Request<ReqBody>) -> Self {
+        let then = Some(Then::Call { service, request });
+        Self { session: Some(session), state: State::Loading { arrival, then } }
+    }
+
+    #[cfg(feature = "browser")]
+    pub(super) fn endpoint(session: Session, arrival: Loading, call: crate::browser::Call) -> Self {
+        Self { session: Some(session), state: State::Loading { arrival, then: Some(Then::Endpoint(call)) } }
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProjection::Loading { arrival, then } => {
+                    let arrival = ready!(Pin::new(arrival).poll(cx));
+                    let session = this.session.as_ref().expect("a session is being loaded");
+                    match (arrival, then.take().expect("polled after completion")) {
+                        (Err(_), _) => {
+                            let response = ResponseBody::own(Problem::store_unavailable());
+                            return Poll::Ready(Ok(finish(this.session, response, Answered::StoreFailed)));
+                        }
+                        (Ok(arrival), Then::Call { mut service, request }) => {
+                            session.arrive(arrival);
+                            let response = service.call(request);
+                            this.state.set(State::Running { response });
+                        }
+                        #[cfg(feature = "browser")]
+                        (Ok(arrival), Then::Endpoint(call)) => {
+                            session.arrive(arrival);
+                            let committed = match call.prepare(session) {
+                                Ok(()) => commit(session, false),
+                                Err(error) => Answer::Ready(Some(Err(error))),
+                            };
+                            this.state
+                                .set(State::Committing { committed, then: Some(Reply::Endpoint(call)) });
+                        }
+                    }
+                }
+                StateProjection::Running { response } => {
+                    let response = ResponseBody::inner(ready!(response.poll(cx))?);
+                    let Some(session) = this.session.as_ref() else { return Poll::Ready(Ok(response)) };
+                    let committed = commit(session, response.status().is_server_error());
+                    this.state.set(State::Committing { committed, then: Some(Reply::Response(response)) });
+                }
+                StateProjection::Committing { committed, then } => {
+                    let outcome = ready!(Pin::new(&mut *committed).poll(cx));
+                    // What is left of it holds the session.
+                    *committed = Answer::Ready(None);
+                    let session = this.session.as_ref().expect("a session is being stored");
+                    let sound = |reply| match reply {
+                        Reply::Response(response) => response,
+                        #[cfg(feature = "browser")]
+                        Reply::Endpoint(call) => ResponseBody::own(call.answer(session)),
+                    };
+                    let reply = then.take().expect("polled after completion");
+                    let (response, answered) = match outcome {
+                        Ok(Outcome::Done) => (sound(reply), Answered::Sound),
+                        Ok(Outcome::Refused(refusal)) => {
+                            (ResponseBody::own(refused(&refusal)), Answered::Sound)
+                        }
+                        // The write came before the end, which wiped it: the response stands, without a cookie (S4).
+                        Err(error) if error.kind() == ErrorKind::Ended => (sound(reply), Answered::Sound),
+                        Err(_) => (ResponseBody::own(Problem::store_unavailable()), Answered::StoreFailed),
+                    };
+                    return Poll::Ready(Ok(finish(this.session, response, answered)));
+                }
+                StateProjection::Answered { response } => {
+                    return Poll::Ready(Ok(ResponseBody::own(
+                        response.take().expect("polled after completion"),
+                    )));
+                }
+            }
+        }
+    }
+}
+
+/// Starts to store what changed; after this the handler can change nothing.
+fn commit(session: &Session, failed: bool) -> Committing {
+    if !session.close() {
+        return Answer::Ready(Some(Ok(Outcome::Done)));
+    }
+    let committing = session.clone();
+    session.answer(async move { committing.commit(failed).await })
+}
+
+fn finish<B>(
+    session: &mut Option<Session>,
+    mut response: Response<ResponseBody<B>>,
+    answered: Answered,
+) -> Response<ResponseBody<B>> {
+    if let Some(session) = session.take() {
+        session.respond(response.headers_mut(), answered);
+        session.recycle();
+    }
+    response
+}
+
+fn refused(refusal: &Refusal) -> Response<Bytes> {
+    Problem::new(StatusCode::FORBIDDEN, "Login refused").with_detail(refusal.to_string()).into_response()
+}
+
+impl<S, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").field("session", &self.session).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,106 @@
+//! From a request to its future.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, StatusCode};
+use tower::Service;
+
+use super::{ResponseBody, ResponseFuture};
+use crate::{RequestHead, Session, engine::Arrival, problem::Problem, settings::Settings, store::Answer};
+
+/// A service with sessions around it; made by [`SessionLayer`](crate::SessionLayer).
+#[derive(Clone)]
+pub struct SessionService<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+impl<S> SessionService<S> {
+    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for SessionService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let head = RequestHead::from(&request);
+        if self.settings.skips(head) {
+            return ResponseFuture::untouched(self.inner.call(request));
+        }
+        let cookie = &self.settings.cookie;
+        if head.extensions.get::<Session>().is_some_and(|outer| outer.named(cookie.name()).is_some()) {
+            return ResponseFuture::answered(same_cookie_twice(cookie.name()));
+        }
+        let now = self.settings.engine.clock.now();
+        let policy = self.settings.policy(head);
+        let candidates = cookie.read(head.headers);
+        let session = Session::new(&self.settings, policy, now, head, candidates.brought);
+
+        #[cfg(feature = "browser")]
+        let endpoint = self.settings.endpoints.as_ref().and_then(|endpoints| endpoints.route(head));
+        #[cfg(feature = "browser")]
+        let own_activity = endpoint.as_ref().map(crate::browser::Call::activity);
+        #[cfg(not(feature = "browser"))]
+        let own_activity = None;
+        let activity = own_activity.unwrap_or_else(|| self.settings.activity(head));
+
+        let arrival = if candidates.is_empty() {
+            Answer::Ready(Some(Ok(Arrival::default())))
+        } else {
+            let settings = Arc::clone(&self.settings);
+            let arrive =
+                async move { settings.engine.arrive(candidates.tokens(), &policy, now, activity).await };
+            self.settings.engine.answer(arrive)
+        };
+
+        #[cfg(feature = "browser")]
+        if let Some(call) = endpoint {
+            return ResponseFuture::endpoint(session, arrival, call);
+        }
+        request.extensions_mut().insert(session.clone());
+        match arrival {
+            Answer::Ready(Some(Ok(arrival))) => {
+                session.arrive(arrival);
+                ResponseFuture::running(session, self.inner.call(request))
+            }
+            // The inner service that was polled ready is the one to be called; its clone has to become ready again.
+            arrival => {
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::loading(session, arrival, ready, request)
+            }
+        }
+    }
+}
+
+/// SPEC C9. Not a panic: the stack may be put together from a configuration.
+fn same_cookie_twice(name: &str) -> Response<bytes::Bytes> {
+    let detail = format!(
+        "two session layers in one stack use the cookie `{name}`: drop one of them or rename its cookie"
+    );
+    tracing::error!(name: "session.misconfigured", target: "tower_tenure", "{detail}");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Misconfigured session layers")
+        .with_detail(detail)
+        .into_response()
+}
+
+impl<S: fmt::Debug> fmt::Debug for SessionService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionService").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

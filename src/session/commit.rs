@@ -1,0 +1,242 @@
+//! From the plan of a request to one call to the store, and back.
+
+use std::sync::Arc;
+
+use super::{
+    Outcome, Session,
+    state::{Draft, State, Stored},
+};
+use crate::{
+    Error, ErrorKind, SessionId,
+    policy::Refusal,
+    record::{Change, Data, Edits, End, EndReason, Facts, Record, Rotation, Updated},
+    store::{Answer, Created, Creation, Replaced},
+    token::Token,
+};
+
+/// How much of a plan is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// All of it.
+    All,
+    /// Only what is for safety: logout, revocation and rotation, and what the request itself is (H3).
+    Safety,
+}
+
+/// One call to the store.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "short-lived, and a box would be an allocation a request")]
+enum Step {
+    Create { creation: Creation, token: Token, replaced: Option<Arc<str>> },
+    Update { sid: SessionId, change: Change, token: Option<Token> },
+    End { sid: SessionId, end: End, subject: Option<Arc<str>> },
+}
+
+impl Session {
+    /// Stores what is planned so far, now rather than when the response goes out.
+    ///
+    /// For a handler that must know: after a login it says whether the cap refused it (S9), before a long response it
+    /// makes sure that the data is there. What was saved stays, whatever the handler answers.
+    ///
+    /// # Errors
+    ///
+    /// When the store failed: it is then unknown whether the change took place, and another try is safe.
+    /// [`Ended`](ErrorKind::Ended) when the session ended meanwhile, so that nothing was written (S4);
+    /// [`Closed`](ErrorKind::Closed) after the response head was sent.
+    pub async fn save(&self) -> Result<Outcome, Error> {
+        drop(self.edit()?);
+        self.commit_once(Scope::All).await
+    }
+
+    /// Stores what is planned, as the last act of a request.
+    pub(crate) async fn commit(&self, failed: bool) -> Result<Outcome, Error> {
+        self.commit_once(if failed { Scope::Safety } else { Scope::All }).await
+    }
+
+    /// From now on an interaction that can not be recorded fails the request.
+    #[cfg(feature = "browser")]
+    pub(crate) fn insist_on_recording(&self) {
+        self.state().insists = true;
+    }
+
+    /// Closes the session to changes; `false` when there is nothing to commit, as there is for most requests to a store
+    /// that coalesces.
+    pub(crate) fn close(&self) -> bool {
+        let mut state = self.state();
+        state.close();
+        let plan = &state.plan;
+        let idle =
+            plan.end.is_none() && plan.new.is_none() && plan.edits.is_empty() && plan.rotation.is_none();
+        let due = state.stored.as_ref().is_some_and(|stored| !stored.live.due.is_empty());
+        !idle || due
+    }
+
+    /// Runs a future of this session where it stands if the store answers at once.
+    pub(crate) fn answer<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Answer<'static, Result<T, Error>> {
+        self.inner().settings.engine.answer(future)
+    }
+
+    async fn commit_once(&self, scope: Scope) -> Result<Outcome, Error> {
+        let engine = &self.inner().settings.engine;
+        let Some(step) = self.next_step(scope)? else { return Ok(Outcome::Done) };
+        match step {
+            Step::End { sid, end, subject } => {
+                engine.end(sid, end, subject.as_deref()).await?;
+                let mut state = self.state();
+                state.ended = state.plan.end.take().map(|reason| crate::record::Ended { reason, at: end.at });
+                state.stored = None;
+                Ok(Outcome::Done)
+            }
+            Step::Update { sid, change, token } => self.update_stored(sid, change, token).await,
+            Step::Create { creation, token, replaced } => {
+                let edits = creation.edits.clone();
+                let sid = creation.record.sid;
+                let created = match engine.create(creation, replaced.as_deref()).await? {
+                    Created::Done { record, .. } => record,
+                    Created::Refused => {
+                        let refusal = Refusal::TooManySessions;
+                        self.tell_refused(&refusal);
+                        self.state().plan.new = None;
+                        return Ok(Outcome::Refused(refusal));
+                    }
+                    // Ours, from an earlier try whose answer was lost: ids are never used twice.
+                    Created::Exists => {
+                        engine.load(sid, self.inner().now).await?.ok_or_else(ended_meanwhile)?
+                    }
+                };
+                let mut state = self.state();
+                state.ended = None;
+                state.plan.new = None;
+                state.plan.end = None;
+                state.plan.edits.subtract(&edits);
+                state.stored = Some(Stored::created(created, token));
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    async fn update_stored(
+        &self,
+        sid: SessionId,
+        change: Change,
+        token: Option<Token>,
+    ) -> Result<Outcome, Error> {
+        let inner = self.inner();
+        let mere_touch = !change.was_asked_for() && !self.state().insists;
+        let (edits, last_seen) = (change.edits.clone(), change.last_seen.clone());
+        let updated = match inner.settings.engine.update(sid, change).await {
+            // The failure is told already, and the response stands: at worst the session ends early (S6).
+            Err(error) if mere_touch && error.is_store_failure() => return Ok(Outcome::Done),
+            updated => updated?,
+        };
+        let mut state = self.state();
+        match updated {
+            Updated::Applied(applied) => {
+                state.plan.edits.subtract(&edits);
+                state.plan.rotation = None;
+                if let Some(stored) = &mut state.stored {
+                    stored.last_seen = stored.last_seen.take().filter(|_| last_seen.is_none());
+                    let live = &mut stored.live;
+                    live.due = crate::record::TimingChange::default();
+                    live.record.timing = applied.timing;
+                    live.next = applied.timing;
+                    live.record.revision = applied.revision;
+                    live.record.data.edit(&edits);
+                    match token {
+                        Some(token) if applied.rotated => {
+                            live.record.secret = token.hash();
+                            live.token = token;
+                            stored.told = None;
+                        }
+                        // Another request rotated first: our token is the one in grace now.
+                        Some(_) => live.proof = crate::record::Proof::Grace,
+                        None => {}
+                    }
+                }
+                Ok(Outcome::Done)
+            }
+            Updated::Gone(reason) => {
+                state.vanish(reason, inner.now);
+                Err(ended_meanwhile())
+            }
+            Updated::Conflict => {
+                Err(Error::new(ErrorKind::Store, "the session store saw a conflict where none was possible"))
+            }
+        }
+    }
+
+    /// The next call to the store that the plan asks for. The plan stays as it is until the call has succeeded, and its
+    /// tokens are fixed, so that a second try after a lost answer does the same thing once.
+    fn next_step(&self, scope: Scope) -> Result<Option<Step>, Error> {
+        let inner = self.inner();
+        let now = inner.now;
+        let mut state = self.state();
+        if scope == Scope::Safety {
+            state.plan.new = None;
+            state.plan.edits = Edits::default();
+        }
+        let starts = state.plan.edits.sets_any() && state.lasting().is_none();
+        if starts && state.plan.new.is_none() {
+            let token = Token::generate()?;
+            let record = new_record(&token, inner.policy.anonymous(now), None, Facts::default());
+            state.plan.new = Some(Draft { record, token, keep_data: false });
+        }
+        let State { stored, plan, .. } = &mut *state;
+        let subject = stored.as_ref().and_then(|stored| stored.live.record.subject.clone());
+
+        if let Some(Draft { record, token, keep_data }) = &plan.new {
+            let replaces = stored.as_ref().map(|stored| Replaced {
+                sid: stored.live.record.sid,
+                end: End::new(plan.end.unwrap_or(EndReason::Superseded), now),
+                keep_data: *keep_data,
+            });
+            let cap = inner.policy.cap();
+            let creation = Creation { record: record.clone(), edits: plan.edits.clone(), replaces, cap };
+            return Ok(Some(Step::Create { creation, token: token.clone(), replaced: subject }));
+        }
+        let Some(Stored { live, last_seen, .. }) = stored else { return Ok(None) };
+        let sid = live.record.sid;
+        if let Some(reason) = plan.end {
+            return Ok(Some(Step::End { sid, end: End::new(reason, now), subject }));
+        }
+        let token = plan.rotation.clone();
+        let rotation = token.as_ref().map(|token| Rotation {
+            from: live.record.secret,
+            to: token.hash(),
+            grace: inner.policy.rotation_grace(),
+        });
+        let mut change = Change { timing: live.due, edits: plan.edits.clone(), rotation, ..Change::at(now) };
+        if change.timing.interaction_at.is_some() {
+            change.last_seen.clone_from(last_seen);
+        }
+        Ok((!change.is_empty()).then_some(Step::Update { sid, change, token }))
+    }
+}
+
+fn ended_meanwhile() -> Error {
+    Error::new(ErrorKind::Ended, "the session ended while the request was in flight, so nothing was written")
+}
+
+/// A new record, still without data.
+pub(super) fn new_record(
+    token: &Token,
+    timing: crate::record::Timing,
+    subject: Option<Arc<str>>,
+    facts: Facts,
+) -> Record {
+    Record {
+        sid: token.sid(),
+        secret: token.hash(),
+        previous_secret: None,
+        updated_at: timing.created_at,
+        timing,
+        subject,
+        data: Data::default(),
+        revision: 0,
+        facts: Arc::new(facts),
+        ended: None,
+    }
+}

@@ -1,0 +1,126 @@
+//! Reading and writing session data.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Outcome, Session};
+use crate::{
+    Error, ErrorKind, Key, SessionId,
+    record::{Change, Edits, Json, Updated},
+};
+
+impl Session {
+    /// The value under a key, with what this request changed; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Data`](ErrorKind::Data) when the stored value is of another type.
+    pub fn get<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>, Error> {
+        let value = self.look().value(key.name());
+        value.map(|value| value.decode()).transpose()
+    }
+
+    /// Sets the value under a key. Other keys are not touched, also not those that another request is changing (S3).
+    ///
+    /// Without a session this starts an anonymous one when the response goes out.
+    ///
+    /// # Errors
+    ///
+    /// [`Data`](ErrorKind::Data) when the value can not be written as JSON, [`Closed`](ErrorKind::Closed) after the
+    /// response head was sent.
+    pub fn insert<T: Serialize>(&self, key: &Key<T>, value: &T) -> Result<(), Error> {
+        let value = Json::encode(value)?;
+        self.edit()?.plan.edits.set(key.name(), value);
+        Ok(())
+    }
+
+    /// Removes the value under a key.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](ErrorKind::Closed) after the response head was sent.
+    pub fn remove<T>(&self, key: &Key<T>) -> Result<(), Error> {
+        self.edit()?.plan.edits.remove(key.name());
+        Ok(())
+    }
+
+    /// Changes a value by what it is at that moment, atomically, also against requests that change it in parallel: for
+    /// counters and the like. Stored at once. `change` may be called several times, until no other request came between.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::get`], [`Session::insert`] and [`Session::save`]; [`Ended`](ErrorKind::Ended) when the session ended
+    /// meanwhile.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use tower_tenure::{Error, Key, Session};
+    /// const COUNTER: Key<u64> = Key::new("counter");
+    ///
+    /// async fn count(session: &Session) -> Result<u64, Error> {
+    ///     session.update(&COUNTER, |count| count.unwrap_or(0) + 1).await
+    /// }
+    /// ```
+    pub async fn update<T, F>(&self, key: &Key<T>, mut change: F) -> Result<T, Error>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnMut(Option<T>) -> T,
+    {
+        // What is planned so far comes first.
+        if self.save().await? != Outcome::Done {
+            return Err(Error::new(ErrorKind::Ended, "the login was refused, so there is nothing to update"));
+        }
+        loop {
+            let (stored, known) = {
+                let state = self.edit()?;
+                let stored =
+                    state.stored.as_ref().map(|stored| (stored.live.record.sid, stored.live.record.revision));
+                (stored, state.value(key.name()))
+            };
+            let value = change(known.map(|value| value.decode()).transpose()?);
+            let mut edits = Edits::default();
+            edits.set(key.name(), Json::encode(&value)?);
+
+            let Some((sid, revision)) = stored else {
+                // A session that is about to be created is nobody else's yet, and no cap is for anonymous ones.
+                self.edit()?.plan.edits = edits;
+                return self.save().await.map(|_| value);
+            };
+            if self.try_edit(sid, revision, edits).await? {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Stores edits if the data is at this revision still; `false` after taking a fresh look when it is not.
+    async fn try_edit(&self, sid: SessionId, revision: u64, edits: Edits) -> Result<bool, Error> {
+        let inner = self.inner();
+        let engine = &inner.settings.engine;
+        let change = Change { edits: edits.clone(), if_revision: Some(revision), ..Change::at(inner.now) };
+        match engine.update(sid, change).await? {
+            Updated::Applied(applied) => {
+                if let Some(stored) = &mut self.state().stored {
+                    stored.live.record.data.edit(&edits);
+                    stored.live.record.revision = applied.revision;
+                }
+                Ok(true)
+            }
+            Updated::Conflict => {
+                let fresh = engine.load(sid, inner.now).await?.filter(|record| record.ended.is_none());
+                match (&mut self.state().stored, fresh) {
+                    (Some(stored), Some(fresh)) => {
+                        stored.live.record.data = fresh.data;
+                        stored.live.record.revision = fresh.revision;
+                        Ok(false)
+                    }
+                    // The next try will say why it is gone.
+                    _ => Ok(false),
+                }
+            }
+            Updated::Gone(reason) => {
+                self.state().vanish(reason, inner.now);
+                Err(Error::new(ErrorKind::Ended, "the session ended while the request was in flight"))
+            }
+        }
+    }
+}

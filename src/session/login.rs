@@ -1,0 +1,205 @@
+//! Logging in.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use http::HeaderMap;
+
+use super::{Session, commit::new_record};
+use crate::{
+    Error, ErrorKind, Mode, Timestamp,
+    events::EventKind,
+    hook::{LoginContext, LoginRequest},
+    policy::{Overrides, Refusal, open},
+    record::{AuthenticationMethod, Device, EndReason, Facts, LastSeen},
+    token::Token,
+};
+
+/// What came of a login or a save. A refusal is a value, not an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a refused login opens no session"]
+pub enum Outcome {
+    /// It is done; a login is stored when the response goes out, or by [`Session::save`].
+    Done,
+    /// The login was refused.
+    Refused(Refusal),
+}
+
+/// A login that is being put together; await it. See [`Session::login`].
+#[derive(Debug)]
+#[must_use = "await the login"]
+pub struct Login<'a> {
+    session: &'a Session,
+    subject: Arc<str>,
+    overrides: Overrides,
+    facts: Facts,
+    /// The first thing that was wrong with it.
+    wrong: Option<Error>,
+}
+
+impl Session {
+    /// Logs this user in: a new session with a new id, in place of the one that there is (SPEC L3).
+    ///
+    /// The user is whoever the application says they are; checking a password or a token comes before. The data is kept
+    /// when the same user or nobody was logged in, and empty otherwise. The login hooks run here; the session is stored
+    /// when the response goes out, unless that is a 5xx (H3).
+    ///
+    /// # Errors
+    ///
+    /// When awaited: [`InvalidInput`](ErrorKind::InvalidInput) for a user that is empty or over 512 bytes or an override
+    /// of zero; the error of a login hook; [`Closed`](ErrorKind::Closed) after the response head was sent.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use tower_tenure::{Error, Mode, Outcome, Session};
+    ///
+    /// async fn sign_in(session: &Session, user: &str, remember: bool) -> Result<bool, Error> {
+    ///     let mode = if remember { Mode::Persistent } else { Mode::NonPersistent };
+    ///     let login = session.login(user).with_mode(mode).with_idle_lifetime(Duration::from_secs(900));
+    ///     Ok(login.await? == Outcome::Done)
+    /// }
+    /// ```
+    pub fn login(&self, subject: impl Into<Arc<str>>) -> Login<'_> {
+        Login {
+            session: self,
+            subject: subject.into(),
+            overrides: Overrides::default(),
+            facts: Facts::default(),
+            wrong: None,
+        }
+    }
+
+    pub(super) fn tell_refused(&self, refusal: &Refusal) {
+        let inner = self.inner();
+        inner.settings.engine.tell(inner.now, None, None, EventKind::Refused(refusal));
+    }
+}
+
+impl Login<'_> {
+    /// The mode, for the session's life; the last call wins. Without it, the policy's default mode.
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.overrides.mode(mode);
+        self
+    }
+
+    /// The absolute deadline of this session; the earliest of several wins. Above the limits it is clamped.
+    pub fn with_expires_at(mut self, deadline: Timestamp) -> Self {
+        self.overrides.expires_at(deadline);
+        self
+    }
+
+    /// An upper bound for the absolute deadline: the identity provider's own session expiry (L7).
+    pub fn with_not_after(mut self, deadline: Timestamp) -> Self {
+        self.overrides.not_after(deadline);
+        self
+    }
+
+    /// The first idle deadline; the next interaction goes back to the idle lifetime. The earliest of several wins.
+    pub fn with_idle_expires_at(mut self, deadline: Timestamp) -> Self {
+        self.overrides.idle_expires_at(deadline);
+        self
+    }
+
+    /// An idle lifetime for this session, for its life.
+    pub fn with_idle_lifetime(mut self, lifetime: Duration) -> Self {
+        let set = self.overrides.idle_lifetime(lifetime);
+        self.note(set);
+        self
+    }
+
+    /// A client application that takes part in the session, for its facts.
+    pub fn with_client(mut self, client_id: impl Into<String>) -> Self {
+        let client_id = client_id.into();
+        if !self.facts.clients.contains(&client_id) {
+            self.facts.clients.push(client_id);
+        }
+        self
+    }
+
+    /// How the user proved who they are, for the session's facts; RFC 8176 has the usual names, such as `pwd`.
+    pub fn with_method(mut self, name: impl Into<String>) -> Self {
+        let method = AuthenticationMethod { name: name.into(), at: self.session.now() };
+        self.facts.authentication.push(method);
+        self
+    }
+
+    /// An entry of metadata; see [`Metadata`](crate::record::Metadata) for what fits.
+    pub fn with_metadata(mut self, key: &str, value: &str) -> Self {
+        let set = self.facts.metadata.set(key, value);
+        self.note(set);
+        self
+    }
+
+    fn note(&mut self, result: Result<(), Error>) {
+        self.wrong = self.wrong.take().or(result.err());
+    }
+
+    async fn run(self) -> Result<Outcome, Error> {
+        let Self { session, subject, overrides, mut facts, wrong } = self;
+        drop(session.edit()?);
+        if let Some(error) = wrong {
+            return Err(error);
+        }
+        if subject.is_empty() || subject.len() > 512 {
+            return Err(Error::new(ErrorKind::InvalidInput, "a user to log in has a name of 1 to 512 bytes"));
+        }
+        let inner = session.inner();
+        let user_agent: Option<Arc<str>> = inner.user_agent().map(Into::into);
+        facts.device = Device {
+            initial_ip: inner.ip,
+            initial_user_agent: user_agent.clone(),
+            last: LastSeen { ip: inner.ip, user_agent },
+        };
+        let token = Token::generate()?;
+        let no_headers = HeaderMap::new();
+        let headers = inner.headers.as_ref().unwrap_or(&no_headers);
+        let mut context = LoginContext {
+            sid: token.sid(),
+            subject: Arc::clone(&subject),
+            now: inner.now,
+            policy: &inner.policy,
+            request: LoginRequest { method: &inner.method, uri: &inner.uri, headers },
+            facts,
+            overrides,
+            refusal: None,
+        };
+        for hook in &inner.settings.hooks {
+            hook.on_login(&mut context).await?;
+            if context.refusal.is_some() {
+                break;
+            }
+        }
+        let LoginContext { facts, overrides, refusal, .. } = context;
+        let opening = match refusal {
+            Some(refusal) => Err(refusal),
+            None => open(&inner.policy, inner.now, &overrides),
+        };
+        let opening = match opening {
+            Ok(opening) => opening,
+            Err(refusal) => {
+                session.tell_refused(&refusal);
+                if matches!(refusal, Refusal::DeadlinePassed | Refusal::Revoked(_)) {
+                    session.edit()?.plan_end(EndReason::Revoked);
+                }
+                return Ok(Outcome::Refused(refusal));
+            }
+        };
+        for clamped in opening.clamped {
+            let engine = &inner.settings.engine;
+            engine.tell(inner.now, Some(token.sid()), Some(&subject), EventKind::Clamped(clamped));
+        }
+        let record = new_record(&token, opening.timing, Some(subject), facts);
+        session.edit()?.plan_login(record, token);
+        Ok(Outcome::Done)
+    }
+}
+
+impl<'a> IntoFuture for Login<'a> {
+    type Output = Result<Outcome, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

@@ -1,0 +1,52 @@
+//! From the state of a request to the headers of its response.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use http::HeaderMap;
+
+use super::{Session, state::State};
+use crate::{EndReason, Timestamp, cookie::varies_by_cookie};
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// As the session's state says.
+    Sound,
+    /// In place of the handler's response, because the store failed: the cookie stays as it is (SPEC S6).
+    StoreFailed,
+}
+
+/// How long the cookie of a session that a login replaced is not removed: requests that the browser sent before it had the
+/// new cookie come back after it, and a removal, which has the same name, would sign the user out.
+const CROSSING: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// Sets or removes our cookie where something changed, and says what the response depends on (SPEC C3, C4, C8).
+    pub(crate) fn respond(&self, headers: &mut HeaderMap, answered: Answered) {
+        let inner = self.inner();
+        let cookie = &inner.settings.cookie;
+        let state = self.state();
+        match &state.stored {
+            _ if answered == Answered::StoreFailed => {}
+            Some(stored) if stored.is_news() => {
+                let (timing, token) = (&stored.live.record.timing, &stored.live.token);
+                cookie.issue(headers, token, timing.mode, timing.deadline(), inner.now);
+            }
+            None if state.leads_nowhere(inner.now) => cookie.remove(headers),
+            _ => {}
+        }
+        drop(state);
+        if inner.looked.load(Ordering::Relaxed) {
+            varies_by_cookie(headers);
+        }
+    }
+}
+
+impl State {
+    /// Whether the browser holds a cookie of ours for nothing.
+    fn leads_nowhere(&self, now: Timestamp) -> bool {
+        let crossing =
+            self.ended.is_some_and(|end| end.reason == EndReason::Superseded && now.since(end.at) < CROSSING);
+        self.brought && !self.vanished && !crossing
+    }
+}

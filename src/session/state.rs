@@ -1,0 +1,228 @@
+//! What a request knows of its session, and what it plans for it.
+
+use std::sync::Arc;
+
+use super::SessionInfo;
+use crate::{
+    Error, ErrorKind, SessionId, Timestamp, cookie,
+    engine::{Arrival, Live},
+    record::{Data, Edits, EndReason, Ended, Json, LastSeen, Mode, Proof, Record, Timing},
+    token::Token,
+};
+
+/// The state of one request.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Whether the response head is sent (H4).
+    closed: bool,
+    /// Whether the request brought a cookie of our name, malformed ones included.
+    pub(super) brought: bool,
+    /// The session in the store, as far as this request knows it.
+    pub(super) stored: Option<Stored>,
+    /// Why there is none, where that is known.
+    pub(super) ended: Option<Ended>,
+    /// The session ended while this request was in flight: whoever ended it told the browser.
+    pub(super) vanished: bool,
+    /// Whether an interaction that can not be recorded fails the request, as it does one that is there for nothing else.
+    pub(super) insists: bool,
+    pub(super) plan: Plan,
+}
+
+/// A session that is in the store.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) live: Live,
+    /// Where the request came from, when the record says otherwise.
+    pub(super) last_seen: Option<LastSeen>,
+    /// What the browser holds for it: `None` when it has to be told.
+    pub(super) told: Option<i64>,
+    /// The timing before this request.
+    on_arrival: Timing,
+}
+
+/// What is to be stored.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// End the stored session, for this reason.
+    pub(super) end: Option<EndReason>,
+    /// Put a new one in its place.
+    pub(super) new: Option<Draft>,
+    /// Change the data: of the new session if there is one, else of the stored one.
+    pub(super) edits: Edits,
+    /// Replace the secret of the stored session.
+    pub(super) rotation: Option<Token>,
+}
+
+/// A session that is to be created.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) record: Record,
+    pub(super) token: Token,
+    /// Whether it takes over the data of the stored one.
+    pub(super) keep_data: bool,
+}
+
+impl Draft {
+    fn is_login(&self) -> bool {
+        self.record.subject.is_some()
+    }
+}
+
+impl Stored {
+    pub(super) fn created(record: Record, token: Token) -> Self {
+        let timing = record.timing;
+        let live = Live {
+            record,
+            token,
+            proof: Proof::Current,
+            due: crate::record::TimingChange::default(),
+            next: timing,
+        };
+        Self { live, last_seen: None, told: None, on_arrival: timing }
+    }
+
+    /// Whether the browser has to be told: of a new token, or that the second moved at which a persistent cookie goes.
+    pub(super) fn is_news(&self) -> bool {
+        self.live.proof == Proof::Current && self.told != self.news()
+    }
+
+    fn news(&self) -> Option<i64> {
+        let timing = &self.live.record.timing;
+        Some(if timing.mode == Mode::Persistent { cookie::expires(timing.deadline()) } else { 0 })
+    }
+}
+
+impl State {
+    pub(super) fn new(brought: bool) -> Self {
+        Self {
+            closed: false,
+            brought,
+            stored: None,
+            ended: None,
+            vanished: false,
+            insists: false,
+            plan: Plan::default(),
+        }
+    }
+
+    pub(super) fn arrive(&mut self, arrival: Arrival, last_seen: impl FnOnce(&LastSeen) -> Option<LastSeen>) {
+        self.ended = arrival.ended;
+        self.stored = arrival.live.map(|live| {
+            let last_seen = last_seen(&live.record.facts.device.last);
+            let on_arrival = live.record.timing;
+            let mut stored = Stored { live, last_seen, told: None, on_arrival };
+            stored.told = stored.news();
+            if stored.live.due.is_empty() {
+                // Recorded ahead already, or nothing was due.
+                stored.live.record.timing = stored.live.next;
+            }
+            stored
+        });
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        if self.closed {
+            let message = "the response head is already sent, so the session can not be changed any more";
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
+        Ok(())
+    }
+
+    /// The session that is in the store, unless this request is about to end it.
+    pub(super) fn lasting(&self) -> Option<&Stored> {
+        self.stored.as_ref().filter(|_| self.plan.end.is_none())
+    }
+
+    pub(super) fn info(&self) -> Option<SessionInfo> {
+        if let Some(draft) = self.plan.new.as_ref().filter(|draft| draft.is_login()) {
+            let record = &draft.record;
+            return Some(SessionInfo::new(
+                record.sid,
+                record.subject.clone(),
+                &record.timing,
+                Arc::clone(&record.facts),
+            ));
+        }
+        let live = &self.lasting()?.live;
+        let facts = Arc::clone(&live.record.facts);
+        Some(SessionInfo::new(live.record.sid, live.record.subject.clone(), &live.next, facts))
+    }
+
+    pub(super) fn end_reason(&self) -> Option<EndReason> {
+        if self.info().is_some() {
+            return None;
+        }
+        self.plan.end.or(self.ended.map(|ended| ended.reason))
+    }
+
+    pub(super) fn timing_on_arrival(&self) -> Option<Timing> {
+        match &self.plan.new {
+            Some(draft) if draft.is_login() => Some(draft.record.timing),
+            _ => self.lasting().map(|stored| stored.on_arrival),
+        }
+    }
+
+    /// The value under a key, as this request sees it.
+    pub(super) fn value(&self, key: &str) -> Option<Json> {
+        match self.plan.edits.get(key) {
+            Some(edited) => edited.cloned(),
+            None => self.data().and_then(|data| data.get(key)).cloned(),
+        }
+    }
+
+    /// The stored data, as far as the session of this request has it.
+    pub(super) fn data(&self) -> Option<&Data> {
+        let keeps = self.plan.new.as_ref().is_none_or(|draft| draft.keep_data);
+        self.lasting().filter(|_| keeps).map(|stored| &stored.live.record.data)
+    }
+
+    /// Ends what there is: what was planned for it is void.
+    pub(super) fn plan_end(&mut self, reason: EndReason) {
+        let end = self.plan.end.or(self.stored.as_ref().map(|_| reason));
+        self.plan = Plan { end, ..Plan::default() };
+    }
+
+    /// The session whose secret can be replaced by the holder of this one. A new session has a new one anyway.
+    pub(super) fn rotatable(&self) -> Option<SessionId> {
+        let stored = self.lasting().filter(|_| self.plan.new.is_none() && self.plan.rotation.is_none())?;
+        (stored.live.proof == Proof::Current).then_some(stored.live.record.sid)
+    }
+
+    pub(super) fn plan_rotation(&mut self, token: Token) {
+        self.plan.rotation = Some(token);
+    }
+
+    /// Whether a new session of this subject takes over the data: of its own, or of an anonymous visitor (SPEC L3).
+    pub(super) fn keeps_data_for(&self, subject: &str) -> bool {
+        let owner = match &self.plan.new {
+            Some(draft) => draft.record.subject.as_deref(),
+            None => self.lasting().and_then(|stored| stored.live.record.subject.as_deref()),
+        };
+        owner.is_none_or(|owner| owner == subject)
+    }
+
+    pub(super) fn plan_login(&mut self, record: Record, token: Token) {
+        let subject = record.subject.clone().unwrap_or_default();
+        let keeps = self.keeps_data_for(&subject);
+        // A second login in the same request replaces the first one's plan, which never was a session.
+        let keep_data =
+            keeps && self.plan.end.is_none() && self.plan.new.as_ref().is_none_or(|draft| draft.keep_data);
+        if !keeps {
+            self.plan.edits = Edits::default();
+        }
+        self.plan.rotation = None;
+        self.plan.new = Some(Draft { record, token, keep_data });
+    }
+
+    /// The session ended while this request was in flight.
+    pub(super) fn vanish(&mut self, reason: Option<EndReason>, now: Timestamp) {
+        self.stored = None;
+        self.vanished = true;
+        self.ended = reason.map(|reason| Ended { reason, at: now });
+        self.plan = Plan::default();
+    }
+}

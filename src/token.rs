@@ -1,0 +1,80 @@
+//! The secret in the cookie.
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::{Error, ErrorKind, SessionId, record::SecretHash};
+
+const BYTES: usize = SessionId::BYTES + 32;
+
+/// What a cookie carries: the session's id and a 256-bit secret, both from the OS random source, as one string of 64
+/// URL-safe characters (SPEC C6). 48 bytes fill 64 characters exactly, so every token has one spelling.
+#[derive(Clone)]
+pub(crate) struct Token([u8; BYTES]);
+
+impl Token {
+    /// The number of characters.
+    pub(crate) const CHARS: usize = 64;
+
+    /// A token for a new session.
+    pub(crate) fn generate() -> Result<Self, Error> {
+        let mut bytes = [0; BYTES];
+        fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// A token with a new secret for an existing session.
+    pub(crate) fn renew(sid: SessionId) -> Result<Self, Error> {
+        let mut token = Self::generate()?;
+        token.0[..SessionId::BYTES].copy_from_slice(sid.as_bytes());
+        Ok(token)
+    }
+
+    /// Reads a cookie's value. Allocates nothing.
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
+        let mut bytes = [0; BYTES];
+        let value: &[u8; Self::CHARS] = value.try_into().ok()?;
+        Base64UrlUnpadded::decode(value, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// Writes the cookie's value.
+    pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
+        let mut text = [0; Self::CHARS];
+        if let Ok(text) = Base64UrlUnpadded::encode(&self.0, &mut text) {
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    /// Whether both are the same string. Not for deciding over a session: for dropping copies.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        bool::from(self.0.ct_eq(&other.0))
+    }
+
+    pub(crate) fn sid(&self) -> SessionId {
+        let mut sid = [0; SessionId::BYTES];
+        sid.copy_from_slice(&self.0[..SessionId::BYTES]);
+        SessionId::from_bytes(sid)
+    }
+
+    /// What a store may know of the secret.
+    pub(crate) fn hash(&self) -> SecretHash {
+        SecretHash::from_bytes(Sha256::digest(&self.0[SessionId::BYTES..]).into())
+    }
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), Error> {
+    getrandom::fill(bytes).map_err(|error| {
+        Error::new(ErrorKind::Random, "the operating system gave no random bytes").because(error)
+    })
+}
+
+/// Shows the session's id only (SPEC H5).
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({}, …)", self.sid())
+    }
+}
