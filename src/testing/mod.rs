@@ -1,8 +1,12 @@
 //! For tests, yours and ours (feature `testing`).
 
 mod clock;
+mod probe;
 
-pub use self::clock::ManualClock;
+pub use self::{
+    clock::ManualClock,
+    probe::{Gate, Probe},
+};
 
 use std::sync::Arc;
 
