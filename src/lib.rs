@@ -50,6 +50,9 @@
 
 #[cfg(feature = "browser")]
 pub mod browser;
+#[cfg(not(feature = "browser"))]
+#[path = "browser/absent.rs"]
+mod browser;
 mod clock;
 pub mod cookie;
 mod engine;

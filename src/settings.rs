@@ -4,6 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
     Policy, RequestHead, SystemClock,
+    browser::Endpoints,
     cookie::SessionCookie,
     engine::Engine,
     hook::DynLoginHook,
@@ -24,8 +25,7 @@ pub(crate) struct Settings {
     pub(crate) activity: Option<Ask<Activity>>,
     pub(crate) skip: Option<Ask<bool>>,
     pub(crate) client_ip: Option<Ask<Option<IpAddr>>>,
-    #[cfg(feature = "browser")]
-    pub(crate) endpoints: Option<crate::browser::Endpoints>,
+    pub(crate) endpoints: Option<Endpoints>,
 }
 
 impl Settings {
@@ -38,7 +38,6 @@ impl Settings {
             activity: None,
             skip: None,
             client_ip: None,
-            #[cfg(feature = "browser")]
             endpoints: None,
         }
     }

@@ -1,6 +1,6 @@
 //! Who may ask for a change.
 
-use http::{Uri, header};
+use http::{Uri, header, uri::Authority};
 use url::Url;
 
 use crate::RequestHead;
@@ -50,8 +50,7 @@ pub fn is_same_origin(head: RequestHead<'_>, scheme: Scheme) -> bool {
     if head.headers.contains_key("sec-fetch-site") {
         return matches!(one("sec-fetch-site"), Some("same-origin" | "none"));
     }
-    let host =
-        one(header::HOST.as_str()).or_else(|| head.uri.authority().map(|authority| authority.as_str()));
+    let host = one(header::HOST.as_str()).or_else(|| head.uri.authority().map(Authority::as_str));
     let ours = host.filter(|host| is_authority(host)).map(|host| format!("{}://{host}/", scheme.as_str()));
     let (Some(origin), Some(ours)) = (one(header::ORIGIN.as_str()), ours) else { return false };
     match (Url::parse(origin), Url::parse(&ours)) {

@@ -80,8 +80,10 @@ impl SessionCookie {
     /// Seldom needed: browsers accept `Secure` cookies from `http://localhost` and `http://127.0.0.1`, so the default
     /// works there. This is for another machine on the network, and such a cookie can be stolen by anyone on it.
     pub fn insecure_for_http_development() -> Self {
-        let builder = CookieBuilder { secure: false, ..Self::builder("id") };
-        builder.build().expect("the development cookie is one that browsers accept")
+        match Self::builder("id").with_insecure_http_development().build() {
+            Ok(cookie) => cookie,
+            Err(_) => unreachable!("browsers accept the development cookie"),
+        }
     }
 
     /// The cookie's name.

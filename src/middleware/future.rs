@@ -13,7 +13,7 @@ use tower::Service;
 
 use super::ResponseBody;
 use crate::{
-    Error, ErrorKind, Outcome, Session, engine::Arrival, policy::Refusal, problem::Problem,
+    Error, ErrorKind, Outcome, Session, browser::Call, engine::Arrival, policy::Refusal, problem::Problem,
     session::Answered, store::Answer,
 };
 
@@ -52,19 +52,14 @@ pin_project! {
 
 /// What follows once the session is known.
 enum Then<S, ReqBody> {
-    Call {
-        service: S,
-        request: Request<ReqBody>,
-    },
-    #[cfg(feature = "browser")]
-    Endpoint(crate::browser::Call),
+    Call { service: S, request: Request<ReqBody> },
+    Endpoint(Call),
 }
 
 /// What is answered once everything is stored.
 enum Reply<ResBody> {
     Response(Response<ResponseBody<ResBody>>),
-    #[cfg(feature = "browser")]
-    Endpoint(crate::browser::Call),
+    Endpoint(Call),
 }
 
 impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
@@ -88,8 +83,7 @@ where
         Self { session: Some(session), state: State::Loading { arrival, then } }
     }
 
-    #[cfg(feature = "browser")]
-    pub(super) fn endpoint(session: Session, arrival: Loading, call: crate::browser::Call) -> Self {
+    pub(super) fn endpoint(session: Session, arrival: Loading, call: Call) -> Self {
         Self { session: Some(session), state: State::Loading { arrival, then: Some(Then::Endpoint(call)) } }
     }
 }
@@ -117,7 +111,6 @@ where
                             let response = service.call(request);
                             this.state.set(State::Running { response });
                         }
-                        #[cfg(feature = "browser")]
                         (Ok(arrival), Then::Endpoint(call)) => {
                             session.arrive(arrival);
                             let committed = match call.prepare(session) {
@@ -139,11 +132,12 @@ where
                     let outcome = ready!(Pin::new(&mut *committed).poll(cx));
                     // What is left of it holds the session.
                     *committed = Answer::Ready(None);
-                    let session = this.session.as_ref().expect("a session is being stored");
                     let sound = |reply| match reply {
                         Reply::Response(response) => response,
-                        #[cfg(feature = "browser")]
-                        Reply::Endpoint(call) => ResponseBody::own(call.answer(session)),
+                        Reply::Endpoint(call) => {
+                            let session = this.session.as_ref().expect("a session is being stored");
+                            ResponseBody::own(call.answer(session))
+                        }
                     };
                     let reply = then.take().expect("polled after completion");
                     let (response, answered) = match outcome {

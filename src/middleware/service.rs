@@ -10,7 +10,9 @@ use http::{Request, Response, StatusCode};
 use tower::Service;
 
 use super::{ResponseBody, ResponseFuture};
-use crate::{RequestHead, Session, engine::Arrival, problem::Problem, settings::Settings, store::Answer};
+use crate::{
+    RequestHead, Session, browser::Call, engine::Arrival, problem::Problem, settings::Settings, store::Answer,
+};
 
 /// A service with sessions around it; made by [`SessionLayer`](crate::SessionLayer).
 #[derive(Clone)]
@@ -51,13 +53,8 @@ where
         let candidates = cookie.read(head.headers);
         let session = Session::new(&self.settings, policy, now, head, candidates.brought);
 
-        #[cfg(feature = "browser")]
         let endpoint = self.settings.endpoints.as_ref().and_then(|endpoints| endpoints.route(head));
-        #[cfg(feature = "browser")]
-        let own_activity = endpoint.as_ref().map(crate::browser::Call::activity);
-        #[cfg(not(feature = "browser"))]
-        let own_activity = None;
-        let activity = own_activity.unwrap_or_else(|| self.settings.activity(head));
+        let activity = endpoint.as_ref().map_or_else(|| self.settings.activity(head), Call::activity);
 
         let arrival = if candidates.is_empty() {
             Answer::Ready(Some(Ok(Arrival::default())))
@@ -68,7 +65,6 @@ where
             self.settings.engine.answer(arrive)
         };
 
-        #[cfg(feature = "browser")]
         if let Some(call) = endpoint {
             return ResponseFuture::endpoint(session, arrival, call);
         }

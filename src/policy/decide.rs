@@ -17,6 +17,10 @@ pub enum Activity {
 
 /// What [`decide`] says of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would be an allocation a request"
+)]
 pub enum Verdict {
     /// It is live.
     Live(Next),

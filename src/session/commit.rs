@@ -25,7 +25,6 @@ enum Scope {
 
 /// One call to the store.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "short-lived, and a box would be an allocation a request")]
 enum Step {
     Create { creation: Creation, token: Token, replaced: Option<Arc<str>> },
     Update { sid: SessionId, change: Change, token: Option<Token> },
@@ -54,7 +53,7 @@ impl Session {
     }
 
     /// From now on an interaction that can not be recorded fails the request.
-    #[cfg(feature = "browser")]
+    #[cfg_attr(not(feature = "browser"), expect(dead_code, reason = "only an endpoint insists"))]
     pub(crate) fn insist_on_recording(&self) {
         self.state().insists = true;
     }

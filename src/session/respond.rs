@@ -4,7 +4,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use http::HeaderMap;
 
-use super::{Session, state::State};
+use super::{
+    Session,
+    state::{Cookie, State},
+};
 use crate::{EndReason, Timestamp, cookie::varies_by_cookie};
 
 /// How a request was answered.
@@ -47,6 +50,6 @@ impl State {
     fn leads_nowhere(&self, now: Timestamp) -> bool {
         let crossing =
             self.ended.is_some_and(|end| end.reason == EndReason::Superseded && now.since(end.at) < CROSSING);
-        self.brought && !self.vanished && !crossing
+        self.cookie == Cookie::Brought && !crossing
     }
 }

@@ -15,17 +15,35 @@ use crate::{
 pub(super) struct State {
     /// Whether the response head is sent (H4).
     closed: bool,
-    /// Whether the request brought a cookie of our name, malformed ones included.
-    pub(super) brought: bool,
+    pub(super) cookie: Cookie,
     /// The session in the store, as far as this request knows it.
     pub(super) stored: Option<Stored>,
     /// Why there is none, where that is known.
     pub(super) ended: Option<Ended>,
-    /// The session ended while this request was in flight: whoever ended it told the browser.
-    pub(super) vanished: bool,
     /// Whether an interaction that can not be recorded fails the request, as it does one that is there for nothing else.
     pub(super) insists: bool,
     pub(super) plan: Plan,
+}
+
+/// What the browser sent under our cookie's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cookie {
+    /// Nothing.
+    None,
+    /// Something, perhaps malformed.
+    Brought,
+    /// Something that is not for this request to remove: the session ended while it was in flight, and whoever ended it
+    /// told the browser.
+    NotOurs,
+}
+
+/// What the browser was told to do with the cookie that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// To keep it until this second.
+    Until(i64),
+    /// To keep it until it closes.
+    SessionOnly,
 }
 
 /// A session that is in the store.
@@ -34,8 +52,8 @@ pub(super) struct Stored {
     pub(super) live: Live,
     /// Where the request came from, when the record says otherwise.
     pub(super) last_seen: Option<LastSeen>,
-    /// What the browser holds for it: `None` when it has to be told.
-    pub(super) told: Option<i64>,
+    /// `None` when it has to be told of a new token.
+    pub(super) told: Option<Told>,
     /// The timing before this request.
     on_arrival: Timing,
 }
@@ -83,26 +101,22 @@ impl Stored {
 
     /// Whether the browser has to be told: of a new token, or that the second moved at which a persistent cookie goes.
     pub(super) fn is_news(&self) -> bool {
-        self.live.proof == Proof::Current && self.told != self.news()
+        self.live.proof == Proof::Current && self.told != Some(self.news())
     }
 
-    fn news(&self) -> Option<i64> {
+    fn news(&self) -> Told {
         let timing = &self.live.record.timing;
-        Some(if timing.mode == Mode::Persistent { cookie::expires(timing.deadline()) } else { 0 })
+        match timing.mode {
+            Mode::Persistent => Told::Until(cookie::expires(timing.deadline())),
+            Mode::NonPersistent => Told::SessionOnly,
+        }
     }
 }
 
 impl State {
     pub(super) fn new(brought: bool) -> Self {
-        Self {
-            closed: false,
-            brought,
-            stored: None,
-            ended: None,
-            vanished: false,
-            insists: false,
-            plan: Plan::default(),
-        }
+        let cookie = if brought { Cookie::Brought } else { Cookie::None };
+        Self { closed: false, cookie, stored: None, ended: None, insists: false, plan: Plan::default() }
     }
 
     pub(super) fn arrive(&mut self, arrival: Arrival, last_seen: impl FnOnce(&LastSeen) -> Option<LastSeen>) {
@@ -111,7 +125,7 @@ impl State {
             let last_seen = last_seen(&live.record.facts.device.last);
             let on_arrival = live.record.timing;
             let mut stored = Stored { live, last_seen, told: None, on_arrival };
-            stored.told = stored.news();
+            stored.told = Some(stored.news());
             if stored.live.due.is_empty() {
                 // Recorded ahead already, or nothing was due.
                 stored.live.record.timing = stored.live.next;
@@ -221,7 +235,7 @@ impl State {
     /// The session ended while this request was in flight.
     pub(super) fn vanish(&mut self, reason: Option<EndReason>, now: Timestamp) {
         self.stored = None;
-        self.vanished = true;
+        self.cookie = Cookie::NotOurs;
         self.ended = reason.map(|reason| Ended { reason, at: now });
         self.plan = Plan::default();
     }

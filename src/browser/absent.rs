@@ -1,0 +1,32 @@
+//! Stands in for the browser's side where feature `browser` is off: types without values, so that nobody else has to ask.
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::{Error, RequestHead, Session, policy::Activity};
+
+#[derive(Clone, Debug)]
+pub(crate) enum Endpoints {}
+
+impl Endpoints {
+    pub(crate) fn route(&self, _: RequestHead<'_>) -> Option<Call> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Call {}
+
+impl Call {
+    pub(crate) fn activity(&self) -> Activity {
+        match *self {}
+    }
+
+    pub(crate) fn prepare(&self, _: &Session) -> Result<(), Error> {
+        match *self {}
+    }
+
+    pub(crate) fn answer(self, _: &Session) -> Response<Bytes> {
+        match self {}
+    }
+}
