@@ -48,6 +48,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod body;
 #[cfg(feature = "browser")]
 pub mod browser;
 #[cfg(not(feature = "browser"))]

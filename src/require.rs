@@ -15,8 +15,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
-    EndReason, Error, ErrorKind, RequestHead, Session, middleware::ResponseBody, problem::Problem,
-    record::Timing,
+    EndReason, Error, ErrorKind, RequestHead, Session, body::ResponseBody, problem::Problem, record::Timing,
 };
 
 /// A layer that lets only logged-in users through (SPEC E1, E2). Goes inside a [`SessionLayer`](crate::SessionLayer).

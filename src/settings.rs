@@ -4,7 +4,6 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
     Policy, RequestHead, SystemClock,
-    browser::Endpoints,
     cookie::SessionCookie,
     engine::Engine,
     hook::DynLoginHook,
@@ -25,7 +24,6 @@ pub(crate) struct Settings {
     pub(crate) activity: Option<Ask<Activity>>,
     pub(crate) skip: Option<Ask<bool>>,
     pub(crate) client_ip: Option<Ask<Option<IpAddr>>>,
-    pub(crate) endpoints: Option<Endpoints>,
 }
 
 impl Settings {
@@ -38,7 +36,6 @@ impl Settings {
             activity: None,
             skip: None,
             client_ip: None,
-            endpoints: None,
         }
     }
 

@@ -190,10 +190,11 @@ proptest! {
         let (earlier, later) = changes.split_at(split.index(changes.len() + 1));
         let mut record = before;
         apply_all(&mut record, earlier);
-        prop_assert_eq!(record.end(&End::new(reason, START + ends_after)), Ending::Done);
+        let ending = record.end(&End::new(reason, START + ends_after));
 
         let tombstone = record.clone();
         let told = tombstone.ended.map(|ended| ended.reason);
+        prop_assert_eq!(Some(ending), told.map(Ending::Done));
         prop_assert!(tombstone.data.is_empty() && tombstone.previous_secret.is_none());
         for change in later {
             for if_revision in [None, Some(0), Some(tombstone.revision)] {

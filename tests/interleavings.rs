@@ -118,7 +118,7 @@ fn s4_an_end_among_touches_and_writes_is_final() {
         let acknowledged = touches.map(|touch| touch.join().unwrap()).into_iter().flatten().max();
         let _ = writer.join().unwrap();
         let (ending, tombstone) = end.join().unwrap();
-        assert_eq!(ending, Ending::Done);
+        assert_eq!(ending, Ending::Done(EndReason::SignedOut));
         assert!(tombstone.data.is_empty() && tombstone.ended.is_some());
         assert_eq!(tombstone.timing.last_interaction_at, acknowledged.unwrap_or(second(0)));
         assert_eq!(store.load(sid(0)), tombstone, "something changed it after its end");
@@ -162,7 +162,7 @@ fn s4_an_idle_end_and_a_quicker_interaction_never_both_win() {
         let end = go(&store, move |store| store.end(sid(0), order));
         let touch = go(&store, |store| store.update(sid(0), touch(second(1))));
         match (end.join().unwrap(), touch.join().unwrap()) {
-            (Ending::Done, Updated::Gone(Some(EndReason::Idle))) => {
+            (Ending::Done(EndReason::Idle), Updated::Gone(Some(EndReason::Idle))) => {
                 assert_eq!(reason(&store.load(sid(0))), Some(EndReason::Idle));
             }
             (Ending::StillInUse, Updated::Applied(_)) => {
@@ -220,7 +220,7 @@ fn s4_a_logout_parallel_to_a_login_in_its_place_gives_the_data_away_or_drops_it(
         let created = go(&store, |store| store.create(replacing(login(1, second(1)), sid(0))));
         let Created::Done { record, .. } = created.join().unwrap() else { panic!("not created") };
         match end.join().unwrap() {
-            Ending::Done => assert!(record.data.is_empty(), "data of a session that was logged out"),
+            Ending::Done(_) => assert!(record.data.is_empty(), "data of a session that was logged out"),
             ending => {
                 assert_eq!(ending, Ending::Already(EndReason::Superseded));
                 assert_eq!(record.data.len(), 1);
@@ -284,7 +284,10 @@ fn s9_an_evicting_cap_holds_among_logins_a_logout_and_an_observer() {
         let evicted = with_reason(EndReason::Evicted);
         assert_eq!(told.len(), evicted.len(), "each told of once");
         assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), evicted);
-        assert_eq!(with_reason(EndReason::SignedOut).contains(&sid(0)), ending == Ending::Done);
+        assert_eq!(
+            with_reason(EndReason::SignedOut).contains(&sid(0)),
+            ending == Ending::Done(EndReason::SignedOut)
+        );
         assert!(store.live(second(5)).len() <= 2);
         assert!(store.load(sid(2)).is_live(second(5)) || store.load(sid(3)).is_live(second(5)));
     });

@@ -208,7 +208,10 @@ fn s10_ending_a_subject_except_one_session_spares_that_one_only() {
             }
             _ => others
                 .iter()
-                .filter(|&&sid| store.end(sid, End::new(EndReason::SignedOut, second(50))) == Ending::Done)
+                .filter(|&&sid| {
+                    store.end(sid, End::new(EndReason::SignedOut, second(50)))
+                        == Ending::Done(EndReason::SignedOut)
+                })
                 .copied()
                 .collect(),
         });
@@ -227,7 +230,7 @@ fn s4_touches_and_writes_never_resurrect_what_has_ended() {
         let acknowledged = at_once(6, |number| {
             if number == 0 {
                 let end = store.end(sid(0), End::new(EndReason::SignedOut, second(50)));
-                assert_eq!(end, Ending::Done);
+                assert_eq!(end, Ending::Done(EndReason::SignedOut));
                 ended.store(true, SeqCst);
                 return second(0);
             }
@@ -259,7 +262,7 @@ fn s4_an_idle_end_and_a_quicker_interaction_never_both_win() {
         store.create(login(0, second(0)));
         let end = End { if_idle_since: Some(second(0)), ..End::new(EndReason::Idle, second(9)) };
         let ended = at_once(2, |number| match number {
-            0 => store.end(sid(0), end) == Ending::Done,
+            0 => store.end(sid(0), end) == Ending::Done(EndReason::Idle),
             _ => store.update(sid(0), touch(second(1))) == Updated::Gone(Some(EndReason::Idle)),
         });
         assert_eq!(ended[0], ended[1], "ended, and the interaction told so; or neither");

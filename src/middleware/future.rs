@@ -11,10 +11,9 @@ use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::ResponseBody;
 use crate::{
-    Error, ErrorKind, Outcome, Session, browser::Call, engine::Arrival, policy::Refusal, problem::Problem,
-    session::Answered, store::Answer,
+    Error, ErrorKind, Outcome, Session, body::ResponseBody, browser::Call, engine::Arrival, policy::Refusal,
+    problem::Problem, session::Answered, store::Answer,
 };
 
 type Loading = Answer<'static, Result<Arrival, Error>>;
@@ -51,6 +50,10 @@ pin_project! {
 }
 
 /// What follows once the session is known.
+#[cfg_attr(
+    not(feature = "browser"),
+    expect(clippy::large_enum_variant, reason = "there are no endpoints then")
+)]
 enum Then<S, ReqBody> {
     Call { service: S, request: Request<ReqBody> },
     Endpoint(Call),

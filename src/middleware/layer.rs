@@ -6,8 +6,8 @@ use tower::Layer;
 
 use super::SessionService;
 use crate::{
-    Clock, LivePolicy, LoginHook, Policy, RequestHead, Sessions, cookie::SessionCookie, events::Observer,
-    live::PolicySource, policy::Activity, settings::Settings, store::AnyStore,
+    Clock, LivePolicy, LoginHook, Policy, RequestHead, Sessions, browser::Endpoints, cookie::SessionCookie,
+    events::Observer, live::PolicySource, policy::Activity, settings::Settings, store::AnyStore,
 };
 
 /// Keeps sessions around a service; see the [module](crate::middleware) for how.
@@ -17,12 +17,13 @@ use crate::{
 #[must_use]
 pub struct SessionLayer {
     settings: Arc<Settings>,
+    endpoints: Option<Arc<Endpoints>>,
 }
 
 impl SessionLayer {
     /// Keeps sessions in this store.
     pub fn new(store: impl Into<AnyStore>) -> Self {
-        Self { settings: Arc::new(Settings::new(store.into())) }
+        Self { settings: Arc::new(Settings::new(store.into())), endpoints: None }
     }
 
     fn with(mut self, set: impl FnOnce(&mut Settings)) -> Self {
@@ -109,8 +110,9 @@ impl SessionLayer {
 
     /// Serves the status, extend and logout endpoints (T1).
     #[cfg(feature = "browser")]
-    pub fn with_endpoints(self, endpoints: crate::browser::Endpoints) -> Self {
-        self.with(|settings| settings.endpoints = Some(endpoints))
+    pub fn with_endpoints(mut self, endpoints: Endpoints) -> Self {
+        self.endpoints = Some(Arc::new(endpoints));
+        self
     }
 
     /// The sessions behind this layer: to list and to revoke them from anywhere.
@@ -123,6 +125,6 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        SessionService::new(inner, Arc::clone(&self.settings))
+        SessionService::new(inner, Arc::clone(&self.settings), self.endpoints.clone())
     }
 }

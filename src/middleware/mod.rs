@@ -14,7 +14,6 @@
 //! | `layer.rs` | [`SessionLayer`] and its settings |
 //! | `service.rs` | [`SessionService`]: from a request to its future |
 //! | `future.rs` | [`ResponseFuture`]: load, call, commit, respond |
-//! | `body.rs` | [`ResponseBody`]: the inner service's body, or one of ours |
 //!
 //! # Example
 //!
@@ -40,7 +39,6 @@
 //! # }
 //! ```
 
-mod body;
 mod future;
 mod layer;
 mod service;
@@ -48,4 +46,5 @@ mod service;
 #[expect(unused_imports, reason = "named in the documentation")]
 use crate::Session;
 
-pub use self::{body::ResponseBody, future::ResponseFuture, layer::SessionLayer, service::SessionService};
+pub use self::{future::ResponseFuture, layer::SessionLayer, service::SessionService};
+pub use crate::body::ResponseBody;

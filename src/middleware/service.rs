@@ -9,9 +9,15 @@ use std::{
 use http::{Request, Response, StatusCode};
 use tower::Service;
 
-use super::{ResponseBody, ResponseFuture};
+use super::ResponseFuture;
 use crate::{
-    RequestHead, Session, browser::Call, engine::Arrival, problem::Problem, settings::Settings, store::Answer,
+    RequestHead, Session,
+    body::ResponseBody,
+    browser::{Call, Endpoints},
+    engine::Arrival,
+    problem::Problem,
+    settings::Settings,
+    store::Answer,
 };
 
 /// A service with sessions around it; made by [`SessionLayer`](crate::SessionLayer).
@@ -19,11 +25,12 @@ use crate::{
 pub struct SessionService<S> {
     inner: S,
     settings: Arc<Settings>,
+    endpoints: Option<Arc<Endpoints>>,
 }
 
 impl<S> SessionService<S> {
-    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
-        Self { inner, settings }
+    pub(super) fn new(inner: S, settings: Arc<Settings>, endpoints: Option<Arc<Endpoints>>) -> Self {
+        Self { inner, settings, endpoints }
     }
 }
 
@@ -53,7 +60,7 @@ where
         let candidates = cookie.read(head.headers);
         let session = Session::new(&self.settings, policy, now, head, candidates.brought);
 
-        let endpoint = self.settings.endpoints.as_ref().and_then(|endpoints| endpoints.route(head));
+        let endpoint = self.endpoints.as_ref().and_then(|endpoints| endpoints.route(head));
         let activity = endpoint.as_ref().map_or_else(|| self.settings.activity(head), Call::activity);
 
         let arrival = if candidates.is_empty() {

@@ -7,6 +7,7 @@
 //! | `deadline.rs` | the one place where a deadline is computed (L2) |
 //! | `lowering.rs` | what a lowered policy does to a live session (L5) |
 //! | `decide.rs` | [`decide`]: is it live, and what is to be recorded (L2, L3, L9, L10) |
+//! | `end.rs` | what becomes of a record that is ended (S2, S4, E3) |
 //! | `open.rs` | [`open`], [`Overrides`]: a login's lifetimes (L6, L7) |
 //! | `admission.rs` | [`admit`], [`Cap`]: how many sessions a subject may have (S9) |
 //! | `presets.rs` | policies from the literature, with their sources (L12) |
@@ -16,6 +17,7 @@
 mod admission;
 mod deadline;
 mod decide;
+mod end;
 mod limits;
 mod lowering;
 mod open;
