@@ -62,8 +62,8 @@ enum Edit {
 
 /// What parallel requests change. Each edits a key of its own; all that rotate do so from the secret they came with.
 fn parallel_changes() -> impl Strategy<Value = Vec<Change>> {
-    let lowering = (lifetimes(), lifetimes(), short())
-        .prop_map(|(lifetimes, bound, one_off_idle)| Lowering { lifetimes, bound, one_off_idle });
+    let lowering =
+        (lifetimes(), short()).prop_map(|(lifetimes, one_off_idle)| Lowering { lifetimes, one_off_idle });
     let edit = prop_oneof![Just(Edit::Set), Just(Edit::Remove), Just(Edit::Leave)];
     let change = (short(), any::<bool>(), prop::option::of(lowering), edit, prop::option::of(short()));
     prop::collection::vec(change, 1..7).prop_map(|changes| {

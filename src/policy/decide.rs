@@ -17,10 +17,6 @@ pub enum Activity {
 
 /// What [`decide`] says of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and a box would be an allocation a request"
-)]
 pub enum Verdict {
     /// It is live.
     Live(Next),
@@ -60,8 +56,10 @@ pub struct Next {
 /// assert_eq!(decide(&record, &policy, deadline, Activity::Interaction), Verdict::Over(EndReason::Idle));
 /// ```
 pub fn decide(record: &Record, policy: &Policy, now: Timestamp, activity: Activity) -> Verdict {
-    if let Some(ended) = record.ended {
-        return Verdict::Over(ended.reason);
+    // A lowering binds live sessions only: what was over before it is over by what it remembers, and `Record::end` will
+    // say the same.
+    if let Some(reason) = record.over(now) {
+        return Verdict::Over(reason);
     }
     let mut timing = record.timing;
     let mut change = TimingChange { interaction_at: None, lowering: policy.lowering(&timing) };

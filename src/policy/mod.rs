@@ -176,8 +176,9 @@ impl Policy {
         self.rotation_grace
     }
 
-    /// How old the recorded interaction of a session with this idle lifetime may get (L9).
+    /// How old the recorded interaction of a session with this idle lifetime may get (L9). Never over half of it, so that a
+    /// session in constant use does not end for want of a record.
     pub fn granularity(&self, idle: Duration) -> Duration {
-        self.granularity.unwrap_or_else(|| (idle / 64).min(Duration::from_secs(60)))
+        self.granularity.unwrap_or_else(|| (idle / 64).min(Duration::from_secs(60))).min(idle / 2)
     }
 }

@@ -119,7 +119,9 @@ impl Change {
         }
         if self.last_seen.is_some() || self.metadata.is_some() {
             let facts = Arc::make_mut(&mut record.facts);
-            if let Some(last_seen) = &self.last_seen {
+            // A slow old request does not say where the session was seen last (L9).
+            let is_latest = self.at >= record.timing.last_interaction_at;
+            if let Some(last_seen) = self.last_seen.as_ref().filter(|_| is_latest) {
                 facts.device.last = last_seen.clone();
             }
             if let Some(metadata) = &self.metadata {

@@ -142,7 +142,8 @@ pub struct Timing {
     pub longest_gap: Duration,
     /// The lifetimes the session remembers (L5): from its creation, an override at login, or a later lowering.
     pub lifetimes: Lifetimes,
-    /// The least policy that was in force at the login or a request since. Only a policy below it binds (L5).
+    /// The policy of its creation. Only a policy below it binds (L5), so that an override of the login that was longer
+    /// than the policy of its day is not cut at once.
     pub bound: Lifetimes,
     /// A one-off idle lifetime, set at login, until the next interaction (L6).
     #[serde(with = "millis::option")]
@@ -151,8 +152,8 @@ pub struct Timing {
 
 /// What one request changes about the timing of a session.
 ///
-/// Both parts can only be taken once and in any order with those of other requests: interactions move forward, lowerings
-/// are minima. So parallel requests agree, whatever order the store sees them in.
+/// It can be taken in any order with those of other requests, since interactions move forward and lowerings are minima: all
+/// orders end with the same deadlines. (Only `longest_gap` may come out longer when an older interaction comes late.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimingChange {
     /// The request was an interaction that arrived then.
@@ -166,8 +167,6 @@ pub struct TimingChange {
 pub struct Lowering {
     /// Upper bounds for the remembered lifetimes.
     pub lifetimes: Lifetimes,
-    /// The policy that bound.
-    pub bound: Lifetimes,
     /// Upper bound for a pending one-off idle lifetime.
     pub one_off_idle: Duration,
 }
@@ -184,7 +183,6 @@ impl Timing {
     pub fn absorb(&mut self, change: &TimingChange) {
         if let Some(lowering) = change.lowering {
             self.lifetimes = self.lifetimes.min(lowering.lifetimes);
-            self.bound = self.bound.min(lowering.bound);
             self.one_off_idle = self.one_off_idle.map(|idle| idle.min(lowering.one_off_idle));
         }
         if let Some(arrival) = change.interaction_at {

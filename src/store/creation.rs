@@ -91,7 +91,7 @@ impl Creation {
     pub fn into_record(self, replaced: Option<&mut Record>) -> Record {
         let mut record = self.record;
         if let (Some(order), Some(old)) = (self.replaces, replaced) {
-            if order.keep_data && old.ended.is_none() {
+            if order.keep_data {
                 record.data = old.data.clone();
             }
             old.end(&order.end);

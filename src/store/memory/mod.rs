@@ -58,7 +58,12 @@ type Records = HashMap<SessionId, Entry, BuildHasherDefault<IdHasher>>;
 type Subjects = HashMap<Arc<str>, BTreeSet<(Timestamp, SessionId)>>;
 
 /// A power of two; at a million sessions 4,000 a shard, which a sweep passes in well under a millisecond.
+#[cfg(not(shuttle))]
 const SHARDS: usize = 256;
+
+/// So few that a sweep passes the sessions of a model, and not many empty shards, between two steps of another thread.
+#[cfg(shuttle)]
+const SHARDS: usize = 2;
 
 impl MemoryStore {
     /// An empty store.
@@ -115,7 +120,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn end(&self, sid: SessionId, end: End) -> Result<Ending, Error> {
-        Ok(self.0.write(sid).get_mut(&sid).map_or(Ending::Unknown, |entry| entry.record().end(&end)))
+        Ok(self.0.end(sid, &end))
     }
 
     async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
@@ -130,14 +135,7 @@ impl SessionStore for MemoryStore {
     ) -> Result<Vec<SessionId>, Error> {
         let subjects = write(self.0.subjects_of(&subject));
         let mut ended: Vec<_> = subjects.get(&subject).into_iter().flatten().map(|&(_, sid)| sid).collect();
-        ended.retain(|&sid| {
-            Some(sid) != except
-                && self
-                    .0
-                    .write(sid)
-                    .get_mut(&sid)
-                    .is_some_and(|entry| entry.record().end(&end) == Ending::Done(end.reason))
-        });
+        ended.retain(|&sid| Some(sid) != except && self.0.end(sid, &end) == Ending::Done(end.reason));
         Ok(ended)
     }
 
@@ -161,14 +159,17 @@ impl Shards {
             return Created::Refused;
         };
         let (created_at, eviction) = (creation.record.timing.created_at, creation.eviction());
-        let created = self.insert(creation, evicted);
-        if let Created::Done { evicted, .. } = &created {
-            for sid in evicted {
-                self.write(*sid).get_mut(sid).map(|entry| entry.record().end(&eviction));
-            }
+        let mut created = self.insert(creation, evicted);
+        if let Created::Done { evicted, .. } = &mut created {
+            // One that was ended otherwise meanwhile was not evicted, and nobody is told that it was.
+            evicted.retain(|&sid| self.end(sid, &eviction) == Ending::Done(eviction.reason));
             subjects.entry(subject).or_default().insert((created_at, sid));
         }
         created
+    }
+
+    fn end(&self, sid: SessionId, end: &End) -> Ending {
+        self.write(sid).get_mut(&sid).map_or(Ending::Unknown, |entry| entry.record().end(end))
     }
 
     /// Inserts the new record and ends the one it replaces, holding the shards of both.
