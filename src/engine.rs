@@ -21,7 +21,7 @@ use crate::{
     events::{Event, EventKind, Observer, Operation, is_sampled},
     policy::{Activity, Verdict, decide},
     record::{Applied, Change, End, EndReason, Ended, Ending, Proof, Record, TimingChange, Updated},
-    store::{Answer, AnyStore, Created, Creation, Page},
+    store::{Answer, AnyStore, Created, Creation, Page, Swept},
     token::Token,
 };
 
@@ -42,7 +42,8 @@ pub(crate) struct Engine {
 struct Shared {
     /// Woken by every end, spread by session id.
     ends: [Notify; 64],
-    last_sweep: AtomicI64,
+    /// When to sweep next, in milliseconds since the epoch.
+    next_sweep: AtomicI64,
 }
 
 /// The session that a request's cookie leads to.
@@ -72,9 +73,11 @@ pub(crate) struct Arrival {
 /// and saves a round trip, because the interaction goes along with what the handler writes (S5).
 const NEAR: Duration = Duration::from_secs(60);
 
-/// How often a store in this process is swept, by the requests that create sessions.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
-const SWEEP_BATCH: usize = 1000;
+/// How a store in this process is swept, by the requests that create sessions: a small batch at a time, so that none of them
+/// waits long, until all is done; then not for a while.
+const SWEEP_BATCH: usize = 100;
+const SWEEP_STEP: Duration = Duration::from_millis(250);
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// SPEC S6.
@@ -92,7 +95,7 @@ impl Engine {
             retention: Self::DEFAULT_RETENTION,
             shared: Arc::new(Shared {
                 ends: std::array::from_fn(|_| Notify::new()),
-                last_sweep: AtomicI64::new(i64::MIN),
+                next_sweep: AtomicI64::new(i64::MIN),
             }),
         }
     }
@@ -275,27 +278,23 @@ impl Engine {
         Ok(ended)
     }
 
-    /// Removes up to `limit` records that have been over for longer than the retention, and tells how many.
-    pub(crate) async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
+    /// Removes a batch of records that have been over for longer than the retention.
+    pub(crate) async fn sweep(&self, now: Timestamp, limit: usize) -> Result<Swept, Error> {
         let told = self.call(Operation::Sweep, self.store.sweep(now - self.retention, limit)).await;
         self.told(Operation::Sweep, None, now, told)
     }
 
     /// A store in this process has nobody else to sweep it.
     async fn sweep_now_and_then(&self, now: Timestamp) {
-        let last = &self.shared.last_sweep;
-        let seen = last.load(Ordering::Relaxed);
-        let due = now - SWEEP_EVERY > Timestamp::from_unix_millis(seen);
-        let mine = || {
-            last.compare_exchange(seen, now.as_unix_millis(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        };
-        // One that had more to remove than a batch goes on at the next creation.
-        if self.store.in_process()
-            && due
-            && mine()
-            && self.sweep(now, SWEEP_BATCH).await.ok() == Some(SWEEP_BATCH)
-        {
-            last.store(seen, Ordering::Relaxed);
+        let next = &self.shared.next_sweep;
+        let seen = next.load(Ordering::Relaxed);
+        let step = (now + SWEEP_STEP).as_unix_millis();
+        let due = self.store.in_process() && now.as_unix_millis() >= seen;
+        if due && next.compare_exchange(seen, step, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let swept = self.sweep(now, SWEEP_BATCH).await;
+            if swept.is_ok_and(|swept| swept.finished) {
+                next.store((now + SWEEP_PAUSE).as_unix_millis(), Ordering::Relaxed);
+            }
         }
     }
 

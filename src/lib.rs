@@ -97,3 +97,8 @@ pub use crate::{
     store::{MemoryStore, SessionStore},
     timestamp::Timestamp,
 };
+
+/// The examples of the README, which have to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -6,7 +6,7 @@ use crate::{
     EndReason, Error, SessionId, Timestamp,
     engine::Engine,
     record::{End, Ending, Record},
-    store::Page,
+    store::{Page, Swept},
 };
 
 /// All sessions behind a [`SessionLayer`](crate::SessionLayer): to look at, to revoke, to sweep. Cheap to clone.
@@ -73,8 +73,8 @@ impl Sessions {
         End::new(EndReason::Revoked, self.engine.clock.now())
     }
 
-    /// Removes up to `limit` records that have been over for longer than their end reason is kept; tells how many.
-    pub async fn sweep(&self, limit: usize) -> Result<usize, Error> {
+    /// Removes a batch of at most `limit` records that have been over for longer than their end reason is kept.
+    pub async fn sweep(&self, limit: usize) -> Result<Swept, Error> {
         self.engine.sweep(self.engine.clock.now(), limit).await
     }
 
@@ -83,7 +83,7 @@ impl Sessions {
     pub async fn sweep_every(self, pause: Duration) {
         const BATCH: usize = 1000;
         loop {
-            while self.sweep(BATCH).await.is_ok_and(|removed| removed == BATCH) {
+            while self.sweep(BATCH).await.is_ok_and(|swept| !swept.finished) {
                 tokio::time::sleep(Duration::from_millis(1)).await; // lets others have the store
             }
             tokio::time::sleep(pause).await;

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{Created, Creation, Page, SessionStore};
+use super::{Created, Creation, Page, SessionStore, Swept};
 use crate::{
     Error, ErrorKind, Timestamp,
     record::{Change, End, Ending, Record, SessionId, Updated},
@@ -105,7 +105,7 @@ pub trait DynStore: Send + Sync + 'static {
         end: End,
         except: Option<SessionId>,
     ) -> Reply<'_, Vec<SessionId>>;
-    fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, usize>;
+    fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, Swept>;
 }
 
 fn reply<'a, S: SessionStore, T>(future: impl Future<Output = Result<T, Error>> + Send + 'a) -> Reply<'a, T> {
@@ -156,7 +156,7 @@ impl<S: SessionStore> DynStore for S {
         reply::<S, _>(SessionStore::end_subject(self, subject, end, except))
     }
 
-    fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, usize> {
+    fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, Swept> {
         reply::<S, _>(SessionStore::sweep(self, before, limit))
     }
 }

@@ -70,9 +70,18 @@ pub trait SessionStore: Send + Sync + 'static {
         except: Option<SessionId>,
     ) -> impl Future<Output = Result<Vec<SessionId>, Error>> + Send;
 
-    /// Removes up to `limit` records that were over before this moment, and tells how many. Called again until it
-    /// removes fewer than the limit.
-    fn sweep(&self, before: Timestamp, limit: usize) -> impl Future<Output = Result<usize, Error>> + Send;
+    /// Removes records that were over before this moment: a batch of at most `limit`, or fewer if looking for more would
+    /// keep others waiting. Called again until it says that it is finished.
+    fn sweep(&self, before: Timestamp, limit: usize) -> impl Future<Output = Result<Swept, Error>> + Send;
+}
+
+/// What a batch of a sweep has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// How many records it removed.
+    pub removed: usize,
+    /// Whether it came to the end; what became due behind it is for the next sweep.
+    pub finished: bool,
 }
 
 /// Which sessions to list.
@@ -121,7 +130,7 @@ impl<S: SessionStore> SessionStore for Arc<S> {
         (**self).end_subject(subject, end, except)
     }
 
-    fn sweep(&self, before: Timestamp, limit: usize) -> impl Future<Output = Result<usize, Error>> + Send {
+    fn sweep(&self, before: Timestamp, limit: usize) -> impl Future<Output = Result<Swept, Error>> + Send {
         (**self).sweep(before, limit)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     Error, SessionId, SessionStore, Timestamp,
     events::Operation,
     record::{Change, End, Ending, Record, Updated},
-    store::{Created, Creation, Page},
+    store::{Created, Creation, Page, Swept},
 };
 
 /// Wraps a store to watch its calls, let them fail, and hold them at a gate. Clones share everything.
@@ -204,7 +204,7 @@ impl<S: SessionStore, const IN_PROCESS: bool> SessionStore for Probe<S, IN_PROCE
         self.visit(Operation::EndSubject, self.store.end_subject(subject, end, except)).await
     }
 
-    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
+    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<Swept, Error> {
         self.visit(Operation::Sweep, self.store.sweep(before, limit)).await
     }
 }

@@ -24,7 +24,7 @@ use self::{
     hot::Entry,
     sync::{AtomicUsize, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, read, write},
 };
-use super::{Created, Creation, Page, SessionStore};
+use super::{Created, Creation, Page, SessionStore, Swept};
 use crate::{
     Error, Timestamp,
     policy::Admission,
@@ -53,6 +53,9 @@ struct Shards {
     /// Where the next sweep goes on.
     sweep_from: AtomicUsize,
 }
+
+/// How many records a sweep looks at for each that it may remove, before it lets others have their turn.
+const LOOKS: usize = 40;
 
 type Records = HashMap<SessionId, Entry, BuildHasherDefault<IdHasher>>;
 type Subjects = HashMap<Arc<str>, BTreeSet<(Timestamp, SessionId)>>;
@@ -139,7 +142,7 @@ impl SessionStore for MemoryStore {
         Ok(ended)
     }
 
-    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
+    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<Swept, Error> {
         Ok(self.0.sweep(before, limit))
     }
 }
@@ -211,18 +214,23 @@ impl Shards {
         }
     }
 
-    fn sweep(&self, before: Timestamp, limit: usize) -> usize {
+    fn sweep(&self, before: Timestamp, limit: usize) -> Swept {
         let mut removed = 0;
-        for _ in 0..SHARDS {
+        let mut looked_at = 0;
+        while removed < limit && looked_at < limit.saturating_mul(LOOKS) {
             let from = self.sweep_from.load(Ordering::Relaxed) % SHARDS;
-            removed += self.sweep_shard(&self.records[from], before, limit - removed);
+            let shard = &self.records[from];
+            looked_at += read(shard).len();
+            removed += self.sweep_shard(shard, before, limit - removed);
             if removed >= limit {
-                break;
+                break; // this shard may have more
             }
-            // Only a shard that has nothing left is passed.
             self.sweep_from.store(from + 1, Ordering::Relaxed);
+            if from + 1 == SHARDS {
+                return Swept { removed, finished: true };
+            }
         }
-        removed
+        Swept { removed, finished: false }
     }
 
     fn sweep_shard(&self, shard: &RwLock<Records>, before: Timestamp, limit: usize) -> usize {
@@ -233,8 +241,8 @@ impl Shards {
             return 0;
         }
         let mut records = write(shard);
-        let still_due =
-            due.into_iter().filter(|sid| records.get(sid).is_some_and(is_due)).collect::<Vec<_>>();
+        // A slow request that arrived in time may have recorded it since.
+        let still_due: Vec<_> = due.into_iter().filter(|sid| records.get(sid).is_some_and(is_due)).collect();
         let removed: Vec<_> = still_due.iter().filter_map(|sid| records.remove(sid)).collect();
         drop(records); // before the subjects': the other order is the order of locks
         for mut entry in removed {

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Everything that can be checked, on a fresh Debian machine with Rust: installs what is missing, then formatting, lints,
+# documentation, every test with every feature, the search of interleavings, and the benchmarks' own checks.
+# Runs as root or as a user who may use sudo. Nothing is left out: what can not run fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+# need COMMAND PACKAGE: installs the Debian package if there is no such command.
+missing=()
+need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need chromium chromium
+need chromedriver chromium-driver
+if [ ${#missing[@]} -gt 0 ]; then
+    step "installing ${missing[*]}"
+    root=(); [ "$(id -u)" = 0 ] || root=(sudo)
+    "${root[@]}" apt-get update -q
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+
+# A test that would say "left out" fails instead.
+export TENURE_ALL=1
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+step "formatting"
+cargo fmt --check
+
+step "lints"
+cargo clippy --quiet --all-targets --all-features -- -D warnings
+for features in "" axum browser testing; do
+    cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
+done
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --all-features
+
+step "tests"
+cargo test --all-features
+
+step "interleavings of the memory store"
+RUSTFLAGS="--cfg shuttle" cargo test --test interleavings --target-dir target/shuttle
+
+step "benchmarks run"
+cargo bench --bench overhead -- --quick
+
+printf '\nall checks passed\n'
