@@ -34,3 +34,21 @@ impl Clock for SystemClock {
         Timestamp::from(OffsetDateTime::from(std::time::SystemTime::now()))
     }
 }
+
+/// Measures how long something takes, for metrics only: nothing is decided by it.
+#[cfg(feature = "metrics")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(std::time::Instant);
+
+#[cfg(feature = "metrics")]
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a duration, not a time")]
+        Self(std::time::Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> std::time::Duration {
+        #[expect(clippy::disallowed_methods, reason = "a duration, not a time")]
+        self.0.elapsed()
+    }
+}

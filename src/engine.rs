@@ -19,6 +19,7 @@ use tokio::sync::{Notify, futures::Notified};
 use crate::{
     Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
     events::{Event, EventKind, Observer, Operation, is_sampled},
+    metrics::{self, StoreTimer},
     policy::{Activity, Verdict, decide},
     record::{Applied, Change, End, EndReason, Ended, Ending, Proof, Record, TimingChange, Updated},
     store::{Answer, AnyStore, Created, Creation, Page, Swept},
@@ -215,8 +216,11 @@ impl Engine {
             if rotated {
                 self.tell(at, Some(sid), None, EventKind::Rotated);
             }
-            if interaction && is_sampled(at, sid) {
-                self.tell(at, Some(sid), None, EventKind::Extended);
+            if interaction {
+                metrics::extended();
+                if is_sampled(at, sid) {
+                    self.tell(at, Some(sid), None, EventKind::Extended);
+                }
             }
         }
         Ok(updated)
@@ -323,6 +327,7 @@ impl Engine {
     ) {
         let event = Event { at, sid, subject, kind };
         event.trace();
+        metrics::event(&kind);
         for observer in &self.observers {
             observer.observe(&event);
         }
@@ -352,6 +357,7 @@ impl Engine {
         {
             return value;
         }
+        let _timer = StoreTimer::start(operation);
         let late = || {
             let message = format!("the session store did not answer `{operation}` within {:?}", self.budget);
             Err(Error::new(ErrorKind::Timeout, message))

@@ -79,6 +79,22 @@ pub enum EventKind<'a> {
     },
 }
 
+impl EventKind<'_> {
+    /// The name, as in `tracing` after `session.`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Authenticated => "authenticated",
+            Self::Rotated => "rotated",
+            Self::Extended => "extended",
+            Self::Ended(_) => "ended",
+            Self::Clamped(_) => "clamped",
+            Self::Refused(_) => "refused",
+            Self::StoreFailed { .. } => "store_failed",
+        }
+    }
+}
+
 /// The calls to a store, by the names of [`SessionStore`](crate::SessionStore)'s functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names of the functions")]

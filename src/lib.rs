@@ -44,6 +44,7 @@
 //! |---|---|
 //! | `axum` | `Session` as an extractor |
 //! | `browser` | endpoints for pages: status, extend, logout with an allow-list |
+//! | `metrics` | counters `tower_tenure_events_total` (labels `event`, `reason`, `operation`) and the histogram `tower_tenure_store_seconds` (label `operation`), through the `metrics` facade |
 //! | `testing` | for tests of applications and of stores |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -65,6 +66,11 @@ mod head;
 mod hook;
 mod key;
 mod live;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics/absent.rs"]
+mod metrics;
 pub mod middleware;
 pub mod policy;
 mod problem;

@@ -28,7 +28,7 @@ cargo fmt --check
 
 step "lints"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
-for features in "" axum browser testing; do
+for features in "" axum browser metrics testing; do
     cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
 done
 

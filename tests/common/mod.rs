@@ -1,15 +1,11 @@
 //! What the integration tests share: a small site behind a layer, a browser that talks to it, and a clock to turn.
 
-#![expect(
-    clippy::allow_attributes,
-    reason = "what is dead differs from file to file, so nothing can be expected"
-)]
 #![allow(
     dead_code,
     unreachable_pub,
     missing_docs,
     clippy::missing_panics_doc,
-    reason = "shared by several test crates"
+    reason = "shared: what is dead differs from crate to crate"
 )]
 
 use std::sync::Mutex;

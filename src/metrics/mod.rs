@@ -1,0 +1,50 @@
+//! Counters and a latency histogram, through the `metrics` facade (feature `metrics`, SPEC O1).
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `tower_tenure_events_total` | counter | `event`: as in [`events`](crate::events); `reason` of an end; `operation` of a failure |
+//! | `tower_tenure_store_seconds` | histogram | `operation` |
+
+use crate::{
+    clock::Stopwatch,
+    events::{EventKind, Operation},
+};
+
+const EVENTS: &str = "tower_tenure_events_total";
+const STORE: &str = "tower_tenure_store_seconds";
+
+/// Counts an event. Interactions are counted one by one, though only some are told: see [`extended`].
+pub(crate) fn event(kind: &EventKind<'_>) {
+    let name = kind.as_str();
+    let counter = match kind {
+        EventKind::Extended => return,
+        EventKind::Ended(reason) => metrics::counter!(EVENTS, "event" => name, "reason" => reason.as_str()),
+        EventKind::StoreFailed { operation, .. } => {
+            metrics::counter!(EVENTS, "event" => name, "operation" => operation.as_str())
+        }
+        _ => metrics::counter!(EVENTS, "event" => name),
+    };
+    counter.increment(1);
+}
+
+/// Counts a recorded interaction.
+pub(crate) fn extended() {
+    metrics::counter!(EVENTS, "event" => EventKind::Extended.as_str()).increment(1);
+}
+
+/// Measures a call to the store.
+#[derive(Debug)]
+pub(crate) struct StoreTimer(Operation, Stopwatch);
+
+impl StoreTimer {
+    pub(crate) fn start(operation: Operation) -> Self {
+        Self(operation, Stopwatch::start())
+    }
+}
+
+/// A call that was cancelled has taken as long as it was waited for.
+impl Drop for StoreTimer {
+    fn drop(&mut self) {
+        metrics::histogram!(STORE, "operation" => self.0.as_str()).record(self.1.elapsed());
+    }
+}
