@@ -21,7 +21,7 @@ use crate::{
     events::{Event, EventKind, Observer, Operation, is_sampled},
     metrics::{self, StoreTimer},
     policy::{Activity, Verdict, decide},
-    record::{Applied, Change, End, EndReason, Ended, Ending, Proof, Record, TimingChange, Updated},
+    record::{Applied, Change, End, EndReason, Ending, PastSession, Proof, Record, TimingChange, Updated},
     store::{Answer, AnyStore, Created, Creation, Page, Swept},
     token::Token,
 };
@@ -65,7 +65,7 @@ pub(crate) struct Live {
 pub(crate) struct Arrival {
     pub(crate) live: Option<Live>,
     /// Why there is no live one, where that is known and the request holds the secret (E3).
-    pub(crate) ended: Option<Ended>,
+    pub(crate) past: Option<PastSession>,
 }
 
 /// How near the idle deadline may be before an interaction is recorded ahead of the handler rather than after it.
@@ -134,7 +134,7 @@ impl Engine {
                     arrival.live = Some(live);
                     break;
                 }
-                Judged::Over(ended) => arrival.ended = arrival.ended.or(Some(ended)),
+                Judged::Over(past) => arrival.past = arrival.past.or(Some(past)),
                 Judged::Unknown => {}
             }
         }
@@ -157,13 +157,13 @@ impl Engine {
                 return Ok(Judged::Unknown);
             }
             if let Some(ended) = record.ended {
-                return Ok(Judged::Over(ended));
+                return Ok(Judged::Over(record.timing.past(ended.reason, ended.at)));
             }
             match decide(&record, policy, now, activity) {
                 Verdict::Live(next) => {
                     let mut live = Live { due: next.change, next: next.timing, record, token, proof };
                     return Ok(match self.record_ahead(&mut live, now).await {
-                        Some(ended) => Judged::Over(ended),
+                        Some(past) => Judged::Over(past),
                         None => Judged::Live(live),
                     });
                 }
@@ -172,18 +172,19 @@ impl Engine {
                 Verdict::Over(reason) => {
                     let seen = record.timing.last_interaction_at;
                     let end = End { if_idle_since: Some(seen), ..End::new(reason, now) };
-                    return Ok(Judged::Over(match self.end(sid, end, record.subject.as_deref()).await {
+                    let reason = match self.end(sid, end, record.subject.as_deref()).await {
                         Ok(Ending::StillInUse) => continue,
-                        Ok(Ending::Done(reason) | Ending::Already(reason)) => Ended { reason, at: now },
-                        Ok(Ending::Unknown) | Err(_) => Ended { reason, at: now },
-                    }));
+                        Ok(Ending::Done(reason) | Ending::Already(reason)) => reason,
+                        Ok(Ending::Unknown) | Err(_) => reason,
+                    };
+                    return Ok(Judged::Over(record.timing.past(reason, now)));
                 }
             }
         }
     }
 
     /// Records what can not wait for the handler. A failure is told and then left to the commit.
-    async fn record_ahead(&self, live: &mut Live, now: Timestamp) -> Option<Ended> {
+    async fn record_ahead(&self, live: &mut Live, now: Timestamp) -> Option<PastSession> {
         let idle = live.record.timing.idle_lifetime();
         let near = live.record.timing.idle_expires_at().since(now) < NEAR.max(idle / 2);
         if live.due.is_empty() || !(near || live.due.lowering.is_some()) {
@@ -196,9 +197,7 @@ impl Engine {
                 live.next = applied.timing;
                 None
             }
-            Ok(Updated::Gone(reason)) => {
-                Some(Ended { reason: reason.unwrap_or(EndReason::Revoked), at: now })
-            }
+            Ok(Updated::Gone(reason)) => Some(live.next.past(reason.unwrap_or(EndReason::Revoked), now)),
             Ok(Updated::Conflict) | Err(_) => None,
         }
     }
@@ -372,7 +371,7 @@ impl Engine {
 )]
 enum Judged {
     Live(Live),
-    Over(Ended),
+    Over(PastSession),
     Unknown,
 }
 

@@ -96,7 +96,7 @@ pub use crate::{
     live::LivePolicy,
     middleware::{SessionLayer, SessionService},
     policy::Policy,
-    record::{EndReason, Lifetimes, Mode, SessionId},
+    record::{EndReason, Lifetimes, Mode, PastSession, SessionId},
     require::{RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
     session::{Login, Outcome, Session, SessionInfo, UntilEnded},
     sessions::Sessions,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Timestamp,
-    record::{EndReason, Record, Timing},
+    record::{EndReason, PastSession, Record, Timing},
 };
 
 impl Timing {
@@ -26,6 +26,12 @@ impl Timing {
     /// The nearer of both deadlines: the first moment at which the session is over.
     pub fn deadline(&self) -> Timestamp {
         self.idle_expires_at().min(self.expires_at())
+    }
+
+    /// What the one who held the session may know of it once it is over.
+    pub(crate) fn past(&self, reason: EndReason, ended_at: Timestamp) -> PastSession {
+        let (idle_lifetime, absolute_lifetime) = (self.idle_lifetime(), self.lifetimes.absolute());
+        PastSession { reason, ended_at, idle_lifetime, absolute_lifetime }
     }
 
     /// Why the session is over at this moment; `None` while it is live, which is exactly while `now` is before both

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Policy;
 use crate::{
-    Error, Timestamp,
+    Error, ErrorKind, Timestamp,
     record::{Lifetimes, Mode, Timing},
 };
 
@@ -61,9 +61,14 @@ impl Overrides {
     ///
     /// # Errors
     ///
-    /// When it is zero or over ten years; nothing is changed then.
+    /// When it is zero; nothing is changed then.
     pub fn idle_lifetime(&mut self, lifetime: Duration) -> Result<(), Error> {
-        self.idle_lifetime = Some(Lifetimes::check("an idle lifetime", lifetime)?);
+        if lifetime < Duration::from_millis(1) {
+            let message =
+                "an idle lifetime must be at least a millisecond, zero would end the session at once";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        self.idle_lifetime = Some(Duration::new(lifetime.as_secs(), lifetime.subsec_millis() * 1_000_000));
         Ok(())
     }
 }

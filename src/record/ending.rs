@@ -1,6 +1,6 @@
 //! How a session ends, and why.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,21 @@ pub struct Ended {
     pub reason: EndReason,
     /// When.
     pub at: Timestamp,
+}
+
+/// A session that is over, as the one who held it may know it: enough to say "signed out after 15 minutes of inactivity"
+/// (SPEC E3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PastSession {
+    /// Why it is over.
+    pub reason: EndReason,
+    /// Since when.
+    pub ended_at: Timestamp,
+    /// The idle lifetime that it had.
+    pub idle_lifetime: Duration,
+    /// The absolute lifetime that it had.
+    pub absolute_lifetime: Duration,
 }
 
 /// An order to end a session.

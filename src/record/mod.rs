@@ -29,7 +29,7 @@ use crate::Timestamp;
 pub use self::{
     change::{Applied, Change, Rotation, Updated},
     data::{Data, Edits, Json},
-    ending::{End, EndReason, Ended, Ending},
+    ending::{End, EndReason, Ended, Ending, PastSession},
     facts::{AuthenticationMethod, Device, Facts, LastSeen, Metadata},
     id::SessionId,
     secret::{PreviousSecret, Proof, SecretHash},

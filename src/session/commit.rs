@@ -85,7 +85,8 @@ impl Session {
             Step::End { sid, end, subject } => {
                 engine.end(sid, end, subject.as_deref()).await?;
                 let mut state = self.state();
-                state.ended = state.plan.end.take().map(|reason| crate::record::Ended { reason, at: end.at });
+                state.past = state.ending(end.at);
+                state.plan.end = None;
                 state.stored = None;
                 Ok(Outcome::Done)
             }
@@ -107,7 +108,7 @@ impl Session {
                     }
                 };
                 let mut state = self.state();
-                state.ended = None;
+                state.past = None;
                 state.plan.new = None;
                 state.plan.end = None;
                 state.plan.edits.subtract(&edits);
@@ -142,7 +143,11 @@ impl Session {
                     live.due = crate::record::TimingChange::default();
                     live.record.timing = applied.timing;
                     live.next = applied.timing;
-                    live.record.revision = applied.revision;
+                    // Any other revision means that another request changed the data since it was loaded. Then the old
+                    // one stays, so that a compare-and-set by what was loaded fails and looks again (S3).
+                    if applied.revision == live.record.revision + u64::from(!edits.is_empty()) {
+                        live.record.revision = applied.revision;
+                    }
                     live.record.data.edit(&edits);
                     match token {
                         Some(token) if applied.rotated => {

@@ -39,7 +39,7 @@ pub use self::{
 use crate::{
     EndReason, Error, Mode, Policy, RequestHead, SessionId, Timestamp,
     engine::Arrival,
-    record::{Facts, LastSeen, Timing},
+    record::{Facts, LastSeen, PastSession, Timing},
     settings::Settings,
     token::Token,
 };
@@ -183,7 +183,13 @@ impl Session {
 
     /// Why the session that this request's cookie led to is over; `None` when it is live, or nothing is known of it.
     pub fn end_reason(&self) -> Option<EndReason> {
-        self.look().end_reason()
+        self.past().map(|past| past.reason)
+    }
+
+    /// What is known of that session: enough to say "signed out after 15 minutes of inactivity" (SPEC E3). Kept for an hour
+    /// after the end, unless the layer is told otherwise, and told only to who holds the token.
+    pub fn past(&self) -> Option<PastSession> {
+        self.look().past(self.inner().now)
     }
 
     /// The arrival of the request: the moment that everything is judged by (SPEC L10).

@@ -48,8 +48,9 @@ impl Session {
 impl State {
     /// Whether the browser holds a cookie of ours for nothing.
     fn leads_nowhere(&self, now: Timestamp) -> bool {
-        let crossing =
-            self.ended.is_some_and(|end| end.reason == EndReason::Superseded && now.since(end.at) < CROSSING);
+        let crossing = self
+            .past
+            .is_some_and(|past| past.reason == EndReason::Superseded && now.since(past.ended_at) < CROSSING);
         self.cookie == Cookie::Brought && !crossing
     }
 }

@@ -6,7 +6,7 @@ use super::SessionInfo;
 use crate::{
     Error, ErrorKind, SessionId, Timestamp, cookie,
     engine::{Arrival, Live},
-    record::{Data, Edits, EndReason, Ended, Json, LastSeen, Mode, Proof, Record, Timing},
+    record::{Data, Edits, EndReason, Json, LastSeen, Mode, PastSession, Proof, Record, Timing},
     token::Token,
 };
 
@@ -19,7 +19,7 @@ pub(super) struct State {
     /// The session in the store, as far as this request knows it.
     pub(super) stored: Option<Stored>,
     /// Why there is none, where that is known.
-    pub(super) ended: Option<Ended>,
+    pub(super) past: Option<PastSession>,
     /// Whether an interaction that can not be recorded fails the request, as it does one that is there for nothing else.
     pub(super) insists: bool,
     pub(super) plan: Plan,
@@ -116,11 +116,11 @@ impl Stored {
 impl State {
     pub(super) fn new(brought: bool) -> Self {
         let cookie = if brought { Cookie::Brought } else { Cookie::None };
-        Self { closed: false, cookie, stored: None, ended: None, insists: false, plan: Plan::default() }
+        Self { closed: false, cookie, stored: None, past: None, insists: false, plan: Plan::default() }
     }
 
     pub(super) fn arrive(&mut self, arrival: Arrival, last_seen: impl FnOnce(&LastSeen) -> Option<LastSeen>) {
-        self.ended = arrival.ended;
+        self.past = arrival.past;
         self.stored = arrival.live.map(|live| {
             let last_seen = last_seen(&live.record.facts.device.last);
             let on_arrival = live.record.timing;
@@ -166,11 +166,17 @@ impl State {
         Some(SessionInfo::new(live.record.sid, live.record.subject.clone(), &live.next, facts))
     }
 
-    pub(super) fn end_reason(&self) -> Option<EndReason> {
+    /// The session that is over, by this request or before it; `None` while there is one that lasts.
+    pub(super) fn past(&self, now: Timestamp) -> Option<PastSession> {
         if self.info().is_some() {
             return None;
         }
-        self.plan.end.or(self.ended.map(|ended| ended.reason))
+        self.ending(now).or(self.past)
+    }
+
+    /// The stored session, as it will be once the planned end is stored.
+    pub(super) fn ending(&self, now: Timestamp) -> Option<PastSession> {
+        Some(self.stored.as_ref()?.live.next.past(self.plan.end?, now))
     }
 
     pub(super) fn timing_on_arrival(&self) -> Option<Timing> {
@@ -234,9 +240,9 @@ impl State {
 
     /// The session ended while this request was in flight.
     pub(super) fn vanish(&mut self, reason: Option<EndReason>, now: Timestamp) {
-        self.stored = None;
+        let stored = self.stored.take();
         self.cookie = Cookie::NotOurs;
-        self.ended = reason.map(|reason| Ended { reason, at: now });
+        self.past = stored.zip(reason).map(|(stored, reason)| stored.live.next.past(reason, now));
         self.plan = Plan::default();
     }
 }

@@ -48,7 +48,9 @@ impl Session {
         let engine = &self.inner().settings.engine;
         let (sid, mut timing) = {
             let state = self.look();
-            let Some(stored) = state.lasting() else { return state.end_reason() };
+            let Some(stored) = state.lasting() else {
+                return state.past(self.inner().now).map(|past| past.reason);
+            };
             (stored.live.record.sid, stored.live.next)
         };
         loop {

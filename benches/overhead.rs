@@ -1,0 +1,123 @@
+//! What a session layer adds to bare axum: allocations, instructions and time of one request, as one table.
+//!
+//! ```text
+//! cargo bench --bench overhead                    # everything, about two minutes
+//! cargo bench --bench overhead -- live            # only what has "live" in its name
+//! BENCH_SECONDS=5 cargo bench --bench overhead    # longer times, for less noise; half a second each unless set
+//! ```
+//!
+//! Every number stands beside that of bare axum for the same request in the same run. Building the request is in none.
+//!
+//! - Allocations and bytes: counted by the global allocator of `allocation-counter`, exact. It is told not to count while
+//!   the rest is measured, and then costs some 15 instructions an allocation, in each row.
+//! - Instructions: callgrind's count for 2N requests less that for N, so that set-up cancels. Exact but for the chance in
+//!   hash seeds. Callgrind hides the CPU's SHA instructions, so the one SHA-256 of a cookie's secret counts for about 3,600
+//!   where a real CPU of today executes some 200.
+//! - Time: criterion's median. On a machine with other work the noisy one of the three.
+
+mod measure;
+mod scenarios;
+
+use measure::{Measured, allocations, instructions, time};
+use scenarios::{Scenario, Stack, Visit};
+
+fn main() {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    if let Some(run) = instructions::Run::parse(&args) {
+        return allocation_counter::opt_out(|| run.serve());
+    }
+    let filter = args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str);
+    let visits = Visit::ALL.into_iter().filter(|visit| visit.name().contains(filter));
+    if !args.iter().any(|arg| arg == "--bench") {
+        // `cargo test --benches`: whether it all works.
+        for visit in visits {
+            for stack in stacks(visit) {
+                drop(Scenario::new(*stack, visit).visit());
+            }
+        }
+        return;
+    }
+    forged_cookies_leave_nothing();
+    let table: Vec<_> = visits.map(|visit| (visit, measure_all(visit))).collect();
+    print(&table);
+}
+
+/// What is compared for a kind of request: bare axum first.
+fn stacks(visit: Visit) -> &'static [Stack] {
+    match visit {
+        Visit::NoCookie | Visit::LiveRead => {
+            &[Stack::Bare, Stack::Noop, Stack::Floor, Stack::Tenure, Stack::NoopInside, Stack::TenureInside]
+        }
+        Visit::Forged | Visit::Live | Visit::ScatteredRead => &[Stack::Bare, Stack::Floor, Stack::Tenure],
+        _ => &[Stack::Bare, Stack::Tenure],
+    }
+}
+
+fn measure_all(visit: Visit) -> Vec<(Stack, Measured)> {
+    let measure = |stack: &Stack| {
+        let (allocations, bytes) = allocations::each(*stack, visit);
+        let instructions = instructions::each(*stack, visit);
+        let mut nanoseconds = None;
+        allocation_counter::opt_out(|| nanoseconds = time::each(*stack, visit));
+        (*stack, Measured { allocations, bytes, instructions, nanoseconds })
+    };
+    stacks(visit).iter().map(measure).collect()
+}
+
+/// A cookie that nobody issued costs one look-up, and nothing that is still there afterwards.
+fn forged_cookies_leave_nothing() {
+    const REQUESTS: u64 = 1000;
+    let mut scenario = Scenario::new(Stack::Counted, Visit::Forged);
+    let (loads, records) = (scenario.store.loads(), scenario.store.len());
+    let left = allocations::left_by(&mut scenario, REQUESTS);
+    let (loads, records) = (scenario.store.loads() - loads, scenario.store.len() - records);
+    println!("{REQUESTS} forged cookies: {loads} look-ups, {records} new records, {left} bytes left behind");
+    assert!(loads <= REQUESTS && records == 0 && left == 0, "a forged cookie costs too much");
+}
+
+fn print(table: &[(Visit, Vec<(Stack, Measured)>)]) {
+    let head = |what| format!("{what:^28}");
+    let columns = ["allocations", "bytes allocated", "instructions", "time, ns"].map(head).join(" | ");
+    let columns_below = [format!("{:>9} {:>9} {:>8}", "each", "added", "ratio").as_str(); 4].join(" | ");
+    println!("\nOne request; added to, and as a ratio of, bare axum in the same run\n");
+    println!("{:<25} {:<21} | {columns}", "request", "stack");
+    println!("{:<25} {:<21} | {columns_below}", "", "");
+    for (visit, rows) in table {
+        let bare = rows[0].1.columns();
+        for (stack, measured) in rows {
+            let cells = std::iter::zip(measured.columns(), bare).map(|(each, bare)| cell(each, bare));
+            let name = if *stack == Stack::Bare { visit.name() } else { "" };
+            println!("{name:<25} {:<21} | {}", stack.name(), cells.collect::<Vec<_>>().join(" | "));
+        }
+        let added = |of| rows.iter().find(|(stack, _)| *stack == of).map(|(_, m)| m.added_to(&rows[0].1));
+        if let (Some(ours), Some(floor)) = (added(Stack::Tenure), added(Stack::Floor)) {
+            let ratios = std::iter::zip(ours, floor).map(|(ours, floor)| match (ours, floor) {
+                (Some(ours), Some(floor)) if floor > 0.5 => format!("{:>28}", format!("{:.2}", ours / floor)),
+                _ => format!("{:>28}", "-"),
+            });
+            println!(
+                "{:<25} {:<21} | {}",
+                "",
+                "added: tenure / floor",
+                ratios.collect::<Vec<_>>().join(" | ")
+            );
+        }
+        println!();
+    }
+    if let Err(why) = instructions::available() {
+        println!("Instructions are left out: {why}.");
+    }
+}
+
+fn cell(each: Option<f64>, bare: Option<f64>) -> String {
+    let number = |value: f64| {
+        let whole = (value - value.round()).abs() < 0.05;
+        format!("{value:.*}", usize::from(!whole))
+    };
+    match (each, bare) {
+        (Some(each), Some(bare)) => {
+            format!("{:>9} {:>9} {:>8.2}", number(each), number(each - bare), each / bare)
+        }
+        _ => format!("{:>9} {:>9} {:>8}", "-", "-", "-"),
+    }
+}

@@ -1,0 +1,230 @@
+//! Who asks what of which stack: shared by `benches/overhead.rs` and `tests/budget.rs`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Scenario`]: a stack and a kind of request, ready to be served |
+//! | `stack.rs` | [`Stack`]: the same routes bare, and inside each of the layers that are compared |
+//! | `floor.rs` | the least that a session layer can cost, written by hand |
+//! | `counted.rs` | a store that counts its look-ups |
+
+pub(crate) mod counted;
+mod floor;
+mod stack;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header, response::Parts};
+
+pub(crate) use self::stack::Stack;
+use self::stack::{Clockwork, Serve};
+use crate::scenarios::counted::Counted;
+
+/// A kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// A stranger.
+    NoCookie,
+    /// A well-formed cookie that nobody issued.
+    Forged,
+    /// A cookie of our name that can not be ours.
+    Malformed,
+    /// A live session, always the same one; the handler does not look at it.
+    Live,
+    /// The same, and the handler asks who it is.
+    LiveRead,
+    /// A live session, another one each time.
+    Scattered,
+    /// The same, and the handler asks who it is.
+    ScatteredRead,
+    /// A live persistent session, within the second for which the browser has been told the deadline.
+    Persistent,
+    /// The same, a second later each time: `Set-Cookie` each time.
+    PersistentNextSecond,
+    /// A live session into which the handler writes one value.
+    Write,
+    /// A stranger who logs in.
+    Login,
+}
+
+impl Visit {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::NoCookie,
+        Self::Forged,
+        Self::Malformed,
+        Self::Live,
+        Self::LiveRead,
+        Self::Scattered,
+        Self::ScatteredRead,
+        Self::Persistent,
+        Self::PersistentNextSecond,
+        Self::Write,
+        Self::Login,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::NoCookie => "no cookie",
+            Self::Forged => "forged cookie",
+            Self::Malformed => "malformed cookie",
+            Self::Live => "live, hot",
+            Self::LiveRead => "live, hot, read",
+            Self::Scattered => "live, scattered",
+            Self::ScatteredRead => "live, scattered, read",
+            Self::Persistent => "persistent, same second",
+            Self::PersistentNextSecond => "persistent, next second",
+            Self::Write => "write",
+            Self::Login => "login",
+        }
+    }
+
+    const fn route(self) -> (Method, &'static str) {
+        match self {
+            Self::LiveRead | Self::ScatteredRead => (Method::GET, "/read"),
+            Self::Write => (Method::POST, "/write"),
+            Self::Login => (Method::POST, "/login"),
+            _ => (Method::GET, "/plain"),
+        }
+    }
+
+    /// How many sessions there are.
+    const fn sessions(self) -> usize {
+        match self {
+            Self::NoCookie | Self::Malformed | Self::Login => 0,
+            Self::Scattered | Self::ScatteredRead => 10_000,
+            _ => 1,
+        }
+    }
+
+    /// How far the clock moves with each request. Where it can, far enough for each interaction to be recorded.
+    const fn step_millis(self) -> i64 {
+        match self {
+            Self::PersistentNextSecond => 1000,
+            _ => 1,
+        }
+    }
+
+    /// Whether ours answers with a `Set-Cookie`: if it does for a live session, that is not the session it should be.
+    const fn sets_cookie(self) -> bool {
+        matches!(self, Self::Forged | Self::Malformed | Self::PersistentNextSecond | Self::Login)
+    }
+
+    const fn is_persistent(self) -> bool {
+        matches!(self, Self::Persistent | Self::PersistentNextSecond)
+    }
+}
+
+/// A stack and a kind of request, warmed up.
+pub(crate) struct Scenario {
+    visit: Visit,
+    serve: Serve,
+    /// The cookies that the browsers hold: what goes behind `__Host-id=`.
+    cookies: Vec<String>,
+    next: usize,
+    clockwork: Clockwork,
+    /// Counts the look-ups of [`Stack::Counted`].
+    pub(crate) store: Counted,
+}
+
+impl Scenario {
+    pub(crate) fn new(stack: Stack, visit: Visit) -> Self {
+        let (clockwork, store) = (Clockwork::default(), Counted::default());
+        let mut serve = stack.service(&clockwork, &store);
+        let login = if visit.is_persistent() { "/remember" } else { "/login" };
+        let open = |_| issued(&serve(request(Method::POST, login, None))).unwrap_or_else(made_up);
+        let mut cookies: Vec<_> = (0..visit.sessions()).map(open).collect();
+        match visit {
+            Visit::Forged => cookies = vec![made_up()],
+            Visit::Malformed => cookies = vec![made_up().split_off(1)],
+            _ => {}
+        }
+        clockwork.step_by(visit.step_millis());
+        let mut scenario = Self { visit, serve, cookies, next: 0, clockwork, store };
+        for _ in 0..100 {
+            scenario.visit();
+        }
+        scenario.start_second();
+        let sets_cookie = scenario.visit().headers.contains_key(header::SET_COOKIE);
+        assert_eq!(
+            sets_cookie,
+            stack.is_ours() && visit.sets_cookie(),
+            "{}: not what it should be",
+            visit.name()
+        );
+        scenario
+    }
+
+    /// Builds the next request.
+    pub(crate) fn request(&mut self) -> Request<Body> {
+        let (method, path) = self.visit.route();
+        // A stride without a common divisor visits all in an order that no prefetcher foresees.
+        self.next += 7919;
+        let cookie = self.cookies.get(self.next % self.cookies.len().max(1));
+        request(method, path, cookie.map(String::as_str))
+    }
+
+    /// Builds so many requests, so that building them is not counted.
+    pub(crate) fn requests(&mut self, count: usize) -> Vec<Request<Body>> {
+        (0..count).map(|_| self.request()).collect()
+    }
+
+    /// Serves a request as a server does, to the last frame of the body.
+    #[inline(never)] // a name for callgrind's `--toggle-collect`
+    pub(crate) fn serve(&mut self, request: Request<Body>) -> Parts {
+        (self.serve)(request)
+    }
+
+    /// Builds a request and serves it.
+    pub(crate) fn visit(&mut self) -> Parts {
+        let request = self.request();
+        self.serve(request)
+    }
+
+    /// Moves the clock to the start of a second that the browser knows of: the next 900 requests fall into it.
+    pub(crate) fn start_second(&mut self) {
+        self.clockwork.to_next_second();
+        self.visit();
+    }
+}
+
+/// A browser's request, in the form that hyper gives it: target and values are slices of the buffer that was read.
+fn request(method: Method, path: &str, cookie: Option<&str>) -> Request<Body> {
+    const FIXED: [(HeaderName, &str); 5] = [
+        (header::HOST, "www.example.com"),
+        (header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+        (header::ACCEPT, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        (header::ACCEPT_LANGUAGE, "en-GB,en;q=0.5"),
+        (header::ACCEPT_ENCODING, "gzip, deflate, br, zstd"),
+    ];
+    let cookie = cookie.map(|token| format!("theme=dark; __Host-id={token}; lang=en"));
+    let mut values: Vec<(Option<HeaderName>, &str)> = vec![(None, path)];
+    values.extend(FIXED.map(|(name, value)| (Some(name), value)));
+    values.extend(cookie.as_deref().map(|cookie| (Some(header::COOKIE), cookie)));
+
+    let buffer = Bytes::from(values.iter().map(|(_, value)| *value).collect::<String>());
+    let mut request = Request::new(Body::empty());
+    *request.method_mut() = method;
+    let mut at = 0;
+    for (name, value) in values {
+        let slice = buffer.slice(at..at + value.len());
+        at += value.len();
+        match name {
+            None => *request.uri_mut() = Uri::from_maybe_shared(slice).expect("a path is a target"),
+            Some(name) => {
+                let value = HeaderValue::from_maybe_shared(slice).expect("visible ASCII");
+                request.headers_mut().insert(name, value);
+            }
+        }
+    }
+    request
+}
+
+/// The token that a response sets.
+fn issued(response: &Parts) -> Option<String> {
+    let value = response.headers.get(header::SET_COOKIE)?.to_str().ok()?;
+    Some(value.strip_prefix("__Host-id=")?.split(';').next()?.to_owned())
+}
+
+/// A token that nobody issued.
+fn made_up() -> String {
+    "AbCdEfGh".repeat(8)
+}

@@ -1,0 +1,77 @@
+//! The layers and the routes.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, DefaultBodyLimit},
+    middleware::{from_fn, map_response},
+    routing::{any, get, post},
+};
+use tokio::sync::watch;
+use tower::Layer;
+use tower_tenure::{
+    Error, LivePolicy, MemoryStore, RequireSession, SessionLayer,
+    browser::{Endpoints, LogoutUrls, Scheme},
+};
+
+use crate::{auth, data, flags::Flags, page, reply, stream};
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) policy: LivePolicy,
+    pub(crate) logout_urls: Arc<LogoutUrls>,
+    pub(crate) stopped: watch::Receiver<bool>,
+}
+
+/// How old a login may be for `/recent`.
+const RECENT: Duration = Duration::from_secs(5);
+
+/// The most that is read of a request's body, in bytes.
+const MOST_BODY: usize = 64 * 1024;
+
+/// The site, with sessions around the part that has them.
+///
+/// # Errors
+///
+/// None: the settings were checked when they were parsed.
+pub(crate) fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Result<Router, Error> {
+    let policy = LivePolicy::new(flags.policy);
+    let endpoints =
+        Endpoints::at("/session")?.with_scheme(Scheme::Http).with_logout_urls(flags.logout_urls.clone());
+    let sessions = SessionLayer::new(MemoryStore::new())
+        .with_policy(policy.clone())
+        .with_client_ip(|head| Some(head.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
+        .with_endpoints(endpoints);
+
+    let logged_in = RequireSession::new();
+    let me = logged_in.clone().with_login_page("/")?;
+    let logged_in_just_now = RequireSession::new().with_authentication_within(RECENT);
+    let site = Router::new()
+        .route("/", get(page::home))
+        .route("/login", post(auth::login))
+        .route("/logout", post(auth::logout))
+        .route("/rotate", post(auth::rotate))
+        .route("/me", get(auth::me).route_layer(me))
+        .route("/recent", get(auth::recent).route_layer(logged_in_just_now))
+        .route("/events", get(stream::events).route_layer(logged_in))
+        .route("/data/{key}", get(data::read).put(data::write).delete(data::remove))
+        .route("/add/{key}", post(data::add))
+        .route("/slow", get(data::slow))
+        .route("/fail", get(data::fail))
+        .route("/session/{*rest}", any(reply::not_built_yet))
+        .fallback(reply::not_found)
+        .with_state(App { policy, logout_urls: Arc::new(flags.logout_urls), stopped })
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(from_fn(reply::refuse_cross_site));
+
+    Ok(Router::new()
+        .route("/public", get(async || "Anyone may read this, and no session is looked at.\n"))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
+        .route("/api/v2/{*rest}", any(reply::not_built_yet))
+        .route("/admin", any(reply::not_built_yet))
+        .fallback_service(sessions.layer(site))
+        .layer(map_response(reply::guard)))
+}

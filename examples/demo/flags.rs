@@ -1,0 +1,223 @@
+//! The command line: settings, or one line that says the mend.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use lexopt::{
+    Arg::{Long, Short, Value},
+    Parser,
+};
+use tower_tenure::{
+    Lifetimes, Mode, Policy,
+    browser::LogoutUrls,
+    policy::{Cap, Limits, Overflow},
+};
+
+pub(crate) const USAGE: &str = "\
+A site on sessions with lifetimes.
+
+Usage: demo [FLAGS]
+
+  --listen ADDR                  where to listen [127.0.0.1:3000]; port 0 takes a free one
+  --store STORE                  memory [memory]
+
+Lifetimes, like 2s, 15m, 72h:
+  --idle D                       of persistent sessions, without activity [72h]
+  --absolute D                   of persistent sessions, in any case [168h]
+  --ephemeral-idle D             of the others, without activity [24h]
+  --ephemeral-absolute D         of the others, in any case [72h]
+  --limits PLAN                  self-service, enterprise or none [enterprise]
+  --granularity D                how old a recorded interaction may get; 0s records every one
+
+  --max-sessions N[:refuse|:evict]        sessions per user; over it, the oldest goes [evict] or the login is refused
+  --management-token TOKEN[=SCOPE,...]    may be repeated; scopes like read:sessions [a random token]
+  --allowed-logout-url URL                where a logout may lead; may be repeated
+  --client ID=URL[,URL...]                where a logout of this client may lead; may be repeated
+  --help                         this
+
+Logging: RUST_LOG [info].
+";
+
+/// What the command line asks for.
+pub(crate) enum Asked {
+    /// To serve.
+    Run(Box<Flags>),
+    /// To tell the flags.
+    Help,
+}
+
+/// The settings.
+pub(crate) struct Flags {
+    pub(crate) listen: SocketAddr,
+    pub(crate) policy: Policy,
+    pub(crate) logout_urls: LogoutUrls,
+    pub(crate) management: Vec<ManagementToken>,
+}
+
+/// A bearer token of the management API. Not `Debug`: it is a secret.
+pub(crate) struct ManagementToken {
+    token: String,
+    /// All of them, when empty.
+    #[expect(dead_code, reason = "the management API is yet to come")]
+    scopes: Vec<String>,
+    random: bool,
+}
+
+impl Flags {
+    /// The token that nobody chose, to be told at the start.
+    pub(crate) fn random_management_token(&self) -> Option<String> {
+        self.management.iter().find(|token| token.random).map(|token| token.token.clone())
+    }
+}
+
+/// Reads the command line.
+///
+/// # Errors
+///
+/// One line on what is wrong and how to mend it.
+pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
+    let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
+    let mut policy = Policy::default();
+    let mut logout_urls = LogoutUrls::new();
+    let mut management = Vec::new();
+
+    while let Some(arg) = args.next().map_err(|error| error.to_string())? {
+        let flag = match arg {
+            Long("help") | Short('h') => {
+                return match args.optional_value() {
+                    None => Ok(Asked::Help),
+                    Some(_) => Err("--help takes no value".to_owned()),
+                };
+            }
+            Long(flag) => flag.to_owned(),
+            Short(_) | Value(_) => return Err(arg.unexpected().to_string()),
+        };
+        let mut value = || {
+            let value = args.value().map_err(|error| error.to_string())?;
+            value.into_string().map_err(|_| format!("--{flag}: the value is not UTF-8"))
+        };
+        let about = |mend: &str| format!("--{flag}: {mend}");
+        match &*flag {
+            "listen" => {
+                let mend = "an address with a port is needed, such as 127.0.0.1:3000";
+                listen = value()?.parse().map_err(|_| about(mend))?;
+            }
+            "store" => store(&value()?).map_err(|mend| about(&mend))?,
+            "idle" | "absolute" | "ephemeral-idle" | "ephemeral-absolute" => {
+                let lifetime = duration(&value()?).map_err(|mend| about(&mend))?;
+                policy = with_lifetime(policy, &flag, lifetime).map_err(|mend| about(&mend))?;
+            }
+            "limits" => {
+                policy = policy.with_limits(match &*value()? {
+                    "self-service" => Limits::SELF_SERVICE,
+                    "enterprise" => Limits::ENTERPRISE,
+                    "none" => Limits::NONE,
+                    _ => return Err(about("take self-service, enterprise or none")),
+                });
+            }
+            "granularity" => {
+                let granularity = duration(&value()?).map_err(|mend| about(&mend))?;
+                if granularity > Lifetimes::LONGEST {
+                    return Err(about("take at most ten years (3650 days)"));
+                }
+                policy = policy.with_granularity(granularity);
+            }
+            "max-sessions" => policy = policy.with_cap(Some(cap(&value()?).map_err(about)?)),
+            "management-token" => management.push(token(&value()?).map_err(about)?),
+            "allowed-logout-url" => {
+                logout_urls = logout_urls.allow(&value()?).map_err(|error| about(&error.to_string()))?;
+            }
+            "client" => logout_urls = client(logout_urls, &value()?).map_err(|mend| about(&mend))?,
+            _ => return Err(format!("there is no flag --{flag}")),
+        }
+    }
+    if management.is_empty() {
+        management.push(random_token()?);
+    }
+    Ok(Asked::Run(Box::new(Flags { listen, policy, logout_urls, management })))
+}
+
+/// Says no more of a URL than its scheme: the rest may hold a password.
+fn store(value: &str) -> Result<(), String> {
+    match value.split_once(':').map_or(value, |(scheme, _)| scheme) {
+        "memory" if value == "memory" => Ok(()),
+        scheme @ ("sqlite" | "postgres" | "postgresql" | "redis" | "rediss") if scheme != value => {
+            Err(format!("this build has no {scheme} store, only `memory`"))
+        }
+        _ => {
+            Err("no such store: take memory, sqlite:PATH, postgres://HOST/DATABASE or redis://HOST"
+                .to_owned())
+        }
+    }
+}
+
+fn duration(value: &str) -> Result<Duration, String> {
+    humantime::parse_duration(value)
+        .map_err(|_| format!("{value:?} is not a duration: write it like 2s, 15m or 72h"))
+}
+
+fn with_lifetime(policy: Policy, flag: &str, lifetime: Duration) -> Result<Policy, String> {
+    let persistent = !flag.starts_with("ephemeral");
+    let now = policy.configured(if persistent { Mode::Persistent } else { Mode::NonPersistent });
+    let lifetimes = if flag.ends_with("idle") {
+        Lifetimes::new(lifetime, now.absolute())
+    } else {
+        Lifetimes::new(now.idle(), lifetime)
+    };
+    let lifetimes = lifetimes.map_err(|error| error.to_string())?;
+    Ok(if persistent { policy.with_persistent(lifetimes) } else { policy.with_non_persistent(lifetimes) })
+}
+
+fn cap(value: &str) -> Result<Cap, &'static str> {
+    let (most, overflow) = match value.split_once(':') {
+        None | Some((_, "evict")) => (value.split(':').next().unwrap_or_default(), Overflow::Evict),
+        Some((most, "refuse")) => (most, Overflow::Refuse),
+        Some(_) => return Err("after the number comes :refuse, :evict or nothing"),
+    };
+    let most: NonZeroU32 = most.parse().map_err(|_| "take a number from 1, such as 3 or 3:refuse")?;
+    Ok(Cap::new(most, overflow))
+}
+
+fn token(value: &str) -> Result<ManagementToken, &'static str> {
+    let (token, scopes) = match value.split_once('=') {
+        Some((token, scopes)) => (token, scopes.split(',').map(str::to_owned).collect()),
+        None => (value, Vec::new()),
+    };
+    // RFC 6750, section 2.1, without the padding, which `=` would be ambiguous with.
+    let is_bearer = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    if token.is_empty() || !token.bytes().all(is_bearer) {
+        return Err("a token is one or more letters, digits or -._~+/");
+    }
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let is_scope =
+        |scope: &String| scope.split_once(':').is_some_and(|(verb, what)| is_word(verb) && is_word(what));
+    if !scopes.iter().all(is_scope) {
+        return Err("after the = come scopes like read:sessions,delete:sessions");
+    }
+    Ok(ManagementToken { token: token.to_owned(), scopes, random: false })
+}
+
+fn base64(bytes: &[u8; 24]) -> String {
+    let mut text = [0; 32];
+    Base64UrlUnpadded::encode(bytes, &mut text).unwrap_or_default().to_owned()
+}
+
+fn random_token() -> Result<ManagementToken, String> {
+    let mut bytes = [0; 24];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| format!("no random bytes for a management token: {error}"))?;
+    Ok(ManagementToken { token: base64(&bytes), scopes: Vec::new(), random: true })
+}
+
+fn client(mut logout_urls: LogoutUrls, value: &str) -> Result<LogoutUrls, String> {
+    let named = value.split_once('=').filter(|(id, _)| !id.trim().is_empty());
+    let (id, urls) = named.ok_or("write it ID=URL[,URL...], such as shop=https://shop.example/")?;
+    for url in urls.split(',') {
+        logout_urls = logout_urls.allow_for_client(id, url).map_err(|error| error.to_string())?;
+    }
+    Ok(logout_urls)
+}

@@ -1,0 +1,114 @@
+//! A whole site on sessions with lifetimes: `cargo run --example demo`, then <http://127.0.0.1:3000>.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `flags.rs` | the command line |
+//! | `app.rs` | the layers and the routes |
+//! | `auth.rs` | login, logout, rotation, and who is logged in |
+//! | `data.rs` | values of the session |
+//! | `stream.rs` | a response that ends with the session |
+//! | `page.rs` | the page: `*.html`, `page.css`, `page.js` |
+//! | `reply.rs` | refusals as the client reads them, and the headers of every response |
+//! | `form.rs` | form decoding without guesses |
+//! | `logging.rs` | `RUST_LOG`, and what it can not switch on |
+
+mod app;
+mod auth;
+mod data;
+mod flags;
+mod form;
+mod logging;
+mod page;
+mod reply;
+mod stream;
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    process::ExitCode,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::flags::{Asked, Flags};
+
+/// How long a shutdown waits for requests in flight.
+const LAST_ORDERS: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let flags = match flags::parse(lexopt::Parser::from_env()) {
+        Ok(Asked::Run(flags)) => flags,
+        Ok(Asked::Help) => {
+            print(flags::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(wrong) => return refuse(&wrong),
+    };
+    match run(*flags).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(wrong) => refuse(&wrong),
+    }
+}
+
+async fn run(flags: Flags) -> Result<(), String> {
+    logging::start()?;
+    let listen = flags.listen;
+    let taken = |error: io::Error| format!("can not listen on {listen}: {error}; try another --listen");
+    let listener = TcpListener::bind(listen).await.map_err(taken)?;
+    let address = listener.local_addr().map_err(taken)?;
+    let random_token = flags.random_management_token();
+
+    let (stop, stopped) = watch::channel(false);
+    let app = app::router(flags, stopped.clone()).map_err(|error| error.to_string())?;
+    print(&format!("listening on http://{address}\n"));
+    if let Some(token) = random_token {
+        print(&format!("management token: {token}\n"));
+    }
+
+    tokio::spawn(async move {
+        asked_to_stop().await;
+        let _ = stop.send(true);
+    });
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(wait(stopped.clone()));
+    tokio::select! {
+        served = serving => served.map_err(|error| format!("the server failed: {error}")),
+        () = async { wait(stopped).await; tokio::time::sleep(LAST_ORDERS).await } => Ok(()),
+    }
+}
+
+/// Resolves when the server is to stop.
+async fn wait(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Ctrl-C or SIGTERM.
+async fn asked_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Not `println!`: a reader that went away is no reason to stop.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// One line on stderr, whatever is in the message.
+fn refuse(wrong: &str) -> ExitCode {
+    let line: String = wrong.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let _ = writeln!(io::stderr(), "demo: {line} (see --help)");
+    ExitCode::from(2)
+}

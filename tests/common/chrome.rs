@@ -1,0 +1,84 @@
+//! A real browser: headless Chromium, driven through `chromedriver`, both from Debian packages.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use fantoccini::{Client, ClientBuilder};
+use serde_json::{Value, json};
+
+/// A `chromedriver` on a port of its own, with a profile of its own that survives a restart of the browser.
+pub struct Chrome {
+    driver: Child,
+    url: String,
+    profile: PathBuf,
+}
+
+impl Chrome {
+    /// Starts the driver. `None`, said on stderr, where there is no Chromium; under `tests/all.sh` that is a failure.
+    pub fn start(test: &str) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let started =
+            Command::new("chromedriver").args(["--port=0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let Ok(mut driver) = started else {
+            assert!(std::env::var_os("TENURE_ALL").is_none(), "chromedriver is missing, and nothing may be left out");
+            // Not `eprintln`, which the test harness would keep to itself.
+            let _ = writeln!(std::io::stderr(), "left out: {test} (needs chromium and chromedriver; see tests/all.sh)");
+            return None;
+        };
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines.map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("was started successfully on port ")?;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        });
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let profile = std::env::temp_dir().join(format!("tenure-chrome-{}-{number}", std::process::id()));
+        Some(Self { driver, url: format!("http://127.0.0.1:{}", port.expect("chromedriver tells its port")), profile })
+    }
+
+    /// Opens a browser window. Closing the client quits the browser in an orderly way; opening again is a restart.
+    pub async fn open(&self) -> Client {
+        let profile = format!("--user-data-dir={}", self.profile.display());
+        let mut args = vec![
+            "--headless=new",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1100,900",
+            &profile,
+        ];
+        if is_root() {
+            args.push("--no-sandbox"); // Chromium's sandbox refuses to run as root
+        }
+        let options = json!({
+            "goog:chromeOptions": { "args": args },
+            "goog:loggingPrefs": { "browser": "ALL" },
+        });
+        let Value::Object(options) = options else { unreachable!() };
+        ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(options)
+            .connect(&self.url)
+            .await
+            .expect("a browser session starts")
+    }
+}
+
+impl Drop for Chrome {
+    fn drop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+        let _ = fs::remove_dir_all(&self.profile);
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
+}
