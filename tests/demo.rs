@@ -3,63 +3,23 @@
 //! Time is the wall clock here, because there is a process between; deadlines are one to two seconds, and every test
 //! runs a server of its own beside the others.
 
+#[path = "common/demo.rs"]
+mod process;
+
 use std::{
-    env,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::Duration,
 };
 
+use process::{Demo, command};
 use serde_json::Value;
 
-/// `cargo test` builds the examples beside the tests.
-fn binary() -> PathBuf {
-    let here = env::current_exe().expect("a test knows where it is");
-    let target = here.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
-    let binary = target.join("examples").join(format!("demo{}", env::consts::EXE_SUFFIX));
-    assert!(binary.exists(), "{} is missing: run `cargo build --example demo`", binary.display());
-    binary
-}
-
-fn command(flags: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command.args(flags).env_remove("RUST_LOG").stdin(Stdio::null());
-    command
-}
-
-/// A demo that runs until it is dropped.
-struct Demo {
-    process: Child,
-    address: SocketAddr,
-    out: BufReader<std::process::ChildStdout>,
-}
-
 impl Demo {
-    fn start(flags: &[&str]) -> Self {
-        Self::spawn(command(flags).arg("--listen=127.0.0.1:0").stderr(Stdio::null()))
-    }
-
-    fn spawn(command: &mut Command) -> Self {
-        let mut process = command.stdout(Stdio::piped()).spawn().expect("the demo starts");
-        let mut out = BufReader::new(process.stdout.take().expect("stdout is piped"));
-        let mut line = String::new();
-        out.read_line(&mut line).expect("the demo says where it listens");
-        let address = line.trim_end().strip_prefix("listening on http://").expect("the line of SPEC Q");
-        Self { address: address.parse().expect("an address with a port"), process, out }
-    }
-
     fn browser(&self) -> Browser {
         Browser { address: self.address, cookie: None }
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

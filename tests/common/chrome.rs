@@ -8,11 +8,11 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::{Client, ClientBuilder, wd::WebDriverCompatibleCommand};
 use serde_json::{Value, json};
 
 /// A `chromedriver` on a port of its own, with a profile of its own that survives a restart of the browser.
-pub struct Chrome {
+pub(crate) struct Chrome {
     driver: Child,
     url: String,
     profile: PathBuf,
@@ -20,14 +20,23 @@ pub struct Chrome {
 
 impl Chrome {
     /// Starts the driver. `None`, said on stderr, where there is no Chromium; under `tests/all.sh` that is a failure.
-    pub fn start(test: &str) -> Option<Self> {
+    pub(crate) fn start(test: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let started =
-            Command::new("chromedriver").args(["--port=0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let started = Command::new("chromedriver")
+            .args(["--port=0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
         let Ok(mut driver) = started else {
-            assert!(std::env::var_os("TENURE_ALL").is_none(), "chromedriver is missing, and nothing may be left out");
+            assert!(
+                std::env::var_os("TENURE_ALL").is_none(),
+                "chromedriver is missing, and nothing may be left out"
+            );
             // Not `eprintln`, which the test harness would keep to itself.
-            let _ = writeln!(std::io::stderr(), "left out: {test} (needs chromium and chromedriver; see tests/all.sh)");
+            let _ = writeln!(
+                std::io::stderr(),
+                "left out: {test} (needs chromium and chromedriver; see tests/all.sh)"
+            );
             return None;
         };
         let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
@@ -37,11 +46,15 @@ impl Chrome {
         });
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let profile = std::env::temp_dir().join(format!("tenure-chrome-{}-{number}", std::process::id()));
-        Some(Self { driver, url: format!("http://127.0.0.1:{}", port.expect("chromedriver tells its port")), profile })
+        Some(Self {
+            driver,
+            url: format!("http://127.0.0.1:{}", port.expect("chromedriver tells its port")),
+            profile,
+        })
     }
 
     /// Opens a browser window. Closing the client quits the browser in an orderly way; opening again is a restart.
-    pub async fn open(&self) -> Client {
+    pub(crate) async fn open(&self) -> Client {
         let profile = format!("--user-data-dir={}", self.profile.display());
         let mut args = vec![
             "--headless=new",
@@ -76,6 +89,27 @@ impl Drop for Chrome {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
         let _ = fs::remove_dir_all(&self.profile);
+    }
+}
+
+/// What the page complained of: script errors, failed requests, violations of the content security policy.
+pub(crate) async fn complaints(client: &Client) -> Vec<Value> {
+    let log = client.issue_cmd(BrowserLog).await.expect("chromedriver tells the browser's log");
+    let severe = |entry: &&Value| entry["level"] == "SEVERE" || entry["source"] == "security";
+    log.as_array().into_iter().flatten().filter(severe).cloned().collect()
+}
+
+/// `POST /session/{id}/se/log`, which fantoccini has no method for.
+#[derive(Debug)]
+struct BrowserLog;
+
+impl WebDriverCompatibleCommand for BrowserLog {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({ "type": "browser" }).to_string()))
     }
 }
 

@@ -1,0 +1,64 @@
+//! The demo as a process of its own.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "shared: what is dead differs from crate to crate"
+)]
+
+use std::{
+    env,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::Once,
+};
+
+/// The built example. Built here too, since `cargo test --test NAME` leaves an old one.
+fn binary() -> PathBuf {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", "demo"]).status();
+        assert!(built.is_ok_and(|status| status.success()), "the demo does not build");
+    });
+    let here = env::current_exe().expect("a test knows where it is");
+    let target = here.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
+    target.join("examples").join(format!("demo{}", env::consts::EXE_SUFFIX))
+}
+
+pub fn command(flags: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(flags).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// A demo that runs until it is dropped.
+pub struct Demo {
+    pub process: Child,
+    pub address: SocketAddr,
+    pub out: BufReader<ChildStdout>,
+}
+
+impl Demo {
+    pub fn start(flags: &[&str]) -> Self {
+        Self::spawn(command(flags).arg("--listen=127.0.0.1:0").stderr(Stdio::null()))
+    }
+
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("the demo starts");
+        let mut out = BufReader::new(process.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("the demo says where it listens");
+        let address = line.trim_end().strip_prefix("listening on http://").expect("the line of SPEC Q");
+        Self { address: address.parse().expect("an address with a port"), process, out }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
