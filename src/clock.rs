@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-use time::OffsetDateTime;
-
 use crate::Timestamp;
 
 /// A source of the current time.
@@ -31,7 +29,10 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         #[expect(clippy::disallowed_methods, reason = "the one clock read of the crate")]
-        Timestamp::from(OffsetDateTime::from(std::time::SystemTime::now()))
+        let now = std::time::SystemTime::now();
+        // Without the detour over a calendar that `OffsetDateTime` takes. Before 1970 the clock is wrong anyway.
+        let since_epoch = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::UNIX_EPOCH + since_epoch
     }
 }
 

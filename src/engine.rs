@@ -102,16 +102,17 @@ impl Engine {
     }
 
     /// Runs a future of this engine where it stands if the store answers at once, without a box.
-    pub(crate) fn answer<'a, T: Send + 'a>(
-        &self,
-        future: impl Future<Output = Result<T, Error>> + Send + 'a,
-    ) -> Answer<'a, Result<T, Error>> {
+    pub(crate) fn answer<'a, T, F>(&self, future: impl FnOnce() -> F) -> Answer<'a, Result<T, Error>>
+    where
+        T: Send + 'a,
+        F: Future<Output = Result<T, Error>> + Send + 'a,
+    {
         if self.store.in_process() {
             Answer::Ready(Some(Answer::at_once(future).unwrap_or_else(|| {
                 Err(Error::new(ErrorKind::Store, "a store with IN_PROCESS has to answer at the first poll"))
             })))
         } else {
-            Answer::waiting(future)
+            Answer::waiting(future())
         }
     }
 
@@ -129,58 +130,62 @@ impl Engine {
     ) -> Result<Arrival, Error> {
         let mut arrival = Arrival::default();
         for token in tokens {
-            match self.judge(token, policy, now, activity).await? {
-                Judged::Live(live) => {
-                    arrival.live = Some(live);
-                    break;
-                }
-                Judged::Over(past) => arrival.past = arrival.past.or(Some(past)),
-                Judged::Unknown => {}
+            self.judge(token, policy, now, activity, &mut arrival).await?;
+            if arrival.live.is_some() {
+                break;
             }
         }
         Ok(arrival)
     }
 
+    /// Adds what one token leads to.
     async fn judge(
         &self,
         token: Token,
         policy: &Policy,
         now: Timestamp,
         activity: Activity,
-    ) -> Result<Judged, Error> {
+        arrival: &mut Arrival,
+    ) -> Result<(), Error> {
         let sid = token.sid();
         let hash = token.hash();
-        loop {
-            let Some(record) = self.load(sid, now).await? else { return Ok(Judged::Unknown) };
+        let past = loop {
+            let Some(record) = self.load(sid, now).await? else { return Ok(()) };
             let proof = record.prove(&hash, now);
             if proof == Proof::None {
-                return Ok(Judged::Unknown);
+                return Ok(());
             }
             if let Some(ended) = record.ended {
-                return Ok(Judged::Over(record.timing.past(ended.reason, ended.at)));
+                break record.timing.past(ended.reason, ended.at);
             }
             match decide(&record, policy, now, activity) {
                 Verdict::Live(next) => {
-                    let mut live = Live { due: next.change, next: next.timing, record, token, proof };
-                    return Ok(match self.record_ahead(&mut live, now).await {
-                        Some(past) => Judged::Over(past),
-                        None => Judged::Live(live),
-                    });
+                    let live = Live { due: next.change, next: next.timing, record, token, proof };
+                    match self.record_ahead(arrival.live.insert(live), now).await {
+                        Some(past) => {
+                            arrival.live = None;
+                            break past;
+                        }
+                        None => return Ok(()),
+                    }
                 }
                 // An end that was seen is an end for good, also for a clock that steps back or a policy that is raised
                 // again. But not over a request that recorded its interaction since: then look again.
                 Verdict::Over(reason) => {
                     let seen = record.timing.last_interaction_at;
                     let end = End { if_idle_since: Some(seen), ..End::new(reason, now) };
-                    let reason = match self.end(sid, end, record.subject.as_deref()).await {
-                        Ok(Ending::StillInUse) => continue,
-                        Ok(Ending::Done(reason) | Ending::Already(reason)) => reason,
-                        Ok(Ending::Unknown) | Err(_) => reason,
-                    };
-                    return Ok(Judged::Over(record.timing.past(reason, now)));
+                    match self.end(sid, end, record.subject.as_deref()).await {
+                        Ok(Ending::StillInUse) => {}
+                        Ok(Ending::Done(reason) | Ending::Already(reason)) => {
+                            break record.timing.past(reason, now);
+                        }
+                        Ok(Ending::Unknown) | Err(_) => break record.timing.past(reason, now),
+                    }
                 }
             }
-        }
+        };
+        arrival.past = arrival.past.or(Some(past));
+        Ok(())
     }
 
     /// Records what can not wait for the handler. A failure is told and then left to the commit.
@@ -203,14 +208,25 @@ impl Engine {
     }
 
     pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Record>, Error> {
-        let told = self.call(Operation::Load, self.store.load(sid)).await;
-        self.told(Operation::Load, Some(sid), at, told)
+        match self.store.load(sid) {
+            // The usual case has a short way: every stop of a record on its way is a copy of it.
+            Answer::Ready(Some(Ok(record))) => Ok(record),
+            answer => {
+                let told = self.call(Operation::Load, answer).await;
+                self.told(Operation::Load, Some(sid), at, told)
+            }
+        }
     }
 
     pub(crate) async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
         let (at, interaction) = (change.at, change.timing.interaction_at.is_some());
-        let told = self.call(Operation::Update, self.store.update(sid, change)).await;
-        let updated = self.told(Operation::Update, Some(sid), at, told)?;
+        let updated = match self.store.update(sid, change) {
+            Answer::Ready(Some(Ok(updated))) => updated, // as in `load`
+            answer => {
+                let told = self.call(Operation::Update, answer).await;
+                self.told(Operation::Update, Some(sid), at, told)?
+            }
+        };
         if let Updated::Applied(Applied { rotated, .. }) = updated {
             if rotated {
                 self.tell(at, Some(sid), None, EventKind::Rotated);
@@ -363,16 +379,6 @@ impl Engine {
         };
         tokio::time::timeout(self.budget, answer).await.unwrap_or_else(|_| late())
     }
-}
-
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and a box would be an allocation a request"
-)]
-enum Judged {
-    Live(Live),
-    Over(PastSession),
-    Unknown,
 }
 
 impl fmt::Debug for Engine {

@@ -1,6 +1,6 @@
 //! What the settings and hooks may look at of a request.
 
-use http::{Extensions, HeaderMap, Method, Request, Uri, header, request::Parts};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, header, request::Parts};
 
 /// The head of a request, borrowed: what classifiers, policy choosers and the client-address function look at.
 ///
@@ -68,15 +68,19 @@ impl<'a> RequestHead<'a> {
     /// (`Sec-Purpose: prefetch`, also with `;prerender`), or one that the page marked as background polling
     /// (`Session-Activity: passive`).
     pub fn is_always_passive(&self) -> bool {
-        let says = |name, token: &str| {
+        let says = |name: &HeaderName, token: &str| {
             self.headers.get(name).is_some_and(|value| {
                 let first = value.as_bytes().split(|byte| matches!(byte, b';' | b',')).next();
                 first.is_some_and(|first| first.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
             })
         };
-        says("sec-purpose", "prefetch") || says(PASSIVE_HEADER, "passive")
+        says(&PURPOSE, "prefetch") || says(&ACTIVITY, "passive")
     }
 }
 
 /// The header by which a page marks a request as background polling: `Session-Activity: passive`.
 pub(crate) const PASSIVE_HEADER: &str = "session-activity";
+
+// Names that are parsed once: every request asks for them.
+static PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+static ACTIVITY: HeaderName = HeaderName::from_static(PASSIVE_HEADER);

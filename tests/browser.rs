@@ -65,10 +65,9 @@ impl Visit {
             }
             Ok(())
         };
-        match tokio::time::timeout(PATIENCE, waited).await {
-            Ok(result) => result,
-            Err(_) => panic!("not seen: {what}\n{}", self.client.source().await?),
-        }
+        let seen = tokio::time::timeout(PATIENCE, waited).await;
+        assert!(seen.is_ok(), "not seen: {what}\n{}", self.client.source().await?);
+        seen.unwrap_or(Ok(()))
     }
 
     /// Quits the browser in an orderly way and starts it again with the same profile.

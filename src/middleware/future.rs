@@ -16,7 +16,8 @@ use crate::{
     problem::Problem, session::Answered, store::Answer,
 };
 
-type Loading = Answer<'static, Result<Arrival, Error>>;
+// Boxed, because it is large and seldom there: a store that answers at once is never waited for.
+type Loading = Pin<Box<dyn Future<Output = Result<Arrival, Error>> + Send>>;
 type Committing = Answer<'static, Result<Outcome, Error>>;
 
 pin_project! {
@@ -102,7 +103,7 @@ where
         loop {
             match this.state.as_mut().project() {
                 StateProjection::Loading { arrival, then } => {
-                    let arrival = ready!(Pin::new(arrival).poll(cx));
+                    let arrival = ready!(arrival.as_mut().poll(cx));
                     let session = this.session.as_ref().expect("a session is being loaded");
                     match (arrival, then.take().expect("polled after completion")) {
                         (Err(_), _) => {
@@ -170,7 +171,7 @@ fn commit(session: &Session, failed: bool) -> Committing {
         return Answer::Ready(Some(Ok(Outcome::Done)));
     }
     let committing = session.clone();
-    session.answer(async move { committing.commit(failed).await })
+    session.answer(|| async move { committing.commit(failed).await })
 }
 
 fn finish<B>(

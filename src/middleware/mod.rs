@@ -14,6 +14,7 @@
 //! | `layer.rs` | [`SessionLayer`] and its settings |
 //! | `service.rs` | [`SessionService`]: from a request to its future |
 //! | `future.rs` | [`ResponseFuture`]: load, call, commit, respond |
+//! | `extensions.rs` | room for the handle in a request |
 //!
 //! # Example
 //!
@@ -39,6 +40,7 @@
 //! # }
 //! ```
 
+mod extensions;
 mod future;
 mod layer;
 mod service;

@@ -9,12 +9,11 @@ use std::{
 use http::{Request, Response, StatusCode};
 use tower::Service;
 
-use super::ResponseFuture;
+use super::{ResponseFuture, extensions};
 use crate::{
     RequestHead, Session,
     body::ResponseBody,
     browser::{Call, Endpoints},
-    engine::Arrival,
     problem::Problem,
     settings::Settings,
     store::Answer,
@@ -61,21 +60,22 @@ where
         let session = Session::new(&self.settings, policy, now, head, candidates.brought);
 
         let endpoint = self.endpoints.as_ref().and_then(|endpoints| endpoints.route(head));
-        let activity = endpoint.as_ref().map_or_else(|| self.settings.activity(head), Call::activity);
 
-        let arrival = if candidates.is_empty() {
-            Answer::Ready(Some(Ok(Arrival::default())))
-        } else {
-            let settings = Arc::clone(&self.settings);
-            let arrive =
-                async move { settings.engine.arrive(candidates.tokens(), &policy, now, activity).await };
-            self.settings.engine.answer(arrive)
-        };
+        if candidates.is_empty() && endpoint.is_none() {
+            // A stranger: nothing to look up, and no endpoint to answer.
+            extensions::insert(request.extensions_mut(), session.clone());
+            return ResponseFuture::running(session, self.inner.call(request));
+        }
+        let settings = Arc::clone(&self.settings);
+        let activity = endpoint.as_ref().map_or_else(|| settings.activity(head), Call::activity);
+        let arrival = self.settings.engine.answer(|| async move {
+            settings.engine.arrive(candidates.tokens(), &policy, now, activity).await
+        });
 
         if let Some(call) = endpoint {
-            return ResponseFuture::endpoint(session, arrival, call);
+            return ResponseFuture::endpoint(session, arrival.into_future(), call);
         }
-        request.extensions_mut().insert(session.clone());
+        extensions::insert(request.extensions_mut(), session.clone());
         match arrival {
             Answer::Ready(Some(Ok(arrival))) => {
                 session.arrive(arrival);
@@ -85,7 +85,7 @@ where
             arrival => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::loading(session, arrival, ready, request)
+                ResponseFuture::loading(session, arrival.into_future(), ready, request)
             }
         }
     }

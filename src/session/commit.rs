@@ -49,6 +49,10 @@ impl Session {
 
     /// Stores what is planned, as the last act of a request.
     pub(crate) async fn commit(&self, failed: bool) -> Result<Outcome, Error> {
+        // Most requests change nothing but the last interaction: a short way for them.
+        if let Some((sid, change)) = self.mere_interaction() {
+            return self.update_stored(sid, change, None).await;
+        }
         self.commit_once(if failed { Scope::Safety } else { Scope::All }).await
     }
 
@@ -63,19 +67,25 @@ impl Session {
     pub(crate) fn close(&self) -> bool {
         let mut state = self.state();
         state.close();
-        let plan = &state.plan;
-        let idle =
-            plan.end.is_none() && plan.new.is_none() && plan.edits.is_empty() && plan.rotation.is_none();
         let due = state.stored.as_ref().is_some_and(|stored| !stored.live.due.is_empty());
-        !idle || due
+        due || !state.plan.is_empty()
     }
 
     /// Runs a future of this session where it stands if the store answers at once.
-    pub(crate) fn answer<T: Send + 'static>(
-        &self,
-        future: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Answer<'static, Result<T, Error>> {
+    pub(crate) fn answer<T, F>(&self, future: impl FnOnce() -> F) -> Answer<'static, Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
         self.inner().settings.engine.answer(future)
+    }
+
+    /// What is to be recorded of a request that planned nothing.
+    fn mere_interaction(&self) -> Option<(SessionId, Change)> {
+        let state = self.state();
+        let stored =
+            state.stored.as_ref().filter(|stored| state.plan.is_empty() && !stored.live.due.is_empty())?;
+        Some((stored.live.record.sid, stored.interaction(self.inner().now)))
     }
 
     async fn commit_once(&self, scope: Scope) -> Result<Outcome, Error> {
@@ -201,21 +211,18 @@ impl Session {
             let creation = Creation { record: record.clone(), edits: plan.edits.clone(), replaces, cap };
             return Ok(Some(Step::Create { creation, token: token.clone(), replaced: subject }));
         }
-        let Some(Stored { live, last_seen, .. }) = stored else { return Ok(None) };
-        let sid = live.record.sid;
+        let Some(stored) = stored else { return Ok(None) };
+        let sid = stored.live.record.sid;
         if let Some(reason) = plan.end {
             return Ok(Some(Step::End { sid, end: End::new(reason, now), subject }));
         }
         let token = plan.rotation.clone();
         let rotation = token.as_ref().map(|token| Rotation {
-            from: live.record.secret,
+            from: stored.live.record.secret,
             to: token.hash(),
             grace: inner.policy.rotation_grace(),
         });
-        let mut change = Change { timing: live.due, edits: plan.edits.clone(), rotation, ..Change::at(now) };
-        if change.timing.interaction_at.is_some() {
-            change.last_seen.clone_from(last_seen);
-        }
+        let change = Change { edits: plan.edits.clone(), rotation, ..stored.interaction(now) };
         Ok((!change.is_empty()).then_some(Step::Update { sid, change, token }))
     }
 }

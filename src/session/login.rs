@@ -145,7 +145,7 @@ impl Login<'_> {
             return Err(Error::new(ErrorKind::InvalidInput, "a user to log in has a name of 1 to 512 bytes"));
         }
         let inner = session.inner();
-        let user_agent: Option<Arc<str>> = inner.user_agent().map(Into::into);
+        let user_agent: Option<Arc<str>> = self.session.user_agent().map(Into::into);
         facts.device = Device {
             initial_ip: inner.ip,
             initial_user_agent: user_agent.clone(),

@@ -23,7 +23,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -70,7 +70,7 @@ use crate::{
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Session(Arc<Option<Inner>>);
+pub struct Session(Arc<recycle::Shared>);
 
 pub(crate) struct Inner {
     settings: Arc<Settings>,
@@ -80,13 +80,11 @@ pub(crate) struct Inner {
     uri: Uri,
     /// Only kept when login hooks may ask for them.
     headers: Option<HeaderMap>,
-    user_agent: Option<HeaderValue>,
     ip: Option<IpAddr>,
     /// The session of a layer further out, with a cookie of another name (C9).
     outer: Option<Session>,
     /// Whether the handler looked at the session, so that the response depends on it (C8).
     looked: AtomicBool,
-    state: Mutex<State>,
 }
 
 /// What a page needs to show of a session: one coherent view (SPEC H2).
@@ -142,28 +140,37 @@ impl Session {
         head: RequestHead<'_>,
         brought: bool,
     ) -> Self {
-        Self(recycle::fill(Inner {
+        let inner = Inner {
             policy,
             now,
             method: head.method.clone(),
             uri: head.uri.clone(),
             headers: (!settings.hooks.is_empty()).then(|| head.headers.clone()),
-            user_agent: head.headers.get(header::USER_AGENT).cloned(),
             ip: settings.client_ip.as_ref().and_then(|ask| ask(head)),
             outer: head.extensions.get::<Self>().cloned(),
             looked: AtomicBool::new(false),
-            state: Mutex::new(State::new(brought)),
             settings: Arc::clone(settings),
-        }))
+        };
+        let user_agent = head.headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+        Self(recycle::fill(inner, brought, user_agent))
     }
 
     /// Takes what the request's cookies led to.
     pub(crate) fn arrive(&self, arrival: Arrival) {
-        let (ip, user_agent) = (self.inner().ip, self.inner().user_agent());
+        let ip = self.inner().ip;
         self.state().arrive(arrival, |known| {
-            let same = known.ip == ip && known.user_agent.as_deref() == user_agent;
-            (!same).then(|| LastSeen { ip, user_agent: user_agent.map(Into::into) })
+            let known_agent = known.user_agent.as_deref();
+            // First as bytes, which as a rule settles it.
+            let same = known_agent.unwrap_or_default().as_bytes() == self.0.user_agent
+                || known_agent == self.user_agent();
+            (!same || known.ip != ip).then(|| LastSeen { ip, user_agent: self.user_agent().map(Into::into) })
         });
+    }
+
+    /// The user agent, cut at 512 bytes.
+    fn user_agent(&self) -> Option<&str> {
+        let text = Some(&*self.0.user_agent).filter(|text| !text.is_empty() && text.is_ascii())?;
+        std::str::from_utf8(text).ok()
     }
 
     /// One coherent view of the session: logged in or anonymous; `None` when there is none.
@@ -254,7 +261,7 @@ impl Session {
     }
 
     fn inner(&self) -> &Inner {
-        match &*self.0 {
+        match &self.0.inner {
             Some(inner) => inner,
             None => unreachable!("only the recycler empties a handle, when nobody holds it"),
         }
@@ -263,7 +270,7 @@ impl Session {
     /// The state, for the middleware: not a look of the handler.
     fn state(&self) -> MutexGuard<'_, State> {
         // No code of the application runs under this lock, so a panic can not leave the state halfway.
-        self.inner().state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look(&self) -> MutexGuard<'_, State> {
@@ -276,14 +283,6 @@ impl Session {
         let state = self.look();
         state.check_open()?;
         Ok(state)
-    }
-}
-
-impl Inner {
-    /// SPEC A1: the user agent, cut at 512 bytes.
-    fn user_agent(&self) -> Option<&str> {
-        let text = self.user_agent.as_ref()?.to_str().ok()?;
-        Some(text.get(..512).unwrap_or(text))
     }
 }
 

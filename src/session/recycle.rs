@@ -5,32 +5,51 @@
 //! with them. What was in one is dropped before it is kept, never when it is handed out again: nothing of a session
 //! outlives its request here.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use super::{Inner, Session};
+use super::{
+    Inner, Session,
+    state::{Cookie, State},
+};
 
-type Shared = Arc<Option<Inner>>;
+/// The part of a handle that its clones share.
+pub(super) struct Shared {
+    /// `None` between two requests.
+    pub(super) inner: Option<Inner>,
+    /// The `User-Agent`, cut at 512 bytes (SPEC A1); empty when there is none. A copy in room that is there already:
+    /// sharing the header's value would cost more, and an allocation where it was not shared before.
+    pub(super) user_agent: Vec<u8>,
+    /// Beside it, because it is large: between two requests it is emptied where it stands, not moved.
+    pub(super) state: Mutex<State>,
+}
 
 /// How many a thread keeps; it needs one for each request that it has between its first and last poll.
 const KEPT: usize = 64;
 
 thread_local! {
-    static FREE: RefCell<Vec<Shared>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Arc<Shared>>> = const { RefCell::new(Vec::new()) };
 }
 
+const USER_AGENT: usize = 512;
+
 /// A handle's shared part with this in it.
-pub(super) fn fill(inner: Inner) -> Shared {
+pub(super) fn fill(inner: Inner, brought: bool, user_agent: &[u8]) -> Arc<Shared> {
+    let user_agent = &user_agent[..user_agent.len().min(USER_AGENT)];
     let free = FREE.with(|free| free.try_borrow_mut().ok()?.pop());
-    match free {
-        Some(mut shared) => {
-            if let Some(slot) = Arc::get_mut(&mut shared) {
-                *slot = Some(inner);
-                return shared;
-            }
-            Arc::new(Some(inner))
-        }
-        None => Arc::new(Some(inner)),
+    if let Some(mut shared) = free
+        && let Some(slot) = Arc::get_mut(&mut shared)
+    {
+        slot.inner = Some(inner);
+        slot.user_agent.extend_from_slice(user_agent);
+        slot.state.get_mut().unwrap_or_else(PoisonError::into_inner).cookie = Cookie::new(brought);
+        return shared;
     }
+    let mut room = Vec::with_capacity(USER_AGENT);
+    room.extend_from_slice(user_agent);
+    Arc::new(Shared { inner: Some(inner), user_agent: room, state: Mutex::new(State::new(brought)) })
 }
 
 impl Session {
@@ -38,7 +57,9 @@ impl Session {
     pub(crate) fn recycle(self) {
         let Self(mut shared) = self;
         if let Some(slot) = Arc::get_mut(&mut shared) {
-            drop(slot.take());
+            slot.inner = None;
+            slot.user_agent.clear();
+            slot.state.get_mut().unwrap_or_else(PoisonError::into_inner).reset();
             // `try_with`: the thread may be ending.
             let _ = FREE.try_with(|free| {
                 if let Ok(mut free) = free.try_borrow_mut()

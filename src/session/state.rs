@@ -6,7 +6,7 @@ use super::SessionInfo;
 use crate::{
     Error, ErrorKind, SessionId, Timestamp, cookie,
     engine::{Arrival, Live},
-    record::{Data, Edits, EndReason, Json, LastSeen, Mode, PastSession, Proof, Record, Timing},
+    record::{Change, Data, Edits, EndReason, Json, LastSeen, Mode, PastSession, Proof, Record, Timing},
     token::Token,
 };
 
@@ -80,6 +80,12 @@ pub(super) struct Draft {
     pub(super) keep_data: bool,
 }
 
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.end.is_none() && self.new.is_none() && self.edits.is_empty() && self.rotation.is_none()
+    }
+}
+
 impl Draft {
     fn is_login(&self) -> bool {
         self.record.subject.is_some()
@@ -99,6 +105,13 @@ impl Stored {
         Self { live, last_seen: None, told: None, on_arrival: timing }
     }
 
+    /// What is to be recorded of the request itself: its interaction, and where it came from.
+    pub(super) fn interaction(&self, now: Timestamp) -> Change {
+        let timing = self.live.due;
+        let last_seen = self.last_seen.clone().filter(|_| timing.interaction_at.is_some());
+        Change { timing, last_seen, ..Change::at(now) }
+    }
+
     /// Whether the browser has to be told: of a new token, or that the second moved at which a persistent cookie goes.
     pub(super) fn is_news(&self) -> bool {
         self.live.proof == Proof::Current && self.told != Some(self.news())
@@ -113,10 +126,37 @@ impl Stored {
     }
 }
 
+impl Cookie {
+    pub(super) const fn new(brought: bool) -> Self {
+        if brought { Self::Brought } else { Self::None }
+    }
+}
+
 impl State {
     pub(super) fn new(brought: bool) -> Self {
-        let cookie = if brought { Cookie::Brought } else { Cookie::None };
-        Self { closed: false, cookie, stored: None, past: None, insists: false, plan: Plan::default() }
+        Self {
+            closed: false,
+            cookie: Cookie::new(brought),
+            stored: None,
+            past: None,
+            insists: false,
+            plan: Plan::default(),
+        }
+    }
+
+    /// Back to [`State::new`], in place; nothing of a session outlives its request.
+    pub(super) fn reset(&mut self) {
+        let Self { closed, cookie, stored, past, insists, plan } = self;
+        let Plan { end, new, edits, rotation } = plan;
+        *closed = false;
+        *cookie = Cookie::None;
+        *insists = false;
+        *stored = None;
+        *past = None;
+        *end = None;
+        *new = None;
+        *edits = Edits::default();
+        *rotation = None;
     }
 
     pub(super) fn arrive(&mut self, arrival: Arrival, last_seen: impl FnOnce(&LastSeen) -> Option<LastSeen>) {

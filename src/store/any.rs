@@ -63,8 +63,10 @@ pub enum Answer<'a, T> {
 
 impl<'a, T> Answer<'a, T> {
     /// Runs a future that is ready at the first poll where it stands, without a box; `None` if it is not, after all.
-    pub(crate) fn at_once(future: impl Future<Output = T>) -> Option<T> {
-        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+    ///
+    /// Takes what makes the future, so that it is made where it runs: moving one copies all that it may ever hold.
+    pub(crate) fn at_once<F: Future<Output = T>>(future: impl FnOnce() -> F) -> Option<T> {
+        match pin!(future()).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(value) => Some(value),
             Poll::Pending => None,
         }
@@ -72,6 +74,16 @@ impl<'a, T> Answer<'a, T> {
 
     pub(crate) fn waiting(future: impl Future<Output = T> + Send + 'a) -> Self {
         Self::Waiting(Box::pin(future))
+    }
+}
+
+impl<'a, T: Send + 'a> Answer<'a, T> {
+    /// Boxed in any case.
+    pub(crate) fn into_future(self) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+        match self {
+            Self::Waiting(future) => future,
+            ready @ Self::Ready(_) => Box::pin(ready),
+        }
     }
 }
 
@@ -108,13 +120,17 @@ pub trait DynStore: Send + Sync + 'static {
     fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, Swept>;
 }
 
-fn reply<'a, S: SessionStore, T>(future: impl Future<Output = Result<T, Error>> + Send + 'a) -> Reply<'a, T> {
+fn reply<'a, S, T, F>(future: impl FnOnce() -> F) -> Reply<'a, T>
+where
+    S: SessionStore,
+    F: Future<Output = Result<T, Error>> + Send + 'a,
+{
     if S::IN_PROCESS {
         let broken =
             || Err(Error::new(ErrorKind::Store, "a store with IN_PROCESS has to answer at the first poll"));
         Answer::Ready(Some(Answer::at_once(future).unwrap_or_else(broken)))
     } else {
-        Answer::waiting(future)
+        Answer::waiting(future())
     }
 }
 
@@ -128,23 +144,23 @@ impl<S: SessionStore> DynStore for S {
     }
 
     fn create(&self, creation: Creation) -> Reply<'_, Created> {
-        reply::<S, _>(SessionStore::create(self, creation))
+        reply::<S, _, _>(|| SessionStore::create(self, creation))
     }
 
     fn load(&self, sid: SessionId) -> Reply<'_, Option<Record>> {
-        reply::<S, _>(SessionStore::load(self, sid))
+        reply::<S, _, _>(|| SessionStore::load(self, sid))
     }
 
     fn update(&self, sid: SessionId, change: Change) -> Reply<'_, Updated> {
-        reply::<S, _>(SessionStore::update(self, sid, change))
+        reply::<S, _, _>(|| SessionStore::update(self, sid, change))
     }
 
     fn end(&self, sid: SessionId, end: End) -> Reply<'_, Ending> {
-        reply::<S, _>(SessionStore::end(self, sid, end))
+        reply::<S, _, _>(|| SessionStore::end(self, sid, end))
     }
 
     fn list(&self, page: Page) -> Reply<'_, Vec<Record>> {
-        reply::<S, _>(SessionStore::list(self, page))
+        reply::<S, _, _>(|| SessionStore::list(self, page))
     }
 
     fn end_subject(
@@ -153,10 +169,10 @@ impl<S: SessionStore> DynStore for S {
         end: End,
         except: Option<SessionId>,
     ) -> Reply<'_, Vec<SessionId>> {
-        reply::<S, _>(SessionStore::end_subject(self, subject, end, except))
+        reply::<S, _, _>(|| SessionStore::end_subject(self, subject, end, except))
     }
 
     fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, Swept> {
-        reply::<S, _>(SessionStore::sweep(self, before, limit))
+        reply::<S, _, _>(|| SessionStore::sweep(self, before, limit))
     }
 }

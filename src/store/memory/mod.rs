@@ -155,7 +155,8 @@ impl Shards {
         };
         // Held to the end: no other login of the subject, and no end of all its sessions, comes between.
         let mut subjects = write(self.subjects_of(&subject));
-        let others = subjects.get(&subject).into_iter().flatten();
+        // Only a cap asks for the others, and between two sweeps a busy subject has many that are over.
+        let others = subjects.get(&subject).into_iter().flatten().filter(|_| creation.cap.is_some());
         let others: Vec<_> =
             others.filter_map(|(_, sid)| self.read(*sid).get(sid).map(Entry::to_record)).collect();
         let Admission::Admit(evicted) = creation.admit(&others) else {
