@@ -21,7 +21,10 @@ use crate::{
     events::{Event, EventKind, Observer, Operation, is_sampled},
     metrics::{self, StoreTimer},
     policy::{Activity, Verdict, decide},
-    record::{Applied, Change, End, EndReason, Ending, PastSession, Proof, Record, TimingChange, Updated},
+    record::{
+        Applied, Change, End, EndReason, Ending, PastSession, Proof, Record, SecretHash, TimingChange,
+        Updated,
+    },
     store::{Answer, AnyStore, Created, Creation, Page, Swept},
     token::Token,
 };
@@ -60,6 +63,15 @@ pub(crate) struct Live {
     pub(crate) next: crate::record::Timing,
 }
 
+impl Live {
+    /// Another request may have rotated since this one was loaded: then ours is the secret in grace (SPEC C6).
+    pub(crate) fn see_secret(&mut self, current: &SecretHash) {
+        if !self.record.secret.matches(current) {
+            self.proof = Proof::Grace;
+        }
+    }
+}
+
 /// What the cookies of a request lead to.
 #[derive(Debug, Default)]
 pub(crate) struct Arrival {
@@ -73,6 +85,9 @@ pub(crate) struct Arrival {
 /// While a slow handler runs, other requests see the recorded interaction only. Far from the deadline that is harmless
 /// and saves a round trip, because the interaction goes along with what the handler writes (S5).
 const NEAR: Duration = Duration::from_secs(60);
+
+/// How often a session that was found over, but used meanwhile, is looked at again.
+const MOST_LOOKS: usize = 8;
 
 /// How a store in this process is swept, by the requests that create sessions: a small batch at a time, so that none of them
 /// waits long, until all is done; then not for a while.
@@ -149,6 +164,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let sid = token.sid();
         let hash = token.hash();
+        let mut looks = 0;
         let past = loop {
             let Some(record) = self.load(sid, now).await? else { return Ok(()) };
             let proof = record.prove(&hash, now);
@@ -175,7 +191,12 @@ impl Engine {
                     let seen = record.timing.last_interaction_at;
                     let end = End { if_idle_since: Some(seen), ..End::new(reason, now) };
                     match self.end(sid, end, record.subject.as_deref()).await {
-                        Ok(Ending::StillInUse) => {}
+                        // A store may read from a replica that is behind, but not for ever.
+                        Ok(Ending::StillInUse) if looks < MOST_LOOKS => looks += 1,
+                        Ok(Ending::StillInUse) => {
+                            let message = "the session store keeps showing a session as it was";
+                            return Err(Error::new(ErrorKind::Store, message));
+                        }
                         Ok(Ending::Done(reason) | Ending::Already(reason)) => {
                             break record.timing.past(reason, now);
                         }
@@ -200,6 +221,7 @@ impl Engine {
             Ok(Updated::Applied(applied)) => {
                 live.due = TimingChange::default();
                 live.next = applied.timing;
+                live.see_secret(&applied.secret);
                 None
             }
             Ok(Updated::Gone(reason)) => Some(live.next.past(reason.unwrap_or(EndReason::Revoked), now)),

@@ -9,7 +9,7 @@
 //! | `session.ended` | info | `sid`, `reason` | it is over |
 //! | `session.clamped` | warn | `sid`, `setting` | an override of a login was above a limit |
 //! | `session.refused` | warn | `reason` | a login was refused |
-//! | `session.store_failed` | error | `operation`, `error` | a call to the store failed or took too long |
+//! | `session.store_failed` | error | `sid`, `operation`, `error`, `cause` | a call to the store failed or took too long |
 //!
 //! The target is `tower_tenure`. A session is named by its `sid` only; no token, no data, no user (SPEC H5).
 

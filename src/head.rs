@@ -1,5 +1,7 @@
 //! What the settings and hooks may look at of a request.
 
+use std::fmt;
+
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, header, request::Parts};
 
 /// The head of a request, borrowed: what classifiers, policy choosers and the client-address function look at.
@@ -15,7 +17,7 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, header, requ
 /// let request = http::Request::get("/healthz").body(()).unwrap();
 /// assert!(is_health_check((&request).into()));
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
     /// The method.
@@ -75,6 +77,16 @@ impl<'a> RequestHead<'a> {
             })
         };
         says(&PURPOSE, "prefetch") || says(&ACTIVITY, "passive")
+    }
+}
+
+/// Without the headers: the cookie is among them (SPEC H5).
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", self.method)
+            .field("uri", self.uri)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Login hooks: the application's say in every login.
 
-use std::{pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, Method, Uri};
 
@@ -76,7 +76,7 @@ pub struct LoginContext<'a> {
 }
 
 /// The request in which a login takes place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct LoginRequest<'a> {
     /// The method.
@@ -85,6 +85,16 @@ pub struct LoginRequest<'a> {
     pub uri: &'a Uri,
     /// The headers.
     pub headers: &'a HeaderMap,
+}
+
+/// Without the headers: the cookie is among them (SPEC H5).
+impl fmt::Debug for LoginRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginRequest")
+            .field("method", self.method)
+            .field("uri", self.uri)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> LoginContext<'a> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use url::{Url, form_urlencoded};
+use url::{Position, Url, form_urlencoded};
 
 use crate::{Error, ErrorKind};
 
@@ -70,7 +70,8 @@ impl LogoutUrls {
     ///
     /// # Errors
     ///
-    /// When it is not an absolute `http(s)` URL without userinfo, or its `*` is not in the leftmost of three labels or more.
+    /// When it is not an absolute `http(s)` URL without userinfo, or has a `*` elsewhere than once in the leftmost of three
+    /// labels or more.
     pub fn allow(mut self, url: &str) -> Result<Self, Error> {
         self.tenant.push(Allowed::parse(url)?);
         Ok(self)
@@ -142,10 +143,11 @@ impl Allowed {
         };
         let host = url.host_str().unwrap_or_default();
         let (label, parent) = host.split_once('.').unwrap_or((host, ""));
-        let stars = host.matches('*').count();
-        if stars > 1 || parent.contains('*') {
+        let elsewhere = parent.contains('*') || url[Position::AfterHost..].contains('*');
+        if label.matches('*').count() > 1 || elsewhere {
             return refuse("a logout URL may have one `*`, in the leftmost label of its host");
         }
+        let parent = parent.strip_suffix('.').unwrap_or(parent);
         if label.contains('*') && !(parent.contains('.') || parent == "localhost") {
             return refuse(
                 "the `*` of a logout URL needs a domain of two labels behind it, else it allows all the world",
@@ -177,10 +179,11 @@ fn parse(text: &str) -> Option<Url> {
     let written_out = lower.starts_with("http://") || lower.starts_with("https://");
     let plain = text.bytes().all(|byte| byte > 0x20 && byte != 0x7f);
     let url = Url::parse(text).ok().filter(|_| written_out && plain)?;
-    // `https://@host` has empty userinfo, which the parser drops without a trace.
+    // `https://@host` has empty userinfo, which the parser drops without a trace, and `https:///user@host` has an empty
+    // authority, which it skips for the next one.
     let authority = text.split(['/', '\\']).nth(2).unwrap_or_default();
     let authority = authority.split(['?', '#']).next().unwrap_or_default();
-    (!authority.contains('@') && url.has_host()).then_some(url)
+    (!authority.is_empty() && !authority.contains('@') && url.has_host()).then_some(url)
 }
 
 fn host_matches(pattern: &str, host: &str) -> bool {

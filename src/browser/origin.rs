@@ -1,7 +1,7 @@
 //! Who may ask for a change.
 
 use http::{Uri, header, uri::Authority};
-use url::Url;
+use url::{Origin, Url};
 
 use crate::RequestHead;
 
@@ -51,12 +51,15 @@ pub fn is_same_origin(head: RequestHead<'_>, scheme: Scheme) -> bool {
         return matches!(one("sec-fetch-site"), Some("same-origin" | "none"));
     }
     let host = one(header::HOST.as_str()).or_else(|| head.uri.authority().map(Authority::as_str));
-    let ours = host.filter(|host| is_authority(host)).map(|host| format!("{}://{host}/", scheme.as_str()));
-    let (Some(origin), Some(ours)) = (one(header::ORIGIN.as_str()), ours) else { return false };
-    match (Url::parse(origin), Url::parse(&ours)) {
-        (Ok(origin), Ok(ours)) => ours.origin().is_tuple() && origin.origin() == ours.origin(),
-        _ => false,
-    }
+    let ours = host.and_then(|host| origin(scheme.as_str(), host));
+    let theirs = one(header::ORIGIN.as_str()).and_then(|text| text.split_once("://"));
+    let theirs = theirs.and_then(|(scheme, host)| origin(scheme, host.strip_suffix('/').unwrap_or(host)));
+    ours.is_some() && ours == theirs
+}
+
+fn origin(scheme: &str, host: &str) -> Option<Origin> {
+    let url = is_authority(host).then(|| Url::parse(&format!("{scheme}://{host}/")).ok())??;
+    Some(url.origin()).filter(Origin::is_tuple)
 }
 
 /// Whether this is a host and perhaps a port, and nothing that would become another part of a URL.

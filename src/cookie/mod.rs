@@ -198,12 +198,12 @@ impl CookieBuilder {
             return Err(refuse("a cookie path starts with / and holds neither ; nor control characters"));
         }
         let host = |domain: &str| {
-            !domain.is_empty()
-                && domain.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'))
+            !matches!(domain, "" | ".")
+                && domain.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
         };
         if self.domain.as_deref().is_some_and(|domain| !host(domain)) {
             return Err(refuse(
-                "a cookie domain is a host name in ASCII: write international names in punycode",
+                "a cookie domain is a host name in ASCII, without a port: write international names in punycode",
             ));
         }
         if self.same_site == SameSite::None && !self.secure {

@@ -68,7 +68,8 @@ impl SessionCookie {
     /// Exactly one of ours in a response (SPEC C3): a line that something else wrote under our name goes, others stay.
     fn drop_ours(&self, headers: &mut HeaderMap) {
         let ours = |value: &HeaderValue| {
-            let rest = value.as_bytes().strip_prefix(self.name.as_bytes());
+            // Browsers drop white space around the name (RFC 6265bis, section 5.6).
+            let rest = value.as_bytes().trim_ascii_start().strip_prefix(self.name.as_bytes());
             rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"="))
         };
         if headers.get_all(header::SET_COOKIE).iter().any(ours)

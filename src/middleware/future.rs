@@ -127,7 +127,11 @@ where
                     }
                 }
                 StateProjection::Running { response } => {
-                    let response = ResponseBody::inner(ready!(response.poll(cx))?);
+                    let Poll::Ready(response) = response.poll(cx) else {
+                        this.session.as_ref().inspect(|session| session.handler_waits());
+                        return Poll::Pending;
+                    };
+                    let response = ResponseBody::inner(response?);
                     let Some(session) = this.session.as_ref() else { return Poll::Ready(Ok(response)) };
                     let committed = commit(session, response.status().is_server_error());
                     this.state.set(State::Committing { committed, then: Some(Reply::Response(response)) });

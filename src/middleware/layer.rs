@@ -68,8 +68,8 @@ impl SessionLayer {
         self.with(|settings| settings.activity = Some(Arc::new(classify)))
     }
 
-    /// Names requests that pass as if the layer were not there: they get no [`Session`](crate::Session) (L8). CORS
-    /// preflights always do.
+    /// Names requests that pass as if the layer were not there: they get no [`Session`](crate::Session) (L8), so a
+    /// handler behind them takes an `Option<Session>`. CORS preflights always pass like this.
     pub fn with_skip(self, skip: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.skip = Some(Arc::new(skip)))
     }

@@ -58,6 +58,8 @@ pub struct Applied {
     pub revision: u64,
     /// Whether the rotation took place.
     pub rotated: bool,
+    /// The secret that is current now: a request whose own was replaced meanwhile must not issue it again (SPEC C6).
+    pub secret: SecretHash,
 }
 
 impl Change {
@@ -129,7 +131,12 @@ impl Change {
             }
         }
         let rotated = self.rotation.is_some_and(|rotation| rotation.apply(record, self.at));
-        Updated::Applied(Applied { timing: record.timing, revision: record.revision, rotated })
+        Updated::Applied(Applied {
+            timing: record.timing,
+            revision: record.revision,
+            rotated,
+            secret: record.secret,
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Outcome, Session,
-    state::{Draft, State, Stored},
+    state::{Draft, State},
 };
 use crate::{
     Error, ErrorKind, SessionId,
@@ -44,7 +44,7 @@ impl Session {
     /// [`Closed`](ErrorKind::Closed) after the response head was sent.
     pub async fn save(&self) -> Result<Outcome, Error> {
         drop(self.edit()?);
-        self.commit_once(Scope::All).await
+        self.carry_out(Scope::All).await
     }
 
     /// Stores what is planned, as the last act of a request.
@@ -53,7 +53,32 @@ impl Session {
         if let Some((sid, change)) = self.mere_interaction() {
             return self.update_stored(sid, change, None).await;
         }
-        self.commit_once(if failed { Scope::Safety } else { Scope::All }).await
+        let outcome = self.carry_out(if failed { Scope::Safety } else { Scope::All }).await?;
+        self.check_news().await;
+        Ok(outcome)
+    }
+
+    /// The handler waits for something: what the store said before may be out of date when it goes on.
+    pub(crate) fn handler_waits(&self) {
+        self.state().waited = true;
+    }
+
+    /// What was recorded ahead of the handler, or saved by it, may be news of a session that ended or got another secret
+    /// while the handler waited; its cookie would then overwrite that of a newer login (SPEC S4, C6).
+    async fn check_news(&self) {
+        let inner = self.inner();
+        let Some(sid) = self.state().old_news() else { return };
+        // A failure is told already. The browser has to learn of what is stored, and at worst learns of what was.
+        let Ok(found) = inner.settings.engine.load(sid, inner.now).await else { return };
+        let mut state = self.state();
+        match found {
+            Some(record) if record.ended.is_none() => {
+                if let Some(stored) = &mut state.stored {
+                    stored.live.see_secret(&record.secret);
+                }
+            }
+            gone => state.vanish(gone.and_then(|record| record.ended).map(|ended| ended.reason), inner.now),
+        }
     }
 
     /// From now on an interaction that can not be recorded fails the request.
@@ -68,7 +93,7 @@ impl Session {
         let mut state = self.state();
         state.close();
         let due = state.stored.as_ref().is_some_and(|stored| !stored.live.due.is_empty());
-        due || !state.plan.is_empty()
+        due || !state.plan.is_empty() || state.old_news().is_some()
     }
 
     /// Runs a future of this session where it stands if the store answers at once.
@@ -88,9 +113,24 @@ impl Session {
         Some((stored.live.record.sid, stored.interaction(self.inner().now)))
     }
 
-    async fn commit_once(&self, scope: Scope) -> Result<Outcome, Error> {
-        let engine = &self.inner().settings.engine;
+    async fn carry_out(&self, scope: Scope) -> Result<Outcome, Error> {
         let Some(step) = self.next_step(scope)? else { return Ok(Outcome::Done) };
+        let outcome = self.take(step).await?;
+        if outcome == Outcome::Done {
+            return Ok(outcome);
+        }
+        // What stands without the refused login: a logout or a rotation beside it, the interaction.
+        if let Some(step) = self.next_step(scope)? {
+            match self.take(step).await {
+                Err(error) if error.kind() != ErrorKind::Ended => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(outcome)
+    }
+
+    async fn take(&self, step: Step) -> Result<Outcome, Error> {
+        let engine = &self.inner().settings.engine;
         match step {
             Step::End { sid, end, subject } => {
                 engine.end(sid, end, subject.as_deref()).await?;
@@ -102,30 +142,48 @@ impl Session {
             }
             Step::Update { sid, change, token } => self.update_stored(sid, change, token).await,
             Step::Create { creation, token, replaced } => {
-                let edits = creation.edits.clone();
-                let sid = creation.record.sid;
-                let created = match engine.create(creation, replaced.as_deref()).await? {
-                    Created::Done { record, .. } => record,
+                let (sid, edits) = (creation.record.sid, creation.edits.clone());
+                match engine.create(creation, replaced.as_deref()).await? {
+                    Created::Done { record, .. } => {
+                        let mut state = self.state();
+                        state.settle(record, token);
+                        state.plan.edits.subtract(&edits);
+                        Ok(Outcome::Done)
+                    }
                     Created::Refused => {
                         let refusal = Refusal::TooManySessions;
                         self.tell_refused(&refusal);
-                        self.state().plan.new = None;
-                        return Ok(Outcome::Refused(refusal));
+                        // What was written was meant for this login, and not for the session of another user.
+                        let mut state = self.state();
+                        state.plan.new = None;
+                        state.plan.edits = Edits::default();
+                        Ok(Outcome::Refused(refusal))
                     }
-                    // Ours, from an earlier try whose answer was lost: ids are never used twice.
-                    Created::Exists => {
-                        engine.load(sid, self.inner().now).await?.ok_or_else(ended_meanwhile)?
-                    }
-                };
-                let mut state = self.state();
-                state.past = None;
-                state.plan.new = None;
-                state.plan.end = None;
-                state.plan.edits.subtract(&edits);
-                state.stored = Some(Stored::created(created, token));
-                Ok(Outcome::Done)
+                    Created::Exists => self.created_before(sid, token, edits).await,
+                }
             }
         }
+    }
+
+    /// The session is there, from an earlier try whose answer was lost: ids are never used twice. It lacks what was written
+    /// since that try, and may have ended since.
+    async fn created_before(&self, sid: SessionId, token: Token, edits: Edits) -> Result<Outcome, Error> {
+        let inner = self.inner();
+        let found = inner.settings.engine.load(sid, inner.now).await?;
+        match found {
+            Some(record) if record.ended.is_none() => self.state().settle(record, token),
+            gone => {
+                let ended = gone.and_then(|record| Some((record.timing, record.ended?)));
+                let mut state = self.state();
+                state.vanish(None, inner.now);
+                state.past = ended.map(|(timing, ended)| timing.past(ended.reason, ended.at));
+                return Err(ended_meanwhile());
+            }
+        }
+        if edits.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        self.update_stored(sid, Change { edits, ..Change::at(inner.now) }, None).await
     }
 
     async fn update_stored(
@@ -145,6 +203,7 @@ impl Session {
         let mut state = self.state();
         match updated {
             Updated::Applied(applied) => {
+                state.waited = false;
                 state.plan.edits.subtract(&edits);
                 state.plan.rotation = None;
                 if let Some(stored) = &mut state.stored {
@@ -159,16 +218,12 @@ impl Session {
                         live.record.revision = applied.revision;
                     }
                     live.record.data.edit(&edits);
-                    match token {
-                        Some(token) if applied.rotated => {
-                            live.record.secret = token.hash();
-                            live.token = token;
-                            stored.told = None;
-                        }
-                        // Another request rotated first: our token is the one in grace now.
-                        Some(_) => live.proof = crate::record::Proof::Grace,
-                        None => {}
+                    if let Some(token) = token.filter(|_| applied.rotated) {
+                        live.record.secret = token.hash();
+                        live.token = token;
+                        stored.told = None;
                     }
+                    live.see_secret(&applied.secret);
                 }
                 Ok(Outcome::Done)
             }
@@ -194,6 +249,9 @@ impl Session {
         }
         let starts = state.plan.edits.sets_any() && state.lasting().is_none();
         if starts && state.plan.new.is_none() {
+            if state.is_overtaken(now) {
+                return Err(ended_meanwhile());
+            }
             let token = Token::generate()?;
             let record = new_record(&token, inner.policy.anonymous(now), None, Facts::default());
             state.plan.new = Some(Draft { record, token, keep_data: false });

@@ -49,7 +49,7 @@ impl Session {
     /// # Errors
     ///
     /// As [`Session::get`], [`Session::insert`] and [`Session::save`]; [`Ended`](ErrorKind::Ended) when the session ended
-    /// meanwhile.
+    /// meanwhile. After a failure of the store it is unknown whether the change took place; another try may make it twice.
     ///
     /// # Example
     ///
@@ -83,7 +83,7 @@ impl Session {
 
             let Some((sid, revision)) = stored else {
                 // A session that is about to be created is nobody else's yet, and no cap is for anonymous ones.
-                self.edit()?.plan.edits = edits;
+                self.edit()?.plan.edits.set(key.name(), Json::encode(&value)?);
                 return self.save().await.map(|_| value);
             };
             if self.try_edit(sid, revision, edits).await? {
@@ -102,6 +102,7 @@ impl Session {
                 if let Some(stored) = &mut self.state().stored {
                     stored.live.record.data.edit(&edits);
                     stored.live.record.revision = applied.revision;
+                    stored.live.see_secret(&applied.secret);
                 }
                 Ok(true)
             }

@@ -45,7 +45,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When awaited: [`InvalidInput`](ErrorKind::InvalidInput) for a user that is empty or over 512 bytes or an override
+    /// When awaited: [`InvalidInput`](ErrorKind::InvalidInput) for a user that is empty, over 512 bytes or with a zero byte, or an override
     /// of zero; the error of a login hook; [`Closed`](ErrorKind::Closed) after the response head was sent.
     ///
     /// # Example
@@ -141,8 +141,9 @@ impl Login<'_> {
         if let Some(error) = wrong {
             return Err(error);
         }
-        if subject.is_empty() || subject.len() > 512 {
-            return Err(Error::new(ErrorKind::InvalidInput, "a user to log in has a name of 1 to 512 bytes"));
+        if subject.is_empty() || subject.len() > 512 || subject.contains('\0') {
+            let message = "a user to log in has a name of 1 to 512 bytes, none of them zero";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let inner = session.inner();
         let user_agent: Option<Arc<str>> = self.session.user_agent().map(Into::into);

@@ -8,7 +8,7 @@ use super::{
     Session,
     state::{Cookie, State},
 };
-use crate::{EndReason, Timestamp, cookie::varies_by_cookie};
+use crate::{EndReason, Timestamp, cookie::varies_by_cookie, record::PastSession};
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +48,14 @@ impl Session {
 impl State {
     /// Whether the browser holds a cookie of ours for nothing.
     fn leads_nowhere(&self, now: Timestamp) -> bool {
-        let crossing = self
-            .past
-            .is_some_and(|past| past.reason == EndReason::Superseded && now.since(past.ended_at) < CROSSING);
-        self.cookie == Cookie::Brought && !crossing
+        self.cookie == Cookie::Brought && !self.is_overtaken(now)
+    }
+
+    /// Whether the browser knows better than this request: its session ended while it was in flight, here or on the way.
+    /// Then no cookie of ours may go back, neither a removal nor an anonymous session's for what it wrote (SPEC S4).
+    pub(super) fn is_overtaken(&self, now: Timestamp) -> bool {
+        let superseded =
+            |past: PastSession| past.reason == EndReason::Superseded && now.since(past.ended_at) < CROSSING;
+        self.cookie == Cookie::NotOurs || self.past.is_some_and(superseded)
     }
 }

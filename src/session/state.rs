@@ -20,6 +20,8 @@ pub(super) struct State {
     pub(super) stored: Option<Stored>,
     /// Why there is none, where that is known.
     pub(super) past: Option<PastSession>,
+    /// Whether the handler waited for something since the store last said that the session is live.
+    pub(super) waited: bool,
     /// Whether an interaction that can not be recorded fails the request, as it does one that is there for nothing else.
     pub(super) insists: bool,
     pub(super) plan: Plan,
@@ -139,6 +141,7 @@ impl State {
             cookie: Cookie::new(brought),
             stored: None,
             past: None,
+            waited: false,
             insists: false,
             plan: Plan::default(),
         }
@@ -146,10 +149,11 @@ impl State {
 
     /// Back to [`State::new`], in place; nothing of a session outlives its request.
     pub(super) fn reset(&mut self) {
-        let Self { closed, cookie, stored, past, insists, plan } = self;
+        let Self { closed, cookie, stored, past, waited, insists, plan } = self;
         let Plan { end, new, edits, rotation } = plan;
         *closed = false;
         *cookie = Cookie::None;
+        *waited = false;
         *insists = false;
         *stored = None;
         *past = None;
@@ -246,9 +250,10 @@ impl State {
         self.plan = Plan { end, ..Plan::default() };
     }
 
-    /// The session whose secret can be replaced by the holder of this one. A new session has a new one anyway.
+    /// The session whose secret can be replaced by the holder of this one. A new session has a new one anyway, but a
+    /// failed request drops the login and still rotates (H3).
     pub(super) fn rotatable(&self) -> Option<SessionId> {
-        let stored = self.lasting().filter(|_| self.plan.new.is_none() && self.plan.rotation.is_none())?;
+        let stored = self.lasting().filter(|_| self.plan.rotation.is_none())?;
         (stored.live.proof == Proof::Current).then_some(stored.live.record.sid)
     }
 
@@ -274,8 +279,23 @@ impl State {
         if !keeps {
             self.plan.edits = Edits::default();
         }
-        self.plan.rotation = None;
         self.plan.new = Some(Draft { record, token, keep_data });
+    }
+
+    /// The session that the browser has to be told of, when that may be out of date.
+    pub(super) fn old_news(&self) -> Option<SessionId> {
+        let news = self.stored.as_ref().filter(|stored| self.waited && stored.is_news())?;
+        Some(news.live.record.sid)
+    }
+
+    /// What was planned to be new is stored.
+    pub(super) fn settle(&mut self, created: Record, token: Token) {
+        self.waited = false;
+        self.past = None;
+        self.plan.new = None;
+        self.plan.end = None;
+        self.plan.rotation = None;
+        self.stored = Some(Stored::created(created, token));
     }
 
     /// The session ended while this request was in flight.

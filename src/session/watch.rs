@@ -23,7 +23,18 @@ impl Session {
     ///
     /// For handlers that hold a connection open, such as WebSockets. It keeps nothing alive: waiting is not an interaction.
     /// Needs a tokio runtime with timers. While the store can not be reached, the last known deadline counts.
-    pub fn ended(&self) -> impl Future<Output = Option<EndReason>> + Send + 'static {
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tower_tenure::{EndReason, Session};
+    ///
+    /// // It holds no borrow, so it may outlive the handler's session.
+    /// fn end_of(session: Session) -> impl Future<Output = Option<EndReason>> + Send + 'static {
+    ///     session.ended()
+    /// }
+    /// ```
+    pub fn ended(&self) -> impl Future<Output = Option<EndReason>> + Send + use<> {
         let session = self.clone();
         async move { session.wait_for_end().await }
     }

@@ -1,6 +1,7 @@
 //! For tests, yours and ours (feature `testing`).
 
 mod clock;
+pub mod conformance;
 mod probe;
 
 pub use self::{

@@ -55,6 +55,7 @@ impl Entry {
             timing: self.timing(),
             revision: self.record.revision,
             rotated: false,
+            secret: self.record.secret,
         }))
     }
 

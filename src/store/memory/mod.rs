@@ -160,7 +160,9 @@ impl Shards {
         let others: Vec<_> =
             others.filter_map(|(_, sid)| self.read(*sid).get(sid).map(Entry::to_record)).collect();
         let Admission::Admit(evicted) = creation.admit(&others) else {
-            return Created::Refused;
+            // The second try of a creation counts itself as one too many.
+            let exists = self.read(sid).contains_key(&sid);
+            return if exists { Created::Exists } else { Created::Refused };
         };
         let (created_at, eviction) = (creation.record.timing.created_at, creation.eviction());
         let mut created = self.insert(creation, evicted);

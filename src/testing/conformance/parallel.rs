@@ -1,0 +1,118 @@
+//! No lost updates, no resurrection (SPEC S3, S4, L9).
+
+use super::bench::{Bench, MINUTE, SECOND, json, plain, secret, session, subject, touch, write};
+use crate::{
+    SessionStore,
+    record::{Change, Edits, End, EndReason, Ended, Ending, Json, Rotation, Updated},
+};
+
+/// A hundred requests that each write a key of their own.
+pub(super) async fn s3_parallel_writes_to_different_keys_all_survive<S: SessionStore>(bench: Bench<S>) {
+    let (record, _) = bench.open(plain(session(Some(&subject()), bench.start))).await;
+    let keys: Vec<_> = (0..100).map(|number| format!("key {number}")).collect();
+    let writes = keys.iter().map(|key| bench.update(record.sid, write(bench.start, key, key)));
+    for updated in bench.together(writes).await {
+        bench.expect(matches!(updated, Updated::Applied(_)), "a write to a live session was not applied");
+    }
+    let found = bench.find(record.sid).await;
+    let lost: Vec<_> = keys.iter().filter(|key| found.data.get(key) != Some(&json(key))).collect();
+    bench.same("the keys that were lost of 100 written in parallel", lost, vec![]);
+    bench.same("the revision after 100 parallel writes", found.revision, 100);
+}
+
+/// Two keys at a time: both are of the same request, and a removal removes.
+pub(super) async fn s3_of_parallel_writes_to_one_key_one_wins<S: SessionStore>(bench: Bench<S>) {
+    let (record, _) = bench.open(plain(session(None, bench.start))).await;
+    let writes = (0..20).map(|number| {
+        let mut edits = Edits::default();
+        edits.set("a", json(&number.to_string()));
+        edits.set("b", json(&number.to_string()));
+        bench.update(record.sid, Change { edits, ..Change::at(bench.start) })
+    });
+    bench.together(writes).await;
+    let found = bench.find(record.sid).await;
+    bench.expect(found.data.get("a").is_some(), "of parallel writes to one key none is there");
+    let (a, b) = (found.data.get("a").map(Json::as_str), found.data.get("b").map(Json::as_str));
+    bench.same("two keys that were always written together", a, b);
+
+    bench.update(record.sid, write(bench.start, "a", "last")).await;
+    bench.same("the last of two writes", bench.find(record.sid).await.data.get("a"), Some(&json("last")));
+}
+
+/// Twenty requests count to twenty.
+pub(super) async fn s3_compare_and_set_loses_no_increment<S: SessionStore>(bench: Bench<S>) {
+    let (record, _) = bench.open(plain(session(None, bench.start))).await;
+    let bench = &bench;
+    let increments = (0..20).map(|_| async move {
+        loop {
+            let known = bench.find(record.sid).await;
+            let count: u32 = known.data.get("n").map_or(0, |count| count.decode().unwrap_or(0));
+            let mut edits = Edits::default();
+            edits.set("n", Json::encode(&(count + 1)).expect("a number is JSON"));
+            let change = Change { edits, if_revision: Some(known.revision), ..Change::at(bench.start) };
+            match bench.update(record.sid, change).await {
+                Updated::Applied(_) => break,
+                Updated::Conflict => {}
+                gone @ Updated::Gone(_) => {
+                    bench.fail(format_args!("an update of a live session said {gone:?}"))
+                }
+            }
+        }
+    });
+    bench.together(increments).await;
+    let found = bench.find(record.sid).await;
+    let count = found.data.get("n").and_then(|count| count.decode().ok());
+    bench.same("a counter that was raised 20 times in parallel", count, Some(20));
+}
+
+/// Beside writes, which are not lost over it.
+pub(super) async fn l9_of_parallel_interactions_the_latest_counts<S: SessionStore>(bench: Bench<S>) {
+    let (record, _) = bench.open(plain(session(None, bench.start))).await;
+    let changes = (0..40).map(|number: u32| {
+        let at = bench.start + SECOND * ((number * 7) % 40);
+        if number.is_multiple_of(4) { write(at, &number.to_string(), "x") } else { touch(at) }
+    });
+    bench.together(changes.map(|change| bench.update(record.sid, change))).await;
+    let found = bench.find(record.sid).await;
+    bench.same(
+        "the last of parallel interactions",
+        found.timing.last_interaction_at,
+        bench.start + 39 * SECOND,
+    );
+    bench.same("the writes among parallel interactions", found.data.len(), 10);
+}
+
+/// Writes, touches and rotations beside a logout: afterwards the session has ended, without data, and stays so.
+pub(super) async fn s4_no_parallel_change_outlives_the_end<S: SessionStore>(bench: Bench<S>) {
+    for round in 0..10 {
+        let user = subject();
+        let (record, _) = bench.open(plain(session(Some(&user), bench.start))).await;
+        let at = bench.start + MINUTE;
+        let end = End::new(EndReason::SignedOut, at);
+        let bench = &bench;
+        let requests = (0..12).map(|number| async move {
+            let rotation = Rotation { from: record.secret, to: secret(), grace: MINUTE };
+            let change = match number % 3 {
+                _ if number == round => {
+                    let ending = bench.end(record.sid, end).await;
+                    bench.same("ending a live session", ending, Ending::Done(EndReason::SignedOut));
+                    return;
+                }
+                0 => write(at, &number.to_string(), "x"),
+                1 => touch(at),
+                _ => Change { rotation: Some(rotation), ..Change::at(at) },
+            };
+            match bench.update(record.sid, change).await {
+                Updated::Applied(_) | Updated::Gone(Some(EndReason::SignedOut)) => {}
+                other => bench.fail(format_args!("an update beside a logout said {other:?}")),
+            }
+        });
+        bench.together(requests).await;
+        let found = bench.find(record.sid).await;
+        let wanted = Ended { reason: EndReason::SignedOut, at };
+        bench.same("a session that was ended beside other requests", found.ended, Some(wanted));
+        bench.same("the data of a session that has ended", found.data.len(), 0);
+        bench.same("the secret in grace of a session that has ended", found.previous_secret, None);
+        bench.same("the live sessions of its subject", bench.live(&user, at).await, vec![]);
+    }
+}

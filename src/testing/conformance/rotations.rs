@@ -1,0 +1,75 @@
+//! New secrets (SPEC C6).
+
+use std::time::Duration;
+
+use super::bench::{Bench, SECOND, plain, secret, session, subject};
+use crate::{
+    SessionStore,
+    record::{Change, Record, Rotation, SecretHash, Updated},
+};
+
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Whether it took place.
+async fn rotate<S: SessionStore>(bench: &Bench<S>, record: &Record, to: SecretHash, grace: Duration) -> bool {
+    let rotation = Rotation { from: record.secret, to, grace };
+    let at = bench.start + SECOND;
+    match bench.update(record.sid, Change { rotation: Some(rotation), ..Change::at(at) }).await {
+        Updated::Applied(applied) => applied.rotated,
+        other => bench.fail(format_args!("the rotation of a live session's secret said {other:?}")),
+    }
+}
+
+/// The new secret is in place, the old one is known until the grace is over, and a rotation from neither does nothing.
+pub(super) async fn c6_a_rotation_takes_place_once_and_honours_the_old_secret_for_the_grace<
+    S: SessionStore,
+>(
+    bench: Bench<S>,
+) {
+    let (record, _) = bench.open(plain(session(Some(&subject()), bench.start))).await;
+    let new = secret();
+    bench.expect(rotate(&bench, &record, new, GRACE).await, "a rotation did not say that it took place");
+    let rotated = bench.find(record.sid).await;
+    bench.expect(rotated.secret == new, "a rotation did not put the new secret in place");
+    let previous = rotated.previous_secret.map(|old| (old.hash == record.secret, old.until));
+    bench.same("the secret before a rotation", previous, Some((true, bench.start + SECOND + GRACE)));
+    bench.same("the timing after a rotation", rotated.timing, record.timing);
+
+    let late = rotate(&bench, &record, secret(), GRACE).await;
+    bench.expect(!late, "a rotation from a secret that is no longer the current one took place");
+    bench.same_record("after a rotation that came too late", &bench.find(record.sid).await, &rotated);
+
+    bench.expect(
+        rotate(&bench, &rotated, secret(), Duration::ZERO).await,
+        "a second rotation did not take place",
+    );
+    let dead = bench.find(record.sid).await;
+    bench.same("the secret before a rotation without grace", dead.previous_secret, None);
+}
+
+/// Otherwise the browser would keep a secret that is about to die.
+pub(super) async fn c6_a_second_try_after_a_lost_answer_succeeds_and_changes_nothing<S: SessionStore>(
+    bench: Bench<S>,
+) {
+    let (record, _) = bench.open(plain(session(Some(&subject()), bench.start))).await;
+    let new = secret();
+    rotate(&bench, &record, new, GRACE).await;
+    let rotated = bench.find(record.sid).await;
+    let again = rotate(&bench, &record, new, GRACE).await;
+    bench.expect(again, "the second try of a rotation did not say that it took place");
+    bench.same_record("after the second try of a rotation", &bench.find(record.sid).await, &rotated);
+}
+
+/// Exactly one is told that it took place, and its secret is the one in place.
+pub(super) async fn c6_of_parallel_rotations_one_wins<S: SessionStore>(bench: Bench<S>) {
+    let (record, _) = bench.open(plain(session(Some(&subject()), bench.start))).await;
+    let new: Vec<_> = (0..8).map(|_| secret()).collect();
+    let rotated = bench.together(new.iter().map(|new| rotate(&bench, &record, *new, GRACE))).await;
+    let winners: Vec<_> =
+        rotated.iter().zip(&new).filter(|(rotated, _)| **rotated).map(|(_, new)| new).collect();
+    bench.same("the winners of parallel rotations", winners.len(), 1);
+    let found = bench.find(record.sid).await;
+    bench.expect(found.secret == *winners[0], "the secret in place is not that of the rotation that won");
+    let kept = found.previous_secret.is_some_and(|old| old.hash == record.secret);
+    bench.expect(kept, "after parallel rotations the secret in grace is not the one before");
+}
