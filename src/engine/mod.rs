@@ -1,6 +1,13 @@
 //! Load, decide, commit: the only caller of a store.
 //!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Engine`]: the calls to the store |
+//! | `arrive.rs` | from the tokens of a request to its session (C5, E3, L5, S4) |
+//!
 //! Every call has a time budget, every failure is told, and every end wakes whoever waits for it (SPEC S6, O1, H4).
+
+mod arrive;
 
 use std::{
     fmt,
@@ -16,17 +23,13 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
+pub(crate) use self::arrive::{Arrival, Live};
 use crate::{
-    Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
+    Clock, Error, ErrorKind, SessionId, Timestamp,
     events::{Event, EventKind, Observer, Operation, is_sampled},
     metrics::{self, StoreTimer},
-    policy::{Activity, Verdict, decide},
-    record::{
-        Applied, Change, End, EndReason, Ending, PastSession, Proof, Record, SecretHash, TimingChange,
-        Updated,
-    },
+    record::{Applied, Change, End, EndReason, Ending, Record, Updated},
     store::{Answer, AnyStore, Created, Creation, Page, Swept},
-    token::Token,
 };
 
 /// A store with a clock, a time budget and ears.
@@ -49,45 +52,6 @@ struct Shared {
     /// When to sweep next, in milliseconds since the epoch.
     next_sweep: AtomicI64,
 }
-
-/// The session that a request's cookie leads to.
-#[derive(Debug)]
-pub(crate) struct Live {
-    /// As it was loaded.
-    pub(crate) record: Record,
-    pub(crate) token: Token,
-    pub(crate) proof: Proof,
-    /// Of what was decided on arrival, what is still to be recorded.
-    pub(crate) due: TimingChange,
-    /// The timing once that is recorded.
-    pub(crate) next: crate::record::Timing,
-}
-
-impl Live {
-    /// Another request may have rotated since this one was loaded: then ours is the secret in grace (SPEC C6).
-    pub(crate) fn see_secret(&mut self, current: &SecretHash) {
-        if !self.record.secret.matches(current) {
-            self.proof = Proof::Grace;
-        }
-    }
-}
-
-/// What the cookies of a request lead to.
-#[derive(Debug, Default)]
-pub(crate) struct Arrival {
-    pub(crate) live: Option<Live>,
-    /// Why there is no live one, where that is known and the request holds the secret (E3).
-    pub(crate) past: Option<PastSession>,
-}
-
-/// How near the idle deadline may be before an interaction is recorded ahead of the handler rather than after it.
-///
-/// While a slow handler runs, other requests see the recorded interaction only. Far from the deadline that is harmless
-/// and saves a round trip, because the interaction goes along with what the handler writes (S5).
-const NEAR: Duration = Duration::from_secs(60);
-
-/// How often a session that was found over, but used meanwhile, is looked at again.
-const MOST_LOOKS: usize = 8;
 
 /// How a store in this process is swept, by the requests that create sessions: a small batch at a time, so that none of them
 /// waits long, until all is done; then not for a while.
@@ -128,104 +92,6 @@ impl Engine {
             })))
         } else {
             Answer::waiting(future())
-        }
-    }
-
-    /// Finds the live session that these tokens lead to (SPEC C5: the first live one wins).
-    ///
-    /// # Errors
-    ///
-    /// When the store fails: nothing is known then, and nobody is taken for logged out (S6).
-    pub(crate) async fn arrive(
-        &self,
-        tokens: impl Iterator<Item = Token> + Send,
-        policy: &Policy,
-        now: Timestamp,
-        activity: Activity,
-    ) -> Result<Arrival, Error> {
-        let mut arrival = Arrival::default();
-        for token in tokens {
-            self.judge(token, policy, now, activity, &mut arrival).await?;
-            if arrival.live.is_some() {
-                break;
-            }
-        }
-        Ok(arrival)
-    }
-
-    /// Adds what one token leads to.
-    async fn judge(
-        &self,
-        token: Token,
-        policy: &Policy,
-        now: Timestamp,
-        activity: Activity,
-        arrival: &mut Arrival,
-    ) -> Result<(), Error> {
-        let sid = token.sid();
-        let hash = token.hash();
-        let mut looks = 0;
-        let past = loop {
-            let Some(record) = self.load(sid, now).await? else { return Ok(()) };
-            let proof = record.prove(&hash, now);
-            if proof == Proof::None {
-                return Ok(());
-            }
-            if let Some(ended) = record.ended {
-                break record.timing.past(ended.reason, ended.at);
-            }
-            match decide(&record, policy, now, activity) {
-                Verdict::Live(next) => {
-                    let live = Live { due: next.change, next: next.timing, record, token, proof };
-                    match self.record_ahead(arrival.live.insert(live), now).await {
-                        Some(past) => {
-                            arrival.live = None;
-                            break past;
-                        }
-                        None => return Ok(()),
-                    }
-                }
-                // An end that was seen is an end for good, also for a clock that steps back or a policy that is raised
-                // again. But not over a request that recorded its interaction since: then look again.
-                Verdict::Over(reason) => {
-                    let seen = record.timing.last_interaction_at;
-                    let end = End { if_idle_since: Some(seen), ..End::new(reason, now) };
-                    match self.end(sid, end, record.subject.as_deref()).await {
-                        // A store may read from a replica that is behind, but not for ever.
-                        Ok(Ending::StillInUse) if looks < MOST_LOOKS => looks += 1,
-                        Ok(Ending::StillInUse) => {
-                            let message = "the session store keeps showing a session as it was";
-                            return Err(Error::new(ErrorKind::Store, message));
-                        }
-                        Ok(Ending::Done(reason) | Ending::Already(reason)) => {
-                            break record.timing.past(reason, now);
-                        }
-                        Ok(Ending::Unknown) | Err(_) => break record.timing.past(reason, now),
-                    }
-                }
-            }
-        };
-        arrival.past = arrival.past.or(Some(past));
-        Ok(())
-    }
-
-    /// Records what can not wait for the handler. A failure is told and then left to the commit.
-    async fn record_ahead(&self, live: &mut Live, now: Timestamp) -> Option<PastSession> {
-        let idle = live.record.timing.idle_lifetime();
-        let near = live.record.timing.idle_expires_at().since(now) < NEAR.max(idle / 2);
-        if live.due.is_empty() || !(near || live.due.lowering.is_some()) {
-            return None;
-        }
-        let change = Change { timing: live.due, ..Change::at(now) };
-        match self.update(live.record.sid, change).await {
-            Ok(Updated::Applied(applied)) => {
-                live.due = TimingChange::default();
-                live.next = applied.timing;
-                live.see_secret(&applied.secret);
-                None
-            }
-            Ok(Updated::Gone(reason)) => Some(live.next.past(reason.unwrap_or(EndReason::Revoked), now)),
-            Ok(Updated::Conflict) | Err(_) => None,
         }
     }
 
