@@ -33,8 +33,6 @@ pub enum ErrorKind {
     Closed,
     /// The session ended while the request was in flight; nothing was written (SPEC S4).
     Ended,
-    /// A login-time setting outside a login (SPEC L6), or no session where one is needed.
-    NoSession,
 }
 
 impl Error {

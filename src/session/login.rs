@@ -39,6 +39,9 @@ pub struct Login<'a> {
 impl Session {
     /// Logs this user in: a new session with a new id, in place of the one that there is (SPEC L3).
     ///
+    /// Mode and deadlines of one session can be set on the [`Login`] and by login hooks, and nowhere else: a call outside a
+    /// login does not compile (L6).
+    ///
     /// The user is whoever the application says they are; checking a password or a token comes before. The data is kept
     /// when the same user or nobody was logged in, and empty otherwise. The login hooks run here; the session is stored
     /// when the response goes out, unless that is a 5xx (H3).

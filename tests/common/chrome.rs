@@ -56,8 +56,9 @@ impl Chrome {
     /// Opens a browser window. Closing the client quits the browser in an orderly way; opening again is a restart.
     pub(crate) async fn open(&self) -> Client {
         let profile = format!("--user-data-dir={}", self.profile.display());
-        let mut args = vec![
+        let args = [
             "--headless=new",
+            "--no-sandbox", // it needs what root and containers do not have, and the only pages are ours
             "--disable-gpu",
             "--disable-quic",
             "--disable-dev-shm-usage",
@@ -68,9 +69,6 @@ impl Chrome {
             "--window-size=1100,900",
             &profile,
         ];
-        if is_root() {
-            args.push("--no-sandbox"); // Chromium's sandbox refuses to run as root
-        }
         let options = json!({
             "goog:chromeOptions": { "args": args },
             "goog:loggingPrefs": { "browser": "ALL" },
@@ -111,8 +109,4 @@ impl WebDriverCompatibleCommand for BrowserLog {
     fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
         (http::Method::POST, Some(json!({ "type": "browser" }).to_string()))
     }
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
 }
