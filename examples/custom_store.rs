@@ -83,9 +83,9 @@ impl SessionStore for FileStore {
                 table.get_mut(sid).map(|record| record.end(&creation.eviction()));
             }
             let replaced = creation.replaced_sid().and_then(|sid| table.get_mut(&sid));
-            let record = creation.into_record(replaced);
+            let (record, replaced) = creation.into_record(replaced);
             table.insert(record.sid, record.clone());
-            Created::Done { record, evicted }
+            Created::Done { record, replaced, evicted }
         })
     }
 

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Random,
     /// The response head is already sent, so nothing can be changed for this request any more (SPEC H4).
     Closed,
+    /// A login was refused; see [`Outcome::accepted`](crate::Outcome::accepted).
+    Refused,
     /// The session ended while the request was in flight; nothing was written (SPEC S4).
     Ended,
 }
@@ -41,7 +43,8 @@ impl Error {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// A failed store call. What backends should wrap their driver's errors in.
+    /// A failed store call. What backends should wrap their driver's errors in. The source is logged, so it must not quote
+    /// session data; that of a JSON or SQL decoder may.
     ///
     /// # Example
     ///

@@ -10,7 +10,7 @@
 //! use tower_tenure::{Error, MemoryStore, RequireSession, Session, SessionLayer};
 //!
 //! async fn login(session: Session) -> Result<&'static str, Error> {
-//!     session.login("alice").await?; // after checking that it is her
+//!     session.login("alice").await?.accepted()?; // after checking that it is her
 //!     Ok("welcome")
 //! }
 //!

@@ -22,7 +22,10 @@ use crate::{
 ///
 /// Everybody else gets 401 with `application/problem+json` (RFC 9457), whose `reason` is `none`, an
 /// [end reason](EndReason), or `step_up`. With a login page, browser navigations are redirected there, with the path and
-/// query they wanted in `return_to`. CORS preflights pass.
+/// query they wanted in `return_to`.
+///
+/// CORS preflights pass, as they carry no cookies: a CORS layer belongs outside, and a handler inside should not answer
+/// `OPTIONS` with anything that is not for everybody.
 ///
 /// # Example
 ///
@@ -123,7 +126,8 @@ impl RequireSession {
     }
 
     /// A shorter idle lifetime for the routes inside (E2): for them a session that was ever idle for this long since its
-    /// login is over (401 `idle`), also after activity elsewhere, until its user logs in again. Never loosens.
+    /// login is over (401 `idle`), also after activity elsewhere, until its user logs in again. Never loosens. Recorded
+    /// interactions are as far apart as the policy's [granularity](crate::Policy::with_granularity), so take it longer.
     pub const fn with_idle_lifetime(mut self, idle: Duration) -> Self {
         self.rules.idle = Some(idle);
         self

@@ -37,7 +37,7 @@ impl Sessions {
         Self { engine }
     }
 
-    /// A live session; `None` when there is none of this id, or it is over.
+    /// A live session, as the store keeps it: with its data, which is not for everybody's eyes. `None` when there is none of this id, or it is over.
     pub async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
         let now = self.engine.clock.now();
         Ok(self.engine.load(sid, now).await?.filter(|record| record.is_live(now)))

@@ -11,7 +11,8 @@ use tower_tenure::{
     EndReason, Lifetimes, Mode, SessionId, Timestamp,
     record::{
         AuthenticationMethod, Change, Data, Device, Edits, End, Ended, Ending, Facts, Json, LastSeen,
-        Lowering, Metadata, PreviousSecret, Record, Rotation, SecretHash, Timing, TimingChange, Updated,
+        Lowering, Metadata, PreviousSecret, Proof, Record, Rotation, SecretHash, Timing, TimingChange,
+        Updated,
     },
     testing,
 };
@@ -149,8 +150,11 @@ proptest! {
             return Ok(());
         };
         prop_assert_eq!((rotated, after.secret), (1, rotation.to), "the first one wins");
+        // Without a grace it is known still, so that it can be told from a forged one, but dead at once.
         let graced = PreviousSecret { hash: secret(0), until: at + rotation.grace };
-        prop_assert_eq!(after.previous_secret, (!rotation.grace.is_zero()).then_some(graced));
+        prop_assert_eq!(after.previous_secret, Some(graced));
+        let proof = if rotation.grace.is_zero() { Proof::None } else { Proof::Grace };
+        prop_assert_eq!(after.prove(&secret(0), at), proof);
     }
 
     #[test]

@@ -175,7 +175,7 @@ async fn o1_each_way_to_end_is_told_once_with_its_reason() {
 
     let browser = log_in("alice").await;
     browser.post("/past").await;
-    let refused = "refused - the deadline asked for is not in the future";
+    let refused = "refused alice the deadline asked for is not in the future";
     assert_eq!(told.take(), [refused, "ended alice revoked"]);
 }
 
@@ -223,11 +223,11 @@ async fn o1_refusals_are_told_whoever_refuses() {
     let site =
         Site::with(|layer| layer.with_policy(policy).with_observer(told.clone()).with_login_hook(Deny));
     assert_eq!(site.browser().post("/login/mallory").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(told.take(), ["refused - denied: not today"]);
+    assert_eq!(told.take(), ["refused mallory denied: not today"]);
     site.browser().post("/login/alice").await;
     told.take();
     assert_eq!(site.browser().post("/login/alice").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(told.take(), ["refused - too many sessions are open for this user"]);
+    assert_eq!(told.take(), ["refused alice too many sessions are open for this user"]);
 }
 
 #[tokio::test]

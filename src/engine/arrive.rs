@@ -40,6 +40,8 @@ pub(crate) struct Arrival {
     pub(crate) live: Option<Live>,
     /// Why there is no live one, where that is known and the request holds the secret (E3).
     pub(crate) past: Option<PastSession>,
+    /// A token was one that a rotation has just replaced, past its grace.
+    pub(crate) crossed_rotation: bool,
 }
 
 /// How near the idle deadline may be before an interaction is recorded ahead of the handler rather than after it.
@@ -90,6 +92,7 @@ impl Engine {
             let Some(record) = self.load(sid, now).await? else { return Ok(()) };
             let proof = record.prove(&hash, now);
             if proof == Proof::None {
+                arrival.crossed_rotation |= record.is_just_replaced(&hash, now);
                 return Ok(());
             }
             if let Some(ended) = record.ended {
@@ -110,6 +113,7 @@ impl Engine {
                 // again. But not over a request that recorded its interaction since: then look again.
                 Verdict::Over(reason) => {
                     let seen = record.timing.last_interaction_at;
+                    let ended_at = record.timing.deadline().min(now);
                     let end = End { if_idle_since: Some(seen), ..End::new(reason, now) };
                     match self.end(sid, end, record.subject.as_deref()).await {
                         // A store may read from a replica that is behind, but not for ever.
@@ -119,9 +123,9 @@ impl Engine {
                             return Err(Error::new(ErrorKind::Store, message));
                         }
                         Ok(Ending::Done(reason) | Ending::Already(reason)) => {
-                            break record.timing.past(reason, now);
+                            break record.timing.past(reason, ended_at);
                         }
-                        Ok(Ending::Unknown) | Err(_) => break record.timing.past(reason, now),
+                        Ok(Ending::Unknown) | Err(_) => break record.timing.past(reason, ended_at),
                     }
                 }
             }

@@ -96,7 +96,7 @@ impl Engine {
     }
 
     pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Record>, Error> {
-        match self.store.load(sid) {
+        match self.store.calls().load(sid) {
             // The usual case has a short way: every stop of a record on its way is a copy of it.
             Answer::Ready(Some(Ok(record))) => Ok(record),
             answer => {
@@ -108,7 +108,7 @@ impl Engine {
 
     pub(crate) async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
         let (at, interaction) = (change.at, change.timing.interaction_at.is_some());
-        let updated = match self.store.update(sid, change) {
+        let updated = match self.store.calls().update(sid, change) {
             Answer::Ready(Some(Ok(updated))) => updated, // as in `load`
             answer => {
                 let told = self.call(Operation::Update, answer).await;
@@ -130,7 +130,7 @@ impl Engine {
     }
 
     pub(crate) async fn end(&self, sid: SessionId, end: End, subject: Option<&str>) -> Result<Ending, Error> {
-        let told = self.call(Operation::End, self.store.end(sid, end)).await;
+        let told = self.call(Operation::End, self.store.calls().end(sid, end)).await;
         let ending = self.told(Operation::End, Some(sid), end.at, told)?;
         if let Ending::Done(reason) = ending {
             self.ended(sid, reason, end.at, subject);
@@ -146,15 +146,15 @@ impl Engine {
         let (sid, at) = (creation.record.sid, creation.record.timing.created_at);
         let subject = creation.record.subject.clone();
         let replaced = creation.replaces;
-        let told = self.call(Operation::Create, self.store.create(creation)).await;
+        let told = self.call(Operation::Create, self.store.calls().create(creation)).await;
         let created = self.told(Operation::Create, Some(sid), at, told)?;
-        if let Created::Done { evicted, .. } = &created {
+        if let Created::Done { evicted, replaced: ending, .. } = &created {
             self.tell(at, Some(sid), subject.as_deref(), EventKind::Created);
             if let Some(subject) = subject.as_deref() {
                 self.tell(at, Some(sid), Some(subject), EventKind::Authenticated);
             }
-            if let Some(replaced) = replaced {
-                self.ended(replaced.sid, replaced.end.reason, at, replaced_subject);
+            if let (Some(replaced), Some(Ending::Done(reason))) = (replaced, *ending) {
+                self.ended(replaced.sid, reason, at, replaced_subject);
             }
             for sid in evicted {
                 self.ended(*sid, EndReason::Evicted, at, subject.as_deref());
@@ -166,7 +166,7 @@ impl Engine {
 
     pub(crate) async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
         let at = page.now;
-        let told = self.call(Operation::List, self.store.list(page)).await;
+        let told = self.call(Operation::List, self.store.calls().list(page)).await;
         self.told(Operation::List, None, at, told)
     }
 
@@ -176,8 +176,9 @@ impl Engine {
         end: End,
         except: Option<SessionId>,
     ) -> Result<Vec<SessionId>, Error> {
-        let told =
-            self.call(Operation::EndSubject, self.store.end_subject(Arc::clone(&subject), end, except)).await;
+        let told = self
+            .call(Operation::EndSubject, self.store.calls().end_subject(Arc::clone(&subject), end, except))
+            .await;
         let ended = self.told(Operation::EndSubject, None, end.at, told)?;
         for sid in &ended {
             self.ended(*sid, end.reason, end.at, Some(&subject));
@@ -187,7 +188,7 @@ impl Engine {
 
     /// Removes a batch of records that have been over for longer than the retention.
     pub(crate) async fn sweep(&self, now: Timestamp, limit: usize) -> Result<Swept, Error> {
-        let told = self.call(Operation::Sweep, self.store.sweep(now - self.retention, limit)).await;
+        let told = self.call(Operation::Sweep, self.store.calls().sweep(now - self.retention, limit)).await;
         self.told(Operation::Sweep, None, now, told)
     }
 
@@ -198,10 +199,13 @@ impl Engine {
         let step = (now + SWEEP_STEP).as_unix_millis();
         let due = self.store.in_process() && now.as_unix_millis() >= seen;
         if due && next.compare_exchange(seen, step, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            let swept = self.sweep(now, SWEEP_BATCH).await;
-            if swept.is_ok_and(|swept| swept.finished) {
-                next.store((now + SWEEP_PAUSE).as_unix_millis(), Ordering::Relaxed);
-            }
+            let again = match self.sweep(now, SWEEP_BATCH).await {
+                Ok(swept) if swept.finished => now + SWEEP_PAUSE,
+                // Full: more may be due than a batch at a time can remove, so the next creation goes on.
+                Ok(swept) if swept.removed >= SWEEP_BATCH => now,
+                _ => return,
+            };
+            next.store(again.as_unix_millis(), Ordering::Relaxed);
         }
     }
 
@@ -243,6 +247,9 @@ impl Engine {
         at: Timestamp,
         result: Result<T, Error>,
     ) -> Result<T, Error> {
+        // Whatever a store calls its failure: here it is one, and nothing else (S6).
+        let result =
+            result.map_err(|error| if error.is_store_failure() { error } else { Error::store(error) });
         if let Err(error) = &result {
             self.tell(at, sid, None, EventKind::StoreFailed { operation, error });
         }

@@ -115,7 +115,8 @@ impl SessionLayer {
         self
     }
 
-    /// The sessions behind this layer: to list and to revoke them from anywhere.
+    /// The sessions behind this layer: to list and to revoke them from anywhere. Comes after the settings: clock and
+    /// observers that are set later are not theirs.
     pub fn sessions(&self) -> Sessions {
         Sessions::new(self.settings.engine.clone())
     }

@@ -30,7 +30,7 @@
 //! let service = ServiceBuilder::new().layer(SessionLayer::new(MemoryStore::new())).service_fn(
 //!     async |request: Request<()>| {
 //!         let session = request.extensions().get::<Session>().expect("the layer puts it there");
-//!         session.login("alice").await?;
+//!         session.login("alice").await?.accepted()?;
 //!         Ok::<_, tower_tenure::Error>(Response::new(String::new()))
 //!     },
 //! );

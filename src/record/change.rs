@@ -147,8 +147,7 @@ impl Rotation {
         }
         let wins = record.secret.matches(&self.from);
         if wins {
-            record.previous_secret =
-                (!self.grace.is_zero()).then(|| PreviousSecret { hash: self.from, until: at + self.grace });
+            record.previous_secret = Some(PreviousSecret { hash: self.from, until: at + self.grace });
             record.secret = self.to;
         }
         wins

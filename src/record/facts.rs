@@ -62,8 +62,18 @@ pub struct AuthenticationMethod {
 /// # Ok::<(), tower_tenure::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "BTreeMap<String, String>")]
 pub struct Metadata(BTreeMap<String, String>);
+
+impl TryFrom<BTreeMap<String, String>> for Metadata {
+    type Error = Error;
+
+    fn try_from(entries: BTreeMap<String, String>) -> Result<Self, Error> {
+        let mut metadata = Self::default();
+        entries.iter().try_for_each(|(key, value)| metadata.set(key, value))?;
+        Ok(metadata)
+    }
+}
 
 impl Metadata {
     /// The most entries there can be.

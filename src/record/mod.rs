@@ -20,7 +20,7 @@ mod id;
 mod secret;
 mod timing;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,4 +78,14 @@ impl Record {
             Proof::None
         }
     }
+
+    /// Whether this secret is the one before the last rotation, whose grace is over, but not for long: a request that the
+    /// browser sent before it had the new one may still be on its way.
+    pub(crate) fn is_just_replaced(&self, secret: &SecretHash, now: Timestamp) -> bool {
+        let previous = self.previous_secret.as_ref().filter(|_| self.ended.is_none());
+        previous.is_some_and(|previous| previous.hash.matches(secret) && now < previous.until + CROSSING)
+    }
 }
+
+/// How long a request that the browser sent before it had a newer cookie may be on its way, or in its handler.
+pub(crate) const CROSSING: Duration = Duration::from_secs(10);

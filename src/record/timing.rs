@@ -51,11 +51,29 @@ impl std::fmt::Display for Mode {
 /// # Ok::<(), tower_tenure::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Lifetimes {
     #[serde(with = "millis")]
     idle: Duration,
     #[serde(with = "millis")]
     absolute: Duration,
+}
+
+/// What was read, before anybody has looked at it.
+#[derive(Deserialize)]
+struct Unchecked {
+    #[serde(with = "millis")]
+    idle: Duration,
+    #[serde(with = "millis")]
+    absolute: Duration,
+}
+
+impl TryFrom<Unchecked> for Lifetimes {
+    type Error = Error;
+
+    fn try_from(read: Unchecked) -> Result<Self, Error> {
+        Self::new(read.idle, read.absolute)
+    }
 }
 
 impl Lifetimes {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Error, ErrorKind, SessionId,
     policy::Refusal,
-    record::{Change, Data, Edits, End, EndReason, Facts, Record, Rotation, Updated},
+    record::{Change, Data, Edits, End, EndReason, Facts, Proof, Record, Rotation, Updated},
     store::{Answer, Created, Creation, Replaced},
     token::Token,
 };
@@ -53,9 +53,9 @@ impl Session {
         if let Some((sid, change)) = self.mere_interaction() {
             return self.update_stored(sid, change, None).await;
         }
-        let outcome = self.carry_out(if failed { Scope::Safety } else { Scope::All }).await?;
+        let outcome = self.carry_out(if failed { Scope::Safety } else { Scope::All }).await;
         self.check_news().await;
-        Ok(outcome)
+        outcome
     }
 
     /// The handler waits for something: what the store said before may be out of date when it goes on.
@@ -68,9 +68,15 @@ impl Session {
     async fn check_news(&self) {
         let inner = self.inner();
         let Some(sid) = self.state().old_news() else { return };
-        // A failure is told already. The browser has to learn of what is stored, and at worst learns of what was.
-        let Ok(found) = inner.settings.engine.load(sid, inner.now).await else { return };
+        let found = inner.settings.engine.load(sid, inner.now).await;
         let mut state = self.state();
+        // A failure is told already. A new token has to reach the browser all the same; a mere refresh can wait.
+        let Ok(found) = found else {
+            if let Some(stored) = &mut state.stored {
+                stored.postpone_refresh();
+            }
+            return;
+        };
         match found {
             Some(record) if record.ended.is_none() => {
                 if let Some(stored) = &mut state.stored {
@@ -90,9 +96,12 @@ impl Session {
     /// Closes the session to changes; `false` when there is nothing to commit, as there is for most requests to a store
     /// that coalesces.
     pub(crate) fn close(&self) -> bool {
+        let inner = self.inner();
         let mut state = self.state();
         state.close();
-        let due = state.stored.as_ref().is_some_and(|stored| !stored.live.due.is_empty());
+        // Looking again costs nothing where the store is in this process, so there a handler that was merely slow counts.
+        state.waited |= inner.settings.engine.store.in_process();
+        let due = state.stored.as_ref().is_some_and(|stored| !stored.interaction(inner.now).is_empty());
         due || !state.plan.is_empty() || state.old_news().is_some()
     }
 
@@ -108,9 +117,9 @@ impl Session {
     /// What is to be recorded of a request that planned nothing.
     fn mere_interaction(&self) -> Option<(SessionId, Change)> {
         let state = self.state();
-        let stored =
-            state.stored.as_ref().filter(|stored| state.plan.is_empty() && !stored.live.due.is_empty())?;
-        Some((stored.live.record.sid, stored.interaction(self.inner().now)))
+        let stored = state.stored.as_ref().filter(|_| state.plan.is_empty())?;
+        let change = stored.interaction(self.inner().now);
+        (!change.is_empty()).then_some((stored.live.record.sid, change))
     }
 
     async fn carry_out(&self, scope: Scope) -> Result<Outcome, Error> {
@@ -143,6 +152,7 @@ impl Session {
             Step::Update { sid, change, token } => self.update_stored(sid, change, token).await,
             Step::Create { creation, token, replaced } => {
                 let (sid, edits) = (creation.record.sid, creation.edits.clone());
+                let subject = creation.record.subject.clone();
                 match engine.create(creation, replaced.as_deref()).await? {
                     Created::Done { record, .. } => {
                         let mut state = self.state();
@@ -152,7 +162,7 @@ impl Session {
                     }
                     Created::Refused => {
                         let refusal = Refusal::TooManySessions;
-                        self.tell_refused(&refusal);
+                        self.tell_refused(subject.as_deref(), &refusal);
                         // What was written was meant for this login, and not for the session of another user.
                         let mut state = self.state();
                         state.plan.new = None;
@@ -194,7 +204,7 @@ impl Session {
     ) -> Result<Outcome, Error> {
         let inner = self.inner();
         let mere_touch = !change.was_asked_for() && !self.state().insists;
-        let (edits, last_seen) = (change.edits.clone(), change.last_seen.clone());
+        let edits = change.edits.clone();
         let updated = match inner.settings.engine.update(sid, change).await {
             // The failure is told already, and the response stands: at worst the session ends early (S6).
             Err(error) if mere_touch && error.is_store_failure() => return Ok(Outcome::Done),
@@ -207,11 +217,8 @@ impl Session {
                 state.plan.edits.subtract(&edits);
                 state.plan.rotation = None;
                 if let Some(stored) = &mut state.stored {
-                    stored.last_seen = stored.last_seen.take().filter(|_| last_seen.is_none());
+                    stored.recorded(&applied);
                     let live = &mut stored.live;
-                    live.due = crate::record::TimingChange::default();
-                    live.record.timing = applied.timing;
-                    live.next = applied.timing;
                     // Any other revision means that another request changed the data since it was loaded. Then the old
                     // one stays, so that a compare-and-set by what was loaded fails and looks again (S3).
                     if applied.revision == live.record.revision + u64::from(!edits.is_empty()) {
@@ -221,9 +228,9 @@ impl Session {
                     if let Some(token) = token.filter(|_| applied.rotated) {
                         live.record.secret = token.hash();
                         live.token = token;
+                        live.proof = Proof::Current;
                         stored.told = None;
                     }
-                    live.see_secret(&applied.secret);
                 }
                 Ok(Outcome::Done)
             }
@@ -265,7 +272,7 @@ impl Session {
                 end: End::new(plan.end.unwrap_or(EndReason::Superseded), now),
                 keep_data: *keep_data,
             });
-            let cap = inner.policy.cap();
+            let cap = inner.policy.cap().filter(|_| record.subject.is_some());
             let creation = Creation { record: record.clone(), edits: plan.edits.clone(), replaces, cap };
             return Ok(Some(Step::Create { creation, token: token.clone(), replaced: subject }));
         }

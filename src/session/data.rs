@@ -67,7 +67,8 @@ impl Session {
         F: FnMut(Option<T>) -> T,
     {
         // What is planned so far comes first.
-        if self.save().await? != Outcome::Done {
+        let planned = !self.edit()?.plan.is_empty();
+        if planned && self.save().await? != Outcome::Done {
             return Err(Error::new(ErrorKind::Ended, "the login was refused, so there is nothing to update"));
         }
         loop {
@@ -96,13 +97,18 @@ impl Session {
     async fn try_edit(&self, sid: SessionId, revision: u64, edits: Edits) -> Result<bool, Error> {
         let inner = self.inner();
         let engine = &inner.settings.engine;
-        let change = Change { edits: edits.clone(), if_revision: Some(revision), ..Change::at(inner.now) };
+        // The interaction, if it is due, goes along.
+        let due = self.state().stored.as_ref().map(|stored| stored.interaction(inner.now));
+        let due = due.unwrap_or(Change::at(inner.now));
+        let change = Change { edits: edits.clone(), if_revision: Some(revision), ..due };
         match engine.update(sid, change).await? {
             Updated::Applied(applied) => {
-                if let Some(stored) = &mut self.state().stored {
+                let mut state = self.state();
+                state.waited = false;
+                if let Some(stored) = &mut state.stored {
+                    stored.recorded(&applied);
                     stored.live.record.data.edit(&edits);
                     stored.live.record.revision = applied.revision;
-                    stored.live.see_secret(&applied.secret);
                 }
                 Ok(true)
             }

@@ -24,6 +24,20 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
+impl Outcome {
+    /// Turns a refusal into an error, for handlers that answer it with `?`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused), with the refusal in the message.
+    pub fn accepted(self) -> Result<(), Error> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Refused(refusal) => Err(Error::new(ErrorKind::Refused, refusal.to_string())),
+        }
+    }
+}
+
 /// A login that is being put together; await it. See [`Session::login`].
 #[derive(Debug)]
 #[must_use = "await the login"]
@@ -73,9 +87,10 @@ impl Session {
         }
     }
 
-    pub(super) fn tell_refused(&self, refusal: &Refusal) {
+    /// There is no session, so no sid; whose it would have been an audit log has to know.
+    pub(super) fn tell_refused(&self, subject: Option<&str>, refusal: &Refusal) {
         let inner = self.inner();
-        inner.settings.engine.tell(inner.now, None, None, EventKind::Refused(refusal));
+        inner.settings.engine.tell(inner.now, None, subject, EventKind::Refused(refusal));
     }
 }
 
@@ -182,7 +197,7 @@ impl Login<'_> {
         let opening = match opening {
             Ok(opening) => opening,
             Err(refusal) => {
-                session.tell_refused(&refusal);
+                session.tell_refused(Some(&subject), &refusal);
                 if matches!(refusal, Refusal::DeadlinePassed | Refusal::Revoked(_)) {
                     session.edit()?.plan_end(EndReason::Revoked);
                 }

@@ -1,6 +1,6 @@
 //! From the state of a request to the headers of its response.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
 
 use http::HeaderMap;
 
@@ -8,20 +8,20 @@ use super::{
     Session,
     state::{Cookie, State},
 };
-use crate::{EndReason, Timestamp, cookie::varies_by_cookie, record::PastSession};
+use crate::{
+    EndReason, Timestamp,
+    cookie::varies_by_cookie,
+    record::{CROSSING, PastSession},
+};
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answered {
     /// As the session's state says.
     Sound,
-    /// In place of the handler's response, because the store failed: the cookie stays as it is (SPEC S6).
+    /// In place of the handler's response, because the store failed: no cookie is removed for it (SPEC S6).
     StoreFailed,
 }
-
-/// How long the cookie of a session that a login replaced is not removed: requests that the browser sent before it had the
-/// new cookie come back after it, and a removal, which has the same name, would sign the user out.
-const CROSSING: Duration = Duration::from_secs(10);
 
 impl Session {
     /// Sets or removes our cookie where something changed, and says what the response depends on (SPEC C3, C4, C8).
@@ -30,12 +30,12 @@ impl Session {
         let cookie = &inner.settings.cookie;
         let state = self.state();
         match &state.stored {
-            _ if answered == Answered::StoreFailed => {}
+            // Also beside a failure: what was saved before it is stored, and nobody else knows the token.
             Some(stored) if stored.is_news() => {
                 let (timing, token) = (&stored.live.record.timing, &stored.live.token);
                 cookie.issue(headers, token, timing.mode, timing.deadline(), inner.now);
             }
-            None if state.leads_nowhere(inner.now) => cookie.remove(headers),
+            None if answered == Answered::Sound && state.leads_nowhere(inner.now) => cookie.remove(headers),
             _ => {}
         }
         drop(state);
@@ -46,7 +46,8 @@ impl Session {
 }
 
 impl State {
-    /// Whether the browser holds a cookie of ours for nothing.
+    /// Whether the browser holds a cookie of ours for nothing. Not when a login has just replaced its session: requests that
+    /// it sent before it had the new cookie come back after it, and a removal, which has the same name, would sign it out.
     fn leads_nowhere(&self, now: Timestamp) -> bool {
         self.cookie == Cookie::Brought && !self.is_overtaken(now)
     }

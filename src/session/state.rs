@@ -6,7 +6,10 @@ use super::SessionInfo;
 use crate::{
     Error, ErrorKind, SessionId, Timestamp, cookie,
     engine::{Arrival, Live},
-    record::{Change, Data, Edits, EndReason, Json, LastSeen, Mode, PastSession, Proof, Record, Timing},
+    record::{
+        Applied, Change, Data, Edits, EndReason, Json, LastSeen, Mode, PastSession, Proof, Record, Timing,
+        TimingChange,
+    },
     token::Token,
 };
 
@@ -35,7 +38,7 @@ pub(super) enum Cookie {
     /// Something, perhaps malformed.
     Brought,
     /// Something that is not for this request to remove: the session ended while it was in flight, and whoever ended it
-    /// told the browser.
+    /// told the browser; or its token was replaced a moment ago, and the browser has the new one.
     NotOurs,
 }
 
@@ -97,26 +100,35 @@ impl Draft {
 impl Stored {
     pub(super) fn created(record: Record, token: Token) -> Self {
         let timing = record.timing;
-        let live = Live {
-            record,
-            token,
-            proof: Proof::Current,
-            due: crate::record::TimingChange::default(),
-            next: timing,
-        };
+        let live = Live { record, token, proof: Proof::Current, due: TimingChange::default(), next: timing };
         Self { live, last_seen: None, told: None, on_arrival: timing }
     }
 
     /// What is to be recorded of the request itself: its interaction, and where it came from.
     pub(super) fn interaction(&self, now: Timestamp) -> Change {
-        let timing = self.live.due;
-        let last_seen = self.last_seen.clone().filter(|_| timing.interaction_at.is_some());
-        Change { timing, last_seen, ..Change::at(now) }
+        // Also when the interaction itself was recorded ahead.
+        let interacted = self.live.next.last_interaction_at == now;
+        let last_seen = self.last_seen.clone().filter(|_| interacted);
+        Change { timing: self.live.due, last_seen, ..Change::at(now) }
+    }
+
+    /// Takes what the store says after a change: the interaction is recorded, with what others recorded meanwhile.
+    pub(super) fn recorded(&mut self, applied: &Applied) {
+        self.last_seen = None;
+        self.live.due = TimingChange::default();
+        self.live.record.timing = applied.timing;
+        self.live.next = applied.timing;
+        self.live.see_secret(&applied.secret);
     }
 
     /// Whether the browser has to be told: of a new token, or that the second moved at which a persistent cookie goes.
     pub(super) fn is_news(&self) -> bool {
         self.live.proof == Proof::Current && self.told != Some(self.news())
+    }
+
+    /// Tells the browser of a moved expiry another time, but not of a new token.
+    pub(super) fn postpone_refresh(&mut self) {
+        self.told = self.told.map(|_| self.news());
     }
 
     fn news(&self) -> Told {
@@ -165,6 +177,9 @@ impl State {
 
     pub(super) fn arrive(&mut self, arrival: Arrival, last_seen: impl FnOnce(&LastSeen) -> Option<LastSeen>) {
         self.past = arrival.past;
+        if arrival.crossed_rotation {
+            self.cookie = Cookie::NotOurs;
+        }
         self.stored = arrival.live.map(|live| {
             let last_seen = last_seen(&live.record.facts.device.last);
             let on_arrival = live.record.timing;

@@ -45,18 +45,21 @@ impl fmt::Debug for AnyStore {
     }
 }
 
-impl std::ops::Deref for AnyStore {
-    type Target = dyn DynStore;
+impl AnyStore {
+    /// Whether [`SessionStore::IN_PROCESS`] holds for it.
+    pub fn in_process(&self) -> bool {
+        self.0.in_process()
+    }
 
-    fn deref(&self) -> &Self::Target {
+    /// The calls.
+    pub(crate) fn calls(&self) -> &dyn DynStore {
         &*self.0
     }
 }
 
 /// An answer that is there already, or a boxed future of it: no allocation where a store answers at once.
 #[must_use]
-#[expect(missing_debug_implementations, reason = "a future, in no public signature")]
-pub enum Answer<'a, T> {
+pub(crate) enum Answer<'a, T> {
     Ready(Option<T>),
     Waiting(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
 }
@@ -103,7 +106,7 @@ impl<T> Future for Answer<'_, T> {
 type Reply<'a, T> = Answer<'a, Result<T, Error>>;
 
 /// [`SessionStore`] as a trait object can be.
-pub trait DynStore: Send + Sync + 'static {
+pub(crate) trait DynStore: Send + Sync + 'static {
     fn type_name(&self) -> &'static str;
     fn in_process(&self) -> bool;
     fn create(&self, creation: Creation) -> Reply<'_, Created>;

@@ -2,7 +2,7 @@
 
 use crate::{
     policy::{Admission, Cap, admit},
-    record::{Edits, End, Record, SessionId},
+    record::{Edits, End, Ending, Record, SessionId},
 };
 
 /// A new session, and what comes with it, as plain data.
@@ -25,9 +25,9 @@ use crate::{
 ///         table.get_mut(sid).map(|record| record.end(&creation.eviction()));
 ///     }
 ///     let replaced = creation.replaced_sid().and_then(|sid| table.get_mut(&sid));
-///     let record = creation.into_record(replaced);
+///     let (record, replaced) = creation.into_record(replaced);
 ///     table.insert(record.sid, record.clone());
-///     Created::Done { record, evicted }
+///     Created::Done { record, replaced, evicted }
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,8 @@ pub enum Created {
     Done {
         /// As it was stored.
         record: Record,
+        /// What came of the end of the one it replaces, if that was there.
+        replaced: Option<Ending>,
         /// What the cap ended for it.
         evicted: Vec<SessionId>,
     },
@@ -86,17 +88,17 @@ impl Creation {
         self.replaces.map(|replaced| replaced.sid)
     }
 
-    /// The finished record; takes over the replaced one's data and ends it. A replaced session that has ended meanwhile
+    /// The finished record, and what came of the end of the one it replaces: takes over the replaced one's data and ends it. A replaced session that has ended meanwhile
     /// gives nothing.
-    pub fn into_record(self, replaced: Option<&mut Record>) -> Record {
+    pub fn into_record(self, replaced: Option<&mut Record>) -> (Record, Option<Ending>) {
         let mut record = self.record;
-        if let (Some(order), Some(old)) = (self.replaces, replaced) {
+        let ending = self.replaces.zip(replaced).map(|(order, old)| {
             if order.keep_data {
                 record.data = old.data.clone();
             }
-            old.end(&order.end);
-        }
+            old.end(&order.end)
+        });
         record.data.edit(&self.edits);
-        record
+        (record, ending)
     }
 }

@@ -30,7 +30,10 @@ pub use self::{
 ///
 /// # What a store must promise
 ///
-/// 1. Each call is atomic: it takes place whole or not at all, also when its future is dropped halfway.
+/// 1. Each call is atomic: it takes place whole or not at all, also when its future is dropped halfway. Where the keys of a
+///    `create` or an `end_subject` can not be changed in one step (a Redis Cluster spreads them), a crash in between may
+///    cost the login, and no more: put the session where its subject finds it first, then take the data and leave the
+///    tombstone of the one it replaces, then store it, then evict.
 /// 2. `update` on a record that has ended, or that is not there, changes nothing and says `Gone` (S4).
 /// 3. An ended record stays readable as a tombstone until `sweep` removes it (E3).
 /// 4. `list` and `end_subject` miss no live session, also under parallel logins and after a crash (S10).

@@ -191,9 +191,9 @@ impl Shards {
             return Created::Exists;
         }
         let old = replaced.and_then(|old| pick(&mut low, &mut high, other > home).get_mut(&old));
-        let record = creation.into_record(old.map(Entry::record));
+        let (record, replaced) = creation.into_record(old.map(Entry::record));
         pick(&mut low, &mut high, home > other).insert(sid, Entry::new(record.clone()));
-        Created::Done { record, evicted }
+        Created::Done { record, replaced, evicted }
     }
 
     fn list(&self, page: &Page) -> Vec<Record> {

@@ -49,7 +49,7 @@ impl<S: SessionStore> Bench<S> {
     /// Creates a session that nothing stands against.
     pub(super) async fn open(&self, creation: Creation) -> (Record, Vec<SessionId>) {
         match self.create(creation).await {
-            Created::Done { record, evicted } => (record, evicted),
+            Created::Done { record, evicted, .. } => (record, evicted),
             other => self.fail(format_args!(
                 "the store did not create a session that nothing stands against, but said {other:?}"
             )),

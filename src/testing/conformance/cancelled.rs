@@ -82,7 +82,7 @@ pub(super) async fn s2_a_creation_given_up_halfway_is_whole_or_nothing<S: Sessio
             ..plain(session(Some(&user), at))
         };
         let mut model = old.clone();
-        let wanted = creation.clone().into_record(Some(&mut model));
+        let (wanted, _) = creation.clone().into_record(Some(&mut model));
 
         let done = give_up_after(polls, bench.create(creation.clone())).await;
         let again = bench.create(creation).await;

@@ -81,7 +81,7 @@ pub(super) async fn s8_a_record_comes_back_exactly<S: SessionStore>(bench: Bench
 
     for record in [full, session(None, at), session(Some(&longest), at)] {
         let creation = Creation { edits: hostile(), ..plain(record) };
-        let wanted = creation.clone().into_record(None);
+        let (wanted, _) = creation.clone().into_record(None);
         let (created, evicted) = bench.open(creation).await;
         bench.same("what a creation without a cap evicted", evicted, vec![]);
         bench.same_record("the answer to `create`", &created, &wanted);

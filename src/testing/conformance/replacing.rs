@@ -3,8 +3,8 @@
 use super::bench::{Bench, MINUTE, json, plain, replaces, session, subject, write};
 use crate::{
     SessionStore,
-    record::{End, EndReason, Ended, Record, Updated},
-    store::Creation,
+    record::{End, EndReason, Ended, Ending, Record, Updated},
+    store::{Created, Creation},
 };
 
 const SUPERSEDED: EndReason = EndReason::Superseded;
@@ -40,7 +40,7 @@ pub(super) async fn l3_the_new_session_takes_over_the_data_and_the_old_one_is_su
         change.apply(&mut old);
         bench.update(old.sid, change).await;
     }
-    let wanted = creation.clone().into_record(Some(&mut old));
+    let (wanted, _) = creation.clone().into_record(Some(&mut old));
     let (created, _) = bench.open(creation).await;
     bench.same_record("the answer to a login that takes over data", &created, &wanted);
     bench.same_record("a session that took over data", &bench.find(wanted.sid).await, &wanted);
@@ -69,7 +69,14 @@ pub(super) async fn s4_a_replaced_session_that_has_ended_gives_nothing_and_keeps
     let creation = login(&bench, &old, true);
     bench.end(old.sid, End::new(EndReason::SignedOut, bench.start)).await;
     let tombstone = bench.find(old.sid).await;
-    let (created, _) = bench.open(creation).await;
+    let Created::Done { record: created, replaced, .. } = bench.create(creation).await else {
+        bench.fail("the store refused a login over a session that had ended");
+    };
+    bench.same(
+        "what came of the replaced session's end",
+        replaced,
+        Some(Ending::Already(EndReason::SignedOut)),
+    );
     bench.same("the keys of the new session", keys(&bench.find(created.sid).await), vec!["new".into()]);
     bench.same_record("the session that had ended before", &bench.find(old.sid).await, &tombstone);
 }

@@ -44,7 +44,8 @@ pub(super) async fn c6_a_rotation_takes_place_once_and_honours_the_old_secret_fo
         "a second rotation did not take place",
     );
     let dead = bench.find(record.sid).await;
-    bench.same("the secret before a rotation without grace", dead.previous_secret, None);
+    let until = dead.previous_secret.map(|previous| previous.until);
+    bench.same("the end of the secret before a rotation without grace", until, Some(bench.start + SECOND));
 }
 
 /// Otherwise the browser would keep a secret that is about to die.

@@ -1,0 +1,175 @@
+//! What a review found in code that every other test passed; each test says what it guards.
+
+mod common;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+    routing::{get, post},
+};
+use common::{Site, usual_routes};
+use tokio::sync::Notify;
+use tower_tenure::{
+    Clock, EndReason, Error, Key, Lifetimes, MemoryStore, Mode, Outcome, Policy, Session, SessionId,
+    SessionLayer,
+    events::{Event, EventKind, Operation},
+    testing::{ManualClock, Probe},
+};
+
+const KEY: Key<u8> = Key::new("key");
+
+/// Guards: the answer to a failed commit dropped the Set-Cookie of what had been saved before it.
+#[tokio::test]
+async fn s6_a_503_after_a_saved_rotation_or_login_still_hands_out_the_token() {
+    let store = Probe::remote(MemoryStore::new());
+    let failing = store.clone();
+    let saved_then_lost = async move |session: &Session| {
+        assert_eq!(session.save().await?, Outcome::Done);
+        session.insert(&KEY, &1)?;
+        failing.fail(Operation::Update, 1);
+        Ok::<_, Error>(())
+    };
+    let (rotate, login) = (saved_then_lost.clone(), saved_then_lost);
+    let routes = usual_routes()
+        .route(
+            "/saved-rotation",
+            post(async move |session: Session| {
+                session.rotate()?;
+                rotate(&session).await
+            }),
+        )
+        .route(
+            "/saved-login",
+            post(async move |session: Session| {
+                session.login("alice").await?.accepted()?;
+                login(&session).await
+            }),
+        );
+    let site = Site::over(SessionLayer::new(store), routes, |layer| layer);
+    for path in ["/saved-rotation", "/saved-login"] {
+        let browser = site.browser();
+        browser.post("/login/alice").await;
+        assert_eq!(browser.post(path).await.status, StatusCode::SERVICE_UNAVAILABLE);
+        site.clock.advance(Policy::DEFAULT_ROTATION_GRACE);
+        assert_eq!(browser.get("/me").await.status, StatusCode::OK, "{path}");
+    }
+}
+
+/// Guards: a request with the secret before a rotation, on its way when the grace ended, removed the new cookie.
+#[tokio::test]
+async fn c6_a_request_that_crossed_a_rotation_does_not_remove_the_new_cookie() {
+    for grace in [Duration::ZERO, Policy::DEFAULT_ROTATION_GRACE] {
+        let policy = Policy::default().with_rotation_grace(grace);
+        let site = Site::with(|layer| layer.with_policy(policy));
+        let browser = site.browser();
+        browser.post("/login/alice").await;
+        let (tab, thief) = (browser.copy(), browser.copy());
+        browser.post("/rotate").await;
+
+        site.clock.advance(grace);
+        let late = tab.get("/me").await;
+        assert_eq!((late.status, late.set_cookies()), (StatusCode::UNAUTHORIZED, vec![]), "{grace:?}");
+        assert_eq!(browser.get("/me").await.status, StatusCode::OK);
+
+        site.clock.advance(Duration::from_secs(10));
+        assert!(thief.get("/me").await.removes_cookie(), "long after, it is a cookie that leads nowhere");
+    }
+}
+
+/// Guards: an interaction that was recorded ahead of the handler left out where it came from.
+#[tokio::test]
+async fn a1_the_last_user_agent_is_kept_also_of_who_comes_back_late() {
+    let clock = ManualClock::default();
+    let layer = SessionLayer::new(MemoryStore::new()).with_clock(clock.clone());
+    let layer = layer.with_policy(Policy::owasp_high_value());
+    let sessions = layer.sessions();
+    let site = Site::over(layer, usual_routes(), |layer| layer.with_clock(clock.clone()));
+    let browser = site.browser();
+    let request = |path: &str, agent| {
+        Request::builder().uri(path).header("user-agent", agent).body(Body::empty()).unwrap()
+    };
+    let mut login = request("/login/alice", "first");
+    *login.method_mut() = http::Method::POST;
+    browser.request(login).await;
+
+    clock.advance(Duration::from_secs(200)); // of 300
+    assert_eq!(browser.request(request("/me", "second")).await.status, StatusCode::OK);
+    let facts = &sessions.list(Some("alice"), None, 1).await.unwrap()[0].facts;
+    assert_eq!(facts.device.initial_user_agent.as_deref(), Some("first"));
+    assert_eq!(facts.device.last.user_agent.as_deref(), Some("second"));
+}
+
+/// Guards: a login over a session that a logout had ended meanwhile told its end again, as superseded.
+#[tokio::test]
+async fn o1_an_end_is_told_once_also_when_a_login_was_in_flight() {
+    let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let gates = (Arc::clone(&arrived), Arc::clone(&go_on));
+    let slow_login = post(async move |session: Session| {
+        gates.0.notify_one();
+        gates.1.notified().await;
+        session.login("alice").await?.accepted()
+    });
+    let ends: Arc<Mutex<Vec<EndReason>>> = Arc::default();
+    let told = Arc::clone(&ends);
+    let site = Site::over(
+        SessionLayer::new(MemoryStore::new()),
+        usual_routes().route("/slow-login", slow_login),
+        |layer| {
+            layer.with_observer(move |event: &Event<'_>| {
+                if let EventKind::Ended(reason) = event.kind {
+                    told.lock().unwrap().push(reason);
+                }
+            })
+        },
+    );
+    let browser = site.browser();
+    browser.post("/login/alice").await;
+    let tab = browser.copy();
+    let login = tokio::spawn(async move { tab.post("/slow-login").await });
+    arrived.notified().await;
+    browser.post("/logout").await;
+    go_on.notify_one();
+    assert_eq!(login.await.unwrap().status, StatusCode::OK);
+    assert_eq!(*ends.lock().unwrap(), [EndReason::SignedOut]);
+}
+
+/// Guards: the first to find a session over was told another time of its end than the next.
+#[tokio::test]
+async fn e3_the_time_of_an_end_is_the_deadline_whoever_asks() {
+    let past = get(async |session: Session| format!("{:?}", session.past().map(|past| past.ended_at)));
+    let site =
+        Site::over(SessionLayer::new(MemoryStore::new()), usual_routes().route("/past", past), |layer| layer);
+    let browser = site.browser();
+    browser.post("/login/alice").await;
+    let deadline = site.clock.now() + Policy::default().effective(Mode::Persistent).idle();
+    let tab = browser.copy();
+    site.clock.advance(Duration::from_secs(100 * 3600));
+    assert_eq!(browser.get("/past").await.body, format!("{:?}", Some(deadline)));
+    site.clock.advance(Duration::from_secs(60));
+    assert_eq!(tab.get("/past").await.body, format!("{:?}", Some(deadline)));
+}
+
+/// Guards: sessions that came faster than a batch every 250 ms were never caught up with.
+#[tokio::test]
+async fn a_memory_store_does_not_grow_however_fast_short_sessions_come() {
+    let store = MemoryStore::new();
+    let minute = Lifetimes::from_minutes(1, 1);
+    let site = Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| {
+        layer.with_policy(Policy::new(minute, minute)).with_end_reason_retention(Duration::from_secs(300))
+    });
+    let visit = || Request::put("/data/x").body(Body::from("1")).unwrap();
+    for _ in 0..5_000 {
+        site.send(visit()).await;
+    }
+    site.clock.advance(Duration::from_secs(60 + 300 + 1));
+    // Each of a burst takes its part of the work, though no time passes between them.
+    for _ in 0..100 {
+        site.send(visit()).await;
+    }
+    assert_eq!(store.len(), 100);
+}
