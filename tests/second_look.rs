@@ -15,8 +15,7 @@ use axum::{
 use common::{Site, usual_routes};
 use tokio::sync::Notify;
 use tower_tenure::{
-    Clock, EndReason, Error, Key, Lifetimes, MemoryStore, Mode, Outcome, Policy, Session, SessionId,
-    SessionLayer,
+    Clock, EndReason, Error, Key, Lifetimes, MemoryStore, Mode, Outcome, Policy, Session, SessionLayer,
     events::{Event, EventKind, Operation},
     testing::{ManualClock, Probe},
 };
