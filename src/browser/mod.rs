@@ -222,7 +222,8 @@ fn status(session: &Session) -> Response<Bytes> {
         mode: info.mode.as_str(),
         idle_expires_at: info.idle_expires_at.to_string(),
         expires_at: info.expires_at.to_string(),
-        seconds_left: info.deadline().since(now).as_secs_f64(),
+        // To the millisecond, without the dust of binary fractions.
+        seconds_left: (info.deadline().since(now).as_secs_f64() * 1000.0).round() / 1000.0,
     });
     let reason = info.is_none().then(|| session.end_reason().map_or("none", crate::EndReason::as_str));
     let status = Status { live: live.is_some(), reason, now: now.to_string(), session: live };

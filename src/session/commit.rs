@@ -50,10 +50,10 @@ impl Session {
     /// Stores what is planned, as the last act of a request.
     pub(crate) async fn commit(&self, failed: bool) -> Result<Outcome, Error> {
         // Most requests change nothing but the last interaction: a short way for them.
-        if let Some((sid, change)) = self.mere_interaction() {
-            return self.update_stored(sid, change, None).await;
-        }
-        let outcome = self.carry_out(if failed { Scope::Safety } else { Scope::All }).await;
+        let outcome = match self.mere_interaction() {
+            Some((sid, change)) => self.update_stored(sid, change, None).await,
+            None => self.carry_out(if failed { Scope::Safety } else { Scope::All }).await,
+        };
         self.check_news().await;
         outcome
     }
