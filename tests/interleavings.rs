@@ -21,12 +21,12 @@ use shuttle::{
 };
 use tower_tenure::{
     EndReason, MemoryStore, SessionId, SessionStore, Timestamp,
-    policy::{Cap, Overflow},
+    policy::Overflow,
     record::{Change, End, Ending, Record, Updated},
-    store::{Created, Creation, Replaced},
+    store::{Created, Creation},
 };
 
-use self::store::{SUBJECT, all, login, now_or_never, second, sid, touch, write};
+use self::store::{SUBJECT, all, capped, login, now_or_never, reason, replacing, second, sid, touch, write};
 
 /// Clones share the sessions.
 #[derive(Clone, Default)]
@@ -94,19 +94,6 @@ fn go<T: Send + 'static>(
 ) -> thread::JoinHandle<T> {
     let store = store.clone();
     thread::spawn(move || work(store))
-}
-
-fn reason(record: &Record) -> Option<EndReason> {
-    record.ended.map(|ended| ended.reason)
-}
-
-fn capped(creation: Creation, most: u32, overflow: Overflow) -> Creation {
-    Creation { cap: Some(Cap::new(most.try_into().unwrap(), overflow)), ..creation }
-}
-
-fn replacing(creation: Creation, old: SessionId) -> Creation {
-    let end = End::new(EndReason::Superseded, creation.record.timing.created_at);
-    Creation { replaces: Some(Replaced { sid: old, end, keep_data: true }), ..creation }
 }
 
 fn signed_out(at: Timestamp) -> End {

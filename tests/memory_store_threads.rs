@@ -20,12 +20,12 @@ use std::{
 
 use tower_tenure::{
     EndReason, MemoryStore, SessionId, SessionStore, Timestamp,
-    policy::{Cap, Overflow},
+    policy::Overflow,
     record::{Change, End, Ending, Record, Updated},
-    store::{Created, Creation, Replaced},
+    store::{Created, Creation},
 };
 
-use self::store::{SUBJECT, all, login, now_or_never, second, sid, touch, write};
+use self::store::{SUBJECT, all, capped, login, now_or_never, reason, replacing, second, sid, touch, write};
 
 /// The memory store, called from threads.
 #[derive(Default)]
@@ -93,19 +93,6 @@ fn at_once<T: Send>(threads: u32, work: impl Fn(u32) -> T + Sync) -> Vec<T> {
         let running: Vec<_> = (0..threads).map(|number| scope.spawn(move || work(number))).collect();
         running.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
-}
-
-fn reason(record: &Record) -> Option<EndReason> {
-    record.ended.map(|ended| ended.reason)
-}
-
-fn capped(creation: Creation, most: u32, overflow: Overflow) -> Creation {
-    Creation { cap: Some(Cap::new(most.try_into().unwrap(), overflow)), ..creation }
-}
-
-fn replacing(creation: Creation, old: SessionId) -> Creation {
-    let end = End::new(EndReason::Superseded, creation.record.timing.created_at);
-    Creation { replaces: Some(Replaced { sid: old, end, keep_data: true }), ..creation }
 }
 
 #[test]

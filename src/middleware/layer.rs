@@ -47,7 +47,9 @@ impl SessionLayer {
         self.with(|settings| settings.policy = PolicySource::PerRequest(Arc::new(choose)))
     }
 
-    /// Says which requests are interactions (L8). Unless set, all are, except those that are always passive.
+    /// Says which requests are interactions (L8). Unless set, all are. Whatever it says, these are passive: speculative loads
+    /// (`Sec-Purpose: prefetch`), requests that the page marks as background polling (`Session-Activity: passive`), and the
+    /// status endpoint.
     ///
     /// # Example
     ///

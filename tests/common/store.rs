@@ -6,10 +6,10 @@ use std::{
 };
 
 use tower_tenure::{
-    Error, Policy, SessionId, Timestamp,
-    policy::{Overrides, open},
-    record::{Change, Edits, Json, Record, TimingChange},
-    store::{Creation, Page},
+    EndReason, Error, Policy, SessionId, Timestamp,
+    policy::{Cap, Overflow, Overrides, open},
+    record::{Change, Edits, End, Json, Record, TimingChange},
+    store::{Creation, Page, Replaced},
     testing,
 };
 
@@ -60,4 +60,20 @@ pub(crate) fn write(key: &str, at: Timestamp) -> Change {
 /// All live sessions of [`SUBJECT`].
 pub(crate) fn all(now: Timestamp) -> Page {
     Page { subject: Some(SUBJECT.into()), after: None, limit: usize::MAX, now }
+}
+
+/// Why a session is over, by its tombstone.
+pub(crate) fn reason(record: &Record) -> Option<EndReason> {
+    record.ended.map(|ended| ended.reason)
+}
+
+/// With a cap.
+pub(crate) fn capped(creation: Creation, most: u32, overflow: Overflow) -> Creation {
+    Creation { cap: Some(Cap::new(most.try_into().unwrap(), overflow)), ..creation }
+}
+
+/// A login that takes the place of another session, and its data.
+pub(crate) fn replacing(creation: Creation, old: SessionId) -> Creation {
+    let end = End::new(EndReason::Superseded, creation.record.timing.created_at);
+    Creation { replaces: Some(Replaced { sid: old, end, keep_data: true }), ..creation }
 }
