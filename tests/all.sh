@@ -7,16 +7,23 @@ cd "$(dirname "$0")/.."
 
 step() { printf '\n== %s\n' "$*"; }
 
-# need COMMAND PACKAGE: installs the Debian package if there is no such command.
+# need COMMAND PACKAGE...: installs the Debian packages if there is no such command.
 missing=()
-need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
 need chromium chromium
 need chromedriver chromium-driver
+need valgrind valgrind
+need cc gcc libc6-dev
 if [ ${#missing[@]} -gt 0 ]; then
     step "installing ${missing[*]}"
     root=(); [ "$(id -u)" = 0 ] || root=(sudo)
     "${root[@]}" apt-get update -q
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+
+# A minimal toolchain has neither.
+if ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+    rustup component add rustfmt clippy
 fi
 
 # A test that would say "left out" fails instead.

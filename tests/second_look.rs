@@ -172,3 +172,144 @@ async fn a_memory_store_does_not_grow_however_fast_short_sessions_come() {
     }
     assert_eq!(store.len(), 100);
 }
+
+/// Guards: only the last replaced secret was known, and none of them once a login had ended the session, so a request that
+/// crossed two of these removed the newest cookie.
+#[tokio::test]
+async fn c4_a_request_that_crossed_several_new_cookies_removes_none() {
+    for second in ["/rotate", "/login/alice"] {
+        let site = Site::new();
+        let browser = site.browser();
+        browser.post("/login/alice").await;
+        let tab = browser.copy();
+        browser.post("/rotate").await;
+        browser.post(second).await;
+        assert_eq!(tab.get("/me").await.set_cookies(), [""; 0], "{second}");
+        assert_eq!(browser.get("/me").await.status, StatusCode::OK);
+    }
+}
+
+/// Guards: a cookie of before the last rotation, beside the good one, kept a logout from removing either.
+#[tokio::test]
+async fn c4_a_logout_removes_the_cookie_also_beside_an_old_copy_of_it() {
+    let policy = Policy::default().with_rotation_grace(Duration::ZERO);
+    let site = Site::with(|layer| layer.with_policy(policy));
+    let browser = site.browser();
+    browser.post("/login/alice").await;
+    let old = browser.cookie_header().unwrap();
+    browser.post("/rotate").await;
+    let both = format!("{old}; {}", browser.cookie_header().unwrap());
+    browser.set_cookies(Some(&both));
+    assert!(browser.post("/logout").await.removes_cookie());
+}
+
+/// Guards: a logout in flight removed the cookie of the login that had replaced its session.
+#[tokio::test]
+async fn c4_a_logout_that_a_login_overtook_leaves_the_new_cookie() {
+    let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let gates = (Arc::clone(&arrived), Arc::clone(&go_on));
+    let slow_logout = post(async move |session: Session| {
+        gates.0.notify_one();
+        gates.1.notified().await;
+        session.logout()
+    });
+    let routes = usual_routes().route("/slow-logout", slow_logout);
+    let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
+    let browser = site.browser();
+    browser.post("/login/alice").await;
+    let tab = browser.copy();
+    let logout = tokio::spawn(async move { tab.post("/slow-logout").await });
+    arrived.notified().await;
+    browser.post("/login/alice").await;
+    go_on.notify_one();
+    assert_eq!(logout.await.unwrap().set_cookies(), [""; 0]);
+    assert_eq!(browser.get("/me").await.status, StatusCode::OK);
+}
+
+/// Guards: a logout during a save that was creating the login's session was forgotten when that came back.
+#[tokio::test]
+async fn h2_a_logout_during_the_save_of_a_login_ends_that_session() {
+    for logged_in_before in [false, true] {
+        let store = Probe::remote(MemoryStore::new());
+        let holding = store.clone();
+        let both = post(async move |session: Session| {
+            session.login("alice").await?.accepted()?;
+            let gate = holding.hold(Operation::Create);
+            let clone = session.clone();
+            let saving = tokio::spawn(async move { clone.save().await });
+            gate.arrived().await;
+            session.logout()?;
+            gate.open();
+            assert_eq!(saving.await.unwrap()?, Outcome::Done);
+            Ok::<_, Error>(())
+        });
+        let routes = usual_routes().route("/both", both);
+        let site = Site::over(SessionLayer::new(store), routes, |layer| layer);
+        let browser = site.browser();
+        if logged_in_before {
+            browser.post("/login/bob").await;
+        }
+        assert_eq!(browser.post("/both").await.status, StatusCode::OK);
+        assert_eq!(browser.get("/me").await.status, StatusCode::UNAUTHORIZED, "{logged_in_before}");
+    }
+}
+
+/// Guards: beside a 503 every news went out, also a new expiry for a session that was ended, only that the answer was lost.
+#[tokio::test]
+async fn s4_a_logout_whose_answer_was_lost_refreshes_no_cookie() {
+    let store = Probe::remote(MemoryStore::new());
+    let hour = Lifetimes::from_minutes(60, 600);
+    let site = Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| {
+        layer.with_policy(Policy::new(hour, hour))
+    });
+    let browser = site.browser();
+    browser.post("/login/alice").await;
+    site.clock.advance(Duration::from_secs(45 * 60)); // so that the interaction is recorded ahead
+    store.lose_answers(Operation::End, 1);
+    let reply = browser.post("/logout").await;
+    assert_eq!((reply.status, reply.set_cookies()), (StatusCode::SERVICE_UNAVAILABLE, vec![]));
+}
+
+/// Guards: a login that was stored at the first try and found at the second was in no audit log.
+#[tokio::test]
+async fn o1_a_login_whose_answer_was_lost_is_told_once() {
+    let store = Probe::remote(MemoryStore::new());
+    let lossy = store.clone();
+    let login = post(async move |session: Session| {
+        session.login("alice").await?.accepted()?;
+        lossy.lose_answers(Operation::Create, 1);
+        assert!(session.save().await.is_err());
+        Ok::<_, Error>(())
+    });
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let ears = Arc::clone(&told);
+    let routes = usual_routes().route("/lossy-login", login);
+    let site = Site::over(SessionLayer::new(store), routes, |layer| {
+        layer
+            .with_observer(move |event: &Event<'_>| ears.lock().unwrap().push(event.kind.as_str().to_owned()))
+    });
+    let browser = site.browser();
+    assert_eq!(browser.post("/lossy-login").await.status, StatusCode::OK);
+    assert_eq!(browser.get("/me").await.body, "alice");
+    assert_eq!(*told.lock().unwrap(), ["store_failed", "created", "authenticated"]);
+}
+
+/// Guards: the next sweep was due at a time that the clock had stepped back from, for as long as that took to come again.
+#[tokio::test]
+async fn a_clock_that_steps_back_does_not_stop_the_sweeps() {
+    let store = MemoryStore::new();
+    let minute = Lifetimes::from_minutes(1, 1);
+    let site = Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| {
+        layer.with_policy(Policy::new(minute, minute))
+    });
+    let visit = || Request::put("/data/x").body(Body::from("1")).unwrap();
+    site.send(visit()).await;
+    site.clock.step_back(Duration::from_secs(365 * 24 * 3600));
+    for _ in 0..100 {
+        site.send(visit()).await;
+    }
+    site.clock.advance(Duration::from_secs(24 * 3600));
+    site.send(visit()).await;
+    // The first, of a year ahead, lives on; the last does too.
+    assert_eq!(store.len(), 2);
+}

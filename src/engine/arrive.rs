@@ -92,7 +92,7 @@ impl Engine {
             let Some(record) = self.load(sid, now).await? else { return Ok(()) };
             let proof = record.prove(&hash, now);
             if proof == Proof::None {
-                arrival.crossed_rotation |= record.is_just_replaced(&hash, now);
+                arrival.crossed_rotation |= record.is_just_replaced(now);
                 return Ok(());
             }
             if let Some(ended) = record.ended {

@@ -149,10 +149,7 @@ impl Engine {
         let told = self.call(Operation::Create, self.store.calls().create(creation)).await;
         let created = self.told(Operation::Create, Some(sid), at, told)?;
         if let Created::Done { evicted, replaced: ending, .. } = &created {
-            self.tell(at, Some(sid), subject.as_deref(), EventKind::Created);
-            if let Some(subject) = subject.as_deref() {
-                self.tell(at, Some(sid), Some(subject), EventKind::Authenticated);
-            }
+            self.created(sid, subject.as_deref(), at);
             if let (Some(replaced), Some(Ending::Done(reason))) = (replaced, *ending) {
                 self.ended(replaced.sid, reason, at, replaced_subject);
             }
@@ -197,7 +194,9 @@ impl Engine {
         let next = &self.shared.next_sweep;
         let seen = next.load(Ordering::Relaxed);
         let step = (now + SWEEP_STEP).as_unix_millis();
-        let due = self.store.in_process() && now.as_unix_millis() >= seen;
+        // A clock that stepped back does not stop it.
+        let stepped_back = seen > (now + SWEEP_PAUSE).as_unix_millis();
+        let due = self.store.in_process() && (now.as_unix_millis() >= seen || stepped_back);
         if due && next.compare_exchange(seen, step, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             let again = match self.sweep(now, SWEEP_BATCH).await {
                 Ok(swept) if swept.finished => now + SWEEP_PAUSE,
@@ -217,6 +216,13 @@ impl Engine {
     fn notifier(&self, sid: SessionId) -> &Notify {
         let ends = &self.shared.ends;
         &ends[usize::from(sid.as_bytes()[0]) % ends.len()]
+    }
+
+    pub(crate) fn created(&self, sid: SessionId, subject: Option<&str>, at: Timestamp) {
+        self.tell(at, Some(sid), subject, EventKind::Created);
+        if subject.is_some() {
+            self.tell(at, Some(sid), subject, EventKind::Authenticated);
+        }
     }
 
     fn ended(&self, sid: SessionId, reason: EndReason, at: Timestamp, subject: Option<&str>) {

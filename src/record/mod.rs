@@ -79,11 +79,13 @@ impl Record {
         }
     }
 
-    /// Whether this secret is the one before the last rotation, whose grace is over, but not for long: a request that the
-    /// browser sent before it had the new one may still be on its way.
-    pub(crate) fn is_just_replaced(&self, secret: &SecretHash, now: Timestamp) -> bool {
-        let previous = self.previous_secret.as_ref().filter(|_| self.ended.is_none());
-        previous.is_some_and(|previous| previous.hash.matches(secret) && now < previous.until + CROSSING)
+    /// Whether a rotation or a login took the place of this session's secret a moment ago. A request with another one may
+    /// then be an honest one that crossed it, or two of them, and is not for its response to remove the newer cookie.
+    pub(crate) fn is_just_replaced(&self, now: Timestamp) -> bool {
+        match self.ended {
+            None => self.previous_secret.is_some_and(|previous| now < previous.until + CROSSING),
+            Some(ended) => ended.reason == EndReason::Superseded && now.since(ended.at) < CROSSING,
+        }
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{
     Outcome, Session,
-    state::{Draft, State},
+    state::{Cookie, Draft, State},
 };
 use crate::{
     Error, ErrorKind, SessionId,
     policy::Refusal,
-    record::{Change, Data, Edits, End, EndReason, Facts, Proof, Record, Rotation, Updated},
+    record::{Change, Data, Edits, End, EndReason, Ending, Facts, Proof, Record, Rotation, Updated},
     store::{Answer, Created, Creation, Replaced},
     token::Token,
 };
@@ -142,8 +142,11 @@ impl Session {
         let engine = &self.inner().settings.engine;
         match step {
             Step::End { sid, end, subject } => {
-                engine.end(sid, end, subject.as_deref()).await?;
+                let ending = engine.end(sid, end, subject.as_deref()).await?;
                 let mut state = self.state();
+                if ending == Ending::Already(EndReason::Superseded) {
+                    state.cookie = Cookie::NotOurs; // the browser has a newer login's, or will have it in a moment
+                }
                 state.past = state.ending(end.at);
                 state.plan.end = None;
                 state.stored = None;
@@ -181,7 +184,16 @@ impl Session {
         let inner = self.inner();
         let found = inner.settings.engine.load(sid, inner.now).await?;
         match found {
-            Some(record) if record.ended.is_none() => self.state().settle(record, token),
+            Some(record) if record.ended.is_none() => {
+                let mut state = self.state();
+                let untold = state.plan.new.as_ref().is_some_and(|draft| draft.record.sid == sid);
+                let subject = record.subject.clone();
+                state.settle(record, token);
+                drop(state);
+                if untold {
+                    inner.settings.engine.created(sid, subject.as_deref(), inner.now);
+                }
+            }
             gone => {
                 let ended = gone.and_then(|record| Some((record.timing, record.ended?)));
                 let mut state = self.state();

@@ -246,7 +246,8 @@ impl Session {
     /// Replaces the secret in the cookie, for instance when rights change; the sid and the deadlines stay (SPEC C6).
     ///
     /// The old secret is honoured for the policy's grace, counted from this request's arrival. Of parallel rotations one
-    /// wins; the others succeed without a new token. Without a session it does nothing.
+    /// wins; the others succeed without a new token. Without a session it does nothing. A response that is lost on its way
+    /// to the browser takes the new token with it, and the session is out of reach once the grace is over.
     ///
     /// # Errors
     ///

@@ -31,7 +31,7 @@ impl Session {
         let state = self.state();
         match &state.stored {
             // Also beside a failure: what was saved before it is stored, and nobody else knows the token.
-            Some(stored) if stored.is_news() => {
+            Some(stored) if stored.is_news() && (answered == Answered::Sound || stored.told.is_none()) => {
                 let (timing, token) = (&stored.live.record.timing, &stored.live.token);
                 cookie.issue(headers, token, timing.mode, timing.deadline(), inner.now);
             }

@@ -177,7 +177,7 @@ impl State {
 
     pub(super) fn arrive(&mut self, arrival: Arrival, last_seen: impl FnOnce(&LastSeen) -> Option<LastSeen>) {
         self.past = arrival.past;
-        if arrival.crossed_rotation {
+        if arrival.crossed_rotation && arrival.live.is_none() {
             self.cookie = Cookie::NotOurs;
         }
         self.stored = arrival.live.map(|live| {
@@ -261,7 +261,9 @@ impl State {
 
     /// Ends what there is: what was planned for it is void.
     pub(super) fn plan_end(&mut self, reason: EndReason) {
-        let end = self.plan.end.or(self.stored.as_ref().map(|_| reason));
+        // Also a session that a save is creating right now.
+        let any = self.stored.is_some() || self.plan.new.is_some();
+        let end = self.plan.end.or(any.then_some(reason));
         self.plan = Plan { end, ..Plan::default() };
     }
 
@@ -307,9 +309,11 @@ impl State {
     pub(super) fn settle(&mut self, created: Record, token: Token) {
         self.waited = false;
         self.past = None;
-        self.plan.new = None;
-        self.plan.end = None;
-        self.plan.rotation = None;
+        // What was planned while the store was asked is for this session: a logout, another login.
+        if self.plan.new.take_if(|draft| draft.record.sid == created.sid).is_some() {
+            self.plan.end = None;
+            self.plan.rotation = None;
+        }
         self.stored = Some(Stored::created(created, token));
     }
 
