@@ -2,10 +2,12 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use fantoccini::{Client, ClientBuilder, wd::WebDriverCompatibleCommand};
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 /// A `chromedriver` on a port of its own, with a profile of its own that survives a restart of the browser.
 pub(crate) struct Chrome {
     driver: Child,
-    url: String,
+    address: SocketAddr,
     profile: PathBuf,
 }
 
@@ -46,11 +48,8 @@ impl Chrome {
         });
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let profile = std::env::temp_dir().join(format!("tenure-chrome-{}-{number}", std::process::id()));
-        Some(Self {
-            driver,
-            url: format!("http://127.0.0.1:{}", port.expect("chromedriver tells its port")),
-            profile,
-        })
+        let address = (Ipv4Addr::LOCALHOST, port.expect("chromedriver tells its port")).into();
+        Some(Self { driver, address, profile })
     }
 
     /// Opens a browser window. Closing the client quits the browser in an orderly way; opening again is a restart.
@@ -76,15 +75,24 @@ impl Chrome {
         let Value::Object(options) = options else { unreachable!() };
         ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
             .capabilities(options)
-            .connect(&self.url)
+            .connect(&format!("http://{}", self.address))
             .await
             .expect("a browser session starts")
     }
 }
 
+/// Also after a failed test, which closed no browser: the driver quits those that it started when it is asked to end, but not
+/// when it is killed.
 impl Drop for Chrome {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
+        let asked = TcpStream::connect(self.address).and_then(|mut driver| {
+            driver.set_read_timeout(Some(Duration::from_secs(10)))?;
+            write!(driver, "GET /shutdown HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)?;
+            io::copy(&mut driver, &mut io::sink())
+        });
+        if asked.is_err() {
+            let _ = self.driver.kill();
+        }
         let _ = self.driver.wait();
         let _ = fs::remove_dir_all(&self.profile);
     }
