@@ -271,6 +271,7 @@ async fn c2_a_cookie_that_is_not_persistent_has_no_dates_at_all() {
         site.clock.advance(SECOND);
         let reply = browser.post(path).await;
         let line = ours(&reply, NAME).unwrap().to_ascii_lowercase();
+        let (_, line) = line.split_once(';').unwrap(); // the token may spell anything
         for never in ["expires", "max-age", "1970", "=0"] {
             assert!(!line.contains(never), "{path}: {line}");
         }
