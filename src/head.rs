@@ -90,9 +90,6 @@ impl fmt::Debug for RequestHead<'_> {
     }
 }
 
-/// The header by which a page marks a request as background polling: `Session-Activity: passive`.
-pub(crate) const PASSIVE_HEADER: &str = "session-activity";
-
 // Names that are parsed once: every request asks for them.
 static PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
-static ACTIVITY: HeaderName = HeaderName::from_static(PASSIVE_HEADER);
+static ACTIVITY: HeaderName = HeaderName::from_static("session-activity");

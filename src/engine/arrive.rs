@@ -7,7 +7,8 @@ use crate::{
     Error, ErrorKind, Policy, Timestamp,
     policy::{Activity, Verdict, decide},
     record::{
-        Change, End, EndReason, Ending, PastSession, Proof, Record, SecretHash, Timing, TimingChange, Updated,
+        Applied, Change, End, EndReason, Ending, PastSession, Proof, Record, SecretHash, Timing,
+        TimingChange, Updated,
     },
     token::Token,
 };
@@ -26,6 +27,13 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// Takes what the store says after a change: what was due is recorded, with what others recorded meanwhile.
+    pub(crate) fn recorded(&mut self, applied: &Applied) {
+        self.due = TimingChange::default();
+        self.next = applied.timing;
+        self.see_secret(&applied.secret);
+    }
+
     /// Another request may have rotated since this one was loaded: then ours is the secret in grace (SPEC C6).
     pub(crate) fn see_secret(&mut self, current: &SecretHash) {
         if !self.record.secret.matches(current) {
@@ -144,9 +152,7 @@ impl Engine {
         let change = Change { timing: live.due, ..Change::at(now) };
         match self.update(live.record.sid, change).await {
             Ok(Updated::Applied(applied)) => {
-                live.due = TimingChange::default();
-                live.next = applied.timing;
-                live.see_secret(&applied.secret);
+                live.recorded(&applied);
                 None
             }
             Ok(Updated::Gone(reason)) => Some(live.next.past(reason.unwrap_or(EndReason::Revoked), now)),

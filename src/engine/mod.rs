@@ -86,23 +86,14 @@ impl Engine {
         T: Send + 'a,
         F: Future<Output = Result<T, Error>> + Send + 'a,
     {
-        if self.store.in_process() {
-            Answer::Ready(Some(Answer::at_once(future).unwrap_or_else(|| {
-                Err(Error::new(ErrorKind::Store, "a store with IN_PROCESS has to answer at the first poll"))
-            })))
-        } else {
-            Answer::waiting(future())
-        }
+        Answer::start(self.store.in_process(), future)
     }
 
     pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Record>, Error> {
         match self.store.calls().load(sid) {
             // The usual case has a short way: every stop of a record on its way is a copy of it.
             Answer::Ready(Some(Ok(record))) => Ok(record),
-            answer => {
-                let told = self.call(Operation::Load, answer).await;
-                self.told(Operation::Load, Some(sid), at, told)
-            }
+            answer => self.call(Operation::Load, Some(sid), at, answer).await,
         }
     }
 
@@ -110,10 +101,7 @@ impl Engine {
         let (at, interaction) = (change.at, change.timing.interaction_at.is_some());
         let updated = match self.store.calls().update(sid, change) {
             Answer::Ready(Some(Ok(updated))) => updated, // as in `load`
-            answer => {
-                let told = self.call(Operation::Update, answer).await;
-                self.told(Operation::Update, Some(sid), at, told)?
-            }
+            answer => self.call(Operation::Update, Some(sid), at, answer).await?,
         };
         if let Updated::Applied(Applied { rotated, .. }) = updated {
             if rotated {
@@ -130,8 +118,7 @@ impl Engine {
     }
 
     pub(crate) async fn end(&self, sid: SessionId, end: End, subject: Option<&str>) -> Result<Ending, Error> {
-        let told = self.call(Operation::End, self.store.calls().end(sid, end)).await;
-        let ending = self.told(Operation::End, Some(sid), end.at, told)?;
+        let ending = self.call(Operation::End, Some(sid), end.at, self.store.calls().end(sid, end)).await?;
         if let Ending::Done(reason) = ending {
             self.ended(sid, reason, end.at, subject);
         }
@@ -146,8 +133,8 @@ impl Engine {
         let (sid, at) = (creation.record.sid, creation.record.timing.created_at);
         let subject = creation.record.subject.clone();
         let replaced = creation.replaces;
-        let told = self.call(Operation::Create, self.store.calls().create(creation)).await;
-        let created = self.told(Operation::Create, Some(sid), at, told)?;
+        let created =
+            self.call(Operation::Create, Some(sid), at, self.store.calls().create(creation)).await?;
         if let Created::Done { evicted, replaced: ending, .. } = &created {
             self.created(sid, subject.as_deref(), at);
             if let (Some(replaced), Some(Ending::Done(reason))) = (replaced, *ending) {
@@ -163,8 +150,7 @@ impl Engine {
 
     pub(crate) async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
         let at = page.now;
-        let told = self.call(Operation::List, self.store.calls().list(page)).await;
-        self.told(Operation::List, None, at, told)
+        self.call(Operation::List, None, at, self.store.calls().list(page)).await
     }
 
     pub(crate) async fn end_subject(
@@ -173,10 +159,8 @@ impl Engine {
         end: End,
         except: Option<SessionId>,
     ) -> Result<Vec<SessionId>, Error> {
-        let told = self
-            .call(Operation::EndSubject, self.store.calls().end_subject(Arc::clone(&subject), end, except))
-            .await;
-        let ended = self.told(Operation::EndSubject, None, end.at, told)?;
+        let answer = self.store.calls().end_subject(Arc::clone(&subject), end, except);
+        let ended = self.call(Operation::EndSubject, None, end.at, answer).await?;
         for sid in &ended {
             self.ended(*sid, end.reason, end.at, Some(&subject));
         }
@@ -185,8 +169,7 @@ impl Engine {
 
     /// Removes a batch of records that have been over for longer than the retention.
     pub(crate) async fn sweep(&self, now: Timestamp, limit: usize) -> Result<Swept, Error> {
-        let told = self.call(Operation::Sweep, self.store.calls().sweep(now - self.retention, limit)).await;
-        self.told(Operation::Sweep, None, now, told)
+        self.call(Operation::Sweep, None, now, self.store.calls().sweep(now - self.retention, limit)).await
     }
 
     /// A store in this process has nobody else to sweep it.
@@ -246,24 +229,22 @@ impl Engine {
         }
     }
 
-    fn told<T>(
+    /// Waits for an answer, and tells of a failure.
+    async fn call<T>(
         &self,
         operation: Operation,
         sid: Option<SessionId>,
         at: Timestamp,
-        result: Result<T, Error>,
+        answer: Answer<'_, Result<T, Error>>,
     ) -> Result<T, Error> {
         // Whatever a store calls its failure: here it is one, and nothing else (S6).
-        let result =
-            result.map_err(|error| if error.is_store_failure() { error } else { Error::store(error) });
-        if let Err(error) = &result {
-            self.tell(at, sid, None, EventKind::StoreFailed { operation, error });
-        }
-        result
+        let failed = |error: Error| if error.is_store_failure() { error } else { Error::store(error) };
+        let tell = |error: &Error| self.tell(at, sid, None, EventKind::StoreFailed { operation, error });
+        self.wait(operation, answer).await.map_err(failed).inspect_err(tell)
     }
 
     /// Waits for an answer, but no longer than the budget.
-    async fn call<T>(
+    async fn wait<T>(
         &self,
         operation: Operation,
         mut answer: Answer<'_, Result<T, Error>>,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Error, ErrorKind, SessionId,
     policy::Refusal,
-    record::{Change, Data, Edits, End, EndReason, Ending, Facts, Proof, Record, Rotation, Updated},
+    record::{Change, Data, Edits, End, EndReason, Ending, Facts, Proof, Record, Rotation, Timing, Updated},
     store::{Answer, Created, Creation, Replaced},
     token::Token,
 };
@@ -309,12 +309,7 @@ fn ended_meanwhile() -> Error {
 }
 
 /// A new record, still without data.
-pub(super) fn new_record(
-    token: &Token,
-    timing: crate::record::Timing,
-    subject: Option<Arc<str>>,
-    facts: Facts,
-) -> Record {
+pub(super) fn new_record(token: &Token, timing: Timing, subject: Option<Arc<str>>, facts: Facts) -> Record {
     Record {
         sid: token.sid(),
         secret: token.hash(),

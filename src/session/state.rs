@@ -115,10 +115,8 @@ impl Stored {
     /// Takes what the store says after a change: the interaction is recorded, with what others recorded meanwhile.
     pub(super) fn recorded(&mut self, applied: &Applied) {
         self.last_seen = None;
-        self.live.due = TimingChange::default();
         self.live.record.timing = applied.timing;
-        self.live.next = applied.timing;
-        self.live.see_secret(&applied.secret);
+        self.live.recorded(applied);
     }
 
     /// Whether the browser has to be told: of a new token, or that the second moved at which a persistent cookie goes.

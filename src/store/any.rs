@@ -64,7 +64,7 @@ pub(crate) enum Answer<'a, T> {
     Waiting(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
 }
 
-impl<'a, T> Answer<'a, T> {
+impl<T> Answer<'_, T> {
     /// Runs a future that is ready at the first poll where it stands, without a box; `None` if it is not, after all.
     ///
     /// Takes what makes the future, so that it is made where it runs: moving one copies all that it may ever hold.
@@ -74,9 +74,20 @@ impl<'a, T> Answer<'a, T> {
             Poll::Pending => None,
         }
     }
+}
 
-    pub(crate) fn waiting(future: impl Future<Output = T> + Send + 'a) -> Self {
-        Self::Waiting(Box::pin(future))
+impl<'a, T> Answer<'a, Result<T, Error>> {
+    /// Runs a future where it stands if the store is in this process, else boxes it to be waited for.
+    pub(crate) fn start<F>(in_process: bool, future: impl FnOnce() -> F) -> Self
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'a,
+    {
+        if !in_process {
+            return Self::Waiting(Box::pin(future()));
+        }
+        let broken =
+            || Err(Error::new(ErrorKind::Store, "a store with IN_PROCESS has to answer at the first poll"));
+        Self::Ready(Some(Answer::at_once(future).unwrap_or_else(broken)))
     }
 }
 
@@ -123,20 +134,6 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, Swept>;
 }
 
-fn reply<'a, S, T, F>(future: impl FnOnce() -> F) -> Reply<'a, T>
-where
-    S: SessionStore,
-    F: Future<Output = Result<T, Error>> + Send + 'a,
-{
-    if S::IN_PROCESS {
-        let broken =
-            || Err(Error::new(ErrorKind::Store, "a store with IN_PROCESS has to answer at the first poll"));
-        Answer::Ready(Some(Answer::at_once(future).unwrap_or_else(broken)))
-    } else {
-        Answer::waiting(future())
-    }
-}
-
 impl<S: SessionStore> DynStore for S {
     fn type_name(&self) -> &'static str {
         std::any::type_name::<S>()
@@ -147,23 +144,23 @@ impl<S: SessionStore> DynStore for S {
     }
 
     fn create(&self, creation: Creation) -> Reply<'_, Created> {
-        reply::<S, _, _>(|| SessionStore::create(self, creation))
+        Answer::start(S::IN_PROCESS, || SessionStore::create(self, creation))
     }
 
     fn load(&self, sid: SessionId) -> Reply<'_, Option<Record>> {
-        reply::<S, _, _>(|| SessionStore::load(self, sid))
+        Answer::start(S::IN_PROCESS, || SessionStore::load(self, sid))
     }
 
     fn update(&self, sid: SessionId, change: Change) -> Reply<'_, Updated> {
-        reply::<S, _, _>(|| SessionStore::update(self, sid, change))
+        Answer::start(S::IN_PROCESS, || SessionStore::update(self, sid, change))
     }
 
     fn end(&self, sid: SessionId, end: End) -> Reply<'_, Ending> {
-        reply::<S, _, _>(|| SessionStore::end(self, sid, end))
+        Answer::start(S::IN_PROCESS, || SessionStore::end(self, sid, end))
     }
 
     fn list(&self, page: Page) -> Reply<'_, Vec<Record>> {
-        reply::<S, _, _>(|| SessionStore::list(self, page))
+        Answer::start(S::IN_PROCESS, || SessionStore::list(self, page))
     }
 
     fn end_subject(
@@ -172,10 +169,10 @@ impl<S: SessionStore> DynStore for S {
         end: End,
         except: Option<SessionId>,
     ) -> Reply<'_, Vec<SessionId>> {
-        reply::<S, _, _>(|| SessionStore::end_subject(self, subject, end, except))
+        Answer::start(S::IN_PROCESS, || SessionStore::end_subject(self, subject, end, except))
     }
 
     fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, Swept> {
-        reply::<S, _, _>(|| SessionStore::sweep(self, before, limit))
+        Answer::start(S::IN_PROCESS, || SessionStore::sweep(self, before, limit))
     }
 }

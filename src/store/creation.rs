@@ -2,7 +2,7 @@
 
 use crate::{
     policy::{Admission, Cap, admit},
-    record::{Edits, End, Ending, Record, SessionId},
+    record::{Edits, End, EndReason, Ending, Record, SessionId},
 };
 
 /// A new session, and what comes with it, as plain data.
@@ -80,7 +80,7 @@ impl Creation {
 
     /// How those end that the cap evicts.
     pub const fn eviction(&self) -> End {
-        End::new(crate::record::EndReason::Evicted, self.record.timing.created_at)
+        End::new(EndReason::Evicted, self.record.timing.created_at)
     }
 
     /// The id of the session that this one takes the place of.
