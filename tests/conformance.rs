@@ -10,13 +10,21 @@ use custom_store::FileStore;
 use tower_tenure::{
     Error, MemoryStore, SessionId, SessionStore, Timestamp,
     record::{Change, Data, End, Ending, Record, Updated},
-    store::{Created, Creation, Page, Swept},
+    store::{Created, Creation, Page, SettingsStore, Swept},
     testing::{Probe, conformance},
 };
 
 #[tokio::test]
 async fn s8_the_memory_store_passes() {
     conformance::check(MemoryStore::new()).await;
+}
+
+#[tokio::test]
+async fn s7_the_memory_store_keeps_settings() {
+    let store = MemoryStore::new();
+    conformance::check_settings(&store, &store.clone()).await;
+    assert!(store.load_settings().await.unwrap().is_some());
+    conformance::check_settings(&store.clone(), &store).await;
 }
 
 #[tokio::test]

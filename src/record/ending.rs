@@ -1,10 +1,10 @@
 //! How a session ends, and why.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{Error, ErrorKind, Timestamp};
 
 /// Why a session is over (SPEC E1). The texts are those of [`EndReason::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,6 +35,18 @@ impl EndReason {
             Self::Evicted => "evicted",
             Self::Superseded => "superseded",
         }
+    }
+}
+
+/// Reads what [`EndReason::as_str`] writes.
+impl FromStr for EndReason {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let all =
+            [Self::Idle, Self::Absolute, Self::SignedOut, Self::Revoked, Self::Evicted, Self::Superseded];
+        let unknown = || Error::new(ErrorKind::InvalidInput, "there is no such end reason");
+        all.into_iter().find(|reason| reason.as_str() == text).ok_or_else(unknown)
     }
 }
 

@@ -28,6 +28,19 @@ impl Mode {
     }
 }
 
+/// Reads what [`Mode::as_str`] writes.
+impl std::str::FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mend = "a mode is `persistent` or `non-persistent`";
+        [Self::Persistent, Self::NonPersistent]
+            .into_iter()
+            .find(|mode| mode.as_str() == text)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidInput, mend))
+    }
+}
+
 impl std::fmt::Display for Mode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

@@ -7,6 +7,7 @@
 mod any;
 mod creation;
 mod memory;
+mod settings;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub use self::{
     any::AnyStore,
     creation::{Created, Creation, Replaced},
     memory::MemoryStore,
+    settings::{KeptSettings, SettingsStore},
 };
 
 /// Keeps sessions (SPEC S1, S2).

@@ -24,7 +24,7 @@ use self::{
     hot::Entry,
     sync::{AtomicUsize, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, read, write},
 };
-use super::{Created, Creation, Page, SessionStore, Swept};
+use super::{Created, Creation, KeptSettings, Page, SessionStore, SettingsStore, Swept};
 use crate::{
     Error, Timestamp,
     policy::Admission,
@@ -52,6 +52,7 @@ struct Shards {
     subject_hasher: RandomState,
     /// Where the next sweep goes on.
     sweep_from: AtomicUsize,
+    settings: RwLock<Option<KeptSettings>>,
 }
 
 /// How many records a sweep looks at for each that it may remove, before it lets others have their turn.
@@ -76,6 +77,7 @@ impl MemoryStore {
             subjects: (0..SHARDS).map(|_| RwLock::default()).collect(),
             subject_hasher: RandomState::new(),
             sweep_from: AtomicUsize::new(0),
+            settings: RwLock::default(),
         }))
     }
 
@@ -144,6 +146,22 @@ impl SessionStore for MemoryStore {
 
     async fn sweep(&self, before: Timestamp, limit: usize) -> Result<Swept, Error> {
         Ok(self.0.sweep(before, limit))
+    }
+}
+
+/// For one process: gone with it, and seen by its clones at once.
+impl SettingsStore for MemoryStore {
+    async fn load_settings(&self) -> Result<Option<KeptSettings>, Error> {
+        Ok(read(&self.0.settings).clone())
+    }
+
+    async fn save_settings(&self, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
+        let mut kept = write(&self.0.settings);
+        let holds = kept.as_ref().map(|kept| kept.version) == after;
+        if holds {
+            *kept = Some(KeptSettings { version: after.unwrap_or(0) + 1, text });
+        }
+        Ok(holds)
     }
 }
 

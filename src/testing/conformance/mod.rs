@@ -14,6 +14,8 @@
 //! | `replacing.rs` | a login takes the place of a session (L3) |
 //! | `caps.rs` | at most so many sessions of a subject (S9) |
 //! | `subjects.rs` | listing and ending by subject (S2, S10) |
+//! | `random.rs` | random changes do what [`Change::apply`](crate::record::Change::apply) does, in any order (S2) |
+//! | `settings.rs` | [`check_settings`]: settings that all nodes share (S7) |
 //! | `sweeps.rs` | what a sweep removes, and what not (S2) |
 //! | `cancelled.rs` | calls that are given up halfway (S2) |
 //! | `through_the_layer.rs` | the middleware over the store (L2, C2, C6, E1) |
@@ -46,9 +48,11 @@ mod cancelled;
 mod caps;
 mod ends;
 mod parallel;
+mod random;
 mod records;
 mod replacing;
 mod rotations;
+mod settings;
 mod subjects;
 mod sweeps;
 mod through_the_layer;
@@ -56,6 +60,7 @@ mod through_the_layer;
 use std::{fmt, pin::Pin, sync::Arc};
 
 use self::bench::Bench;
+pub use self::settings::check_settings;
 use crate::SessionStore;
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -131,6 +136,10 @@ pub fn checks<S: SessionStore>() -> Vec<Check<S>> {
             s3_a_condition_on_the_revision_that_does_not_hold_writes_nothing,
             l9_an_interaction_moves_forward_only_and_leaves_the_data_alone,
             l5_lowerings_are_minima_in_any_order,
+        }
+        random {
+            s2_random_changes_and_ends_do_what_the_pure_functions_do,
+            s2_random_sessions_are_listed_and_swept_by_their_deadlines,
         }
         parallel {
             s3_parallel_writes_to_different_keys_all_survive,

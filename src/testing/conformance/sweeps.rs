@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// In the seventies, where nobody else's sessions are, with what an earlier run left swept away.
-async fn long_ago<S: SessionStore>(mut bench: Bench<S>) -> Bench<S> {
+pub(super) async fn long_ago<S: SessionStore>(mut bench: Bench<S>) -> Bench<S> {
     bench.start = Timestamp::from_unix_millis(bench.start.as_unix_millis() / 16 + 1_000_000);
     bench.sweep(bench.start, 1000).await;
     bench
