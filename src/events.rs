@@ -10,6 +10,8 @@
 //! | `session.clamped` | warn | `sid`, `setting` | an override of a login was above a limit |
 //! | `session.refused` | warn | `reason` | a login was refused |
 //! | `session.store_failed` | error | `sid`, `operation`, `error`, `cause` | a call to the store failed or took too long |
+//! | `settings.changed` | info | `version` | settings that all nodes share came into force on this one |
+//! | `settings.store_failed` | error | `error`, `cause` | they could not be looked at; the policy in force stays |
 //!
 //! The target is `tower_tenure`. A session is named by its `sid` only; no token, no data, no user (SPEC H5).
 
@@ -153,6 +155,17 @@ macro_rules! event {
     ($level:ident, $name:literal, $($field:tt)*) => {
         tracing::event!(name: $name, target: "tower_tenure", tracing::Level::$level, $($field)*, $name)
     };
+}
+
+/// Another node, or this one, changed the settings that all share.
+pub(crate) fn settings_changed(version: u64) {
+    event!(INFO, "settings.changed", version);
+}
+
+/// The settings could not be looked at, and stay as they are; told once until they can be again.
+pub(crate) fn settings_failed(error: &Error) {
+    let cause = error.source().map(tracing::field::display);
+    event!(ERROR, "settings.store_failed", %error, cause);
 }
 
 impl Event<'_> {

@@ -79,6 +79,7 @@ mod require;
 mod session;
 mod sessions;
 mod settings;
+mod shared_policy;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -100,6 +101,7 @@ pub use crate::{
     require::{RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
     session::{Login, Outcome, Session, SessionInfo, UntilEnded},
     sessions::Sessions,
+    shared_policy::SharedPolicy,
     store::{MemoryStore, SessionStore},
     timestamp::Timestamp,
 };

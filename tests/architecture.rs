@@ -46,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "token",
         ],
     ),
+    ("shared_policy", &["error", "events", "live", "policy", "store"]),
     ("sessions", &["engine", "error", "record", "store", "timestamp"]),
     ("browser", &["error", "head", "policy", "problem", "record", "require", "session"]),
     ("require", &["body", "error", "head", "problem", "record", "session"]),

@@ -8,6 +8,7 @@
 //! | `lowering.rs` | what a lowered policy does to a live session (L5) |
 //! | `decide.rs` | [`decide`]: is it live, and what is to be recorded (L2, L3, L9, L10) |
 //! | `end.rs` | what becomes of a record that is ended (S2, S4, E3) |
+//! | `kept.rs` | [`PolicySettings`]: the part that all nodes share (S7, M2) |
 //! | `open.rs` | [`open`], [`Overrides`]: a login's lifetimes (L6, L7) |
 //! | `admission.rs` | [`admit`], [`Cap`]: how many sessions a subject may have (S9) |
 //! | `presets.rs` | policies from the literature, with their sources (L12) |
@@ -18,6 +19,7 @@ mod admission;
 mod deadline;
 mod decide;
 mod end;
+mod kept;
 mod limits;
 mod lowering;
 mod open;
@@ -30,6 +32,7 @@ use crate::record::{Lifetimes, Mode};
 pub use self::{
     admission::{Admission, Cap, Overflow, admit},
     decide::{Activity, Next, Verdict, decide},
+    kept::PolicySettings,
     limits::Limits,
     open::{Clamped, Opening, Overrides, Refusal, open},
 };
