@@ -85,9 +85,13 @@ pub mod store;
 pub mod testing;
 mod timestamp;
 mod token;
+#[cfg(feature = "tower-sessions")]
+mod tower_sessions;
 
 #[cfg(feature = "axum")]
 pub use crate::extract::MissingSessionLayer;
+#[cfg(feature = "tower-sessions")]
+pub use crate::tower_sessions::TowerSessions;
 pub use crate::{
     clock::{Clock, SystemClock},
     error::{Error, ErrorKind},

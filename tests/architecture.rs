@@ -47,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("shared_policy", &["error", "events", "live", "policy", "store"]),
+    ("tower_sessions", &["clock", "engine", "error", "record", "store", "timestamp"]),
     ("sessions", &["engine", "error", "record", "store", "timestamp"]),
     ("browser", &["error", "head", "policy", "problem", "record", "require", "session"]),
     ("require", &["body", "error", "head", "problem", "record", "session"]),
