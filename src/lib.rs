@@ -32,7 +32,7 @@
 //! | [`middleware`] | the layer around a service |
 //! | [`policy`] | lifetimes, limits, presets, and the pure functions that judge by them |
 //! | [`record`] | what a store keeps |
-//! | [`store`] | the contract of stores, and the memory store |
+//! | [`store`] | the contract of stores, and the stores; its [`guide`](store::guide) tells which one when |
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
 //! | `browser` | status, extend and logout endpoints (feature `browser`) |
@@ -45,6 +45,9 @@
 //! | `axum` | `Session` as an extractor |
 //! | `browser` | endpoints for pages: status, extend, logout with an allow-list |
 //! | `metrics` | counters `tower_tenure_events_total` (labels `event`, `reason`, `operation`) and the histogram `tower_tenure_store_seconds` (label `operation`), through the `metrics` facade |
+//! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters. [Which one when](store::guide) |
+//! | `rustls` | TLS for the last two |
+//! | `tower-sessions` | [our stores beneath](store::guide#moving-over-from-tower-sessions) a `tower-sessions` application |
 //! | `testing` | for tests of applications and of stores |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

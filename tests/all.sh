@@ -13,6 +13,9 @@ need() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
 need chromium chromium
 need chromedriver chromium-driver
 need valgrind valgrind
+need redis-server redis-server
+need openssl openssl
+[ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || missing+=(postgresql)
 need cc gcc libc6-dev
 if [ ${#missing[@]} -gt 0 ]; then
     step "installing ${missing[*]}"
@@ -35,7 +38,7 @@ cargo fmt --check
 
 step "lints"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
-for features in "" axum browser metrics testing; do
+for features in "" axum browser metrics sqlite postgres redis rustls,postgres,redis tower-sessions testing; do
     cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
 done
 

@@ -11,7 +11,7 @@ use axum::{
 use tokio::sync::watch;
 use tower::Layer;
 use tower_tenure::{
-    Error, LivePolicy, MemoryStore, RequireSession, SessionLayer,
+    Error, LivePolicy, RequireSession, SessionLayer,
     browser::{Endpoints, LogoutUrls, Scheme},
 };
 
@@ -28,6 +28,9 @@ pub(crate) struct App {
 /// How old a login may be for `/recent`.
 const RECENT: Duration = Duration::from_secs(5);
 
+/// How long a store that others share is left alone between two sweeps.
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+
 /// The most that is read of a request's body, in bytes.
 const MOST_BODY: usize = 64 * 1024;
 
@@ -35,15 +38,21 @@ const MOST_BODY: usize = 64 * 1024;
 ///
 /// # Errors
 ///
-/// None: the settings were checked when they were parsed.
-pub(crate) fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Result<Router, Error> {
-    let policy = LivePolicy::new(flags.policy);
+/// When the store can not be opened. The flags were checked when they were parsed.
+pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Result<Router, Error> {
+    let store = flags.store.open(flags.policy).await?;
+    let policy = store.policy.live();
+    tokio::spawn(store.policy.follow());
     let endpoints =
         Endpoints::at("/session")?.with_scheme(Scheme::Http).with_logout_urls(flags.logout_urls.clone());
-    let sessions = SessionLayer::new(MemoryStore::new())
+    let sessions = SessionLayer::new(store.sessions.clone())
         .with_policy(policy.clone())
         .with_client_ip(|head| Some(head.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
         .with_endpoints(endpoints);
+
+    if !store.sessions.in_process() {
+        tokio::spawn(sessions.sessions().sweep_every(SWEEP_PAUSE));
+    }
 
     let logged_in = RequireSession::new();
     let me = logged_in.clone().with_login_page("/")?;

@@ -17,13 +17,16 @@ use tower_tenure::{
     policy::{Cap, Limits, Overflow},
 };
 
+use crate::store::Store;
+
 pub(crate) const USAGE: &str = "\
 A site on sessions with lifetimes.
 
 Usage: demo [FLAGS]
 
   --listen ADDR                  where to listen [127.0.0.1:3000]; port 0 takes a free one
-  --store STORE                  memory [memory]
+  --store STORE                  memory, sqlite:PATH, postgres://... or redis://... [memory]
+                                 settings that it keeps win over lifetimes given here
 
 Lifetimes, like 2s, 15m, 72h:
   --idle D                       of persistent sessions, without activity [72h]
@@ -53,6 +56,7 @@ pub(crate) enum Asked {
 /// The settings.
 pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
+    pub(crate) store: Store,
     pub(crate) policy: Policy,
     pub(crate) logout_urls: LogoutUrls,
     pub(crate) management: Vec<ManagementToken>,
@@ -81,6 +85,7 @@ impl Flags {
 /// One line on what is wrong and how to mend it.
 pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
+    let mut store = Store::Memory;
     let mut policy = Policy::default();
     let mut logout_urls = LogoutUrls::new();
     let mut management = Vec::new();
@@ -106,7 +111,7 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
                 let mend = "an address with a port is needed, such as 127.0.0.1:3000";
                 listen = value()?.parse().map_err(|_| about(mend))?;
             }
-            "store" => store(&value()?).map_err(|mend| about(&mend))?,
+            "store" => store = Store::parse(&value()?).map_err(|mend| about(&mend))?,
             "idle" | "absolute" | "ephemeral-idle" | "ephemeral-absolute" => {
                 let lifetime = duration(&value()?).map_err(|mend| about(&mend))?;
                 policy = with_lifetime(policy, &flag, lifetime).map_err(|mend| about(&mend))?;
@@ -138,21 +143,7 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
     if management.is_empty() {
         management.push(random_token()?);
     }
-    Ok(Asked::Run(Box::new(Flags { listen, policy, logout_urls, management })))
-}
-
-/// Says no more of a URL than its scheme: the rest may hold a password.
-fn store(value: &str) -> Result<(), String> {
-    match value.split_once(':').map_or(value, |(scheme, _)| scheme) {
-        "memory" if value == "memory" => Ok(()),
-        scheme @ ("sqlite" | "postgres" | "postgresql" | "redis" | "rediss") if scheme != value => {
-            Err(format!("this build has no {scheme} store, only `memory`"))
-        }
-        _ => {
-            Err("no such store: take memory, sqlite:PATH, postgres://HOST/DATABASE or redis://HOST"
-                .to_owned())
-        }
-    }
+    Ok(Asked::Run(Box::new(Flags { listen, store, policy, logout_urls, management })))
 }
 
 fn duration(value: &str) -> Result<Duration, String> {

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `flags.rs` | the command line |
+//! | `store.rs` | where sessions and settings are kept |
 //! | `app.rs` | the layers and the routes |
 //! | `auth.rs` | login, logout, rotation, and who is logged in |
 //! | `data.rs` | values of the session |
@@ -20,6 +21,7 @@ mod form;
 mod logging;
 mod page;
 mod reply;
+mod store;
 mod stream;
 
 use std::{
@@ -46,13 +48,13 @@ async fn main() -> ExitCode {
         }
         Err(wrong) => return refuse(&wrong),
     };
-    match run(*flags).await {
+    match run(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(wrong) => refuse(&wrong),
     }
 }
 
-async fn run(flags: Flags) -> Result<(), String> {
+async fn run(flags: Box<Flags>) -> Result<(), String> {
     logging::start()?;
     let listen = flags.listen;
     let taken = |error: io::Error| format!("can not listen on {listen}: {error}; try another --listen");
@@ -61,7 +63,7 @@ async fn run(flags: Flags) -> Result<(), String> {
     let random_token = flags.random_management_token();
 
     let (stop, stopped) = watch::channel(false);
-    let app = app::router(flags, stopped.clone()).map_err(|error| error.to_string())?;
+    let app = app::router(*flags, stopped.clone()).await.map_err(|error| explain(&error))?;
     print(&format!("listening on http://{address}\n"));
     if let Some(token) = random_token {
         print(&format!("management token: {token}\n"));
@@ -76,6 +78,14 @@ async fn run(flags: Flags) -> Result<(), String> {
     tokio::select! {
         served = serving => served.map_err(|error| format!("the server failed: {error}")),
         () = async { wait(stopped).await; tokio::time::sleep(LAST_ORDERS).await } => Ok(()),
+    }
+}
+
+/// An error with what is behind it, in one line.
+fn explain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", explain(source)),
+        None => error.to_string(),
     }
 }
 

@@ -6,8 +6,12 @@
 
 mod any;
 mod creation;
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 mod memory;
 mod settings;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -17,6 +21,8 @@ use crate::{
 };
 
 pub(crate) use self::any::Answer;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{SqliteOptions, SqliteStore};
 pub use self::{
     any::AnyStore,
     creation::{Created, Creation, Replaced},

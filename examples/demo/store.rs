@@ -1,0 +1,75 @@
+//! Where the sessions and the settings are kept.
+
+use std::time::Duration;
+
+use tower_tenure::{
+    Error, MemoryStore, Policy, SessionStore, SharedPolicy,
+    store::{AnyStore, PostgresOptions, RedisOptions, SettingsStore, SqliteOptions},
+};
+
+/// What `--store` asks for, checked but not yet opened.
+pub(crate) enum Store {
+    Memory,
+    Sqlite(SqliteOptions),
+    Postgres(Box<PostgresOptions>),
+    Redis(Box<RedisOptions>),
+}
+
+/// The store, opened, and the policy whose settings it keeps.
+pub(crate) struct Opened {
+    pub(crate) sessions: AnyStore,
+    pub(crate) policy: SharedPolicy,
+}
+
+/// How long opening may take: a database that was just started may not be ready.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Store {
+    /// Reads the value of `--store`. What it refuses, it says without the URL, which may hold a password.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong and how to mend it.
+    pub(crate) fn parse(value: &str) -> Result<Self, String> {
+        let mend = |error: Error| error.to_string();
+        match value.split_once(':') {
+            None if value == "memory" => Ok(Self::Memory),
+            Some(("sqlite", "")) => Err("after sqlite: comes the path of a file".to_owned()),
+            Some(("sqlite", path)) => Ok(Self::Sqlite(SqliteOptions::new(path))),
+            Some(("postgres" | "postgresql", _)) => {
+                PostgresOptions::new(value).map(|options| Self::Postgres(Box::new(options))).map_err(mend)
+            }
+            Some(("redis" | "rediss" | "redis+cluster" | "rediss+cluster", _)) => {
+                RedisOptions::new(value).map(|options| Self::Redis(Box::new(options))).map_err(mend)
+            }
+            _ => Err("no such store: take memory, sqlite:PATH, postgres://HOST/DATABASE or redis://HOST"
+                .to_owned()),
+        }
+    }
+
+    /// Opens it, and starts from these settings if it has none.
+    ///
+    /// # Errors
+    ///
+    /// When it can not be reached, or has settings that can not be read.
+    pub(crate) async fn open(self, configured: Policy) -> Result<Opened, Error> {
+        let opening = async {
+            match self {
+                Self::Memory => open(MemoryStore::new(), configured).await,
+                Self::Sqlite(options) => open(options.open().await?, configured).await,
+                Self::Postgres(options) => open(options.connect().await?, configured).await,
+                Self::Redis(options) => open(options.connect().await?, configured).await,
+            }
+        };
+        let late = || Err(Error::store(format!("no answer within {PATIENCE:?}")));
+        tokio::time::timeout(PATIENCE, opening).await.unwrap_or_else(|_| late())
+    }
+}
+
+async fn open<S>(store: S, configured: Policy) -> Result<Opened, Error>
+where
+    S: SessionStore + SettingsStore + Clone,
+{
+    let policy = SharedPolicy::open(store.clone(), configured).await?;
+    Ok(Opened { sessions: store.into(), policy })
+}
