@@ -9,6 +9,8 @@ mod creation;
 #[doc = include_str!("guide.md")]
 pub mod guide {}
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -21,6 +23,8 @@ use crate::{
 };
 
 pub(crate) use self::any::Answer;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{PostgresOptions, PostgresPool, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteOptions, SqliteStore};
 pub use self::{
