@@ -131,7 +131,8 @@ async fn measure<S: SessionStore>(name: &str, store: S, sessions: u64, size: imp
             }
         }
     });
-    let beside = timed_until(&store, sessions, Request::Load, || done.load(Ordering::Relaxed)).await;
+    let is_done = move || done.load(Ordering::Relaxed);
+    let beside = timed_until(&store, sessions, Request::Load, is_done).await;
     let (removed, sweeping) = sweeper.await.expect("the sweeper");
     assert!(removed as u64 >= sessions / 3 - 1, "{removed}");
     println!(
@@ -229,7 +230,7 @@ async fn visit<S: SessionStore>(store: &S, sid: SessionId, request: Request) {
         Request::Touch => {
             let timing = TimingChange { interaction_at: Some(at), lowering: None };
             let change = Change { timing, ..Change::at(at) };
-            drop(store.update(sid, change).await.expect("it is updated"));
+            let _ = store.update(sid, change).await.expect("it is updated");
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Time is the wall clock here, because there is a process between; deadlines are one to two seconds, and every test
 //! runs a server of its own beside the others.
 
+#[path = "common/client.rs"]
+mod client;
 #[path = "common/demo.rs"]
 mod process;
 
@@ -14,100 +16,9 @@ use std::{
     time::Duration,
 };
 
+use client::{Answer, Browser, FORM, JSON, PASSIVE};
 use process::{Demo, command};
 use serde_json::Value;
-
-impl Demo {
-    fn browser(&self) -> Browser {
-        Browser { address: self.address, cookie: None }
-    }
-}
-
-/// A client with a jar for one cookie.
-#[derive(Clone)]
-struct Browser {
-    address: SocketAddr,
-    cookie: Option<String>,
-}
-
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: String,
-}
-
-impl Answer {
-    fn header(&self, wanted: &str) -> Option<&str> {
-        self.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value)
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
-    }
-
-    fn reason(&self) -> (u16, String) {
-        (self.status, self.json()["reason"].as_str().unwrap_or_default().to_owned())
-    }
-}
-
-const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
-const JSON: &str = "Accept: application/json";
-const PASSIVE: &str = "Session-Activity: passive";
-
-impl Browser {
-    fn connect(&self, line: &str, headers: &[&str], body: &[u8]) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).expect("the demo accepts");
-        stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a timeout can be set");
-        let mut head =
-            format!("{line} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n", self.address, body.len());
-        if let Some(cookie) = &self.cookie {
-            head += "Cookie: ";
-            head += cookie;
-            head += "\r\n";
-        }
-        for header in headers {
-            head += header;
-            head += "\r\n";
-        }
-        head += "Connection: close\r\n\r\n";
-        // A server that refuses a long body may close before it has read it.
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-        stream
-    }
-
-    fn send(&mut self, line: &str, headers: &[&str], body: &[u8]) -> Answer {
-        let mut raw = Vec::new();
-        let _ = self.connect(line, headers, body).read_to_end(&mut raw);
-        let raw = String::from_utf8(raw).expect("answers are UTF-8");
-        let (head, body) = raw.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer to {line}"));
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-        let answer = Answer { status: status.expect("a status"), headers, body: body.to_owned() };
-        for (_, set) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
-            let pair = set.split(';').next().unwrap_or_default().to_owned();
-            self.cookie = (!pair.ends_with('=')).then_some(pair);
-        }
-        answer
-    }
-
-    fn get(&mut self, path: &str) -> Answer {
-        self.send(&format!("GET {path}"), &[], b"")
-    }
-
-    fn post(&mut self, path: &str) -> Answer {
-        self.send(&format!("POST {path}"), &[], b"")
-    }
-
-    fn login(&mut self, form: &str) -> Answer {
-        self.send("POST /login", &[FORM, JSON], form.as_bytes())
-    }
-
-    fn put(&mut self, path: &str, text: &str) -> Answer {
-        self.send(&format!("PUT {path}"), &[], text.as_bytes())
-    }
-}
 
 fn sleep(seconds: f64) {
     thread::sleep(Duration::from_secs_f64(seconds));
@@ -622,7 +533,7 @@ fn s9_a_cap_evicts_or_refuses() {
 fn h4_the_stream_of_events_ends_with_the_session() {
     let demo = Demo::start(&["--idle=1500ms"]);
     let read = |browser: &Browser| {
-        let mut stream = BufReader::new(browser.connect("GET /events", &[PASSIVE], b""));
+        let mut stream = BufReader::new(browser.connect("GET /events", &[PASSIVE], b"").unwrap());
         let mut start = String::new();
         while !start.contains("event: session") {
             assert_ne!(stream.read_line(&mut start).expect("the stream starts"), 0, "{start}");
@@ -745,7 +656,7 @@ fn q_a_termination_is_orderly_also_with_a_stream_open() {
     let mut demo = Demo::start(&[]);
     let mut browser = demo.browser();
     browser.login("user=ada");
-    let mut stream = browser.connect("GET /events", &[], b"");
+    let mut stream = browser.connect("GET /events", &[], b"").unwrap();
     stream.read_exact(&mut [0; 16]).unwrap();
     let pid = demo.process.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());

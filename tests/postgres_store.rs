@@ -4,6 +4,8 @@
 #[path = "common/store.rs"]
 #[expect(dead_code, reason = "shared")]
 mod common;
+#[path = "common/nodes.rs"]
+mod nodes;
 #[path = "common/servers.rs"]
 mod servers;
 
@@ -12,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use common::{SUBJECT, all, capped, login, replacing, second, sid, touch, write};
 use servers::{Kind, Server};
 use tower_tenure::{
-    EndReason, Error, ErrorKind, SessionStore,
+    EndReason, ErrorKind, SessionStore,
     policy::Overflow,
     record::End,
     store::{Created, PostgresOptions, PostgresStore, SettingsStore},
@@ -46,16 +48,7 @@ async fn s7_settings_are_seen_by_another_node_which_is_woken() {
     let Some(server) = Server::start(Kind::Postgres, "settings in PostgreSQL") else { return };
     let (here, there) = (node(&server).await, node(&server).await);
     conformance::check_settings(&here, &there).await;
-    for _ in 0..3 {
-        let waiting = tokio::spawn({
-            let there = there.clone();
-            async move { there.settings_changed().await }
-        });
-        tokio::time::sleep(Duration::from_millis(300)).await; // until it listens
-        let version = here.load_settings().await.unwrap().map(|kept| kept.version);
-        assert!(here.save_settings("{}".into(), version).await.unwrap());
-        tokio::time::timeout(Duration::from_secs(1), waiting).await.expect("woken within a second").unwrap();
-    }
+    nodes::are_woken_by_new_settings(&here, &there).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,45 +68,13 @@ async fn s7_many_nodes_may_make_the_schema_at_once_and_a_newer_one_is_refused() 
 #[tokio::test(flavor = "multi_thread")]
 async fn s9_a_cap_holds_under_parallel_logins_on_two_nodes() {
     let Some(server) = Server::start(Kind::Postgres, "caps in PostgreSQL") else { return };
-    let nodes = [node(&server).await, node(&server).await];
-    for (base, overflow) in [(0, Overflow::Refuse), (100, Overflow::Evict)] {
-        nodes[0].end_subject(SUBJECT.into(), End::new(EndReason::Revoked, second(0)), None).await.unwrap();
-        let logins = (base..base + 40_u32).map(|number| {
-            let node = nodes[number as usize % 2].clone();
-            tokio::spawn(async move { node.create(capped(login(number, second(number)), 3, overflow)).await })
-        });
-        let mut admitted = 0;
-        for login in logins.collect::<Vec<_>>() {
-            admitted += usize::from(matches!(login.await.unwrap().unwrap(), Created::Done { .. }));
-        }
-        assert_eq!(admitted, if overflow == Overflow::Refuse { 3 } else { 40 });
-        assert_eq!(nodes[0].list(all(second(200))).await.unwrap().len(), 3);
-    }
+    nodes::hold_a_cap(&[node(&server).await, node(&server).await]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s10_ending_a_subject_on_one_node_misses_no_login_on_another() {
     let Some(server) = Server::start(Kind::Postgres, "ending a subject in PostgreSQL") else { return };
-    let (here, there) = (node(&server).await, node(&server).await);
-    for round in 0..10_u32 {
-        let logins = (0..10).map(|number| {
-            let there = there.clone();
-            tokio::spawn(async move { there.create(login(round * 100 + number, second(0))).await.unwrap() })
-        });
-        let logins: Vec<_> = logins.collect();
-        let end = End::new(EndReason::Revoked, second(1));
-        let mut told = here.end_subject(SUBJECT.into(), end, None).await.unwrap();
-        futures_util::future::join_all(logins).await;
-        let live = here.list(all(second(1))).await.unwrap();
-        for number in 0..10 {
-            let sid = sid(round * 100 + number);
-            let is_live = live.iter().any(|record| record.sid == sid);
-            assert_ne!(told.contains(&sid), is_live, "told if and only if ended");
-        }
-        told.extend(here.end_subject(SUBJECT.into(), end, None).await.unwrap());
-        assert_eq!(told.len(), 10);
-        assert_eq!(there.list(all(second(1))).await.unwrap(), []);
-    }
+    nodes::end_a_subject(&node(&server).await, &node(&server).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,42 +155,10 @@ async fn l9_an_interaction_is_a_hot_update() {
     assert!(hot.parse::<u32>().unwrap() >= 1350, "{said}");
 }
 
-async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Option<T> {
-    tokio::time::timeout(Duration::from_secs(2), call).await.ok()?.ok()
-}
-
-async fn works_again(store: &PostgresStore, number: u32) {
-    for _ in 0..20 {
-        let known = in_time(store.create(login(number, second(0)))).await;
-        if known.is_some() && in_time(store.load(sid(number))).await.flatten().is_some() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-    panic!("it does not work again");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn s6_a_server_that_was_away_is_used_again_without_a_restart_of_ours() {
     let Some(mut server) = Server::start(Kind::Postgres, "outages of PostgreSQL") else { return };
-    let store = node(&server).await;
-    store.create(login(1, second(0))).await.unwrap();
-
-    server.freeze();
-    let calls = (0..20).map(|_| in_time(store.load(sid(1))));
-    assert!(futures_util::future::join_all(calls).await.iter().all(Option::is_none));
-    server.thaw();
-    works_again(&store, 2).await;
-
-    server.kill();
-    assert!(in_time(store.load(sid(1))).await.is_none());
-    server.restart();
-    works_again(&store, 3).await;
-    assert!(store.load(sid(1)).await.unwrap().is_some());
-
-    server.replace();
-    works_again(&store, 4).await;
-    assert_eq!(store.load(sid(1)).await.unwrap(), None);
+    nodes::outlive_their_server(&node(&server).await, &mut server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use tower_sessions_core::{
     session_store::SessionStore as TheirStore,
 };
 use tower_tenure::{
-    Clock, MemoryStore, SessionStore, TowerSessions,
+    Clock, MemoryStore, SessionStore, SystemClock, TowerSessions,
     events::Operation,
     store::Page,
     testing::{ManualClock, Probe},
@@ -119,7 +119,7 @@ async fn s6_a_failing_store_is_an_error_and_no_empty_session() {
         let mut record = Record {
             id: Id::default(),
             data: [("key".to_owned(), json!("private"))].into(),
-            expiry_date: time::OffsetDateTime::now_utc() + HOUR,
+            expiry_date: time::OffsetDateTime::from(SystemClock.now()) + HOUR,
         };
         theirs.create(&mut record).await.unwrap();
         probe.fail(operation, 1);

@@ -6,11 +6,15 @@
 
 mod any;
 mod creation;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod facts;
 #[doc = include_str!("guide.md")]
 pub mod guide {}
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -25,6 +29,8 @@ use crate::{
 pub(crate) use self::any::Answer;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{PostgresOptions, PostgresPool, PostgresStore};
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisConnection, RedisOptions, RedisStore};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteOptions, SqliteStore};
 pub use self::{

@@ -15,7 +15,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// What can be started.
@@ -273,10 +273,12 @@ impl Drop for Server {
 
 /// Asks again and again, a few milliseconds apart, until it is so.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
+    const PAUSE: Duration = Duration::from_millis(20);
+    let mut waited = Duration::ZERO;
     while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(20));
+        assert!(waited < PATIENCE, "{what}: not after {PATIENCE:?}");
+        thread::sleep(PAUSE);
+        waited += PAUSE;
     }
 }
 

@@ -32,7 +32,7 @@ use tokio_postgres::{Config, Row, error::SqlState, types::ToSql};
 
 pub use self::connection::PostgresPool;
 use self::{connection::Connections, schema::Schema, statements::Statements};
-use super::{Created, Creation, KeptSettings, Page, SessionStore, SettingsStore, Swept};
+use super::{Created, Creation, KeptSettings, Page, SessionStore, SettingsStore, Swept, facts};
 use crate::{
     Error, ErrorKind, Timestamp,
     policy::Overflow,
@@ -197,7 +197,7 @@ impl SessionStore for PostgresStore {
     async fn create(&self, creation: Creation) -> Result<Created, Error> {
         let Creation { record, edits, replaces, cap } = creation;
         let (timing, previous) = (&record.timing, record.previous_secret.as_ref());
-        let [facts, last_seen, metadata] = row::facts(&record.facts)?;
+        let [facts, last_seen, metadata] = facts::write(&record.facts)?;
         let (set, removed) = row::edits(&edits)?;
         let millis = |at: Timestamp| at.as_unix_millis();
         let params: [&(dyn ToSql + Sync); 30] = [
@@ -259,8 +259,8 @@ impl SessionStore for PostgresStore {
     async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
         let (set, removed) = row::edits(&change.edits)?;
         let lowering = change.timing.lowering;
-        let last_seen = change.last_seen.as_ref().map(row::last_seen).transpose()?;
-        let metadata = change.metadata.as_ref().map(row::metadata).transpose()?;
+        let last_seen = change.last_seen.as_ref().map(facts::last_seen).transpose()?;
+        let metadata = change.metadata.as_ref().map(facts::metadata).transpose()?;
         let rotation = change.rotation.as_ref();
         let params: [&(dyn ToSql + Sync); 15] = [
             &sid.as_bytes().as_slice(),

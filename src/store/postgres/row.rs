@@ -1,46 +1,17 @@
 //! Records as rows, and back.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio_postgres::{Row, types::FromSql};
 
 use super::key;
 use crate::{
     Error, ErrorKind, Timestamp,
     record::{
-        Applied, AuthenticationMethod, Data, Device, Edits, Ended, Facts, Json, LastSeen, Lifetimes,
-        Metadata, PreviousSecret, Record, SecretHash, SessionId, Timing,
+        Applied, Data, Edits, Ended, Json, Lifetimes, PreviousSecret, Record, SecretHash, SessionId, Timing,
     },
+    store::facts::{self, from_json, to_json},
 };
-
-/// The facts that no change changes.
-#[derive(Serialize, Deserialize)]
-struct Constant {
-    initial_ip: Option<std::net::IpAddr>,
-    initial_user_agent: Option<Arc<str>>,
-    clients: Vec<String>,
-    authentication: Vec<AuthenticationMethod>,
-}
-
-/// The facts as three texts of JSON: those that stay, where the session was seen last, and the metadata.
-pub(super) fn facts(facts: &Facts) -> Result<[String; 3], Error> {
-    let constant = Constant {
-        initial_ip: facts.device.initial_ip,
-        initial_user_agent: facts.device.initial_user_agent.clone(),
-        clients: facts.clients.clone(),
-        authentication: facts.authentication.clone(),
-    };
-    Ok([to_json(&constant)?, last_seen(&facts.device.last)?, metadata(&facts.metadata)?])
-}
-
-pub(super) fn last_seen(last_seen: &LastSeen) -> Result<String, Error> {
-    to_json(last_seen)
-}
-
-pub(super) fn metadata(metadata: &Metadata) -> Result<String, Error> {
-    to_json(metadata)
-}
 
 /// Edits as an object of what is set, and a list of what is removed.
 pub(super) fn edits(edits: &Edits) -> Result<(String, Vec<String>), Error> {
@@ -76,19 +47,25 @@ pub(super) fn read(row: &Row) -> Result<Record, Error> {
     let subject = columns.get::<Option<&str>>()?.map(Into::into);
     let revision = columns.get::<i64>()?.unsigned_abs();
     let data = data(columns.get()?)?;
-    let constant: Constant = from_json(columns.get()?)?;
-    let last = from_json(columns.get()?)?;
-    let metadata = from_json(columns.get()?)?;
+    let facts = facts::read([columns.get()?, columns.get()?, columns.get()?])?;
     let ended = match (columns.get::<Option<&str>>()?, columns.get::<Option<i64>>()?) {
         (Some(reason), Some(at)) => {
             Some(Ended { reason: reason.parse()?, at: Timestamp::from_unix_millis(at) })
         }
         _ => None,
     };
-    let Constant { initial_ip, initial_user_agent, clients, authentication } = constant;
-    let device = Device { initial_ip, initial_user_agent, last };
-    let facts = Arc::new(Facts { device, clients, authentication, metadata });
-    Ok(Record { sid, secret, previous_secret, timing, updated_at, subject, data, revision, facts, ended })
+    Ok(Record {
+        sid,
+        secret,
+        previous_secret,
+        timing,
+        updated_at,
+        subject,
+        data,
+        revision,
+        facts: facts.into(),
+        ended,
+    })
 }
 
 /// What an update answers.
@@ -155,14 +132,6 @@ pub(super) fn fixed<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], Error> {
 
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn to_json<T: Serialize>(value: &T) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|_| Error::store("a part of a session can not be written as JSON"))
-}
-
-fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|_| unreadable())
 }
 
 /// Says nothing of what it read (H5).

@@ -64,7 +64,7 @@ fn create_parameters() -> String {
 /// `Change::apply`, in one conditional update. The second half tells why there was none, as the statement saw it at its start.
 ///
 /// `least` and `greatest` pass over NULL, so what a change leaves out changes nothing. A lowering makes the next sweep look
-/// at the session anew: nothing is over before it was created.
+/// at the session anew, and so does the end of a one-off idle lifetime: nothing is over before it was created.
 fn update() -> String {
     format!(
         "WITH changed AS (
@@ -87,7 +87,10 @@ fn update() -> String {
                 previous_secret = CASE WHEN secret = $12::bytea AND secret <> $13::bytea THEN $12 ELSE previous_secret END,
                 previous_until = CASE WHEN secret = $12 AND secret <> $13 THEN $14 ELSE previous_until END,
                 secret = CASE WHEN secret = $12 THEN $13 ELSE secret END,
-                sweep_at = CASE WHEN $3 IS NULL THEN sweep_at ELSE least(sweep_at, created_at) END
+                sweep_at = CASE
+                    WHEN $3 IS NOT NULL OR ($2 IS NOT NULL AND one_off_idle IS NOT NULL) THEN least(sweep_at, created_at)
+                    ELSE sweep_at
+                END
             WHERE sid = $1 AND ended_at IS NULL AND ($15::bigint IS NULL OR revision = $15)
             RETURNING {APPLIED}
         )

@@ -57,9 +57,10 @@ pub(super) fn load(connection: &Connection, sid: SessionId) -> Result<Option<Rec
 pub(super) fn update(connection: &Connection, sid: SessionId, change: &Change) -> Result<Updated, Error> {
     // Without its data: what a change does to it is told by the change.
     let Some(mut record) = row::find(connection, sid)? else { return Ok(Updated::Gone(None)) };
+    let over_at = record.over_at();
     let updated = change.apply(&mut record);
     if matches!(updated, Updated::Applied(_)) {
-        row::rewrite(connection, &record, change.timing.lowering.is_some())?;
+        row::rewrite(connection, &record, record.over_at() < over_at)?;
         row::edit(connection, sid, &change.edits)?;
     }
     Ok(updated)

@@ -141,8 +141,8 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<bool, E
     Ok(true)
 }
 
-/// Writes what a change may have changed of a live record, all but its data. Touches no indexed column, unless `is_lowered`.
-pub(super) fn rewrite(connection: &Connection, record: &Record, is_lowered: bool) -> Result<(), Error> {
+/// Writes what a change may have changed of a live record, all but its data. Touches no indexed column, unless it `is_sooner` over.
+pub(super) fn rewrite(connection: &Connection, record: &Record, is_sooner: bool) -> Result<(), Error> {
     let update = "UPDATE sessions SET secret = ?2, previous_secret = ?3, previous_until = ?4, last_interaction_at = ?5, \
         longest_gap = ?6, idle_lifetime = ?7, absolute_lifetime = ?8, one_off_idle = ?9, updated_at = ?10, revision = ?11, \
         facts = ?12 WHERE sid = ?1";
@@ -166,9 +166,9 @@ pub(super) fn rewrite(connection: &Connection, record: &Record, is_lowered: bool
             facts(record)?,
         ],
     )?;
-    if is_lowered {
-        let lower = "UPDATE sessions SET sweep_at = min(sweep_at, deadline) WHERE sid = ?1";
-        execute(connection, lower, [record.sid.as_bytes()])?;
+    if is_sooner {
+        let sooner = "UPDATE sessions SET sweep_at = min(sweep_at, deadline) WHERE sid = ?1";
+        execute(connection, sooner, [record.sid.as_bytes()])?;
     }
     Ok(())
 }

@@ -185,6 +185,7 @@ pub fn checks<S: SessionStore>() -> Vec<Check<S>> {
         }
         sweeps {
             s2_a_sweep_removes_what_was_over_before_and_nothing_else,
+            s2_a_sweep_finds_what_is_over_sooner_than_it_was_going_to_be,
             s2_a_sweep_keeps_to_its_limit_and_comes_to_an_end,
             s10_a_swept_subject_can_log_in_again,
         }

@@ -6,7 +6,7 @@ use super::bench::{Bench, IDLE, MINUTE, SECOND, cap, plain, session, subject, to
 use crate::{
     SessionStore, Timestamp,
     policy::Overflow,
-    record::{End, EndReason},
+    record::{Change, End, EndReason, Lifetimes, Lowering, TimingChange},
     store::Creation,
 };
 
@@ -41,6 +41,30 @@ pub(super) async fn s2_a_sweep_removes_what_was_over_before_and_nothing_else<S: 
     bench.same("a sweep past the next deadline", bench.sweep(at + 4 * SECOND, 10).await, 1);
     bench.same("the session that was used", bench.live(&owner, at + 4 * SECOND).await, vec![used.sid]);
     bench.same("a sweep past the deadline that was moved", bench.sweep(at + IDLE + SECOND, 10).await, 1);
+    bench.same("the subject after all were swept", bench.live(&owner, at).await, vec![]);
+}
+
+/// A one-off idle lifetime was longer than the remembered one: the interaction that uses it up brings the deadline forward, and
+/// so does a lowering.
+pub(super) async fn s2_a_sweep_finds_what_is_over_sooner_than_it_was_going_to_be<S: SessionStore>(
+    bench: Bench<S>,
+) {
+    let bench = long_ago(bench).await;
+    let owner = subject();
+    let mut record = session(Some(&owner), bench.start);
+    record.timing.one_off_idle = Some(IDLE * 2);
+    let waited_for = bench.open(plain(record)).await.0;
+    let lowered = bench.open(plain(session(Some(&owner), bench.start))).await.0;
+    let at = bench.start + MINUTE;
+    bench.update(waited_for.sid, touch(at)).await;
+    let lifetimes = Lifetimes::of(MINUTE, MINUTE * 2);
+    let lowering = Some(Lowering { lifetimes, one_off_idle: MINUTE });
+    bench
+        .update(lowered.sid, Change { timing: TimingChange { lowering, ..touch(at).timing }, ..touch(at) })
+        .await;
+    bench.same("a sweep up to the lowered deadline", bench.sweep(at + MINUTE, 10).await, 0);
+    bench.same("a sweep past it", bench.sweep(at + MINUTE + SECOND, 10).await, 1);
+    bench.same("a sweep past the remembered idle lifetime", bench.sweep(at + IDLE + SECOND, 10).await, 1);
     bench.same("the subject after all were swept", bench.live(&owner, at).await, vec![]);
 }
 

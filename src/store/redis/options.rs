@@ -1,0 +1,163 @@
+//! How a Redis store connects.
+
+use std::{fmt, time::Duration};
+
+use redis::Value;
+
+use super::{
+    PREFIX, RedisStore,
+    connection::{Connection, Own, client, cluster},
+    scripts::failed,
+};
+use crate::{Error, ErrorKind};
+
+/// How a [`RedisStore`] connects.
+#[derive(Clone)]
+#[must_use]
+pub struct RedisOptions {
+    /// Of one server, or of the known nodes of a cluster.
+    urls: Vec<String>,
+    is_cluster: bool,
+    prefix: String,
+    timeout: Duration,
+    root: Option<Vec<u8>>,
+}
+
+impl RedisOptions {
+    /// The server of a URL, `redis://user:password@host:port/database`, or with `rediss` the same over TLS, which needs the feature
+    /// `rustls` and trusts the system's certificates. A cluster is `redis+cluster://user:password@host:port,host:port` or
+    /// `rediss+cluster://…`, with one node or several; it tells us of the others.
+    ///
+    /// # Errors
+    ///
+    /// When it is none. The message does not repeat it: it may hold a password.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let refuse = |message: &'static str| Error::new(ErrorKind::Configuration, message);
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let (scheme, is_cluster) = match scheme {
+            "redis" | "valkey" => ("redis", false),
+            "rediss" | "valkeys" => ("rediss", false),
+            "redis+cluster" => ("redis", true),
+            "rediss+cluster" => ("rediss", true),
+            _ => return Err(refuse(NO_URL)),
+        };
+        if scheme == "rediss" && cfg!(not(feature = "rustls")) {
+            return Err(refuse("`rediss` is Redis over TLS, which needs the feature `rustls`; enable it"));
+        }
+        let urls = if is_cluster { nodes(scheme, rest) } else { vec![format!("{scheme}://{rest}")] };
+        let timeout = Duration::from_secs(2);
+        let options = Self { urls, is_cluster, prefix: PREFIX.to_owned(), timeout, root: None };
+        let is_good = options.urls.iter().all(|url| client(url, None).is_some())
+            && (!is_cluster || cluster(&options.urls, None, timeout).is_some());
+        if is_good { Ok(options) } else { Err(refuse(NO_URL)) }
+    }
+
+    /// What all keys begin with: `tenure` unless set. Applications that share a server need one each.
+    ///
+    /// # Errors
+    ///
+    /// When it is not 1 to 64 letters, digits, `_`, `-`, `.` or `:`.
+    pub fn with_prefix(mut self, prefix: &str) -> Result<Self, Error> {
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte);
+        if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(is_good) {
+            let message = "a prefix is 1 to 64 letters, digits, `_`, `-`, `.` or `:`";
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
+        prefix.clone_into(&mut self.prefix);
+        Ok(self)
+    }
+
+    /// How long the server may take for an answer: 2 seconds unless set. The middleware has a budget of its own, the shorter of
+    /// both counts.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Trusts this certificate, in PEM, and not the system's: of a server or an authority of your own.
+    ///
+    /// # Errors
+    ///
+    /// When it is no certificate.
+    #[cfg(feature = "rustls")]
+    pub fn with_root_certificate_pem(mut self, certificate: &[u8]) -> Result<Self, Error> {
+        use rustls::pki_types::{CertificateDer, pem::PemObject};
+        if CertificateDer::from_pem_slice(certificate).is_err() {
+            let message = "not a certificate in PEM; it begins with -----BEGIN CERTIFICATE-----";
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
+        self.root = Some(certificate.to_vec());
+        Ok(self)
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// When the server can not be reached, or does not let us in.
+    pub async fn connect(self) -> Result<RedisStore, Error> {
+        #[cfg(feature = "rustls")]
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // An application that wants another has chosen it by now. Losing a race against one that does so is fine.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let refuse = || Error::new(ErrorKind::Configuration, NO_URL);
+        let root = self.root.as_deref();
+        let clients: Option<Vec<_>> = self.urls.iter().map(|url| client(url, root)).collect();
+        let clients = clients.ok_or_else(refuse)?;
+        let connection = if self.is_cluster {
+            let cluster = cluster(&self.urls, root, self.timeout).ok_or_else(refuse)?;
+            Connection::Cluster(cluster.get_async_connection().await.map_err(|error| failed(&error))?)
+        } else {
+            let own = Own::connect(clients[0].clone(), self.timeout).await;
+            Connection::Own(own.map_err(|error| failed(&error))?)
+        };
+        warn_of_evictions(&connection).await;
+        Ok(RedisStore::over(connection, self.prefix, clients))
+    }
+}
+
+/// Without what may be secret.
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = |url: &String| {
+            url.rsplit(['@', '/']).find(|part| part.contains(':')).unwrap_or_default().to_owned()
+        };
+        f.debug_struct("RedisOptions")
+            .field("nodes", &self.urls.iter().map(node).collect::<Vec<_>>())
+            .field("is_cluster", &self.is_cluster)
+            .field("prefix", &self.prefix)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+const NO_URL: &str = "not a URL of a Redis server; write it like redis://user:password@host:6379/0, or \
+    redis+cluster://user:password@host:6379,host:6379";
+
+/// A URL for each node of `user:password@host:port,host:port`.
+fn nodes(scheme: &str, rest: &str) -> Vec<String> {
+    let rest = rest.trim_end_matches('/');
+    let (credentials, hosts) = rest.rfind('@').map_or(("", rest), |at| rest.split_at(at + 1));
+    hosts.split(',').map(|host| format!("{scheme}://{credentials}{host}")).collect()
+}
+
+/// A server that may drop keys logs users out at random.
+async fn warn_of_evictions(connection: &Connection) {
+    let answer = connection.ask(redis::cmd("INFO").arg("memory")).await;
+    let evicts = answer.is_ok_and(|answer| {
+        says(&answer, "maxmemory_policy:") && !says(&answer, "maxmemory_policy:noeviction")
+    });
+    if evicts {
+        tracing::warn!("Redis may evict sessions under memory pressure; set maxmemory-policy to noeviction");
+    }
+}
+
+fn says(answer: &Value, text: &str) -> bool {
+    match answer {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).contains(text),
+        Value::VerbatimString { text: said, .. } => said.contains(text),
+        Value::Map(answers) => answers.iter().any(|(_, answer)| says(answer, text)),
+        _ => false,
+    }
+}

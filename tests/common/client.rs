@@ -1,0 +1,119 @@
+//! A client of the demo: plain HTTP, and a jar for one cookie.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "shared: what is dead differs from crate to crate"
+)]
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::process::Demo;
+
+impl Demo {
+    pub fn browser(&self) -> Browser {
+        Browser { address: self.address, cookie: None, patience: Duration::from_secs(15) }
+    }
+}
+
+/// A client with a jar for one cookie.
+#[derive(Clone)]
+pub struct Browser {
+    pub address: SocketAddr,
+    pub cookie: Option<String>,
+    /// How long it waits for an answer.
+    pub patience: Duration,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, wanted: &str) -> Option<&str> {
+        self.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value)
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
+    }
+
+    pub fn reason(&self) -> (u16, String) {
+        (self.status, self.json()["reason"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+pub const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
+pub const JSON: &str = "Accept: application/json";
+pub const PASSIVE: &str = "Session-Activity: passive";
+
+impl Browser {
+    /// Sends a request and gives what comes back, byte by byte.
+    pub fn connect(&self, line: &str, headers: &[&str], body: &[u8]) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(self.patience))?;
+        let mut head =
+            format!("{line} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n", self.address, body.len());
+        if let Some(cookie) = &self.cookie {
+            head += "Cookie: ";
+            head += cookie;
+            head += "\r\n";
+        }
+        for header in headers {
+            head += header;
+            head += "\r\n";
+        }
+        head += "Connection: close\r\n\r\n";
+        // A server that refuses a long body may close before it has read it.
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        Ok(stream)
+    }
+
+    /// `None` when no whole head of an answer came: the server has gone, or took too long.
+    pub fn try_send(&mut self, line: &str, headers: &[&str], body: &[u8]) -> Option<Answer> {
+        let mut raw = Vec::new();
+        let _ = self.connect(line, headers, body).ok()?.read_to_end(&mut raw);
+        let raw = String::from_utf8(raw).ok()?;
+        let (head, body) = raw.split_once("\r\n\r\n")?;
+        let mut lines = head.lines();
+        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        let answer = Answer { status, headers, body: body.to_owned() };
+        for (_, set) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
+            let pair = set.split(';').next().unwrap_or_default().to_owned();
+            self.cookie = (!pair.ends_with('=')).then_some(pair);
+        }
+        Some(answer)
+    }
+
+    pub fn send(&mut self, line: &str, headers: &[&str], body: &[u8]) -> Answer {
+        self.try_send(line, headers, body).unwrap_or_else(|| panic!("no answer to {line}"))
+    }
+
+    pub fn get(&mut self, path: &str) -> Answer {
+        self.send(&format!("GET {path}"), &[], b"")
+    }
+
+    pub fn post(&mut self, path: &str) -> Answer {
+        self.send(&format!("POST {path}"), &[], b"")
+    }
+
+    pub fn login(&mut self, form: &str) -> Answer {
+        self.send("POST /login", &[FORM, JSON], form.as_bytes())
+    }
+
+    pub fn put(&mut self, path: &str, text: &str) -> Answer {
+        self.send(&format!("PUT {path}"), &[], text.as_bytes())
+    }
+}
