@@ -3,22 +3,28 @@
 //! Time is the wall clock here, because there is a process between; deadlines are one to two seconds, and every test
 //! runs a server of its own beside the others.
 
+#[path = "common/backends.rs"]
+mod backends;
 #[path = "common/client.rs"]
 mod client;
 #[path = "common/demo.rs"]
 mod process;
+#[path = "common/servers.rs"]
+mod servers;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
     process::{Command, Output, Stdio},
     thread,
     time::Duration,
 };
 
-use client::{Answer, Browser, FORM, JSON, PASSIVE};
+use backends::Backend;
+use client::{Browser, FORM, JSON, PASSIVE};
 use process::{Demo, command};
 use serde_json::Value;
+use servers::Kind;
 
 fn sleep(seconds: f64) {
     thread::sleep(Duration::from_secs_f64(seconds));
@@ -627,9 +633,21 @@ fn q_nothing_that_a_client_sends_is_the_servers_fault() {
 
 #[test]
 fn q_no_level_of_logging_prints_session_data() {
+    let sqlite = Backend::sqlite("logging");
+    let servers = [Kind::Redis, Kind::Cluster, Kind::Postgres].map(|kind| Backend::server(kind, "logging"));
+    let others = servers.iter().flatten().chain([&sqlite]).map(Backend::url);
+    for store in others.chain(["memory".to_owned()]) {
+        prints_no_session_data(&store);
+    }
+}
+
+fn prints_no_session_data(store: &str) {
     let mut demo = Demo::spawn(
-        command(&["--listen=127.0.0.1:0"])
-            .env("RUST_LOG", "trace,hyper=trace,hyper_util=trace,axum=trace,tower=trace")
+        command(&["--listen=127.0.0.1:0", "--granularity=0s", "--store", store])
+            .env(
+                "RUST_LOG",
+                "trace,hyper=trace,hyper_util=trace,axum=trace,tower=trace,redis=trace,tokio_postgres=trace",
+            )
             .stderr(Stdio::piped()),
     );
     let mut browser = demo.browser();
@@ -642,11 +660,11 @@ fn q_no_level_of_logging_prints_session_data() {
     demo.process.kill().unwrap();
     let mut log = String::new();
     demo.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert!(log.contains("session.ended"), "{log}");
+    assert!(log.contains("session.ended"), "{store}: {log}");
     let secret = token.split_once('=').unwrap().1;
     assert!(
         !log.contains("hunter2") && !log.contains(secret) && !log.to_lowercase().contains("cookie"),
-        "{log}"
+        "{store}: {log}"
     );
 }
 

@@ -1,0 +1,42 @@
+//! The stores that outlive the demo's process, by what `--store` takes.
+
+#![allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "shared")]
+
+use std::{env, fs, path::PathBuf, process};
+
+use super::servers::{Kind, Server};
+
+/// A store with what it runs on, which goes when this is dropped.
+pub enum Backend {
+    Sqlite(PathBuf),
+    Server(Server),
+}
+
+impl Backend {
+    pub fn sqlite(test: &str) -> Self {
+        let dir = env::temp_dir().join(format!("tenure-{test}-{}", process::id()));
+        fs::create_dir_all(&dir).expect("a temporary directory can be made");
+        Self::Sqlite(dir)
+    }
+
+    /// `None`, said on stderr, where it is not installed.
+    pub fn server(kind: Kind, test: &str) -> Option<Self> {
+        Server::start(kind, &format!("{test} on {kind:?}")).map(Self::Server)
+    }
+
+    /// What `--store` takes.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(dir) => format!("sqlite:{}", dir.join("sessions.db").display()),
+            Self::Server(server) => server.url(),
+        }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        if let Self::Sqlite(dir) = self {
+            let _ = fs::remove_dir_all(dir);
+        }
+    }
+}
