@@ -34,7 +34,7 @@ const START: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
 const CALLERS: u64 = 32;
 
 /// How long each kind of request is timed.
-const TIMED: Duration = Duration::from_secs(3);
+const TIMED: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() {
