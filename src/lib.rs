@@ -60,6 +60,8 @@ pub mod browser;
 mod browser;
 mod clock;
 pub mod cookie;
+#[cfg(feature = "management")]
+mod dashboard;
 mod engine;
 mod error;
 pub mod events;
@@ -69,6 +71,8 @@ mod head;
 mod hook;
 mod key;
 mod live;
+#[cfg(feature = "management")]
+pub mod management;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(not(feature = "metrics"))]
@@ -91,6 +95,8 @@ mod token;
 #[cfg(feature = "tower-sessions")]
 mod tower_sessions;
 
+#[cfg(feature = "management")]
+pub use crate::dashboard::Dashboard;
 #[cfg(feature = "axum")]
 pub use crate::extract::MissingSessionLayer;
 #[cfg(feature = "tower-sessions")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     EndReason, Error, SessionId, Timestamp,
     engine::Engine,
-    record::{End, Ending, Record},
+    record::{Change, End, Ending, Metadata, Record, Updated},
     store::{Page, Swept},
 };
 
@@ -54,10 +54,24 @@ impl Sessions {
         self.engine.list(Page { subject: subject.map(Into::into), after, limit, now }).await
     }
 
+    /// Puts metadata in place of all that a live session has; no deadline moves. The session as it is then; `None` when there is
+    /// none of this id, or it is over.
+    pub async fn set_metadata(&self, sid: SessionId, metadata: Metadata) -> Result<Option<Record>, Error> {
+        let Some(mut record) = self.load(sid).await? else { return Ok(None) };
+        let change = Change { metadata: Some(metadata), ..Change::at(self.engine.clock.now()) };
+        let updated = self.engine.update(sid, change.clone()).await?;
+        Ok(matches!(updated, Updated::Applied(_)).then(|| {
+            change.apply(&mut record);
+            record
+        }))
+    }
+
     /// Ends a session; its user is told `revoked`. `false` when there is none, or it is over.
     pub async fn revoke(&self, sid: SessionId) -> Result<bool, Error> {
+        // Looked at first, so that observers are told whose it was.
+        let Some(record) = self.load(sid).await? else { return Ok(false) };
         let end = self.revocation();
-        Ok(self.engine.end(sid, end, None).await? == Ending::Done(end.reason))
+        Ok(self.engine.end(sid, end, record.subject.as_deref()).await? == Ending::Done(end.reason))
     }
 
     /// Ends all sessions of a user, except one if named; tells which.

@@ -15,7 +15,7 @@ use crate::{
 /// seconds (SPEC S7, M2). Clones share it.
 ///
 /// The policy that a node is configured with is where an empty store starts from; settings that the store has win over it.
-/// Limits, granularity, grace and cap stay those of the node's configuration. While the store is away, every node keeps the
+/// Limits, granularity and grace stay those of the node's configuration. While the store is away, every node keeps the
 /// policy that it has.
 ///
 /// # Example
@@ -77,8 +77,21 @@ impl SharedPolicy {
     ///
     /// When the store fails, or has settings that can not be read.
     pub async fn open(store: impl SettingsStore, configured: Policy) -> Result<Self, Error> {
+        Self::open_with_seed(store, configured, configured.into()).await
+    }
+
+    /// As [`SharedPolicy::open`], with other settings for a store that has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedPolicy::open`].
+    pub async fn open_with_seed(
+        store: impl SettingsStore,
+        configured: Policy,
+        seed: PolicySettings,
+    ) -> Result<Self, Error> {
         let live = LivePolicy::new(configured);
-        let known = Known { version: 0, settings: configured.into() };
+        let known = Known { version: 0, settings: seed };
         let shared = Shared {
             store: Box::new(store),
             configured,

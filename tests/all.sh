@@ -15,6 +15,9 @@ need chromedriver chromium-driver
 need valgrind valgrind
 need redis-server redis-server
 need openssl openssl
+need node nodejs
+need npm npm
+python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 [ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || missing+=(postgresql)
 need cc gcc libc6-dev
 if [ ${#missing[@]} -gt 0 ]; then
@@ -29,6 +32,9 @@ if ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
     rustup component add rustfmt clippy
 fi
 
+step "clients of the management API"
+tests/sdk/install.sh target/sdk
+
 # A test that would say "left out" fails instead.
 export TENURE_ALL=1
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
@@ -38,7 +44,7 @@ cargo fmt --check
 
 step "lints"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
-for features in "" axum browser metrics sqlite postgres redis rustls,postgres,redis tower-sessions testing; do
+for features in "" axum browser management metrics sqlite postgres redis rustls,postgres,redis tower-sessions testing; do
     cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
 done
 

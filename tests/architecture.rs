@@ -50,6 +50,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tower_sessions", &["clock", "engine", "error", "record", "store", "timestamp"]),
     ("sessions", &["engine", "error", "record", "store", "timestamp"]),
     ("browser", &["error", "head", "policy", "problem", "record", "require", "session"]),
+    (
+        "management",
+        &["browser", "error", "events", "policy", "record", "sessions", "shared_policy", "timestamp"],
+    ),
+    ("dashboard", &["error", "require"]),
     ("require", &["body", "error", "head", "problem", "record", "session"]),
     (
         "middleware",

@@ -6,40 +6,13 @@
 mod chrome;
 #[path = "common/demo.rs"]
 mod process;
+#[path = "common/visit.rs"]
+mod visit;
 
-use std::time::Duration;
-
-use chrome::Chrome;
-use fantoccini::{Client, Locator, error::CmdError};
-use process::Demo;
-
-type Result = std::result::Result<(), CmdError>;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A demo and a browser on its page.
-struct Visit {
-    demo: Demo,
-    chrome: Chrome,
-    client: Client,
-}
+use fantoccini::Locator;
+use visit::{Result, Visit};
 
 impl Visit {
-    async fn start(test: &str, flags: &[&str]) -> Option<Self> {
-        let chrome = Chrome::start(test)?;
-        let visit = Self { demo: Demo::start(flags), client: chrome.open().await, chrome };
-        visit.home().await.expect("the page opens");
-        Some(visit)
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.demo.address)
-    }
-
-    async fn home(&self) -> Result {
-        self.client.goto(&self.url("/")).await
-    }
-
     async fn log_in(&self, user: &str, remember: bool) -> Result {
         let form = self.client.find(Locator::Css("#signed-out form")).await?;
         form.find(Locator::Id("user")).await?.send_keys(user).await?;
@@ -48,39 +21,6 @@ impl Visit {
         }
         form.find(Locator::Css("button.primary")).await?.click().await?;
         self.sees("#user-name", user).await
-    }
-
-    /// Waits until an element can be seen and says this.
-    async fn sees(&self, selector: &str, text: &str) -> Result {
-        let script = "const e = document.querySelector(arguments[0]);
-            return !!e && e.checkVisibility() && e.textContent.includes(arguments[1]);";
-        self.becomes_true(script, vec![selector.into(), text.into()]).await
-    }
-
-    async fn becomes_true(&self, script: &str, arguments: Vec<serde_json::Value>) -> Result {
-        let what = format!("{arguments:?}");
-        let waited = async {
-            while self.client.execute(script, arguments.clone()).await? != serde_json::Value::Bool(true) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Ok(())
-        };
-        let seen = tokio::time::timeout(PATIENCE, waited).await;
-        assert!(seen.is_ok(), "not seen: {what}\n{}", self.client.source().await?);
-        seen.unwrap_or(Ok(()))
-    }
-
-    /// Quits the browser in an orderly way and starts it again with the same profile.
-    async fn restart(&mut self) -> Result {
-        self.client.clone().close().await?;
-        self.client = self.chrome.open().await;
-        self.home().await
-    }
-
-    /// No script error and no violation of the content security policy so far; then quits.
-    async fn finish(self) -> Result {
-        assert_eq!(chrome::complaints(&self.client).await, [] as [serde_json::Value; 0]);
-        self.client.close().await
     }
 }
 

@@ -11,8 +11,11 @@ use axum::{
 use tokio::sync::watch;
 use tower::Layer;
 use tower_tenure::{
-    Error, LivePolicy, RequireSession, SessionLayer,
+    Dashboard, Error, LivePolicy, RequireSession, SessionLayer,
     browser::{Endpoints, LogoutUrls, Scheme},
+    events::RecentEvents,
+    management::Management,
+    policy::PolicySettings,
 };
 
 use crate::{auth, data, flags::Flags, page, reply, stream};
@@ -21,7 +24,7 @@ use crate::{auth, data, flags::Flags, page, reply, stream};
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) policy: LivePolicy,
-    pub(crate) logout_urls: Arc<LogoutUrls>,
+    pub(crate) logout_urls: Arc<dyn Fn() -> LogoutUrls + Send + Sync>,
     pub(crate) stopped: watch::Receiver<bool>,
 }
 
@@ -30,6 +33,9 @@ const RECENT: Duration = Duration::from_secs(5);
 
 /// How long a store that others share is left alone between two sweeps.
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+
+/// How many events the dashboard can show.
+const KEPT_EVENTS: usize = 200;
 
 /// The most that is read of a request's body, in bytes.
 const MOST_BODY: usize = 64 * 1024;
@@ -40,15 +46,27 @@ const MOST_BODY: usize = 64 * 1024;
 ///
 /// When the store can not be opened. The flags were checked when they were parsed.
 pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Result<Router, Error> {
-    let store = flags.store.open(flags.policy).await?;
+    let tokens = flags.management_tokens();
+    let seed = PolicySettings { allowed_logout_urls: flags.allowed_logout_urls, ..flags.policy.into() };
+    let store = flags.store.open(flags.policy, seed).await?;
     let policy = store.policy.live();
-    tokio::spawn(store.policy.follow());
+    tokio::spawn(store.policy.clone().follow());
+    let logout_urls = {
+        let (policy, clients) = (store.policy.clone(), flags.logout_urls);
+        move || {
+            let tenant = policy.settings().allowed_logout_urls;
+            clients.clone().with_tenant_list(tenant.iter().map(String::as_str))
+        }
+    };
     let endpoints =
-        Endpoints::at("/session")?.with_scheme(Scheme::Http).with_logout_urls(flags.logout_urls.clone());
+        Endpoints::at("/session")?.with_scheme(Scheme::Http).with_logout_urls_from(logout_urls.clone());
+    let recent = RecentEvents::new(KEPT_EVENTS);
     let sessions = SessionLayer::new(store.sessions.clone())
         .with_policy(policy.clone())
         .with_client_ip(|head| Some(head.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
+        .with_observer(recent.clone())
         .with_endpoints(endpoints);
+    let management = Management::new(sessions.sessions(), store.policy, tokens).with_recent_events(recent);
 
     if !store.sessions.in_process() {
         tokio::spawn(sessions.sessions().sweep_every(SWEEP_PAUSE));
@@ -71,7 +89,7 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
         .route("/fail", get(data::fail))
         .route("/session/{*rest}", any(reply::not_built_yet))
         .fallback(reply::not_found)
-        .with_state(App { policy, logout_urls: Arc::new(flags.logout_urls), stopped })
+        .with_state(App { policy, logout_urls: Arc::new(logout_urls), stopped })
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(from_fn(reply::refuse_cross_site));
 
@@ -79,8 +97,8 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
         .route("/public", get(async || "Anyone may read this, and no session is looked at.\n"))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
-        .route("/api/v2/{*rest}", any(reply::not_built_yet))
-        .route("/admin", any(reply::not_built_yet))
+        .nest_service("/api/v2", management)
+        .nest_service("/admin", Dashboard::at("/admin")?)
         .fallback_service(sessions.layer(site))
         .layer(map_response(reply::guard)))
 }

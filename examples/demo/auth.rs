@@ -175,7 +175,7 @@ pub(crate) async fn logout(
     session.logout()?;
     // A logout that could not be stored is none, and is answered with 503.
     let _ = session.save().await?;
-    Ok(match app.logout_urls.redirect_for_query(uri.query()) {
+    Ok(match (app.logout_urls)().redirect_for_query(uri.query()) {
         Ok(target) => Redirect::to(target.as_deref().unwrap_or("/")).into_response(),
         Err(refusal) => reads.refuse(StatusCode::BAD_REQUEST, &format!("You are signed out. {refusal}")),
     })

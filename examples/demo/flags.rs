@@ -14,6 +14,7 @@ use lexopt::{
 use tower_tenure::{
     Lifetimes, Mode, Policy,
     browser::LogoutUrls,
+    management::{Scopes, StaticTokens},
     policy::{Cap, Limits, Overflow},
 };
 
@@ -58,7 +59,10 @@ pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
     pub(crate) store: Store,
     pub(crate) policy: Policy,
+    /// Of the clients.
     pub(crate) logout_urls: LogoutUrls,
+    /// Of the tenant, for an empty store.
+    pub(crate) allowed_logout_urls: Vec<String>,
     pub(crate) management: Vec<ManagementToken>,
 }
 
@@ -66,12 +70,19 @@ pub(crate) struct Flags {
 pub(crate) struct ManagementToken {
     token: String,
     /// All of them, when empty.
-    #[expect(dead_code, reason = "the management API is yet to come")]
     scopes: Vec<String>,
     random: bool,
 }
 
 impl Flags {
+    /// Who may use the management API.
+    pub(crate) fn management_tokens(&self) -> StaticTokens {
+        self.management.iter().fold(StaticTokens::new(), |tokens, one| {
+            let scopes = if one.scopes.is_empty() { Scopes::all() } else { Scopes::of(&one.scopes) };
+            tokens.with(&one.token, scopes)
+        })
+    }
+
     /// The token that nobody chose, to be told at the start.
     pub(crate) fn random_management_token(&self) -> Option<String> {
         self.management.iter().find(|token| token.random).map(|token| token.token.clone())
@@ -88,6 +99,7 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
     let mut store = Store::Memory;
     let mut policy = Policy::default();
     let mut logout_urls = LogoutUrls::new();
+    let mut allowed_logout_urls = Vec::new();
     let mut management = Vec::new();
 
     while let Some(arg) = args.next().map_err(|error| error.to_string())? {
@@ -134,7 +146,9 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
             "max-sessions" => policy = policy.with_cap(Some(cap(&value()?).map_err(about)?)),
             "management-token" => management.push(token(&value()?).map_err(about)?),
             "allowed-logout-url" => {
-                logout_urls = logout_urls.allow(&value()?).map_err(|error| about(&error.to_string()))?;
+                let url = value()?;
+                drop(LogoutUrls::new().allow(&url).map_err(|error| about(&error.to_string()))?);
+                allowed_logout_urls.push(url);
             }
             "client" => logout_urls = client(logout_urls, &value()?).map_err(|mend| about(&mend))?,
             _ => return Err(format!("there is no flag --{flag}")),
@@ -143,7 +157,7 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
     if management.is_empty() {
         management.push(random_token()?);
     }
-    Ok(Asked::Run(Box::new(Flags { listen, store, policy, logout_urls, management })))
+    Ok(Asked::Run(Box::new(Flags { listen, store, policy, logout_urls, allowed_logout_urls, management })))
 }
 
 fn duration(value: &str) -> Result<Duration, String> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tower_tenure::{
     Error, MemoryStore, Policy, SessionStore, SharedPolicy,
+    policy::PolicySettings,
     store::{AnyStore, PostgresOptions, RedisOptions, SettingsStore, SqliteOptions},
 };
 
@@ -39,7 +40,7 @@ impl Store {
             Some(("postgres" | "postgresql", _)) => {
                 PostgresOptions::new(value).map(|options| Self::Postgres(Box::new(options))).map_err(mend)
             }
-            Some(("redis" | "rediss" | "redis+cluster" | "rediss+cluster", _)) => {
+            Some(("redis" | "rediss" | "valkey" | "valkeys" | "redis+cluster" | "rediss+cluster", _)) => {
                 RedisOptions::new(value).map(|options| Self::Redis(Box::new(options))).map_err(mend)
             }
             _ => Err("no such store: take memory, sqlite:PATH, postgres://HOST/DATABASE or redis://HOST"
@@ -52,13 +53,13 @@ impl Store {
     /// # Errors
     ///
     /// When it can not be reached, or has settings that can not be read.
-    pub(crate) async fn open(self, configured: Policy) -> Result<Opened, Error> {
+    pub(crate) async fn open(self, configured: Policy, seed: PolicySettings) -> Result<Opened, Error> {
         let opening = async {
             match self {
-                Self::Memory => open(MemoryStore::new(), configured).await,
-                Self::Sqlite(options) => open(options.open().await?, configured).await,
-                Self::Postgres(options) => open(options.connect().await?, configured).await,
-                Self::Redis(options) => open(options.connect().await?, configured).await,
+                Self::Memory => open(MemoryStore::new(), configured, seed).await,
+                Self::Sqlite(options) => open(options.open().await?, configured, seed).await,
+                Self::Postgres(options) => open(options.connect().await?, configured, seed).await,
+                Self::Redis(options) => open(options.connect().await?, configured, seed).await,
             }
         };
         let late = || Err(Error::store(format!("no answer within {PATIENCE:?}")));
@@ -66,10 +67,10 @@ impl Store {
     }
 }
 
-async fn open<S>(store: S, configured: Policy) -> Result<Opened, Error>
+async fn open<S>(store: S, configured: Policy, seed: PolicySettings) -> Result<Opened, Error>
 where
     S: SessionStore + SettingsStore + Clone,
 {
-    let policy = SharedPolicy::open(store.clone(), configured).await?;
+    let policy = SharedPolicy::open_with_seed(store.clone(), configured, seed).await?;
     Ok(Opened { sessions: store.into(), policy })
 }

@@ -87,6 +87,13 @@ impl LogoutUrls {
         Ok(self)
     }
 
+    /// With these URLs in place of the tenant's list, as settings that are kept in a store have them. One that is not good, which
+    /// was put there by other means than ours, allows nothing.
+    pub fn with_tenant_list<'a>(mut self, urls: impl IntoIterator<Item = &'a str>) -> Self {
+        self.tenant = urls.into_iter().filter_map(|url| Allowed::parse(url).ok()).collect();
+        self
+    }
+
     /// Compares as OpenID Connect RP-Initiated Logout does: character by character, and without `*`.
     pub const fn with_exact_match(mut self) -> Self {
         self.exact = true;

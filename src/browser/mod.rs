@@ -9,6 +9,8 @@
 mod logout;
 mod origin;
 
+use std::{borrow::Cow, fmt, sync::Arc};
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
@@ -48,8 +50,30 @@ use crate::{Error, ErrorKind, RequestHead, Session, policy::Activity, problem::P
 pub struct Endpoints {
     base: String,
     scheme: Scheme,
-    logout_urls: LogoutUrls,
+    logout_urls: ListSource,
     clear_site_data: bool,
+}
+
+/// A list that stays, or one to be asked for.
+#[derive(Clone)]
+enum ListSource {
+    Fixed(LogoutUrls),
+    Asked(Arc<dyn Fn() -> LogoutUrls + Send + Sync>),
+}
+
+impl fmt::Debug for ListSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.list().fmt(f)
+    }
+}
+
+impl ListSource {
+    fn list(&self) -> Cow<'_, LogoutUrls> {
+        match self {
+            Self::Fixed(urls) => Cow::Borrowed(urls),
+            Self::Asked(ask) => Cow::Owned(ask()),
+        }
+    }
 }
 
 impl Endpoints {
@@ -64,7 +88,12 @@ impl Endpoints {
             let message = "endpoints stand below a path such as /session, without a slash at its end";
             return Err(Error::new(ErrorKind::Configuration, message));
         }
-        Ok(Self { base, scheme: Scheme::Https, logout_urls: LogoutUrls::new(), clear_site_data: false })
+        Ok(Self {
+            base,
+            scheme: Scheme::Https,
+            logout_urls: ListSource::Fixed(LogoutUrls::new()),
+            clear_site_data: false,
+        })
     }
 
     /// The scheme under which browsers reach the site; https unless set. A proxy in front may hide it from the server.
@@ -75,7 +104,13 @@ impl Endpoints {
 
     /// Where a logout may lead.
     pub fn with_logout_urls(mut self, urls: LogoutUrls) -> Self {
-        self.logout_urls = urls;
+        self.logout_urls = ListSource::Fixed(urls);
+        self
+    }
+
+    /// Where a logout may lead, asked for at each: a list that changes while the server runs.
+    pub fn with_logout_urls_from(mut self, ask: impl Fn() -> LogoutUrls + Send + Sync + 'static) -> Self {
+        self.logout_urls = ListSource::Asked(Arc::new(ask));
         self
     }
 
@@ -106,7 +141,7 @@ impl Endpoints {
 
     fn after_logout(&self, head: RequestHead<'_>) -> AfterLogout {
         AfterLogout {
-            redirect: self.logout_urls.redirect_for_query(head.uri.query()),
+            redirect: self.logout_urls.list().redirect_for_query(head.uri.query()),
             clear_site_data: self.clear_site_data,
         }
     }

@@ -1,9 +1,11 @@
 //! How many live sessions a subject may have.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, str::FromStr};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Timestamp,
+    Error, ErrorKind, Timestamp,
     record::{Record, SessionId},
 };
 
@@ -17,19 +19,40 @@ use crate::{
 /// let policy = Policy::default().with_cap(Some(Cap::new(3.try_into()?, Overflow::Evict)));
 /// # Ok::<(), std::num::TryFromIntError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cap {
     most: NonZeroU32,
     overflow: Overflow,
 }
 
 /// What happens to a login that would go over the cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Overflow {
     /// The least recently active session ends, and its user is told `evicted`.
     Evict,
     /// The login is refused.
     Refuse,
+}
+
+impl Overflow {
+    /// `evict` or `refuse`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Evict => "evict",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// Reads what [`Overflow::as_str`] writes.
+impl FromStr for Overflow {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let unknown = || Error::new(ErrorKind::InvalidInput, "over the cap comes `evict` or `refuse`");
+        [Self::Evict, Self::Refuse].into_iter().find(|overflow| overflow.as_str() == text).ok_or_else(unknown)
+    }
 }
 
 impl Cap {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Policy;
+use super::{Cap, Policy};
 use crate::{
     Error, ErrorKind,
     record::{Lifetimes, Mode},
@@ -12,7 +12,7 @@ use crate::{
 
 /// The settings of a policy that people change while servers run, and that all nodes share (SPEC S7, M2).
 ///
-/// What else there is to a policy (limits, granularity, grace, cap) belongs to how a node is configured.
+/// What else there is to a policy (limits, granularity, grace) belongs to how a node is configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicySettings {
     /// The lifetimes of persistent sessions, as they were asked for: perhaps above the limits (L4).
@@ -21,6 +21,12 @@ pub struct PolicySettings {
     pub non_persistent: Lifetimes,
     /// The mode of logins that do not choose one.
     pub default_mode: Mode,
+    /// How many live sessions a subject may have (S9); `None` is as many as they like.
+    #[serde(default)]
+    pub cap: Option<Cap>,
+    /// Where a logout may lead that names no client (R1).
+    #[serde(default)]
+    pub allowed_logout_urls: Vec<String>,
     /// What other versions of this crate, or other parts of an application, keep beside: carried along as it is.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
@@ -32,6 +38,8 @@ impl From<Policy> for PolicySettings {
             persistent: policy.persistent,
             non_persistent: policy.non_persistent,
             default_mode: policy.default_mode,
+            cap: policy.cap,
+            allowed_logout_urls: Vec::new(),
             other: BTreeMap::new(),
         }
     }
@@ -44,6 +52,7 @@ impl PolicySettings {
             .with_persistent(self.persistent)
             .with_non_persistent(self.non_persistent)
             .with_default_mode(self.default_mode)
+            .with_cap(self.cap)
     }
 
     /// As JSON text, for a store to keep.

@@ -15,7 +15,11 @@
 //!
 //! The target is `tower_tenure`. A session is named by its `sid` only; no token, no data, no user (SPEC H5).
 
+mod audit;
+
 use std::{error::Error as _, fmt};
+
+pub use self::audit::{AuditLine, AuditLog, RecentEvents};
 
 use crate::{
     Error, SessionId, Timestamp,

@@ -1,0 +1,142 @@
+//! The dashboard (feature `management`): one page for the settings and the live sessions (SPEC D1).
+//!
+//! A page, a stylesheet and a script, served as they are; all it shows it asks of the [management API](crate::management), with a
+//! token that its user types in. No build step, no outside request, nothing inline.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use sha2::{Digest, Sha256};
+use tower::Service;
+
+use crate::{Error, ErrorKind, require};
+
+/// The dashboard, as a tower service: nest it in a router under its path, or serve it by hyper.
+///
+/// # Example
+///
+/// ```
+/// use tower_tenure::Dashboard;
+///
+/// # fn main() -> Result<(), tower_tenure::Error> {
+/// let app: axum::Router = axum::Router::new().nest_service("/admin", Dashboard::at("/admin")?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Dashboard {
+    base: Arc<str>,
+    files: Arc<[File; 3]>,
+}
+
+#[derive(Debug)]
+struct File {
+    /// Below the base; the page itself is there.
+    name: &'static str,
+    kind: &'static str,
+    content: Bytes,
+    tag: HeaderValue,
+}
+
+/// No script, style, picture or frame from elsewhere, and none inline.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+    img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+impl Dashboard {
+    /// A dashboard at this path, over the management API at `/api/v2`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dashboard::with_api`].
+    pub fn at(base: impl Into<Arc<str>>) -> Result<Self, Error> {
+        Self::with_api(base, "/api/v2")
+    }
+
+    /// A dashboard at this path, over the management API at another.
+    ///
+    /// # Errors
+    ///
+    /// When one is not a path such as `/admin`, of letters, digits and `/-_.`, without a slash at its end.
+    pub fn with_api(base: impl Into<Arc<str>>, api: &str) -> Result<Self, Error> {
+        let base = base.into();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+        let is_path = |path: &str| {
+            require::is_same_origin_path(path) && !path.ends_with('/') && path.bytes().all(is_plain)
+        };
+        if !is_path(&base) || !is_path(api) {
+            let message = "a dashboard stands at a path such as /admin, of letters, digits and /-_., without a slash at its end";
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
+        let page = include_str!("page.html").replace("{base}", &base).replace("{api}", api);
+        let files = [
+            File::new("", "text/html; charset=utf-8", page),
+            File::new("dashboard.css", "text/css; charset=utf-8", include_str!("dashboard.css")),
+            File::new("dashboard.js", "text/javascript; charset=utf-8", include_str!("dashboard.js")),
+        ];
+        Ok(Self { base, files: Arc::new(files) })
+    }
+
+    fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        // A router may have taken the base away.
+        let name = path.strip_prefix(&*self.base).unwrap_or(path).trim_start_matches('/');
+        let mut response = Response::new(Full::default());
+        let Some(file) = self.files.iter().find(|file| file.name == name) else {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            return response;
+        };
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        if headers.get(header::IF_NONE_MATCH) == Some(&file.tag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            *response.body_mut() = Full::new(file.content.clone());
+        }
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, file.tag.clone());
+        for (name, value) in [
+            (header::CONTENT_TYPE, file.kind),
+            (header::CACHE_CONTROL, "no-cache"),
+            (header::CONTENT_SECURITY_POLICY, CSP),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+impl File {
+    fn new(name: &'static str, kind: &'static str, content: impl Into<Bytes>) -> Self {
+        let content = content.into();
+        let digest = Sha256::digest(&content);
+        let digits: String =
+            digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+        let tag = HeaderValue::try_from(format!("\"{digits}\"")).unwrap_or(HeaderValue::from_static("\"\""));
+        Self { name, kind, content, tag }
+    }
+}
+
+impl<B> Service<Request<B>> for Dashboard {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ready(Ok(self.respond(request.method(), request.uri().path(), request.headers())))
+    }
+}

@@ -1,0 +1,148 @@
+//! Events as JSON: a line for each, and the latest of them.
+
+use std::{
+    collections::VecDeque,
+    error::Error as _,
+    fmt,
+    io::Write,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+
+use super::{Event, EventKind, Observer};
+
+/// An event as it is written for an audit: who, what, when and why, and no token or session data (SPEC H5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AuditLine {
+    /// When, as ISO 8601.
+    pub at: String,
+    /// What happened, by the names of [`EventKind::as_str`].
+    pub event: &'static str,
+    /// The session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// Its user, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Why it ended or was refused, what was clamped, or what failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<&Event<'_>> for AuditLine {
+    fn from(event: &Event<'_>) -> Self {
+        let reason = match event.kind {
+            EventKind::Ended(reason) => Some(reason.to_string()),
+            EventKind::Clamped(setting) => Some(setting.as_str().to_owned()),
+            EventKind::Refused(refusal) => Some(refusal.to_string()),
+            EventKind::StoreFailed { operation, error } => {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                Some(format!("{operation}: {error}{cause}"))
+            }
+            _ => None,
+        };
+        Self {
+            at: event.at.to_string(),
+            event: event.kind.as_str(),
+            sid: event.sid.map(|sid| sid.to_string()),
+            user: event.subject.map(str::to_owned),
+            reason,
+        }
+    }
+}
+
+/// Writes one line of JSON per event (SPEC O1): an audit log.
+///
+/// Each line is written at once, by one call, so a writer that can take long should have a thread of its own. A line that can not be
+/// written is told by `tracing`, and the request goes on.
+///
+/// # Example
+///
+/// ```
+/// use tower_tenure::{MemoryStore, SessionLayer, events::AuditLog};
+///
+/// let layer = SessionLayer::new(MemoryStore::new()).with_observer(AuditLog::new(std::io::stderr()));
+/// ```
+pub struct AuditLog<W>(Mutex<W>);
+
+impl<W: Write> AuditLog<W> {
+    /// A log to a file, a pipe, or standard error.
+    pub const fn new(writer: W) -> Self {
+        Self(Mutex::new(writer))
+    }
+
+    /// What it writes to.
+    pub fn into_inner(self) -> W {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W> fmt::Debug for AuditLog<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLog").finish_non_exhaustive()
+    }
+}
+
+impl<W: Write + Send + 'static> Observer for AuditLog<W> {
+    fn observe(&self, event: &Event<'_>) {
+        let mut line = serde_json::to_vec(&AuditLine::from(event)).unwrap_or_default();
+        line.push(b'\n');
+        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = writer.write_all(&line).and_then(|()| writer.flush()) {
+            tracing::error!(name: "session.audit_failed", target: "tower_tenure", %error, "an audit line was lost");
+        }
+    }
+}
+
+/// Keeps the latest events of this node in memory, for a dashboard. Clones share them.
+///
+/// # Example
+///
+/// ```
+/// use tower_tenure::{MemoryStore, SessionLayer, events::RecentEvents};
+///
+/// let recent = RecentEvents::new(200);
+/// let layer = SessionLayer::new(MemoryStore::new()).with_observer(recent.clone());
+/// assert_eq!(recent.latest(10), []);
+/// ```
+#[derive(Clone)]
+pub struct RecentEvents {
+    lines: Arc<Mutex<VecDeque<AuditLine>>>,
+    most: usize,
+}
+
+impl RecentEvents {
+    /// Keeps at most so many.
+    pub fn new(most: usize) -> Self {
+        Self { lines: Arc::default(), most }
+    }
+
+    /// At most so many, newest first.
+    pub fn latest(&self, most: usize) -> Vec<AuditLine> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().rev().take(most).cloned().collect()
+    }
+}
+
+impl fmt::Debug for RecentEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecentEvents").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+/// All but those of which there are many: an interaction that was recorded.
+impl Observer for RecentEvents {
+    fn observe(&self, event: &Event<'_>) {
+        if matches!(event.kind, EventKind::Extended) || self.most == 0 {
+            return;
+        }
+        let line = AuditLine::from(event);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == self.most {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+}

@@ -1,0 +1,100 @@
+//! A demo and a real browser on its page.
+
+#![allow(dead_code, reason = "shared: what is dead differs from crate to crate")]
+
+use std::time::Duration;
+
+use fantoccini::{Client, Locator, error::CmdError};
+
+use super::{
+    chrome::{self, Chrome},
+    process::Demo,
+};
+
+pub(crate) type Result = std::result::Result<(), CmdError>;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A demo and a browser on its page.
+pub(crate) struct Visit {
+    pub(crate) demo: Demo,
+    pub(crate) chrome: Chrome,
+    pub(crate) client: Client,
+}
+
+impl Visit {
+    pub(crate) async fn start(test: &str, flags: &[&str]) -> Option<Self> {
+        let chrome = Chrome::start(test)?;
+        let visit = Self { demo: Demo::start(flags), client: chrome.open().await, chrome };
+        visit.home().await.expect("the page opens");
+        Some(visit)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.demo.address)
+    }
+
+    pub(crate) async fn home(&self) -> Result {
+        self.client.goto(&self.url("/")).await
+    }
+
+    /// Waits until an element can be seen and says this.
+    pub(crate) async fn sees(&self, selector: &str, text: &str) -> Result {
+        let script = "const e = document.querySelector(arguments[0]);
+            return !!e && e.checkVisibility() && e.textContent.includes(arguments[1]);";
+        self.becomes_true(script, vec![selector.into(), text.into()]).await
+    }
+
+    pub(crate) async fn becomes_true(&self, script: &str, arguments: Vec<serde_json::Value>) -> Result {
+        let what = format!("{arguments:?}");
+        let waited = async {
+            while self.client.execute(script, arguments.clone()).await? != serde_json::Value::Bool(true) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Ok(())
+        };
+        let seen = tokio::time::timeout(PATIENCE, waited).await;
+        assert!(seen.is_ok(), "not seen: {what}\n{}", self.client.source().await?);
+        seen.unwrap_or(Ok(()))
+    }
+
+    /// A picture to look at, in the folder that `TENURE_PICTURES` names.
+    pub(crate) async fn picture(&self, name: &str) -> Result {
+        if let Some(folder) = std::env::var_os("TENURE_PICTURES") {
+            let picture = self.client.screenshot().await?;
+            std::fs::write(std::path::Path::new(&folder).join(name), picture)
+                .expect("the picture is written");
+        }
+        Ok(())
+    }
+
+    /// Types this in place of what a field holds.
+    pub(crate) async fn fill(&self, id: &str, text: &str) -> Result {
+        let field = self.client.find(Locator::Id(id)).await?;
+        field.clear().await?;
+        field.send_keys(text).await
+    }
+
+    pub(crate) async fn click(&self, selector: &str) -> Result {
+        self.client.find(Locator::Css(selector)).await?.click().await
+    }
+
+    /// Waits until a field holds this.
+    pub(crate) async fn holds(&self, id: &str, value: &str) -> Result {
+        let script = "return document.getElementById(arguments[0])?.value === arguments[1];";
+        self.becomes_true(script, vec![id.into(), value.into()]).await
+    }
+
+    /// Quits the browser in an orderly way and starts it again with the same profile.
+    pub(crate) async fn restart(&mut self) -> Result {
+        self.client.clone().close().await?;
+        self.client = self.chrome.open().await;
+        self.home().await
+    }
+
+    /// No script error and no violation of the content security policy so far; then quits.
+    pub(crate) async fn finish(self) -> Result {
+        assert_eq!(chrome::complaints(&self.client).await, [] as [serde_json::Value; 0]);
+        self.client.close().await
+    }
+}
