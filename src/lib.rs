@@ -36,6 +36,7 @@
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
 //! | `browser` | status, extend and logout endpoints (feature `browser`) |
+//! | `management` | the management API and its tokens (feature `management`, which also has the `Dashboard`) |
 //! | `testing` | manual clock, probing store, conformance suite (feature `testing`) |
 //!
 //! # Features
@@ -44,6 +45,7 @@
 //! |---|---|
 //! | `axum` | `Session` as an extractor |
 //! | `browser` | endpoints for pages: status, extend, logout with an allow-list |
+//! | `management` | settings and sessions over HTTP, for administrators and their tools; a dashboard |
 //! | `metrics` | counters `tower_tenure_events_total` (labels `event`, `reason`, `operation`) and the histogram `tower_tenure_store_seconds` (label `operation`), through the `metrics` facade |
 //! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters. [Which one when](store::guide) |
 //! | `rustls` | TLS for the last two |

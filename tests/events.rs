@@ -180,14 +180,14 @@ async fn o1_each_way_to_end_is_told_once_with_its_reason() {
 }
 
 #[tokio::test]
-async fn o1_a_session_revoked_by_its_id_is_told_without_a_user() {
+async fn o1_a_session_revoked_by_its_id_is_told_with_its_user() {
     let (site, layer, told) = observed(MemoryStore::new(), policy());
     site.browser().post("/login/alice").await;
     let record = layer.sessions().list(Some("alice"), None, 1).await.unwrap().remove(0);
     told.take();
     assert!(layer.sessions().revoke(record.sid).await.unwrap());
     assert!(!layer.sessions().revoke(record.sid).await.unwrap());
-    assert_eq!(told.take(), ["ended - revoked"]);
+    assert_eq!(told.take(), ["ended alice revoked"]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The official clients of the management API, from PyPI and npm, against the demo (MANAGEMENT-API: "by changing the base URL").
+//! The official clients of the management API, from `PyPI` and npm, against the demo (MANAGEMENT-API: "by changing the base URL").
 
 #[path = "common/demo.rs"]
 mod process;

@@ -95,10 +95,7 @@ fn s4_m3_an_end_on_one_node_is_seen_by_the_next_request_on_the_other_and_h4_by_i
         let mut lines = BufReader::new(stream).lines();
         assert!(lines.any(|line| line.unwrap().starts_with("data:")), "it has begun");
         alice.post("/logout");
-        // A tick comes each second, and nothing but a line for two seconds fails the reading.
-        let rest: Vec<_> = lines.map(|line| line.expect("the stream goes on or ends")).collect();
-        let ticks = rest.iter().filter(|line| line.starts_with("data:")).count();
-        assert!(ticks <= 2, "{url}: it ends within two seconds: {rest:?}");
+        ends_soon(url, lines);
     });
 }
 
@@ -120,6 +117,85 @@ fn s3_additions_on_two_nodes_are_all_counted() {
         });
         assert_eq!(alice.get("/data/count").body, "200", "{url}");
     });
+}
+
+const ROOT: &str = "Authorization: Bearer root";
+const JSON_BODY: &str = "Content-Type: application/json";
+
+#[test]
+fn m2_a_changed_setting_is_in_force_on_the_other_node_within_two_seconds_and_l5_binds_live_sessions_there() {
+    on_each("node-settings", |url| {
+        let nodes = two_nodes(url, &["--management-token=root"]);
+        let mut ada = nodes[1].browser();
+        assert_eq!(ada.login("user=ada&remember=1").status, 200);
+        for round in 1..=6_usize {
+            let (here, there) = (&nodes[round % 2], &nodes[(round + 1) % 2]);
+            let body = format!("{{\"session_lifetime\": {}}}", 160 - round);
+            let changed =
+                here.browser().send("PATCH /api/v2/tenants/settings", &[ROOT, JSON_BODY], body.as_bytes());
+            assert_eq!(changed.status, 200, "{url}: {}", changed.body);
+            let mut admin = there.browser();
+            let is_seen = |_| {
+                let shown = admin.send("GET /api/v2/tenants/settings", &[ROOT], b"").json();
+                let is_seen = shown["session_lifetime"] == 160 - round;
+                if !is_seen {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                is_seen
+            };
+            let polls = (0..100).position(is_seen);
+            assert!(polls.is_some(), "{url}, round {round}: not within two seconds");
+            let me = moved(&ada, there).get("/me").json();
+            let hours = |name: &str| {
+                let moment = time::OffsetDateTime::parse(
+                    me[name].as_str().unwrap(),
+                    &time::format_description::well_known::Rfc3339,
+                );
+                moment.unwrap().unix_timestamp() / 3600
+            };
+            let lifetime = hours("expires_at") - hours("created_at");
+            assert_eq!(lifetime, i64::try_from(160 - round).unwrap(), "{url}: bound at the next request");
+        }
+    });
+}
+
+#[test]
+fn m3_a_revocation_on_one_node_is_seen_by_the_next_request_and_by_streams_on_the_other() {
+    on_each("node-revocations", |url| {
+        let [here, there] = two_nodes(url, &["--management-token=root"]);
+        let mut ada = there.browser();
+        assert_eq!(ada.login("user=ada").status, 200);
+        let id = ada.get("/me").json()["sid"].as_str().unwrap().to_owned();
+        let stream = Browser { patience: Duration::from_secs(2), ..ada.clone() };
+        let mut lines = BufReader::new(stream.connect("GET /events", &[PASSIVE], b"").unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().starts_with("data:")), "it has begun");
+        let revoked = here.browser().send(&format!("POST /api/v2/sessions/{id}/revoke"), &[ROOT], b"");
+        assert_eq!(revoked.status, 202, "{url}");
+        assert_eq!(ada.get("/me").reason(), (401, "revoked".into()), "{url}");
+        ends_soon(url, lines);
+
+        let browsers: Vec<_> = (0..3).map(|_| there.browser()).collect();
+        let mut browsers = browsers.into_iter().map(|mut browser| {
+            browser.login("user=ada");
+            browser
+        });
+        let (mut kept, mut one, mut other) =
+            (browsers.next().unwrap(), browsers.next().unwrap(), browsers.next().unwrap());
+        let id = kept.get("/me").json()["sid"].as_str().unwrap().to_owned();
+        let others = format!("DELETE /api/v2/users/ada/sessions?except={id}");
+        assert_eq!(here.browser().send(&others, &[ROOT], b"").status, 202);
+        assert_eq!(one.get("/me").reason(), (401, "revoked".into()), "{url}");
+        assert_eq!(other.get("/me").reason(), (401, "revoked".into()), "{url}");
+        assert_eq!(kept.get("/me").status, 200, "{url}");
+    });
+}
+
+/// A stream with a tick each second, of which a line has come.
+fn ends_soon(url: &str, lines: impl Iterator<Item = std::io::Result<String>>) {
+    // Nothing but a line for two seconds fails the reading.
+    let rest: Vec<_> = lines.map(|line| line.expect("the stream goes on or ends")).collect();
+    let ticks = rest.iter().filter(|line| line.starts_with("data:")).count();
+    assert!(ticks <= 2, "{url}: it ends within two seconds: {rest:?}");
 }
 
 /// The role of the other process: which store to try.
