@@ -3,6 +3,10 @@
 #[path = "common/store.rs"]
 #[expect(dead_code, reason = "shared")]
 mod common;
+#[path = "common/nodes.rs"]
+mod nodes;
+#[path = "common/servers.rs"]
+mod servers;
 
 use std::{
     fs,
@@ -14,13 +18,12 @@ use std::{
     time::Duration,
 };
 
-use common::{SUBJECT, all, capped, login, second, sid, touch, write};
+use common::{login, second, sid, touch, write};
 use rusqlite::Connection;
 use tower_tenure::{
     EndReason, ErrorKind, SessionStore,
-    policy::Overflow,
     record::{End, Json, Updated},
-    store::{Created, SettingsStore, SqliteOptions, SqliteStore},
+    store::{SqliteOptions, SqliteStore},
     testing::conformance,
 };
 
@@ -79,11 +82,7 @@ async fn s7_settings_are_seen_by_another_process_which_is_woken() {
     let folder = Folder::new();
     let (here, there) = (folder.open().await, folder.open().await);
     conformance::check_settings(&here, &there).await;
-    let _ = tokio::time::timeout(Duration::from_secs(1), there.settings_changed()).await;
-    let waiting = tokio::spawn(async move { there.settings_changed().await });
-    let version = here.load_settings().await.unwrap().map(|kept| kept.version);
-    assert!(here.save_settings("{}".into(), version).await.unwrap());
-    tokio::time::timeout(Duration::from_secs(1), waiting).await.expect("woken within a second").unwrap();
+    nodes::are_woken_by_new_settings(&here, &there).await;
 }
 
 #[tokio::test]
@@ -103,48 +102,14 @@ async fn s7_what_was_acknowledged_is_there_after_opening_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s9_a_cap_holds_under_parallel_logins_of_two_processes() {
-    for overflow in [Overflow::Refuse, Overflow::Evict] {
-        let folder = Folder::new();
-        let nodes = [folder.open().await, folder.open().await];
-        let logins = (0..40_u32).map(|number| {
-            let node = nodes[number as usize % 2].clone();
-            tokio::spawn(async move { node.create(capped(login(number, second(number)), 3, overflow)).await })
-        });
-        let mut admitted = 0;
-        for login in logins.collect::<Vec<_>>() {
-            admitted += usize::from(matches!(login.await.unwrap().unwrap(), Created::Done { .. }));
-        }
-        assert_eq!(admitted, if overflow == Overflow::Refuse { 3 } else { 40 });
-        assert_eq!(nodes[0].list(all(second(50))).await.unwrap().len(), 3);
-    }
+    let folder = Folder::new();
+    nodes::hold_a_cap(&[folder.open().await, folder.open().await]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s10_ending_a_subject_on_one_process_misses_no_login_on_another() {
     let folder = Folder::new();
-    let (here, there) = (folder.open().await, folder.open().await);
-    for round in 0..10_u32 {
-        let logins = tokio::spawn({
-            let there = there.clone();
-            async move {
-                for number in 0..10 {
-                    there.create(login(round * 100 + number, second(0))).await.unwrap();
-                }
-            }
-        });
-        let end = End::new(EndReason::Revoked, second(1));
-        let mut told = here.end_subject(SUBJECT.into(), end, None).await.unwrap();
-        logins.await.unwrap();
-        let live = here.list(all(second(1))).await.unwrap();
-        for number in 0..10 {
-            let sid = sid(round * 100 + number);
-            let is_live = live.iter().any(|record| record.sid == sid);
-            assert_ne!(told.contains(&sid), is_live, "told if and only if ended");
-        }
-        told.extend(here.end_subject(SUBJECT.into(), end, None).await.unwrap());
-        assert_eq!(told.len(), 10);
-        assert_eq!(there.list(all(second(1))).await.unwrap(), []);
-    }
+    nodes::end_a_subject(&folder.open().await, &folder.open().await).await;
 }
 
 /// The pages of the log that was written, as a measure of how many transactions there were: each writes one at least.

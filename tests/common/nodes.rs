@@ -1,5 +1,7 @@
 //! What holds for a store that several nodes share, shown on two handles to one server.
 
+#![allow(dead_code, reason = "shared: what is dead differs from crate to crate")]
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
