@@ -100,6 +100,20 @@ async fn s6_a_server_that_was_away_is_used_again_without_a_restart_of_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s6_a_call_has_a_time_budget_of_our_own_also_while_the_client_connects_again() {
+    let Some(mut server) = Server::start(Kind::Redis, "a server that lets in and says nothing") else {
+        return;
+    };
+    let store = node(&server).await;
+    server.kill();
+    let _mute = std::net::TcpListener::bind(("127.0.0.1", server.port())).unwrap();
+    for _ in 0..3 {
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(3), store.load(sid(1))).await;
+        assert!(answer.expect("within two seconds and a bit").unwrap_err().is_store_failure());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s5_every_operation_is_one_call_also_after_a_script_flush() {
     let Some(server) = Server::start(Kind::Redis, "calls of Redis") else { return };
     let store = node(&server).await;

@@ -1,6 +1,6 @@
 //! Connections, to one server or to a cluster, and how they come back.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use arc_swap::ArcSwap;
 use redis::{
@@ -10,6 +10,10 @@ use redis::{
     cluster_async::ClusterConnection,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
+use tokio::time::timeout;
+
+/// The time budget of a call, unless another is chosen.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Shorter than the time budget of a call, so that there is time for another try.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -26,7 +30,7 @@ impl RedisConnection for ConnectionManager {}
 impl RedisConnection for ClusterConnection {}
 
 pub(super) mod sealed {
-    use super::{ClusterConnection, Connection, ConnectionManager, MultiplexedConnection};
+    use super::{ClusterConnection, Connection, ConnectionManager, Kind, MultiplexedConnection, TIMEOUT};
 
     pub trait Sealed: Send + Sync + 'static {
         #[doc(hidden)]
@@ -35,26 +39,31 @@ pub(super) mod sealed {
 
     impl Sealed for MultiplexedConnection {
         fn into_connection(self) -> Connection {
-            Connection::One(self)
+            Connection::new(Kind::One(self), TIMEOUT)
         }
     }
 
     impl Sealed for ConnectionManager {
         fn into_connection(self) -> Connection {
-            Connection::Managed(self)
+            Connection::new(Kind::Managed(self), TIMEOUT)
         }
     }
 
     impl Sealed for ClusterConnection {
         fn into_connection(self) -> Connection {
-            Connection::Cluster(self)
+            Connection::new(Kind::Cluster(self), TIMEOUT)
         }
     }
 }
 
-/// Whom to ask.
+/// Whom to ask, and how long to wait for the answer.
 #[expect(missing_debug_implementations, reason = "private; a client's may show a password")]
-pub enum Connection {
+pub struct Connection {
+    kind: Kind,
+    timeout: Duration,
+}
+
+pub(super) enum Kind {
     One(MultiplexedConnection),
     Managed(ConnectionManager),
     Own(Own),
@@ -62,24 +71,31 @@ pub enum Connection {
 }
 
 impl Connection {
-    pub(super) const fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+    pub(super) const fn new(kind: Kind, timeout: Duration) -> Self {
+        Self { kind, timeout }
     }
 
+    pub(super) const fn is_cluster(&self) -> bool {
+        matches!(self.kind, Kind::Cluster(_))
+    }
+
+    /// Clients have timeouts of their own for an answer, but not for all that they do before they ask, such as to connect again.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, RedisError> {
-        match self {
-            Self::One(connection) => connection.clone().req_packed_command(command).await,
-            Self::Managed(connection) => connection.clone().req_packed_command(command).await,
-            Self::Own(connection) => connection.ask(command).await,
-            Self::Cluster(connection) => connection.clone().req_packed_command(command).await,
-        }
-        .and_then(Value::extract_error)
+        let answer = async {
+            match &self.kind {
+                Kind::One(connection) => connection.clone().req_packed_command(command).await,
+                Kind::Managed(connection) => connection.clone().req_packed_command(command).await,
+                Kind::Own(connection) => connection.ask(command).await,
+                Kind::Cluster(connection) => connection.clone().req_packed_command(command).await,
+            }
+        };
+        let late = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        timeout(self.timeout, answer).await.unwrap_or_else(|_| late()).and_then(Value::extract_error)
     }
 }
 
 /// A connection of our own to one server.
-#[expect(missing_debug_implementations, reason = "private; a client's may show a password")]
-pub struct Own {
+pub(super) struct Own {
     manager: ArcSwap<ConnectionManager>,
     client: Client,
     timeout: Duration,

@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::{
     PREFIX, RedisStore,
-    connection::{Connection, Own, client, cluster},
+    connection::{Connection, Kind, Own, TIMEOUT, client, cluster},
     scripts::failed,
 };
 use crate::{Error, ErrorKind};
@@ -45,10 +45,9 @@ impl RedisOptions {
             return Err(refuse("`rediss` is Redis over TLS, which needs the feature `rustls`; enable it"));
         }
         let urls = if is_cluster { nodes(scheme, rest) } else { vec![format!("{scheme}://{rest}")] };
-        let timeout = Duration::from_secs(2);
-        let options = Self { urls, is_cluster, prefix: PREFIX.to_owned(), timeout, root: None };
+        let options = Self { urls, is_cluster, prefix: PREFIX.to_owned(), timeout: TIMEOUT, root: None };
         let is_good = options.urls.iter().all(|url| client(url, None).is_some())
-            && (!is_cluster || cluster(&options.urls, None, timeout).is_some());
+            && (!is_cluster || cluster(&options.urls, None, TIMEOUT).is_some());
         if is_good { Ok(options) } else { Err(refuse(NO_URL)) }
     }
 
@@ -105,13 +104,14 @@ impl RedisOptions {
         let root = self.root.as_deref();
         let clients: Option<Vec<_>> = self.urls.iter().map(|url| client(url, root)).collect();
         let clients = clients.ok_or_else(refuse)?;
-        let connection = if self.is_cluster {
+        let kind = if self.is_cluster {
             let cluster = cluster(&self.urls, root, self.timeout).ok_or_else(refuse)?;
-            Connection::Cluster(cluster.get_async_connection().await.map_err(|error| failed(&error))?)
+            Kind::Cluster(cluster.get_async_connection().await.map_err(|error| failed(&error))?)
         } else {
             let own = Own::connect(clients[0].clone(), self.timeout).await;
-            Connection::Own(own.map_err(|error| failed(&error))?)
+            Kind::Own(own.map_err(|error| failed(&error))?)
         };
+        let connection = Connection::new(kind, self.timeout);
         warn_of_evictions(&connection).await;
         Ok(RedisStore::over(connection, self.prefix, clients))
     }
