@@ -434,8 +434,9 @@ fn q_public_is_outside_the_layer_and_other_routes_say_what_they_are() {
     sleep(0.5);
     assert_eq!(browser.get("/me").status, 401, "neither was an interaction");
 
-    let answer = browser.send("GET /session/anything.js", &[JSON], b"");
-    assert!(answer.status == 501 && answer.json()["error"].is_string(), "{}", answer.status);
+    assert_eq!(browser.get("/session/anything.js").status, 404);
+    let script = browser.get("/session/tenure.js");
+    assert!(script.status == 200 && script.header("content-type").unwrap().starts_with("text/javascript"));
     let settings = browser.get("/api/v2/tenants/settings");
     assert_eq!((settings.status, &settings.json()["statusCode"]), (401, &401.into()));
     let page = browser.get("/admin");

@@ -5,8 +5,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{ConnectInfo, DefaultBodyLimit},
+    http::StatusCode,
     middleware::{from_fn, map_response},
-    routing::{any, get, post},
+    routing::{get, post},
 };
 use tokio::sync::watch;
 use tower::Layer;
@@ -87,7 +88,6 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
         .route("/add/{key}", post(data::add))
         .route("/slow", get(data::slow))
         .route("/fail", get(data::fail))
-        .route("/session/{*rest}", any(reply::not_built_yet))
         .fallback(reply::not_found)
         .with_state(App { policy, logout_urls: Arc::new(logout_urls), stopped })
         .layer(DefaultBodyLimit::max(MOST_BODY))
@@ -95,6 +95,7 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
 
     Ok(Router::new()
         .route("/public", get(async || "Anyone may read this, and no session is looked at.\n"))
+        .route("/favicon.ico", get(StatusCode::NO_CONTENT)) // pages bring their own
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
         .nest_service("/api/v2", management)

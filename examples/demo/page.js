@@ -141,6 +141,7 @@ function say(text, bad = false) {
 function end(reason) {
   if (over || !$("signed-in")) return;
   over = true;
+  globalThis.tenure?.refresh(); // it takes its warning down
   explain(reason === "none" ? "signed_out" : reason, me && whole);
   $("signed-in").hidden = true;
   $("signed-out").hidden = false;
@@ -221,6 +222,10 @@ function start() {
 
   // After a logout the cookie is gone, so only this tab can still say why.
   $("logout").addEventListener("submit", () => sessionStorage.setItem("ended", "signed_out"));
+
+  // What the warning of the crate's own script came to; at the end this page shows where to log in again.
+  document.addEventListener("tenure:extended", ask);
+  document.addEventListener("tenure:ended", ({ detail }) => end(detail.reason));
 
   setInterval(tick, 1000);
   setInterval(() => document.hidden || over || ask(), ASK_EVERY);

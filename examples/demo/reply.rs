@@ -59,10 +59,6 @@ pub(crate) async fn not_found(reads: Reads) -> Response {
     reads.refuse(StatusCode::NOT_FOUND, "There is nothing here.")
 }
 
-pub(crate) async fn not_built_yet(reads: Reads) -> Response {
-    reads.refuse(StatusCode::NOT_IMPLEMENTED, "This part of the demo is not built yet.")
-}
-
 /// Refuses changes that a browser says another site asked for. Who says nothing is no browser and has no cookie to lose.
 pub(crate) async fn refuse_cross_site(request: Request, next: Next) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);

@@ -9,6 +9,10 @@ use crate::{Error, RequestHead, Session, policy::Activity};
 pub(crate) enum Endpoints {}
 
 impl Endpoints {
+    pub(crate) fn file(&self, _: RequestHead<'_>) -> Option<Response<Bytes>> {
+        match *self {}
+    }
+
     pub(crate) fn route(&self, _: RequestHead<'_>) -> Option<Call> {
         match *self {}
     }

@@ -5,11 +5,13 @@
 //! | `mod.rs` | [`Endpoints`]: status, extend and logout (T1) |
 //! | `origin.rs` | [`is_same_origin`]: who may ask for a change (T1) |
 //! | `logout.rs` | [`LogoutUrls`]: where a logout may lead (R1) |
+//! | `warning/` | the script and the stylesheet that warn in time (T2) |
 
 mod logout;
 mod origin;
+mod warning;
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -21,13 +23,14 @@ pub use self::{
 };
 use crate::{Error, ErrorKind, RequestHead, Session, policy::Activity, problem::Problem, require};
 
-/// The endpoints that a page needs (SPEC T1): below a base path, `GET status`, `POST extend` and `POST logout`.
+/// The endpoints that a page needs (SPEC T1, T2): below a base path, `GET status`, `POST extend`, `POST logout`, and a
+/// [script](Self::script_path) that warns in time.
 ///
 /// [`SessionLayer::with_endpoints`](crate::SessionLayer::with_endpoints) serves them ahead of the application, so a status
 /// request is known to be passive before anything else is.
 ///
 /// - **status** says, as JSON: `live`, `authenticated`, `mode`, `now`, `idle_expires_at`, `expires_at`, `seconds_left` (to
-///   the nearer deadline), or `live: false` with the `reason` of the end. It never extends, never creates, is never
+///   the nearer deadline), `idle_lifetime` (in seconds), or `live: false` with the `reason` of the end. It never extends, never creates, is never
 ///   cached.
 /// - **extend** is an interaction; it answers as status does, or 401 with the `reason`.
 /// - **logout** ends the session and answers 204, or redirects (303) to `returnTo`, which has to be on the
@@ -119,6 +122,35 @@ impl Endpoints {
     pub const fn with_clear_site_data(mut self, clear: bool) -> Self {
         self.clear_site_data = clear;
         self
+    }
+
+    /// The path of the script that warns before a session ends (T2), with a version in its name, so that browsers keep it for ever:
+    /// `<script src="…" defer></script>` is the whole installation. `tenure.js` beside it is the same without a version, and
+    /// `tenure.mjs` the same as an ES module.
+    ///
+    /// It warns 60 seconds before the idle deadline (half of a shorter idle lifetime, but never under 20 seconds), and asks the server before it
+    /// says anything. What its user does on the page extends the session, once a minute at most. Attributes of the tag configure it:
+    ///
+    /// | attribute | what for |
+    /// |---|---|
+    /// | `data-warn` | seconds of warning, at least 20 |
+    /// | `data-login` | the page to sign in again, which gets `return_to`; `/` unless given |
+    /// | `data-end` | what to do at the end: say so (unless given), `reload`, or `none` |
+    /// | `data-activity` | `off`: what its user does on the page extends nothing |
+    /// | `data-texts`, `data-lang` | other texts, as a JSON object, and the language of them |
+    /// | `data-endpoints` | the path of the endpoints, where the script does not come from there |
+    ///
+    /// Pages that draw their own dialog listen on `document` for `tenure:warning` (with `kind`, `secondsLeft`, `deadline` in `detail`) and
+    /// `tenure:ended` (with `reason`), and prevent the default; `tenure:extended` tells of an extension. `globalThis.tenure` has `status()`,
+    /// `refresh()`, `extend()` and `logout()`.
+    pub fn script_path(&self) -> String {
+        format!("{}/{}", self.base, warning::script())
+    }
+
+    /// A file of ours, for which no session is looked at; `None` when the request asks for something else.
+    pub(crate) fn file(&self, head: RequestHead<'_>) -> Option<Response<Bytes>> {
+        let name = head.uri.path().strip_prefix(&*self.base)?.strip_prefix('/')?;
+        warning::serve(name, head.method, head.headers)
     }
 
     /// What a request asks of these endpoints; `None` when it is none of theirs.
@@ -247,6 +279,12 @@ struct LiveStatus {
     idle_expires_at: String,
     expires_at: String,
     seconds_left: f64,
+    idle_lifetime: f64,
+}
+
+/// To the millisecond, without the dust of binary fractions.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 fn status(session: &Session) -> Response<Bytes> {
@@ -257,8 +295,8 @@ fn status(session: &Session) -> Response<Bytes> {
         mode: info.mode.as_str(),
         idle_expires_at: info.idle_expires_at.to_string(),
         expires_at: info.expires_at.to_string(),
-        // To the millisecond, without the dust of binary fractions.
-        seconds_left: (info.deadline().since(now).as_secs_f64() * 1000.0).round() / 1000.0,
+        seconds_left: seconds(info.deadline().since(now)),
+        idle_lifetime: seconds(info.idle_expires_at.since(info.last_interaction_at)),
     });
     let reason = info.is_none().then(|| session.end_reason().map_or("none", crate::EndReason::as_str));
     let status = Status { live: live.is_some(), reason, now: now.to_string(), session: live };

@@ -50,6 +50,9 @@ where
         if self.settings.skips(head) {
             return ResponseFuture::untouched(self.inner.call(request));
         }
+        if let Some(file) = self.endpoints.as_ref().and_then(|endpoints| endpoints.file(head)) {
+            return ResponseFuture::answered(file);
+        }
         let cookie = &self.settings.cookie;
         if head.extensions.get::<Session>().is_some_and(|outer| outer.named(cookie.name()).is_some()) {
             return ResponseFuture::answered(same_cookie_twice(cookie.name()));

@@ -1,5 +1,7 @@
 //! A real browser: headless Chromium, driven through `chromedriver`, both from Debian packages.
 
+#![allow(dead_code, reason = "shared: what is dead differs from crate to crate")]
+
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
@@ -116,5 +118,27 @@ impl WebDriverCompatibleCommand for BrowserLog {
 
     fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
         (http::Method::POST, Some(json!({ "type": "browser" }).to_string()))
+    }
+}
+
+/// A command of the browser's own protocol, which `WebDriver` has no name for.
+pub(crate) async fn cdp(client: &Client, name: &str, parameters: Value) -> Value {
+    client
+        .issue_cmd(Cdp(json!({ "cmd": name, "params": parameters })))
+        .await
+        .expect("chromedriver passes it on")
+}
+
+/// `POST /session/{id}/goog/cdp/execute`.
+#[derive(Debug)]
+struct Cdp(Value);
+
+impl WebDriverCompatibleCommand for Cdp {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(self.0.to_string()))
     }
 }

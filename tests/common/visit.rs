@@ -13,7 +13,7 @@ use super::{
 
 pub(crate) type Result = std::result::Result<(), CmdError>;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A demo and a browser on its page.
 pub(crate) struct Visit {
