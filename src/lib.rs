@@ -35,7 +35,7 @@
 //! | [`store`] | the contract of stores, and the stores; its [`guide`](store::guide) tells which one when |
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
-//! | `browser` | status, extend and logout endpoints (feature `browser`) |
+//! | `browser` | status, extend and logout endpoints, and the warning before the end (feature `browser`) |
 //! | `management` | the management API and its tokens (feature `management`, which also has the `Dashboard`) |
 //! | `testing` | manual clock, probing store, conformance suite (feature `testing`) |
 //!
@@ -44,7 +44,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `axum` | `Session` as an extractor |
-//! | `browser` | endpoints for pages: status, extend, logout with an allow-list |
+//! | `browser` | for pages: status, extend, logout with an allow-list, and a script that warns in time |
 //! | `management` | settings and sessions over HTTP, for administrators and their tools; a dashboard |
 //! | `metrics` | counters `tower_tenure_events_total` (labels `event`, `reason`, `operation`) and the histogram `tower_tenure_store_seconds` (label `operation`), through the `metrics` facade |
 //! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters. [Which one when](store::guide) |

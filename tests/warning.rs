@@ -139,13 +139,25 @@ async fn t2_the_dialog_warns_says_how_long_and_extends_by_mouse_and_by_keyboard(
         json!([
             "alertdialog",
             "Are you still there?",
-            "For want of activity you will be signed out in",
+            "There was no activity for a while. You will be signed out in",
             true,
             "true",
             "status",
             "Stay signed in"
         ])
     );
+    // What can be seen counts by the second; what is read out does not.
+    let read =
+        "return ['clock', 'live'].map((name) => document.querySelector('.tenure-' + name).textContent);";
+    let before_that = visit.run(read).await;
+    visit
+        .becomes_true(
+            "return document.querySelector('.tenure-clock').textContent !== arguments[0];",
+            vec![before_that[0].clone()],
+        )
+        .await
+        .unwrap();
+    assert_eq!(visit.run(read).await[1], before_that[1]);
     // What is typed or clicked while it is up extends nothing.
     visit.press(Key::Shift).await.unwrap();
     assert_eq!(visit.idle_expires_at().await, before);
@@ -233,6 +245,20 @@ async fn t2_while_the_server_is_away_nobody_is_signed_out_and_it_says_so() {
     signal(&visit, "CONT");
     visit.run("delete globalThis.fetch; location.reload();").await;
     visit.sees("#user-name", "ada").await.unwrap();
+
+    // Offline before the warning was due: it comes all the same, and what comes back is believed.
+    visit
+        .run("globalThis.there = fetch; globalThis.fetch = () => Promise.reject(new TypeError('offline'));")
+        .await;
+    visit.sees(DIALOG, "Are you still there?").await.unwrap();
+    visit.sees(".tenure-trouble", "can not be reached").await.unwrap();
+    visit.run("globalThis.fetch = globalThis.there;").await;
+    visit
+        .becomes_true("return document.querySelector('.tenure-trouble')?.textContent === '';", vec![])
+        .await
+        .unwrap();
+    visit.click(".tenure-main").await.unwrap();
+    visit.no_dialog().await.unwrap();
     visit.client.close().await.unwrap();
 }
 
@@ -385,4 +411,40 @@ async fn t2_what_its_user_does_extends_once_a_minute_and_a_stranger_is_never_ask
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert_eq!(visit.idle_expires_at().await, once, "once a minute");
     visit.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn t2_it_works_in_a_private_window_and_as_a_module() {
+    let Some(visit) = Visit::start_with("a private window", &SHORT, &["--incognito"]).await else { return };
+    visit.log_in("ada").await.unwrap();
+    visit.sees(DIALOG, "Are you still there?").await.unwrap();
+    visit.click(".tenure-main").await.unwrap();
+    visit.no_dialog().await.unwrap();
+    visit.client.goto(&visit.url("/public")).await.unwrap();
+    let import = "const done = arguments[0];
+        import('/session/tenure.mjs').then(async (module) => { await module.default.refresh(); done(module.default.status().live); });";
+    assert_eq!(visit.client.execute_async(import, vec![]).await.unwrap(), true);
+    visit.sees(DIALOG, "Are you still there?").await.unwrap();
+    visit.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn t2_a_page_from_the_history_wakes_to_the_truth_and_another_application_here_is_another() {
+    let Some(visit) = Visit::logged_in("the back button", &[]).await else { return };
+    let mut elsewhere = visit.cookie().await;
+    visit.client.goto(&visit.url("/public")).await.unwrap();
+    visit.run("globalThis.asked = 0; const there = fetch; globalThis.fetch = (...all) => { asked += 1; return there(...all); };").await;
+    with_tag_here(&visit).await;
+    // Another application on this origin has its own channel; a tab of ours has ours.
+    let asked = visit.run("return asked").await;
+    visit.run("new BroadcastChannel('tenure /other').postMessage('ended');").await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(visit.run("return asked").await, asked);
+    visit.run("new BroadcastChannel('tenure /session').postMessage('extended');").await;
+    visit.becomes_true("return asked > arguments[0];", vec![asked]).await.unwrap();
+
+    assert_eq!(elsewhere.post("/logout").status, 303);
+    visit.client.back().await.unwrap();
+    visit.sees("#signed-out h2", "Log in").await.unwrap();
+    visit.client.close().await.unwrap();
 }

@@ -56,6 +56,11 @@ impl Chrome {
 
     /// Opens a browser window. Closing the client quits the browser in an orderly way; opening again is a restart.
     pub(crate) async fn open(&self) -> Client {
+        self.open_with(&[]).await
+    }
+
+    /// As [`Chrome::open`], with more flags.
+    pub(crate) async fn open_with(&self, flags: &[&str]) -> Client {
         let profile = format!("--user-data-dir={}", self.profile.display());
         let args = [
             "--headless=new",
@@ -70,6 +75,7 @@ impl Chrome {
             "--window-size=1100,900",
             &profile,
         ];
+        let args = [&args, flags].concat();
         let options = json!({
             "goog:chromeOptions": { "args": args },
             "goog:loggingPrefs": { "browser": "ALL" },

@@ -24,8 +24,13 @@ pub(crate) struct Visit {
 
 impl Visit {
     pub(crate) async fn start(test: &str, flags: &[&str]) -> Option<Self> {
+        Self::start_with(test, flags, &[]).await
+    }
+
+    /// As [`Visit::start`], with flags for the browser.
+    pub(crate) async fn start_with(test: &str, flags: &[&str], browser_flags: &[&str]) -> Option<Self> {
         let chrome = Chrome::start(test)?;
-        let visit = Self { demo: Demo::start(flags), client: chrome.open().await, chrome };
+        let visit = Self { demo: Demo::start(flags), client: chrome.open_with(browser_flags).await, chrome };
         visit.home().await.expect("the page opens");
         Some(visit)
     }

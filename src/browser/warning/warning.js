@@ -4,7 +4,7 @@
   const data = tag?.dataset || {};
   const base = data.endpoints || new URL(tag?.src || globalThis.tenureSource).pathname.replace(/\/[^/]*$/, '');
   const texts = Object.assign({
-    idle: 'Are you still there?', idleText: 'For want of activity you will be signed out in', stay: 'Stay signed in', leave: 'Sign out',
+    idle: 'Are you still there?', idleText: 'There was no activity for a while. You will be signed out in', stay: 'Stay signed in', leave: 'Sign out',
     absolute: 'Your session ends soon', absoluteText: 'It can not be extended. Please save your work. It ends in', close: 'Close',
     over: 'You are signed out', again: 'Sign in again', away: 'The server can not be reached. Trying again.',
     minute: 'minute', minutes: 'minutes', second: 'second', seconds: 'seconds',
@@ -58,6 +58,8 @@
       take(status);
     }, () => {
       failures += 1;
+      // Warned all the same: what is known is known.
+      if (session && !shown && left() <= warning()) warn(isIdle() ? 'idle' : 'absolute');
       say(texts.away);
       later(Math.min(30000, 1000 * 2 ** failures));
       throw new Error(texts.away);
