@@ -85,6 +85,7 @@ async fn t1_status_says_everything_a_page_warns_by() {
         "idle_expires_at": "2026-01-01T00:15:00.000Z",
         "expires_at": "2026-01-01T01:00:00.000Z",
         "seconds_left": 839.5,
+        "idle_lifetime": 900.0,
     });
     assert_eq!(json(&reply), expected);
     assert_eq!(browser.send(Method::HEAD, "/session/status").await.status, StatusCode::OK);

@@ -21,7 +21,7 @@ use std::{
 };
 
 use backends::Backend;
-use client::{Browser, FORM, JSON, PASSIVE};
+use client::{Browser, FORM, PASSIVE};
 use process::{Demo, command};
 use serde_json::Value;
 use servers::Kind;
