@@ -54,6 +54,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "browser")]
+mod asset;
 mod body;
 #[cfg(feature = "browser")]
 pub mod browser;

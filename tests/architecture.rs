@@ -49,12 +49,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shared_policy", &["error", "events", "live", "policy", "store"]),
     ("tower_sessions", &["clock", "engine", "error", "record", "store", "timestamp"]),
     ("sessions", &["engine", "error", "record", "store", "timestamp"]),
-    ("browser", &["error", "head", "policy", "problem", "record", "require", "session"]),
+    ("browser", &["asset", "error", "head", "policy", "problem", "record", "require", "session"]),
     (
         "management",
         &["browser", "error", "events", "policy", "record", "sessions", "shared_policy", "timestamp"],
     ),
-    ("dashboard", &["error", "require"]),
+    ("asset", &[]),
+    ("dashboard", &["asset", "error", "require"]),
     ("require", &["body", "error", "head", "problem", "record", "session"]),
     (
         "middleware",

@@ -13,10 +13,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use sha2::{Digest, Sha256};
 use tower::Service;
 
-use crate::{Error, ErrorKind, require};
+use crate::{Error, ErrorKind, asset::Asset, require};
 
 /// The dashboard, as a tower service: nest it in a router under its path, or serve it by hyper.
 ///
@@ -33,16 +32,8 @@ use crate::{Error, ErrorKind, require};
 #[derive(Clone, Debug)]
 pub struct Dashboard {
     base: Arc<str>,
-    files: Arc<[File; 3]>,
-}
-
-#[derive(Debug)]
-struct File {
-    /// Below the base; the page itself is there.
-    name: &'static str,
-    kind: &'static str,
-    content: Bytes,
-    tag: HeaderValue,
+    /// By their names below the base; the page itself is there.
+    files: Arc<[(&'static str, Asset); 3]>,
 }
 
 /// No script, style, picture or frame from elsewhere, and none inline.
@@ -76,9 +67,9 @@ impl Dashboard {
         }
         let page = include_str!("page.html").replace("{base}", &base).replace("{api}", api);
         let files = [
-            File::new("", "text/html; charset=utf-8", page),
-            File::new("dashboard.css", "text/css; charset=utf-8", include_str!("dashboard.css")),
-            File::new("dashboard.js", "text/javascript; charset=utf-8", include_str!("dashboard.js")),
+            ("", Asset::new("text/html; charset=utf-8", page)),
+            ("dashboard.css", Asset::new("text/css; charset=utf-8", include_str!("dashboard.css"))),
+            ("dashboard.js", Asset::new("text/javascript; charset=utf-8", include_str!("dashboard.js"))),
         ];
         Ok(Self { base, files: Arc::new(files) })
     }
@@ -86,44 +77,16 @@ impl Dashboard {
     fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         // A router may have taken the base away.
         let name = path.strip_prefix(&*self.base).unwrap_or(path).trim_start_matches('/');
-        let mut response = Response::new(Full::default());
-        let Some(file) = self.files.iter().find(|file| file.name == name) else {
+        let Some((_, file)) = self.files.iter().find(|(known, _)| *known == name) else {
+            let mut response = Response::new(Full::default());
             *response.status_mut() = StatusCode::NOT_FOUND;
             return response;
         };
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
-        if headers.get(header::IF_NONE_MATCH) == Some(&file.tag) {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        } else {
-            *response.body_mut() = Full::new(file.content.clone());
-        }
+        let mut response = file.respond(method, headers, "no-cache");
         let headers = response.headers_mut();
-        headers.insert(header::ETAG, file.tag.clone());
-        for (name, value) in [
-            (header::CONTENT_TYPE, file.kind),
-            (header::CACHE_CONTROL, "no-cache"),
-            (header::CONTENT_SECURITY_POLICY, CSP),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::REFERRER_POLICY, "no-referrer"),
-        ] {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        response
-    }
-}
-
-impl File {
-    fn new(name: &'static str, kind: &'static str, content: impl Into<Bytes>) -> Self {
-        let content = content.into();
-        let digest = Sha256::digest(&content);
-        let digits: String =
-            digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-        let tag = HeaderValue::try_from(format!("\"{digits}\"")).unwrap_or(HeaderValue::from_static("\"\""));
-        Self { name, kind, content, tag }
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        response.map(Full::new)
     }
 }
 
