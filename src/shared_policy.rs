@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     Error, ErrorKind, LivePolicy, Policy, events,
-    policy::PolicySettings,
+    policy::{KeptPolicy, PolicySettings},
     store::{KeptSettings, SettingsStore},
 };
 
@@ -46,6 +46,8 @@ struct Shared {
     /// What the node was configured with.
     configured: Policy,
     live: LivePolicy,
+    /// The settings of this node's own.
+    own: PolicySettings,
     /// What the store held when it was last asked.
     known: ArcSwap<Known>,
     /// Held over a call to the store and what follows from it, so that an answer that comes late is not put in place of a
@@ -55,6 +57,7 @@ struct Shared {
 
 struct Known {
     version: u64,
+    kept: KeptPolicy,
     settings: PolicySettings,
 }
 
@@ -80,7 +83,8 @@ impl SharedPolicy {
         Self::open_with_seed(store, configured, configured.into()).await
     }
 
-    /// As [`SharedPolicy::open`], with other settings for a store that has none.
+    /// As [`SharedPolicy::open`], with other settings of this node's own: for a store that has none, and, as for the cap and the logout
+    /// URLs, until somebody changes them.
     ///
     /// # Errors
     ///
@@ -91,11 +95,12 @@ impl SharedPolicy {
         seed: PolicySettings,
     ) -> Result<Self, Error> {
         let live = LivePolicy::new(configured);
-        let known = Known { version: 0, settings: seed };
+        let known = Known { version: 0, kept: KeptPolicy::seed(&seed), settings: seed.clone() };
         let shared = Shared {
             store: Box::new(store),
             configured,
             live,
+            own: seed,
             known: ArcSwap::from_pointee(known),
             turn: Mutex::default(),
         };
@@ -130,10 +135,11 @@ impl SharedPolicy {
             let known = shared.known.load_full();
             let mut settings = known.settings.clone();
             change(&mut settings)?;
-            let text = settings.to_text()?.into();
+            let kept = known.kept.changed(&known.settings, &settings);
+            let text = kept.to_text()?.into();
             let after = (known.version > 0).then_some(known.version);
             if within_budget(shared.store.save(text, after)).await? {
-                return Ok(shared.put_in_force(known.version + 1, settings));
+                return Ok(shared.put_in_force(known.version + 1, kept));
             }
             drop(turn);
             shared.refresh().await?;
@@ -182,13 +188,13 @@ impl Shared {
             Some(kept) => kept,
             None => self.begin().await?,
         };
-        self.put_in_force(kept.version, PolicySettings::from_text(&kept.text)?);
+        self.put_in_force(kept.version, KeptPolicy::from_text(&kept.text)?);
         Ok(())
     }
 
     /// Puts what this node knows into an empty store: empty for the first time, or again, when a server was replaced.
     async fn begin(&self) -> Result<KeptSettings, Error> {
-        let text: Arc<str> = self.known.load().settings.to_text()?.into();
+        let text: Arc<str> = self.known.load().kept.to_text()?.into();
         if within_budget(self.store.save(Arc::clone(&text), None)).await? {
             return Ok(KeptSettings { version: 1, text });
         }
@@ -196,9 +202,10 @@ impl Shared {
         within_budget(self.store.load()).await?.ok_or_else(vanished) // another node was quicker
     }
 
-    fn put_in_force(&self, version: u64, settings: PolicySettings) -> Policy {
+    fn put_in_force(&self, version: u64, kept: KeptPolicy) -> Policy {
+        let settings = kept.over(&self.own);
         let policy = settings.over(self.configured);
-        self.known.store(Arc::new(Known { version, settings }));
+        self.known.store(Arc::new(Known { version, kept, settings }));
         if policy != self.live.load() {
             self.live.swap(policy);
             events::settings_changed(version);

@@ -67,6 +67,12 @@ fn s9_a_cap_holds_over_two_nodes_under_parallel_logins() {
                 let logins: Vec<_> = logins.collect();
                 logins.into_iter().map(|login| login.join().expect("a login")).collect()
             });
+            let refused = browsers.iter().filter(|browser| browser.cookie.is_none()).count();
+            assert_eq!(
+                refused,
+                if cap == "3" { 0 } else { 27 },
+                "{url}, cap {cap}: a node's own flags count"
+            );
             for node in &nodes {
                 let live = browsers.iter().filter(|browser| moved(browser, node).get("/me").status == 200);
                 assert_eq!(live.count(), 3, "{url}, cap {cap}");

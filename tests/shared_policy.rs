@@ -10,7 +10,7 @@ use std::{
 
 use tower_tenure::{
     Error, ErrorKind, Lifetimes, MemoryStore, Mode, Policy, SharedPolicy,
-    policy::{Limits, PolicySettings},
+    policy::{Cap, Limits, Overflow, PolicySettings},
     store::{KeptSettings, SettingsStore},
 };
 
@@ -217,4 +217,44 @@ async fn m2_following_asks_the_store_about_once_a_second() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let looks = keeper.looks.load(Ordering::Relaxed);
     assert!((50..=60).contains(&looks), "{looks}");
+}
+
+/// Flags of a node count until somebody changes the setting, and then no more: also where it was changed to none.
+#[tokio::test]
+async fn s9_r1_the_cap_and_the_logout_urls_are_a_nodes_own_until_they_are_set() {
+    let store = MemoryStore::new();
+    let cap = |most: u32| Some(Cap::new(most.try_into().unwrap(), Overflow::Refuse));
+    let node = async |most: u32, url: &str| {
+        let policy = Policy::default().with_cap(cap(most));
+        let seed = PolicySettings { allowed_logout_urls: vec![url.to_owned()], ..policy.into() };
+        SharedPolicy::open_with_seed(store.clone(), policy, seed).await.unwrap()
+    };
+    let has = |node: &SharedPolicy| (node.live().load().cap(), node.settings().allowed_logout_urls);
+    let (one, two) = (node(1, "https://one.example/").await, node(2, "https://two.example/").await);
+    let idle = |settings: &mut PolicySettings| {
+        settings.persistent = Lifetimes::from_minutes(5, 10);
+        Ok(())
+    };
+    one.change(idle).await.unwrap();
+    two.refresh().await.unwrap();
+    assert_eq!(has(&one), (cap(1), vec!["https://one.example/".to_owned()]));
+    assert_eq!(has(&two), (cap(2), vec!["https://two.example/".to_owned()]));
+
+    let cap_off = |settings: &mut PolicySettings| {
+        settings.cap = None;
+        Ok(())
+    };
+    one.change(cap_off).await.unwrap();
+    let urls_off = |settings: &mut PolicySettings| {
+        settings.allowed_logout_urls.clear();
+        Ok(())
+    };
+    two.refresh().await.unwrap();
+    assert_eq!(has(&two), (None, vec!["https://two.example/".to_owned()]));
+    two.change(urls_off).await.unwrap();
+    one.refresh().await.unwrap();
+    for settled in [&one, &two, &node(3, "https://three.example/").await] {
+        assert_eq!(has(settled), (None, vec![]));
+        assert_eq!(settled.settings().persistent, Lifetimes::from_minutes(5, 10));
+    }
 }

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use crate::record::{Lifetimes, Mode};
 
+pub(crate) use self::kept::KeptPolicy;
 pub use self::{
     admission::{Admission, Cap, Overflow, admit},
     decide::{Activity, Next, Verdict, decide},
