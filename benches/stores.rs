@@ -1,62 +1,67 @@
 //! How far each store goes: `cargo bench --bench stores`, then a table.
 //!
-//! Fills a store with sessions, tells how long that took and how large each is, and times requests: alone, and while a sweep
-//! removes a third of all. `STORES_SESSIONS` says how many (20,000; the numbers of the guide are from 1,000,000), and names
-//! after `--` choose the stores (`memory`, `sqlite`, `redis`, `postgres`).
+//! Fills a store with sessions of many users, and with as many of a single one, and times what is asked of it: requests, pages of
+//! lists, "sign out everywhere" of that single user, and the sweep that ends and removes what is over, with requests beside it.
+//!
+//! ```text
+//! STORES_SESSIONS=1000000 cargo bench --bench stores     # 20,000 unless set
+//! cargo bench --bench stores -- redis postgres           # only these; memory and sqlite are the others
+//! BENCH_SECONDS=0.2 cargo bench --bench stores           # how long each kind of request is timed; 2 unless set
+//! ```
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
+#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "numbers to print")]
 
+mod load;
 #[path = "../tests/common/servers.rs"]
 mod servers;
 
 use std::{
     env, fs,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
+use load::{
+    Served, Until, drive, each, is_wanted, median, resident,
+    sessions::{LATER, REALM, START, creation, sid, subject},
+    setting,
+};
 use servers::{Kind, Server};
 use tower_tenure::{
-    Lifetimes, MemoryStore, SessionId, SessionStore, Timestamp,
-    policy::{Overrides, Policy, open},
-    record::{Change, Edits, Json, Record, SecretHash, TimingChange},
-    store::{Creation, Page, PostgresStore, RedisStore, SqliteStore},
-    testing,
+    MemoryStore, SessionId, SessionStore,
+    record::{CallId, Change, EndReason, EndRequest, TimingChange},
+    store::{CreateOutcome, Page, PostgresStore, RedisStore, Revocation, SqliteStore, Sweep},
 };
 
-const START: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
+/// How many sessions the first user has.
+const OF_FIRST_USER: u64 = 1000;
 
-/// Requests at the same time.
-const CALLERS: u64 = 32;
+/// The user who has as many sessions as there are others.
+const CROWD: &str = "crowd";
 
-/// How long each kind of request is timed.
-const TIMED: Duration = Duration::from_secs(2);
+/// After so long a sweep is given up; what it did until then is its rate.
+const LONGEST_SWEEP: Duration = Duration::from_secs(120);
 
-#[tokio::main]
+/// What was measured of one store: a name and a text each.
+type Column = Vec<(&'static str, String)>;
+
+#[tokio::main(worker_threads = 2)]
 async fn main() {
-    let sessions = env::var("STORES_SESSIONS").map_or(20_000, |text| text.parse().expect("a number"));
-    let wanted: Vec<_> = env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    println!(
-        "{sessions} sessions, a third of them over; {CALLERS} callers at a time; one user has up to 1,000 of them\n"
-    );
-    println!(
-        "| store | creations/s | bytes a session | loads/s | p50 | p99 | touches/s | p50 | p99 | list of a user | sweep | loads/s beside it | p50 | p99 |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    let sessions: u64 = setting("STORES_SESSIONS", 20_000);
+    let mut columns = Vec::new();
     if is_wanted("memory") {
         let before = resident();
-        measure("memory", MemoryStore::new(), sessions, || resident() - before).await;
+        let mut column = measure(MemoryStore::new(), sessions, || resident() - before).await;
+        column.insert(5, ("loads/s: ratio to 10,000 sessions", scattered(sessions).await));
+        columns.push(("memory", column));
     }
     if is_wanted("sqlite") {
         let dir = env::temp_dir().join(format!("tenure-stores-{}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory");
         let store = SqliteStore::open(dir.join("sessions.db")).await.expect("it opens");
-        measure("SQLite", store, sessions, || folder(&dir)).await;
+        columns.push(("SQLite", measure(store, sessions, || folder(&dir)).await));
         fs::remove_dir_all(&dir).expect("a directory");
     }
     if is_wanted("redis")
@@ -65,185 +70,267 @@ async fn main() {
         let used = || {
             let info = server.ask(&["INFO", "memory"]);
             let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-            used.and_then(|used| used.trim().parse().ok()).unwrap_or(0)
+            used.and_then(|used| used.trim().parse().ok()).expect("Redis says what it uses")
         };
-        let before = used();
+        let before: u64 = used();
         let store = RedisStore::connect(&server.url()).await.expect("it connects");
-        measure("Redis", store, sessions, || used() - before).await;
+        columns.push(("Redis", measure(store, sessions, || used() - before).await));
     }
     if is_wanted("postgres")
         && let Some(server) = Server::start_with(Kind::Postgres, "postgres", &["-c", "fsync=on"])
     {
         let size = || {
             let tables = "select sum(pg_total_relation_size(oid)) from pg_class where relkind = 'r' and relnamespace = 'tower_tenure'::regnamespace";
-            server.ask(&[tables]).parse().unwrap_or(0)
+            server.ask(&[tables]).parse().expect("PostgreSQL says how large it is")
         };
         let store = PostgresStore::connect(&server.url()).await.expect("it connects");
-        measure("PostgreSQL", store, sessions, size).await;
+        columns.push(("PostgreSQL", measure(store, sessions, size).await));
     }
+    print(sessions, &columns);
 }
 
-async fn measure<S: SessionStore>(name: &str, store: S, sessions: u64, size: impl Fn() -> u64) {
-    let store = Arc::new(store);
-    let filling = Instant::now();
-    let next = Arc::new(AtomicU64::new(0));
-    let callers = (0..CALLERS).map(|_| {
-        let (store, next) = (Arc::clone(&store), Arc::clone(&next));
-        tokio::spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= sessions {
-                    return;
-                }
-                store.create(creation(number, sessions)).await.expect("it is created");
-            }
-        })
-    });
-    for caller in callers.collect::<Vec<_>>() {
-        caller.await.expect("a caller");
-    }
-    let creations = per_second(sessions, filling.elapsed());
-    let bytes = size() / sessions;
-    let loads = timed(&store, sessions, Request::Load).await;
-    let touches = timed(&store, sessions, Request::Touch).await;
-
-    let listing = Instant::now();
-    let user: Arc<str> = "user 0".into();
-    let page = Page { subject: Some(user), after: None, limit: 50, now: START + Duration::from_secs(2) };
-    let listed = store.list(page).await.expect("it lists").len();
-    assert!(listed == 50 || sessions < 1000, "{listed}");
-    let listing = listing.elapsed();
-
-    let sweeping = Instant::now();
-    let done = Arc::new(AtomicBool::new(false));
-    let sweeper = tokio::spawn({
-        let (store, done) = (Arc::clone(&store), Arc::clone(&done));
-        async move {
-            let mut removed = 0;
-            loop {
-                let swept = store.sweep(START + Duration::from_secs(60), 1000).await.expect("it sweeps");
-                removed += swept.removed;
-                if swept.finished {
-                    done.store(true, Ordering::Relaxed);
-                    return (removed, sweeping.elapsed());
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-    });
-    let is_done = move || done.load(Ordering::Relaxed);
-    let beside = timed_until(&store, sessions, Request::Load, is_done).await;
-    let (removed, sweeping) = sweeper.await.expect("the sweeper");
-    assert!(removed as u64 >= sessions / 3 - 1, "{removed}");
+fn print(sessions: u64, columns: &[(&str, Column)]) {
     println!(
-        "| {name} | {creations} | {bytes} | {loads} | {touches} | {listing:.1?} | {removed} in {sweeping:.1?} | {beside} |"
+        "\n{sessions} sessions of {} users, the first with {OF_FIRST_USER}, and {sessions} of one user; a third are over. Requests: (p50, p99).\n",
+        sessions / 5
     );
-}
-
-/// A third of them are over soon.
-fn creation(number: u64, sessions: u64) -> Creation {
-    let lifetimes = if number.is_multiple_of(3) {
-        Lifetimes::new(Duration::from_secs(10), Duration::from_secs(20)).expect("they are good")
-    } else {
-        Lifetimes::from_minutes(60, 600)
-    };
-    let timing =
-        open(&Policy::new(lifetimes, lifetimes), START, &Overrides::default()).expect("a login").timing;
-    let mut edits = Edits::default();
-    edits.set("cart", Json::encode(&[number, 2, 3]).expect("JSON"));
-    edits.set("theme", Json::encode("dark").expect("JSON"));
-    // One user has a thousand, the others five each.
-    let user = if number < 1000.min(sessions / 2) { 0 } else { number / 5 };
-    let mut facts = tower_tenure::record::Facts::default();
-    facts.device.initial_user_agent =
-        Some("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140".into());
-    facts.device.last.user_agent.clone_from(&facts.device.initial_user_agent);
-    facts.device.last.ip = Some([192, 0, 2, 1].into());
-    let record = Record {
-        sid: sid(number),
-        secret: SecretHash::from_bytes([9; 32]),
-        subject: Some(format!("user {user}").into()),
-        facts: Arc::new(facts),
-        ..testing::record(timing)
-    };
-    Creation { record, edits, replaces: None, cap: None }
-}
-
-/// Scattered, as random ids are.
-fn sid(number: u64) -> SessionId {
-    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut bytes = [0; SessionId::BYTES];
-    bytes[..8].copy_from_slice(&mixed.rotate_left(29).to_be_bytes());
-    bytes[8..].copy_from_slice(&mixed.to_le_bytes());
-    SessionId::from_bytes(bytes)
-}
-
-#[derive(Clone, Copy)]
-enum Request {
-    Load,
-    Touch,
-}
-
-async fn timed<S: SessionStore>(store: &Arc<S>, sessions: u64, request: Request) -> String {
-    let start = Instant::now();
-    timed_until(store, sessions, request, move || start.elapsed() > TIMED).await
-}
-
-/// Requests per second, and the times that half and 99 % of them stay under.
-async fn timed_until<S: SessionStore>(
-    store: &Arc<S>,
-    sessions: u64,
-    request: Request,
-    is_over: impl Fn() -> bool + Clone + Send + 'static,
-) -> String {
-    let start = Instant::now();
-    let callers = (0..CALLERS).map(|caller| {
-        let (store, is_over) = (Arc::clone(store), is_over.clone());
-        tokio::spawn(async move {
-            let mut times = Vec::new();
-            let mut number = caller;
-            while !is_over() || times.is_empty() {
-                number = number.wrapping_add(7_919 * CALLERS) % sessions;
-                let begun = Instant::now();
-                visit(&*store, sid(number), request).await;
-                times.push(begun.elapsed());
-                if S::IN_PROCESS {
-                    tokio::task::yield_now().await;
-                }
-            }
-            times
-        })
-    });
-    let mut times = Vec::new();
-    for caller in callers.collect::<Vec<_>>() {
-        times.extend(caller.await.expect("a caller"));
-    }
-    let rate = per_second(times.len() as u64, start.elapsed());
-    times.sort_unstable();
-    format!("{rate} | {:.0?} | {:.0?}", times[times.len() / 2], times[times.len() * 99 / 100])
-}
-
-async fn visit<S: SessionStore>(store: &S, sid: SessionId, request: Request) {
-    let at = START + Duration::from_secs(1);
-    match request {
-        Request::Load => drop(store.load(sid).await.expect("it loads")),
-        Request::Touch => {
-            let timing = TimingChange { interaction_at: Some(at), lowering: None };
-            let change = Change { timing, ..Change::at(at) };
-            let _ = store.update(sid, change).await.expect("it is updated");
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in columns.iter().flat_map(|(_, column)| column) {
+        if !names.contains(name) {
+            names.push(name);
         }
     }
+    print!("| |");
+    for (store, _) in columns {
+        print!(" {store} |");
+    }
+    println!("\n|---|{}", "---|".repeat(columns.len()));
+    for name in names {
+        print!("| {name} |");
+        for (_, column) in columns {
+            let text = column.iter().find(|(named, _)| *named == name).map_or("", |(_, text)| text);
+            print!(" {text} |");
+        }
+        println!();
+    }
 }
 
-fn per_second(number: u64, time: Duration) -> u64 {
-    number * 1000 / u64::try_from(time.as_millis()).unwrap_or(1).max(1)
+async fn measure<S: SessionStore>(store: S, sessions: u64, size: impl Fn() -> u64) -> Column {
+    let store = Arc::new(store);
+    let timed = || Until::Time(Duration::from_secs_f64(setting("BENCH_SECONDS", 2.0)));
+    let mut column = Column::new();
+    let mut note = |name, text: String| {
+        eprintln!("{}: {name}: {text}", std::any::type_name::<S>().rsplit("::").next().unwrap_or_default());
+        column.push((name, text));
+    };
+
+    let tenths = fill(&store, sessions, user).await;
+    let rates: Vec<_> = tenths.iter().map(Served::per_second).collect();
+    let (first, last) = (tenths.first().expect("ten"), tenths.last().expect("ten"));
+    note("logins/s: median of ten tenths", format!("{:.0}", median(rates)));
+    note("logins/s: first tenth", first.to_string());
+    note("logins/s: last tenth", last.to_string());
+    note("bytes a session", (size() / sessions).to_string());
+
+    // In the order of their random bits, so that memory is visited here and there.
+    let key = store.place_key();
+    let mut sids: Vec<_> = (0..sessions).map(|number| sid(key, number, &user(number))).collect();
+    sids.sort_unstable_by_key(|sid| sid.as_bytes()[8..].to_vec());
+    let sids: Arc<[SessionId]> = sids.into();
+    note("loads/s", loads(&store, &sids, timed()).await.to_string());
+    let touches = {
+        let (store, sids) = (Arc::clone(&store), Arc::clone(&sids));
+        drive(callers::<S>(), timed(), move |number| touch(Arc::clone(&store), at(&sids, number))).await
+    };
+    note("touches/s", touches.to_string());
+
+    let crowd = fill(&store, sessions, |_| CROWD.to_owned()).await;
+    note("logins/s of one user: last tenth", crowd.last().expect("ten").to_string());
+
+    let page = |subject| Page { realm: REALM.into(), subject, after: None, limit: 50 };
+    let middle = creation(key, sessions / 2, CROWD).record;
+    let middle = Some((middle.timing.created_at, middle.sid));
+    note("page of a user's 1,000", pages(&store, page(Some(subject(key, "user 0"))), 50).await);
+    note("page of a user's many", pages(&store, page(Some(subject(key, CROWD))), 50).await);
+    note(
+        "… in their middle",
+        pages(&store, Page { after: middle, ..page(Some(subject(key, CROWD))) }, 50).await,
+    );
+    note("page of everybody's", pages(&store, page(None), 50).await);
+    note("… in their middle", pages(&store, Page { after: middle, ..page(None) }, 50).await);
+
+    note("sign out everywhere: one user's many", revoke(&store, CROWD).await);
+    let one = store.load(sid(key, sessions, CROWD)).await.expect("it loads").expect("it is there");
+    assert!(one.revoked_at.is_some(), "it is over at once");
+    note("… and a page of them", pages(&store, page(Some(subject(key, CROWD))), 50).await);
+
+    let done = Arc::new(AtomicBool::new(false));
+    let beside = tokio::spawn({
+        let (store, sids, done) = (Arc::clone(&store), Arc::clone(&sids), Arc::clone(&done));
+        async move { loads(&store, &sids, Until::Set(done)).await }
+    });
+    let (ended, is_all) = sweep_ends(&store, sessions + sessions / 3, &mut note).await;
+    note("page of everybody's, beside the ended", pages(&store, page(None), 50).await);
+    let left = if is_all { 0 } else { 50 };
+    note("page of a user's many ended", pages(&store, page(Some(subject(key, CROWD))), left).await);
+    sweep_tombstones(&store, ended, &mut note).await;
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    note("loads/s beside the sweep", beside.await.expect("they load").to_string());
+    column
 }
 
-/// Bytes of this process in memory.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
+fn user(number: u64) -> String {
+    format!("user {}", if number < OF_FIRST_USER { 0 } else { number / 5 })
+}
+
+/// How many requests at the same time.
+fn callers<S: SessionStore>() -> u64 {
+    if S::IN_PROCESS { 2 } else { 64 }
+}
+
+/// Logins, timed in ten steps. The number of the first session of a user says which sessions they are.
+async fn fill<S: SessionStore>(store: &Arc<S>, sessions: u64, user: fn(u64) -> String) -> Vec<Served> {
+    let key = store.place_key();
+    // The crowd's are numbered after those of the others, so that no ids are the same.
+    let first = if user(0) == CROWD { sessions } else { 0 };
+    let mut tenths = Vec::new();
+    for tenth in 0..10 {
+        let from = first + sessions * tenth / 10;
+        let to = first + sessions * (tenth + 1) / 10;
+        let store = Arc::clone(store);
+        let login = move |number| {
+            let (store, number) = (Arc::clone(&store), from + number);
+            async move {
+                let created = store.create(creation(key, number, &user(number))).await;
+                assert!(matches!(created.expect("it is stored"), CreateOutcome::Created { .. }));
+            }
+        };
+        tenths.push(drive(callers::<S>(), Until::Calls(to - from), login).await);
+    }
+    tenths
+}
+
+fn at(sids: &[SessionId], number: u64) -> SessionId {
+    sids[number as usize % sids.len()]
+}
+
+async fn loads<S: SessionStore>(store: &Arc<S>, sids: &Arc<[SessionId]>, until: Until) -> Served {
+    let (store, sids) = (Arc::clone(store), Arc::clone(sids));
+    let load = move |number| {
+        let (store, sid) = (Arc::clone(&store), at(&sids, number));
+        async move { assert!(store.load(sid).await.expect("it loads").is_some()) }
+    };
+    drive(callers::<S>(), until, load).await
+}
+
+async fn touch<S: SessionStore>(store: Arc<S>, sid: SessionId) {
+    let at = START + Duration::from_secs(2);
+    let change =
+        Change { timing: TimingChange { interaction_at: Some(at), lowering: None }, ..Change::at(at) };
+    store.update(sid, change, None).await.expect("it is updated");
+}
+
+/// How long a page takes.
+async fn pages<S: SessionStore>(store: &Arc<S>, page: Page, least: usize) -> String {
+    let (median, longest) = each(21, async || {
+        let found = store.list(page.clone()).await.expect("it lists").len();
+        assert!(found >= least, "{found}");
+    })
+    .await;
+    format!("{median:.1?} (at most {longest:.1?})")
+}
+
+/// How long it takes to sign a user out everywhere: the first time, and again.
+async fn revoke<S: SessionStore>(store: &Arc<S>, user: &str) -> String {
+    let key = store.place_key();
+    let revocation = Revocation {
+        realm: REALM.into(),
+        subject: Some(subject(key, user)),
+        at: LATER,
+        except: None,
+        keep_until: LATER + Duration::from_secs(36_000),
+    };
+    let once = async || store.revoke(revocation.clone()).await.expect("it is revoked");
+    let (first, _) = each(1, once).await;
+    let (again, longest) = each(21, once).await;
+    format!("{first:.1?}, then {again:.1?} (at most {longest:.1?})")
+}
+
+/// Ends what is over. How many that were, and whether they were all.
+async fn sweep_ends<S: SessionStore>(
+    store: &Arc<S>,
+    least: u64,
+    note: &mut impl FnMut(&'static str, String),
+) -> (u64, bool) {
+    let (begun, mut ended, mut batches) = (Instant::now(), 0, Vec::new());
+    let mut is_all = false;
+    while !is_all && begun.elapsed() < LONGEST_SWEEP {
+        let batch = Instant::now();
+        let sweep = Sweep { realm: Some(REALM.into()), now: LATER, limit: 1000 };
+        let swept = store.sweep(sweep).await.expect("it sweeps");
+        is_all = swept.finished;
+        let request = |record: &tower_tenure::record::Record| {
+            let reason = if record.revoked_at.is_some() { EndReason::Revoked } else { EndReason::Idle };
+            let request = EndRequest::new(reason, LATER, CallId::new(ended + 1));
+            (record.sid, EndRequest { retention: Duration::from_secs(600).into(), ..request })
+        };
+        let requests: Vec<_> = swept.found.iter().map(request).collect();
+        ended += requests.len() as u64;
+        store.end_many(requests).await.expect("they end");
+        batches.push(batch.elapsed().as_secs_f64());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let rate = ended as f64 / begun.elapsed().as_secs_f64();
+    let longest = batches.iter().copied().fold(0.0, f64::max) * 1000.0;
+    let all = if is_all { "all" } else { "not all" };
+    note("sweep: ends/s", format!("{rate:.0} ({ended}, {all}; a batch at most {longest:.0} ms)"));
+    assert!(!is_all || ended + 1 >= least, "{ended} of {least}");
+    (ended, is_all)
+}
+
+/// Removes what is left of the ended.
+async fn sweep_tombstones<S: SessionStore>(
+    store: &Arc<S>,
+    least: u64,
+    note: &mut impl FnMut(&'static str, String),
+) {
+    let (begun, mut removed, mut is_all) = (Instant::now(), 0, false);
+    while !is_all && removed < least && begun.elapsed() < LONGEST_SWEEP {
+        let now = LATER + Duration::from_secs(1200);
+        // Of a realm that has no sessions, since the others are to stay.
+        let swept =
+            store.sweep(Sweep { realm: Some("none".into()), now, limit: 1000 }).await.expect("it sweeps");
+        removed += swept.removed as u64;
+        is_all = swept.finished;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let rate = removed as f64 / begun.elapsed().as_secs_f64();
+    note("sweep: tombstones removed/s", format!("{rate:.0} ({removed})"));
+    assert!(removed >= least || begun.elapsed() >= LONGEST_SWEEP, "{removed} of {least}");
+}
+
+/// Loads beside many, as a ratio to loads beside 10,000 in the same minute.
+async fn scattered(sessions: u64) -> String {
+    let mut sides = Vec::new();
+    for number in [10_000, sessions] {
+        let store = Arc::new(MemoryStore::new());
+        fill(&store, number, user).await;
+        let key = store.place_key();
+        let mut ids: Vec<_> = (0..number).map(|number| sid(key, number, &user(number))).collect();
+        ids.sort_unstable_by_key(|id| id.as_bytes()[8..].to_vec());
+        sides.push((store, Arc::<[SessionId]>::from(ids)));
+    }
+    let time = Duration::from_secs_f64(setting("BENCH_SECONDS", 2.0) / 4.0);
+    let (mut few, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let mut rates = [0.0; 2];
+        for ((store, sids), rate) in sides.iter().zip(&mut rates) {
+            *rate = loads(store, sids, Until::Time(time)).await.per_second();
+        }
+        few.push(rates[0]);
+        ratios.push(rates[0] / rates[1]);
+    }
+    format!("{:.2} times as long ({:.0}/s beside 10,000)", median(ratios), median(few))
 }
 
 fn folder(dir: &Path) -> u64 {

@@ -1,8 +1,8 @@
-//! A store of one's own: sessions in a JSON file, for a small server that should remember them over a restart.
+//! A store of your own: sessions in a JSON file, for a small server that should remember them over a restart.
 //!
 //! The store is one table behind a lock, and each call is one step under that lock. What a step does to records is not for
-//! the store to know: `Creation`, `Change`, `End` and `Record` bring it as pure functions. The same shape holds for a
-//! database, with a transaction in place of the lock.
+//! the store to know: `Creation`, `Change`, `Record` and `SubjectMark` bring it as pure functions. The same shape holds for
+//! a database, with a transaction in place of the lock.
 //!
 //! ```text
 //! cargo run --example custom_store
@@ -23,20 +23,55 @@ use axum::{
     http::{Request, header},
     routing::{get, post},
 };
+use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 use tower_tenure::{
     Error, RequireSession, Session, SessionId, SessionLayer, SessionStore, Timestamp,
-    policy::Admission,
-    record::{Change, End, Ending, Record, Updated},
-    store::{Created, Creation, Page, Swept},
+    record::{Change, EndOutcome, EndRequest, Record, SubjectMark, UpdateOutcome},
+    store::{CreateOutcome, Creation, CreationPlan, Page, PlaceKey, Revocation, Sweep, Swept},
 };
-
-type Table = BTreeMap<SessionId, Record>;
 
 /// Keeps sessions in a JSON file, for a few hundred of them: every write writes them all.
 pub(crate) struct FileStore {
     path: PathBuf,
     table: Mutex<Table>,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+struct Table {
+    place_key: [u8; 32],
+    sessions: BTreeMap<SessionId, Record>,
+    realms: BTreeMap<Arc<str>, Realm>,
+}
+
+/// Who was signed out everywhere: all of a realm, and some of its subjects. A store with many of those would drop a mark at
+/// the revocation's `keep_until`.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Realm {
+    not_before: Option<Timestamp>,
+    marks: BTreeMap<Arc<str>, SubjectMark>,
+}
+
+/// What a caller knows of a record: nothing to a store that reads and writes under a lock.
+type Seen = Option<Box<Record>>;
+
+impl Table {
+    fn mark(&self, record: &Record) -> Option<SubjectMark> {
+        self.realms.get(&record.realm)?.marks.get(record.subject.as_ref()?).copied()
+    }
+
+    /// The record with what its subject's mark says.
+    fn find(&self, sid: SessionId) -> Option<Record> {
+        let mut record = self.sessions.get(&sid)?.clone();
+        if let Some(mark) = self.mark(&record) {
+            record.see_mark(&mark);
+        }
+        Some(record)
+    }
+
+    fn all(&self) -> impl Iterator<Item = Record> {
+        self.sessions.keys().filter_map(|sid| self.find(*sid))
+    }
 }
 
 impl FileStore {
@@ -45,7 +80,11 @@ impl FileStore {
         let path = path.as_ref().to_owned();
         let table = match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Table::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Table {
+                place_key: *PlaceKey::random().as_bytes(),
+                sessions: BTreeMap::new(),
+                realms: BTreeMap::new(),
+            },
             Err(error) => return Err(error),
         };
         Ok(Self { path, table: Mutex::new(table) })
@@ -68,81 +107,104 @@ impl FileStore {
         }
         Ok(answer)
     }
+
+    /// Changes a record, if there is one.
+    fn change<T>(&self, sid: SessionId, work: impl FnOnce(&mut Record) -> T) -> Result<Option<T>, Error> {
+        self.step(|table| {
+            let mut record = table.find(sid)?;
+            let answer = work(&mut record);
+            table.sessions.insert(sid, record);
+            Some(answer)
+        })
+    }
 }
 
 impl SessionStore for FileStore {
-    async fn create(&self, creation: Creation) -> Result<Created, Error> {
+    async fn create(&self, creation: Creation) -> Result<CreateOutcome, Error> {
         self.step(|table| {
-            if table.contains_key(&creation.record.sid) {
-                return Created::Exists;
+            if table.sessions.contains_key(&creation.record.sid) {
+                return CreateOutcome::Exists;
             }
-            let subject = &creation.record.subject;
-            let others = table.values().filter(|other| subject.is_some() && other.subject == *subject);
-            let Admission::Admit(evicted) = creation.admit(others) else { return Created::Refused };
-            for sid in &evicted {
-                table.get_mut(sid).map(|record| record.end(&creation.eviction()));
+            let mark = table.mark(&creation.record);
+            let ends = creation.ends.iter().map(|(sid, _)| table.find(*sid)).collect();
+            let others: Vec<_> = table.all().filter(|other| creation.counts(other)).collect();
+            match creation.plan(mark.as_ref(), ends, others.len()) {
+                CreationPlan::Store { record, ended, outcomes } => {
+                    table.sessions.extend(ended.into_iter().map(|record| (record.sid, record)));
+                    table.sessions.insert(record.sid, record.clone());
+                    CreateOutcome::Created { record, ended: outcomes }
+                }
+                CreationPlan::Full => CreateOutcome::Full { count: others.len(), sessions: others },
+                CreationPlan::SignedOutEverywhere => CreateOutcome::SignedOutEverywhere,
+                CreationPlan::TooLarge => CreateOutcome::TooLarge,
             }
-            let replaced = creation.replaced_sid().and_then(|sid| table.get_mut(&sid));
-            let (record, replaced) = creation.into_record(replaced);
-            table.insert(record.sid, record.clone());
-            Created::Done { record, replaced, evicted }
         })
     }
 
     async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
-        Ok(self.table().get(&sid).cloned())
+        Ok(self.table().find(sid))
     }
 
-    async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
-        self.step(|table| table.get_mut(&sid).map_or(Updated::Gone(None), |record| change.apply(record)))
+    async fn update(&self, sid: SessionId, change: Change, _: Seen) -> Result<UpdateOutcome, Error> {
+        Ok(self.change(sid, |record| change.apply(record))?.unwrap_or(UpdateOutcome::Gone(None)))
     }
 
-    async fn end(&self, sid: SessionId, end: End) -> Result<Ending, Error> {
-        self.step(|table| table.get_mut(&sid).map_or(Ending::Unknown, |record| record.end(&end)))
+    async fn end(&self, sid: SessionId, request: EndRequest, _: Seen) -> Result<EndOutcome, Error> {
+        Ok(self.change(sid, |record| record.end(&request))?.unwrap_or(EndOutcome::Unknown))
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        let Revocation { realm, subject, at, except, .. } = revocation;
+        self.step(|table| {
+            let realm = table.realms.entry(realm).or_default();
+            if let Some((_, subject)) = subject {
+                let mark = realm.marks.entry(subject).or_default();
+                *mark = mark.revoked(at, except);
+            } else {
+                realm.not_before = realm.not_before.max(Some(at));
+            }
+        })
+    }
+
+    async fn not_before(&self, realm: &str) -> Result<Option<Timestamp>, Error> {
+        Ok(self.table().realms.get(realm).and_then(|realm| realm.not_before))
     }
 
     async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
-        let place = |record: &Record| (record.timing.created_at, record.sid);
-        let table = self.table();
-        let live = table.values().filter(|record| record.is_live(page.now));
-        let asked = live.filter(|record| page.subject.is_none() || record.subject == page.subject);
-        let mut found: Vec<_> =
-            asked.filter(|record| page.after.is_none_or(|after| place(record) > after)).collect();
-        found.sort_unstable_by_key(|record| place(record));
-        Ok(found.into_iter().take(page.limit).cloned().collect())
+        let age = |record: &Record| (record.timing.created_at, record.sid);
+        let is_asked = |record: &Record| {
+            let theirs = page.subject.as_ref().is_none_or(|(_, name)| record.subject.as_ref() == Some(name));
+            let comes = page.after.is_none_or(|after| age(record) > after);
+            record.ended.is_none() && record.realm == page.realm && theirs && comes
+        };
+        let mut found: Vec<_> = self.table().all().filter(is_asked).collect();
+        found.sort_unstable_by_key(age);
+        found.truncate(page.limit);
+        Ok(found)
     }
 
-    async fn end_subject(
-        &self,
-        subject: Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Result<Vec<SessionId>, Error> {
+    async fn sweep(&self, Sweep { realm, now, limit }: Sweep) -> Result<Swept, Error> {
         self.step(|table| {
-            let theirs = table.values_mut().filter(|record| record.subject.as_ref() == Some(&subject));
-            let others = theirs.filter(|record| Some(record.sid) != except);
-            let ended = others
-                .filter_map(|record| (record.end(&end) == Ending::Done(end.reason)).then_some(record.sid));
-            ended.collect()
+            let due = table.all().filter(|record| record.due_at() <= now);
+            let (old, live): (Vec<_>, Vec<_>) = due.partition(|record| record.ended.is_some());
+            let asked =
+                live.into_iter().filter(|record| realm.as_ref().is_none_or(|realm| *realm == record.realm));
+            let found: Vec<_> = asked.take(limit).collect();
+            let removed =
+                old.into_iter().take(limit).filter_map(|record| table.sessions.remove(&record.sid)).count();
+            Swept { finished: removed < limit && found.len() < limit, removed, found }
         })
     }
 
-    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<Swept, Error> {
-        self.step(|table| {
-            let over = table.values().filter(|record| record.over_at() < before).map(|record| record.sid);
-            let over: Vec<_> = over.take(limit).collect();
-            for sid in &over {
-                table.remove(sid);
-            }
-            Swept { removed: over.len(), finished: over.len() < limit }
-        })
+    fn place_key(&self) -> PlaceKey {
+        PlaceKey::from_bytes(self.table().place_key)
     }
 }
 
 /// A server with its sessions in this file.
 fn server(path: &Path) -> io::Result<Router> {
     async fn login(session: Session) -> Result<&'static str, Error> {
-        let _outcome = session.login("alice").await?;
+        session.login("alice").await?.accepted()?;
         Ok("welcome")
     }
     let me = get(async |session: Session| session.subject().unwrap_or_default().to_string());

@@ -11,11 +11,20 @@ use crate::Timestamp;
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The current moment.
     fn now(&self) -> Timestamp;
+
+    /// Whether it keeps the time of day, so that it can be compared with the clock of a store (S12). A clock for tests may not.
+    fn keeps_wall_time(&self) -> bool {
+        true
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> Timestamp {
         (**self).now()
+    }
+
+    fn keeps_wall_time(&self) -> bool {
+        (**self).keeps_wall_time()
     }
 }
 
@@ -33,6 +42,21 @@ impl Clock for SystemClock {
         // Without the detour over a calendar that `OffsetDateTime` takes. Before 1970 the clock is wrong anyway.
         let since_epoch = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::UNIX_EPOCH + since_epoch
+    }
+}
+
+/// A moment of the runtime's timers: for how often something is polled. No deadline is judged by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimerMoment(tokio::time::Instant);
+
+impl TimerMoment {
+    pub(crate) fn now() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the time of timers, which tests pause and advance")]
+        Self(tokio::time::Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> std::time::Duration {
+        self.0.elapsed()
     }
 }
 

@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Closed,
     /// A login was refused; see [`Outcome::accepted`](crate::Outcome::accepted).
     Refused,
+    /// The data of a session would exceed the limit; nothing was changed (S13).
+    TooLarge,
     /// The session ended while the request was in flight; nothing was written (SPEC S4).
     Ended,
 }

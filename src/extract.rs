@@ -46,18 +46,18 @@ impl IntoResponse for MissingSessionLayer {
     }
 }
 
-/// So that a handler can use `?`: 503 when the store failed, 401 when the session ended meanwhile, 403 for a refused login, 400
-/// for wrong input,
-/// 500 otherwise. The text tells nothing of the inside.
+/// So that a handler can use `?`: 503 when the store failed, 401 when the session ended meanwhile, 403 for a refused login, 413
+/// for data over the limit, 400 for wrong input, 500 otherwise. The text tells nothing of the inside.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        use crate::ErrorKind::{Ended, InvalidInput, Refused, Store, Timeout};
+        use crate::ErrorKind::{Ended, InvalidInput, Refused, Store, Timeout, TooLarge};
         let (status, text) = match self.kind() {
             Store | Timeout => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the session store is not available, please try again")
             }
             Ended => (StatusCode::UNAUTHORIZED, "the session has ended"),
             Refused => return (StatusCode::FORBIDDEN, self.to_string()).into_response(),
+            TooLarge => return (StatusCode::PAYLOAD_TOO_LARGE, self.to_string()).into_response(),
             InvalidInput => return (StatusCode::BAD_REQUEST, self.to_string()).into_response(),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "the session could not be used"),
         };

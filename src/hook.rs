@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Uri};
 
 use crate::{
     Error, Policy, SessionId, Timestamp,
-    policy::{Overrides, Refusal, open},
+    policy::{Cap, Overrides, Refusal, open},
     record::{Facts, Metadata, Timing},
 };
 
@@ -73,6 +73,7 @@ pub struct LoginContext<'a> {
     pub(crate) facts: Facts,
     pub(crate) overrides: Overrides,
     pub(crate) refusal: Option<Refusal>,
+    pub(crate) cap: Option<Cap>,
 }
 
 /// The request in which a login takes place.
@@ -137,6 +138,11 @@ impl<'a> LoginContext<'a> {
     /// Metadata to attach.
     pub const fn metadata(&mut self) -> &mut Metadata {
         &mut self.facts.metadata
+    }
+
+    /// How many sessions this user may have, in place of the policy's cap (S9).
+    pub const fn set_cap(&mut self, cap: Cap) {
+        self.cap = Some(cap);
     }
 
     /// Denies the login, for a reason that the handler is told. The browser's earlier session stays.

@@ -117,7 +117,7 @@ pub use crate::{
     record::{EndReason, Lifetimes, Mode, PastSession, SessionId},
     require::{RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
     session::{Login, Outcome, Session, SessionInfo, UntilEnded},
-    sessions::Sessions,
+    sessions::{SessionPage, Sessions, SweepReport},
     shared_policy::SharedPolicy,
     store::{MemoryStore, SessionStore},
     timestamp::Timestamp,

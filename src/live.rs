@@ -1,12 +1,15 @@
 //! The policy while the server runs.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 
-use crate::{Policy, RequestHead};
+use crate::{Clock, Policy, RequestHead, SystemClock, policy::PolicyHistory};
 
-/// A policy that can be swapped while the server runs (SPEC L11). Clones share it; reading takes no lock.
+/// A policy that can be swapped while the server runs (L11). Clones share it; reading takes no lock.
 ///
 /// # Example
 ///
@@ -20,23 +23,45 @@ use crate::{Policy, RequestHead};
 /// policy.swap(Policy::owasp_high_value());
 /// ```
 #[derive(Clone)]
-pub struct LivePolicy(Arc<ArcSwap<Policy>>);
+pub struct LivePolicy(Arc<Shared>);
+
+struct Shared {
+    /// What requests read: with what of its past a judgement needs.
+    policy: ArcSwap<Policy>,
+    history: Mutex<PolicyHistory>,
+}
 
 impl LivePolicy {
     /// Starts with this policy.
     pub fn new(policy: Policy) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(policy)))
+        let history = PolicyHistory::new(now());
+        let policy = ArcSwap::from_pointee(history.stamped(policy));
+        Self(Arc::new(Shared { policy, history: Mutex::new(history) }))
     }
 
     /// The policy at this moment.
     pub fn load(&self) -> Policy {
-        **self.0.load()
+        **self.0.policy.load()
     }
 
     /// Puts another in its place. Requests that have arrived keep the one they arrived under.
     pub fn swap(&self, policy: Policy) {
-        self.0.store(Arc::new(policy));
+        let mut history = self.0.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.change(&self.load(), &policy, now());
+        self.0.policy.store(Arc::new(history.stamped(policy)));
     }
+
+    /// Puts another in its place whose past is known already.
+    pub(crate) fn swap_with(&self, policy: Policy, past: PolicyHistory) {
+        let mut history = self.0.history.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.policy.store(Arc::new(past.stamped(policy)));
+        *history = past;
+    }
+}
+
+/// For the stamps of versions only; nothing is judged by it.
+fn now() -> u64 {
+    u64::try_from(SystemClock.now().as_unix_millis()).unwrap_or(0)
 }
 
 impl fmt::Debug for LivePolicy {
@@ -63,6 +88,14 @@ impl PolicySource {
         match self {
             Self::Live(policy) => policy.load(),
             Self::PerRequest(choose) => choose(head),
+        }
+    }
+
+    /// The policy by which sessions are judged without a request; `None` where the application chooses one for each.
+    pub(crate) fn without_request(&self) -> Option<Policy> {
+        match self {
+            Self::Live(policy) => Some(policy.load()),
+            Self::PerRequest(_) => None,
         }
     }
 }

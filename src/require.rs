@@ -16,6 +16,7 @@ use tower::{Layer, Service};
 
 use crate::{
     EndReason, Error, ErrorKind, RequestHead, Session, body::ResponseBody, problem::Problem, record::Timing,
+    session::Skipped,
 };
 
 /// A layer that lets only logged-in users through (SPEC E1, E2). Goes inside a [`SessionLayer`](crate::SessionLayer).
@@ -143,6 +144,9 @@ impl RequireSession {
         if head.is_cors_preflight() {
             return None;
         }
+        if let (None, Some(skipped)) = (head.extensions.get::<Session>(), head.extensions.get::<Skipped>()) {
+            return Some(denied(Denial::NoSession, &skipped.cookie));
+        }
         let Some(session) = head.extensions.get::<Session>() else {
             let detail = "RequireSession found no session in the request: put a SessionLayer outside it";
             tracing::error!(name: "session.misconfigured", target: "tower_tenure", "{detail}");
@@ -165,8 +169,9 @@ impl Rules {
             return none();
         }
         let now = session.now();
-        let idle_too_long =
-            |timing: &Timing, idle| timing.longest_gap.max(now.since(timing.last_interaction_at)) >= idle;
+        let idle_too_long = |timing: &Timing, idle| {
+            timing.longest_gap.as_duration().max(now.since(timing.last_interaction_at)) >= idle
+        };
         if self.idle.is_some_and(|idle| idle_too_long(&timing, idle)) {
             return Some(Denial::Over(EndReason::Idle));
         }

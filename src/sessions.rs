@@ -1,15 +1,16 @@
-//! All sessions behind a layer, for whoever administers them.
+//! All sessions of a realm, for those who administer them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    EndReason, Error, SessionId, Timestamp,
-    engine::Engine,
-    record::{Change, End, Ending, Metadata, Record, Updated},
-    store::{Page, Swept},
+    EndReason, Error, Policy, SessionId, Timestamp,
+    engine::RealmState,
+    record::{Change, EndOptions, EndOutcome, Metadata, Record, UpdateOutcome},
+    settings::LayerConfig,
+    store::Page,
 };
 
-/// All sessions behind a [`SessionLayer`](crate::SessionLayer): to look at, to revoke, to sweep. Cheap to clone.
+/// All sessions of a [`SessionLayer`](crate::SessionLayer)'s realm: to look at, to revoke, to sweep. Cheap to clone.
 ///
 /// # Example
 ///
@@ -21,86 +22,200 @@ use crate::{
 /// let layer = SessionLayer::new(MemoryStore::new());
 /// let sessions = layer.sessions();
 ///
-/// // "Sign out everywhere": seen by the very next request.
-/// let ended = sessions.revoke_all("alice", None).await?;
-/// assert_eq!(ended, []);
+/// // "Sign out everywhere": in force for the very next request.
+/// sessions.revoke_all("alice", None).await?;
+/// assert_eq!(sessions.list(Some("alice"), None, 50).await?.sessions, []);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    engine: Engine,
+    config: Arc<LayerConfig>,
+    realm: Arc<RealmState>,
 }
 
+/// A page of live sessions; see [`Sessions::list`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SessionPage {
+    /// The sessions, oldest first.
+    pub sessions: Vec<Record>,
+    /// Where the next page goes on; `None` on the last one. A page may hold fewer sessions than asked for, or none, and go on:
+    /// one call looks at a bounded number of sessions, and those that are over do not show.
+    pub next: Option<(Timestamp, SessionId)>,
+}
+
+/// What a batch of a sweep has done; see [`Sessions::sweep`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SweepReport {
+    /// How many sessions were found over, and ended.
+    pub ended: usize,
+    /// How many tombstones were removed.
+    pub removed: usize,
+    /// Whether there is no more to do for now.
+    pub finished: bool,
+}
+
+/// How many sessions one call to [`Sessions::list`] looks at (S13).
+const MAX_LOOKS: usize = 1000;
+
+/// How many sessions of a subject are ended right after a revocation; the sweep ends the others. All are over at once.
+const ENDED_AT_ONCE: usize = 64;
+
 impl Sessions {
-    pub(crate) const fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub(crate) const fn new(config: Arc<LayerConfig>, realm: Arc<RealmState>) -> Self {
+        Self { config, realm }
     }
 
-    /// A live session, as the store keeps it: with its data, which is not for everybody's eyes. `None` when there is none of this id, or it is over.
+    /// The realm that these sessions belong to.
+    pub fn realm(&self) -> &str {
+        &self.realm.name
+    }
+
+    fn now(&self) -> Timestamp {
+        self.config.engine.clock.now()
+    }
+
+    async fn policy(&self, now: Timestamp) -> Result<Policy, Error> {
+        let policy = self.config.policy_without_request(&self.realm);
+        self.config.engine.policy_of(&self.realm, &policy, now).await
+    }
+
+    /// A live session, as the store keeps it: with its data, which is not for every eye. `None` when there is none of this id,
+    /// or it is over.
     pub async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
-        let now = self.engine.clock.now();
-        Ok(self.engine.load(sid, now).await?.filter(|record| record.is_live(now)))
+        let now = self.now();
+        let engine = &self.config.engine;
+        let found = engine.load(sid, now).await?.filter(|record| record.realm == self.realm.name);
+        let Some(record) = found else { return Ok(None) };
+        let policy = self.policy(now).await?;
+        match record.end_reason_under(&policy, now) {
+            None => Ok(Some(record)),
+            Some(reason) => {
+                if let Some(outcome) = engine.end_found_over(&record, &policy, now, reason).await {
+                    outcome?;
+                }
+                Ok(None)
+            }
+        }
     }
 
-    /// Up to `limit` live sessions of a user, or of all when `None`, oldest first, after the one named.
+    /// Up to `limit` live sessions of a user, or of all when `None`, oldest first, after the one named. Sessions are judged by
+    /// the live policy; those that are found over are ended.
     pub async fn list(
         &self,
         subject: Option<&str>,
         after: Option<(Timestamp, SessionId)>,
         limit: usize,
-    ) -> Result<Vec<Record>, Error> {
-        let now = self.engine.clock.now();
-        self.engine.list(Page { subject: subject.map(Into::into), after, limit, now }).await
+    ) -> Result<SessionPage, Error> {
+        let now = self.now();
+        let engine = &self.config.engine;
+        let policy = self.policy(now).await?;
+        let place = |name: &str| (engine.place_key.tag(&self.realm.name, name), name.into());
+        let subject = subject.map(place);
+        let (mut sessions, mut after, mut looks) = (Vec::new(), after, 0);
+        loop {
+            let wanted = limit + 1 - sessions.len();
+            let (realm, subject) = (Arc::clone(&self.realm.name), subject.clone());
+            let found = engine.list(Page { realm, subject, after, limit: wanted }, now).await?;
+            let is_last = found.len() < wanted;
+            looks += found.len();
+            after = found.last().map(|last| (last.timing.created_at, last.sid)).or(after);
+            let (live, over): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|record| record.end_reason_under(&policy, now).is_none());
+            if !over.is_empty() && engine.clock_agrees(now).await {
+                engine.end_those_over(&over, |_| policy, now, false).await?;
+            }
+            sessions.extend(live);
+            if sessions.len() > limit {
+                sessions.truncate(limit);
+                let next = sessions.last().map(|last| (last.timing.created_at, last.sid));
+                return Ok(SessionPage { sessions, next });
+            }
+            if is_last || looks >= MAX_LOOKS {
+                return Ok(SessionPage { sessions, next: after.filter(|_| !is_last) });
+            }
+        }
     }
 
     /// Puts metadata in place of all that a live session has; no deadline moves. The session as it is then; `None` when there is
     /// none of this id, or it is over.
     pub async fn set_metadata(&self, sid: SessionId, metadata: Metadata) -> Result<Option<Record>, Error> {
         let Some(mut record) = self.load(sid).await? else { return Ok(None) };
-        let change = Change { metadata: Some(metadata), ..Change::at(self.engine.clock.now()) };
-        let updated = self.engine.update(sid, change.clone()).await?;
-        Ok(matches!(updated, Updated::Applied(_)).then(|| {
+        let change = Change { metadata: Some(metadata), ..Change::at(self.now()) };
+        let updated = self.config.engine.update(&record, change.clone()).await?;
+        Ok(matches!(updated, UpdateOutcome::Applied(_)).then(|| {
             change.apply(&mut record);
             record
         }))
     }
 
-    /// Ends a session; its user is told `revoked`. `false` when there is none, or it is over.
+    /// Ends a session; its user learns the reason `revoked`. `false` when there is none of this id, or it is over. In any case
+    /// it is over afterwards, whatever the clocks of the nodes say.
     pub async fn revoke(&self, sid: SessionId) -> Result<bool, Error> {
-        // Looked at first, so that observers are told whose it was.
-        let Some(record) = self.load(sid).await? else { return Ok(false) };
-        let end = self.revocation();
-        Ok(self.engine.end(sid, end, record.subject.as_deref()).await? == Ending::Done(end.reason))
+        let engine = &self.config.engine;
+        let options = EndOptions { if_realm: Some(Arc::clone(&self.realm.name)), ..EndOptions::default() };
+        let request = engine.end_request(EndReason::Revoked, self.now(), options);
+        let outcome = engine.end(sid, request, None).await?;
+        Ok(matches!(outcome, EndOutcome::Ended(session) if session.reason == EndReason::Revoked))
     }
 
-    /// Ends all sessions of a user, except one if named; tells which.
-    pub async fn revoke_all(
-        &self,
-        subject: &str,
-        except: Option<SessionId>,
-    ) -> Result<Vec<SessionId>, Error> {
-        self.engine.end_subject(subject.into(), self.revocation(), except).await
+    /// Ends all sessions of a user, except one if named ("sign out everywhere"), in one write whatever their number.
+    ///
+    /// In force for the very next request on every node, and for logins whose request has arrived before. The end of each session
+    /// is an event of its own; with very many sessions the sweep emits most of them. An excepted session of another user
+    /// protects nothing.
+    pub async fn revoke_all(&self, subject: &str, except: Option<SessionId>) -> Result<(), Error> {
+        let now = self.now();
+        let engine = &self.config.engine;
+        let tag = engine.place_key.tag(&self.realm.name, subject);
+        let subject: Arc<str> = subject.into();
+        // As long as a session, or work that waits for its user, can be there that the revocation covers.
+        let policy = self.config.policy_without_request(&self.realm);
+        let keep = policy.limits().as_lifetimes().absolute().max(policy.resume_for());
+        engine.revoke_subject(&self.realm, (tag, Arc::clone(&subject)), except, keep, now).await?;
+        let realm = Arc::clone(&self.realm.name);
+        let page = Page { realm, subject: Some((tag, subject)), after: None, limit: ENDED_AT_ONCE };
+        // The revocation stands, whatever comes of this: the sweep does the same later.
+        if let Ok(found) = engine.list(page, now).await {
+            let covered: Vec<_> = found.into_iter().filter(|record| record.revoked_at.is_some()).collect();
+            let _ = engine.end_those_over(&covered, |_| policy, now, false).await;
+        }
+        Ok(())
     }
 
-    fn revocation(&self) -> End {
-        End::new(EndReason::Revoked, self.engine.clock.now())
+    /// Signs everybody in the realm out, in one write whatever their number: every session with a user that was authenticated
+    /// until now is over, reason `revoked`. At once on this node, within a second or two on the others. Anonymous sessions stay.
+    pub async fn revoke_everybody(&self) -> Result<(), Error> {
+        self.config.engine.revoke_everybody(&self.realm, self.now()).await
     }
 
-    /// Removes a batch of at most `limit` records that have been over for longer than their end reason is kept.
-    pub async fn sweep(&self, limit: usize) -> Result<Swept, Error> {
-        self.engine.sweep(self.engine.clock.now(), limit).await
+    /// One batch of a sweep: ends at most `limit` sessions that are over and whose holder did not return, so that their end is
+    /// an event, and removes at most `limit` tombstones that are old enough.
+    ///
+    /// A node whose clock disagrees with the store's does nothing.
+    pub async fn sweep(&self, limit: usize) -> Result<SweepReport, Error> {
+        let policy = self.config.policy_without_request(&self.realm);
+        let only_this_realm = self.config.realm_by.is_none();
+        let now = self.now();
+        let swept = self.config.engine.sweep(&self.realm, &policy, only_this_realm, now, limit).await?;
+        Ok(SweepReport { ended: swept.ended, removed: swept.removed, finished: swept.finished })
     }
 
-    /// Sweeps for ever, in batches, with a pause whenever there is no more; spawn it. A failure is told as an event and
-    /// tried again after the pause. A store in this process is swept without it.
+    /// Sweeps in batches, with a pause of at most 30 seconds whenever there is no more to do; spawn it. A failure is an event and
+    /// the sweep goes on after the pause.
+    ///
+    /// One node of several is enough, and all of them do no harm. Without it, a session whose holder never returns ends without
+    /// an event, and a store other than [`MemoryStore`](crate::MemoryStore) keeps what is over.
     pub async fn sweep_every(self, pause: Duration) {
         const BATCH: usize = 1000;
+        const LONGEST_PAUSE: Duration = Duration::from_secs(30);
         loop {
             while self.sweep(BATCH).await.is_ok_and(|swept| !swept.finished) {
                 tokio::time::sleep(Duration::from_millis(1)).await; // lets others have the store
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Everything a layer was configured with.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     Policy, RequestHead, SystemClock,
     cookie::SessionCookie,
-    engine::Engine,
+    engine::{Engine, RealmState},
     hook::DynLoginHook,
     live::{LivePolicy, PolicySource},
     policy::Activity,
+    record::IN_FLIGHT_WINDOW,
     store::AnyStore,
 };
 
@@ -16,7 +17,7 @@ type Ask<T> = Arc<dyn Fn(RequestHead<'_>) -> T + Send + Sync>;
 
 /// Everything a layer was configured with.
 #[derive(Clone)]
-pub(crate) struct Settings {
+pub(crate) struct LayerConfig {
     pub(crate) engine: Engine,
     pub(crate) cookie: SessionCookie,
     pub(crate) policy: PolicySource,
@@ -24,19 +25,60 @@ pub(crate) struct Settings {
     pub(crate) activity: Option<Ask<Activity>>,
     pub(crate) skip: Option<Ask<bool>>,
     pub(crate) client_ip: Option<Ask<Option<IpAddr>>>,
+    /// The realm, unless it is that of the cookie's name (C10).
+    pub(crate) realm_name: Option<Arc<str>>,
+    /// The realm of each request, for several tenants.
+    pub(crate) realm_by: Option<Ask<Arc<str>>>,
+    /// The realm of requests that do not choose one.
+    pub(crate) home: Arc<RealmState>,
+    /// How many bytes of data a session may have (S13).
+    pub(crate) max_data: usize,
 }
 
-impl Settings {
+/// S13.
+const DEFAULT_MAX_DATA: usize = 64 * 1024;
+
+impl LayerConfig {
     pub(crate) fn new(store: AnyStore) -> Self {
+        let engine = Engine::new(store, Arc::new(SystemClock));
+        let cookie = SessionCookie::default();
         Self {
-            engine: Engine::new(store, Arc::new(SystemClock)),
-            cookie: SessionCookie::default(),
+            home: engine.realm(&cookie.name().into()),
+            engine,
+            cookie,
             policy: PolicySource::Live(LivePolicy::new(Policy::default())),
             hooks: Vec::new(),
             activity: None,
             skip: None,
             client_ip: None,
+            realm_name: None,
+            realm_by: None,
+            max_data: DEFAULT_MAX_DATA,
         }
+    }
+
+    /// Derives what follows from the settings.
+    pub(crate) fn finish(&mut self) {
+        let name = self.realm_name.clone().unwrap_or_else(|| self.cookie.name().into());
+        self.home = self.engine.realm(&name);
+    }
+
+    /// The realm of a request; `None` when it is the layer's own.
+    pub(crate) fn realm(&self, head: RequestHead<'_>) -> Option<Arc<RealmState>> {
+        self.realm_by.as_ref().map(|choose| self.engine.realm(&choose(head)))
+    }
+
+    /// How long a request that the browser sent before it had a newer cookie may be in flight. Where nodes have clocks of
+    /// their own, those may be apart.
+    pub(crate) fn in_flight_window(&self) -> Duration {
+        let shared = !self.engine.store.in_process() && self.engine.clock.keeps_wall_time();
+        IN_FLIGHT_WINDOW + if shared { self.engine.clock_tolerance } else { Duration::ZERO }
+    }
+
+    /// The policy by which the sessions of a realm are judged without a request of their own.
+    pub(crate) fn policy_without_request(&self, realm: &RealmState) -> Policy {
+        let policy = self.policy.without_request().or_else(|| realm.remembered());
+        policy.unwrap_or_else(Policy::unlimited)
     }
 
     /// Whether a request passes as if the layer were not there (SPEC L8).
@@ -56,17 +98,13 @@ impl Settings {
     /// The policy of a request. A store in this process records every interaction (L9).
     pub(crate) fn policy(&self, head: RequestHead<'_>) -> Policy {
         let policy = self.policy.policy(head);
-        if self.engine.store.in_process() {
-            policy.with_granularity(std::time::Duration::ZERO)
-        } else {
-            policy
-        }
+        if self.engine.store.in_process() { policy.with_granularity(Duration::ZERO) } else { policy }
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for LayerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("LayerConfig")
             .field("engine", &self.engine)
             .field("cookie", &self.cookie)
             .field("hooks", &self.hooks.len())

@@ -6,9 +6,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::{
-    Error, ErrorKind, LivePolicy, Policy, events,
+    Clock, Error, ErrorKind, LivePolicy, Policy, SystemClock, events,
     policy::{KeptPolicy, PolicySettings},
-    store::{KeptSettings, SettingsStore},
+    store::{SettingsStore, StoredSettings},
 };
 
 /// A policy whose settings are kept in a store: they outlive the process, and a change reaches every node within two
@@ -43,6 +43,7 @@ pub struct SharedPolicy(Arc<Shared>);
 
 struct Shared {
     store: Box<dyn DynSettings>,
+    realm: Arc<str>,
     /// What the node was configured with.
     configured: Policy,
     live: LivePolicy,
@@ -60,6 +61,9 @@ struct Known {
     kept: KeptPolicy,
     settings: PolicySettings,
 }
+
+/// The realm of a layer with the default cookie.
+const DEFAULT_REALM: &str = "__Host-id";
 
 /// How often the store is asked, whatever it notices by itself.
 const POLL: Duration = Duration::from_secs(1);
@@ -84,7 +88,7 @@ impl SharedPolicy {
     }
 
     /// As [`SharedPolicy::open`], with other settings of this node's own: for a store that has none, and, as for the cap and the logout
-    /// URLs, until somebody changes them.
+    /// URLs, until they are changed.
     ///
     /// # Errors
     ///
@@ -94,10 +98,27 @@ impl SharedPolicy {
         configured: Policy,
         seed: PolicySettings,
     ) -> Result<Self, Error> {
+        Self::open_in_realm(store, DEFAULT_REALM, configured, seed).await
+    }
+
+    /// As [`SharedPolicy::open_with_seed`], for another realm: each has a document of its own, so tenants may share a store. The
+    /// realm of a layer is its cookie's name unless
+    /// [`with_realm`](crate::SessionLayer::with_realm) says otherwise; `__Host-id` is the default.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedPolicy::open`].
+    pub async fn open_in_realm(
+        store: impl SettingsStore,
+        realm: impl Into<Arc<str>>,
+        configured: Policy,
+        seed: PolicySettings,
+    ) -> Result<Self, Error> {
         let live = LivePolicy::new(configured);
         let known = Known { version: 0, kept: KeptPolicy::seed(&seed), settings: seed.clone() };
         let shared = Shared {
             store: Box::new(store),
+            realm: realm.into(),
             configured,
             live,
             own: seed,
@@ -135,10 +156,11 @@ impl SharedPolicy {
             let known = shared.known.load_full();
             let mut settings = known.settings.clone();
             change(&mut settings)?;
-            let kept = known.kept.changed(&known.settings, &settings);
+            let now = u64::try_from(SystemClock.now().as_unix_millis()).unwrap_or(0); // for the stamp of the version
+            let kept = known.kept.changed(&known.settings, &settings, shared.configured, now);
             let text = kept.to_text()?.into();
             let after = (known.version > 0).then_some(known.version);
-            if within_budget(shared.store.save(text, after)).await? {
+            if within_budget(shared.store.save(&shared.realm, text, after)).await? {
                 return Ok(shared.put_in_force(known.version + 1, kept));
             }
             drop(turn);
@@ -184,7 +206,7 @@ impl fmt::Debug for SharedPolicy {
 impl Shared {
     async fn refresh(&self) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
-        let kept = match within_budget(self.store.load()).await? {
+        let kept = match within_budget(self.store.load(&self.realm)).await? {
             Some(kept) => kept,
             None => self.begin().await?,
         };
@@ -193,21 +215,22 @@ impl Shared {
     }
 
     /// Puts what this node knows into an empty store: empty for the first time, or again, when a server was replaced.
-    async fn begin(&self) -> Result<KeptSettings, Error> {
+    async fn begin(&self) -> Result<StoredSettings, Error> {
         let text: Arc<str> = self.known.load().kept.to_text()?.into();
-        if within_budget(self.store.save(Arc::clone(&text), None)).await? {
-            return Ok(KeptSettings { version: 1, text });
+        if within_budget(self.store.save(&self.realm, Arc::clone(&text), None)).await? {
+            return Ok(StoredSettings { version: 1, text });
         }
         let vanished = || Error::new(ErrorKind::Store, "the settings come and go in the store");
-        within_budget(self.store.load()).await?.ok_or_else(vanished) // another node was quicker
+        within_budget(self.store.load(&self.realm)).await?.ok_or_else(vanished) // another node was quicker
     }
 
     fn put_in_force(&self, version: u64, kept: KeptPolicy) -> Policy {
         let settings = kept.over(&self.own);
         let policy = settings.over(self.configured);
+        let changes = policy != self.live.load();
+        self.live.swap_with(policy, kept.history().clone());
         self.known.store(Arc::new(Known { version, kept, settings }));
-        if policy != self.live.load() {
-            self.live.swap(policy);
+        if changes {
             events::settings_changed(version);
         }
         policy
@@ -223,18 +246,28 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// [`SettingsStore`] as a trait object can be.
 trait DynSettings: Send + Sync {
-    fn load(&self) -> Boxed<'_, Result<Option<KeptSettings>, Error>>;
-    fn save(&self, text: Arc<str>, after: Option<u64>) -> Boxed<'_, Result<bool, Error>>;
+    fn load<'a>(&'a self, realm: &'a str) -> Boxed<'a, Result<Option<StoredSettings>, Error>>;
+    fn save<'a>(
+        &'a self,
+        realm: &'a str,
+        text: Arc<str>,
+        after: Option<u64>,
+    ) -> Boxed<'a, Result<bool, Error>>;
     fn changed(&self) -> Boxed<'_, ()>;
 }
 
 impl<S: SettingsStore> DynSettings for S {
-    fn load(&self) -> Boxed<'_, Result<Option<KeptSettings>, Error>> {
-        Box::pin(self.load_settings())
+    fn load<'a>(&'a self, realm: &'a str) -> Boxed<'a, Result<Option<StoredSettings>, Error>> {
+        Box::pin(self.load_settings(realm))
     }
 
-    fn save(&self, text: Arc<str>, after: Option<u64>) -> Boxed<'_, Result<bool, Error>> {
-        Box::pin(self.save_settings(text, after))
+    fn save<'a>(
+        &'a self,
+        realm: &'a str,
+        text: Arc<str>,
+        after: Option<u64>,
+    ) -> Boxed<'a, Result<bool, Error>> {
+        Box::pin(self.save_settings(realm, text, after))
     }
 
     fn changed(&self) -> Boxed<'_, ()> {

@@ -54,6 +54,11 @@ impl Timestamp {
         self.unix_seconds_floor() + up
     }
 
+    /// This many milliseconds later; saturates at the end of representable time.
+    pub(crate) const fn plus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_add_unsigned(millis))
+    }
+
     /// How long ago `earlier` was; zero when it was not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

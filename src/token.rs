@@ -6,7 +6,10 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::{Error, ErrorKind, SessionId, record::SecretHash};
+use crate::{
+    Error, ErrorKind, SessionId,
+    record::{SecretHash, Tag},
+};
 
 const BYTES: usize = SessionId::BYTES + 32;
 
@@ -60,9 +63,17 @@ impl Token {
         SessionId::from_bytes(sid)
     }
 
-    /// What a store may know of the secret.
-    pub(crate) fn hash(&self) -> SecretHash {
-        SecretHash::from_bytes(Sha256::digest(&self.0[SessionId::BYTES..]).into())
+    /// What a store may know of the secret. The realm goes into it, so a token of one realm proves nothing in another (C10).
+    pub(crate) fn hash(&self, realm: &str) -> SecretHash {
+        // The secret has a fixed length, so the two cannot be mistaken for another pair.
+        let digest = Sha256::new().chain_update(&self.0[SessionId::BYTES..]).chain_update(realm);
+        SecretHash::from_bytes(digest.finalize().into())
+    }
+
+    /// The same secret for a session that lives in this place.
+    pub(crate) fn with_tag(mut self, tag: Tag) -> Self {
+        self.0[..Tag::BYTES].copy_from_slice(tag.as_bytes());
+        self
     }
 }
 

@@ -16,13 +16,13 @@ use tower_sessions_core::{
 };
 
 use crate::{
-    Clock, EndReason, Error, ErrorKind, SystemClock, Timestamp,
+    Clock, EndReason, Error, ErrorKind, Lifetimes, Mode, SessionId, SystemClock, Timestamp,
     engine::Engine,
     record::{
-        Change, Data, Edits, End, Ending, Facts, Json, Lifetimes, Mode, Record, SecretHash, SessionId,
-        Timing, TimingChange, Updated,
+        Change, Data, Edits, EndOptions, EndOutcome, Facts, Json, Millis, Record, SecretHash, Timing,
+        TimingChange, UpdateOutcome,
     },
-    store::{AnyStore, Created, Creation},
+    store::{AnyStore, CreateOutcome, Creation},
 };
 
 /// One of our stores as a `tower_sessions::SessionStore`, for a `tower-sessions` 0.14 or 0.15 application that moves over.
@@ -97,9 +97,11 @@ impl TowerSessions {
     pub async fn take(&self, cookie: &str) -> Result<Option<BTreeMap<String, Value>>, Error> {
         let Ok(id) = cookie.parse::<Id>() else { return Ok(None) };
         let Some(kept) = self.find(id).await? else { return Ok(None) };
-        let end = End::new(EndReason::Superseded, self.engine.clock.now());
-        let ending = self.engine.end(sid(id), end, None).await?;
-        Ok((ending == Ending::Done(end.reason)).then_some(kept.data))
+        let now = self.engine.clock.now();
+        let request = self.engine.end_request(EndReason::Superseded, now, EndOptions::default());
+        let outcome = self.engine.end(sid(id), request, None).await?;
+        let ended = matches!(outcome, EndOutcome::Ended(session) if session.reason == EndReason::Superseded);
+        Ok(ended.then_some(kept.data))
     }
 
     async fn find(&self, id: Id) -> Result<Option<Kept>, Error> {
@@ -108,7 +110,7 @@ impl TowerSessions {
         if !record.is_live(now) || !record.secret.matches(&secret(id)) {
             return Ok(None);
         }
-        let kept: Option<Kept> = record.data.get(KEY).map(Json::decode).transpose()?;
+        let kept: Option<Kept> = record.data.get(KEY).as_ref().map(Json::decode).transpose()?;
         Ok(kept.filter(|kept| now < kept.expiry))
     }
 }
@@ -117,10 +119,10 @@ impl TowerSessions {
 impl TheirStore for TowerSessions {
     async fn create(&self, record: &mut TheirRecord) -> TheirResult<()> {
         loop {
-            let created = self.engine.create(creation(record, self.engine.clock.now())?, None).await;
+            let created = self.engine.insert(creation(record, self.engine.clock.now())?).await;
             match created.map_err(failed)? {
-                Created::Exists => record.id = Id::default(),
-                Created::Done { .. } | Created::Refused => return Ok(()),
+                CreateOutcome::Exists => record.id = Id::default(),
+                _ => return Ok(()),
             }
         }
     }
@@ -133,9 +135,9 @@ impl TheirStore for TowerSessions {
         let reach = Timestamp::from(record.expiry_date) - known.timing.lifetimes.idle();
         let timing = TimingChange { interaction_at: Some(reach.max(now)), lowering: None };
         let change = Change { timing, edits: edits(record)?, ..Change::at(now) };
-        match self.engine.update(known.sid, change).await.map_err(failed)? {
-            Updated::Applied(_) | Updated::Conflict => Ok(()),
-            Updated::Gone(_) => Err(gone()),
+        match self.engine.update(&known, change).await.map_err(failed)? {
+            UpdateOutcome::Gone(_) => Err(gone()),
+            _ => Ok(()),
         }
     }
 
@@ -149,8 +151,9 @@ impl TheirStore for TowerSessions {
     }
 
     async fn delete(&self, id: &Id) -> TheirResult<()> {
-        let end = End::new(EndReason::SignedOut, self.engine.clock.now());
-        self.engine.end(sid(*id), end, None).await.map(drop).map_err(failed)
+        let now = self.engine.clock.now();
+        let request = self.engine.end_request(EndReason::SignedOut, now, EndOptions::default());
+        self.engine.end(sid(*id), request, None).await.map(drop).map_err(failed)
     }
 }
 
@@ -180,30 +183,37 @@ fn edits(record: &TheirRecord) -> TheirResult<Edits> {
 fn creation(record: &TheirRecord, now: Timestamp) -> TheirResult<Creation> {
     let idle = Timestamp::from(record.expiry_date).since(now);
     let idle = idle.clamp(Duration::from_millis(1), Lifetimes::LONGEST);
-    let lifetimes = Lifetimes::of(idle, Lifetimes::LONGEST);
+    let lifetimes = Lifetimes::of(idle.into(), Lifetimes::LONGEST.into());
     let timing = Timing {
         mode: Mode::Persistent,
         created_at: now,
         authenticated_at: None,
         last_interaction_at: now,
-        longest_gap: Duration::ZERO,
+        longest_gap: Millis::ZERO,
         lifetimes,
-        bound: lifetimes,
+        policy_at_creation: lifetimes,
+        policy_stamp: 0,
         one_off_idle: None,
     };
     let new = Record {
         sid: sid(record.id),
+        realm: KEY.into(),
         secret: secret(record.id),
         previous_secret: None,
         timing,
         updated_at: now,
         subject: None,
+        epoch: 0,
+        admitted_at: now,
+        confirmed: false,
         data: Data::default(),
         revision: 0,
         facts: Arc::new(Facts::default()),
         ended: None,
+        revoked_at: None,
+        version: 0,
     };
-    Ok(Creation { record: new, edits: edits(record)?, replaces: None, cap: None })
+    Ok(Creation { edits: edits(record)?, ..Creation::new(new) })
 }
 
 /// Their errors are text. Ours names no data (H5).

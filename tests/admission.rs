@@ -8,11 +8,8 @@ use std::{num::NonZeroU32, time::Duration};
 use proptest::prelude::*;
 use tower_tenure::{
     EndReason, Lifetimes, Policy, SessionId, Timestamp,
-    policy::{
-        Admission::{self, Admit, Refuse},
-        Cap, Overflow, admit,
-    },
-    record::{Ended, Record, Timing},
+    policy::{Admission, Cap, Overflow, admit},
+    record::{CallId, Record, Timing, Tombstone},
     testing,
 };
 
@@ -50,13 +47,20 @@ impl Session {
             created_at: moment(-self.created),
             last_interaction_at: moment(-self.last_interaction),
             lifetimes: Lifetimes::new(ticks(self.idle), ticks(self.absolute)).unwrap(),
-            one_off_idle: self.one_off_idle.map(ticks),
+            one_off_idle: self.one_off_idle.map(|count| ticks(count).into()),
             ..Policy::default().anonymous(moment(-self.created))
         });
         Record {
             sid: sid(self.number),
             subject: Some("alice".into()),
-            ended: self.ended.then(|| Ended { reason: EndReason::SignedOut, at: moment(-1) }),
+            ended: self.ended.then(|| Tombstone {
+                reason: EndReason::SignedOut,
+                at: moment(-1),
+                forget_at: moment(1000),
+                call: CallId::new(1),
+                successor: None,
+                work_until: None,
+            }),
             ..record
         }
     }
@@ -74,18 +78,48 @@ fn cap(most: u32, overflow: Overflow) -> Cap {
     Cap::new(NonZeroU32::new(most).unwrap(), overflow)
 }
 
-fn judge(cap: Option<Cap>, sessions: &[Session], replaced: Option<u8>) -> Admission {
+/// What becomes of the login: who is evicted for it, in order, or `None` when it is refused.
+type Judged = Option<Vec<SessionId>>;
+
+/// Judges as a caller of `admit` does: the store counts, without those that have ended and the one that is replaced.
+fn judge(cap: Option<Cap>, sessions: &[Session], replaced: Option<u8>) -> Judged {
+    let Some(cap) = cap else { return Some(Vec::new()) };
     let records: Vec<_> = sessions.iter().map(Session::to_record).collect();
-    admit(cap, &records, replaced.map(sid), moment(0))
+    let counted: Vec<_> = records
+        .iter()
+        .filter(|record| record.ended.is_none() && Some(record.sid) != replaced.map(sid))
+        .collect();
+    if counted.len() < cap.most().get() as usize {
+        return Some(Vec::new());
+    }
+    let (departures, admitted) =
+        match admit(cap, counted.len(), counted.iter().copied(), &Policy::default(), moment(0)) {
+            Admission::Admit(departures) => (departures, true),
+            Admission::Refuse(departures) => (departures, false),
+        };
+    for departure in &departures {
+        let record = counted.iter().find(|record| record.sid == departure.sid).unwrap();
+        let expired = record.end_reason_at(moment(0));
+        assert_eq!(departure.reason, expired.unwrap_or(EndReason::Evicted), "each leaves for its own reason");
+        assert_eq!(departure.last_interaction_at, record.timing.last_interaction_at);
+    }
+    let over = counted.iter().filter(|record| !record.is_live(moment(0))).count();
+    assert_eq!(
+        departures.iter().filter(|departure| departure.reason != EndReason::Evicted).count(),
+        over,
+        "all that are over are ended"
+    );
+    let evicted = departures.into_iter().filter(|departure| departure.reason == EndReason::Evicted);
+    admitted.then(|| evicted.map(|departure| departure.sid).collect())
 }
 
-fn evict(most: u32, sessions: &[Session], replaced: Option<u8>) -> Admission {
+fn evict(most: u32, sessions: &[Session], replaced: Option<u8>) -> Judged {
     judge(Some(cap(most, Overflow::Evict)), sessions, replaced)
 }
 
 /// Counts who is there, and shows the least recently active one the door until the new one fits in.
-fn oracle(cap: Option<(u32, Overflow)>, sessions: &[Session], replaced: Option<u8>) -> Admission {
-    let Some((most, overflow)) = cap else { return Admit(vec![]) };
+fn oracle(cap: Option<(u32, Overflow)>, sessions: &[Session], replaced: Option<u8>) -> Judged {
+    let Some((most, overflow)) = cap else { return Some(vec![]) };
     let mut there: Vec<&Session> = Vec::new();
     for session in sessions {
         let idle = session.one_off_idle.unwrap_or(session.idle);
@@ -97,7 +131,7 @@ fn oracle(cap: Option<(u32, Overflow)>, sessions: &[Session], replaced: Option<u
     let mut evicted = Vec::new();
     while there.len() + 1 > most as usize {
         if overflow == Overflow::Refuse {
-            return Refuse;
+            return None;
         }
         let mut least = 0;
         for candidate in 1..there.len() {
@@ -113,7 +147,7 @@ fn oracle(cap: Option<(u32, Overflow)>, sessions: &[Session], replaced: Option<u
         }
         evicted.push(sid(there.remove(least).number));
     }
-    Admit(evicted)
+    Some(evicted)
 }
 
 /// Sessions with ids of their own, in any order; many ties, and some that are over.
@@ -158,21 +192,21 @@ proptest! {
 #[test]
 fn s9_up_to_the_cap_everyone_fits() {
     let two = [Session::active(1, 5), Session::active(2, 3)];
-    assert_eq!(judge(Some(cap(3, Overflow::Refuse)), &two, None), Admit(vec![]));
-    assert_eq!(judge(Some(cap(2, Overflow::Refuse)), &two, None), Refuse);
-    assert_eq!(judge(None, &two, None), Admit(vec![]));
+    assert_eq!(judge(Some(cap(3, Overflow::Refuse)), &two, None), Some(vec![]));
+    assert_eq!(judge(Some(cap(2, Overflow::Refuse)), &two, None), None);
+    assert_eq!(judge(None, &two, None), Some(vec![]));
 }
 
 #[test]
 fn s9_the_least_recently_active_is_evicted() {
     let three = [Session::active(1, 5), Session::active(2, 8), Session::active(3, 3)];
-    assert_eq!(evict(3, &three, None), Admit(vec![sid(2)]));
+    assert_eq!(evict(3, &three, None), Some(vec![sid(2)]));
 }
 
 #[test]
 fn s9_several_are_evicted_when_the_cap_was_lowered_since() {
     let three = [Session::active(1, 5), Session::active(2, 8), Session::active(3, 3)];
-    assert_eq!(evict(1, &three, None), Admit(vec![sid(2), sid(1), sid(3)]));
+    assert_eq!(evict(1, &three, None), Some(vec![sid(2), sid(1), sid(3)]));
 }
 
 #[test]
@@ -180,14 +214,14 @@ fn s9_expired_and_ended_ones_do_not_count() {
     let expired_now = Session { idle: 5, ..Session::active(1, 5) };
     let live_for_a_tick = Session { idle: 6, ..Session::active(1, 5) };
     let ended = Session { ended: true, ..Session::active(2, 1) };
-    assert_eq!(evict(1, &[expired_now, ended.clone()], None), Admit(vec![]));
-    assert_eq!(evict(1, &[live_for_a_tick, ended], None), Admit(vec![sid(1)]));
+    assert_eq!(evict(1, &[expired_now, ended.clone()], None), Some(vec![]));
+    assert_eq!(evict(1, &[live_for_a_tick, ended], None), Some(vec![sid(1)]));
 }
 
 #[test]
 fn s9_the_one_that_the_login_replaces_does_not_count_and_is_not_evicted() {
     let two = [Session::active(1, 8), Session::active(2, 3)];
-    assert_eq!(evict(2, &two, Some(1)), Admit(vec![]));
-    assert_eq!(evict(1, &two, Some(1)), Admit(vec![sid(2)]));
-    assert_eq!(judge(Some(cap(2, Overflow::Refuse)), &two, Some(2)), Admit(vec![]));
+    assert_eq!(evict(2, &two, Some(1)), Some(vec![]));
+    assert_eq!(evict(1, &two, Some(1)), Some(vec![sid(2)]));
+    assert_eq!(judge(Some(cap(2, Overflow::Refuse)), &two, Some(2)), Some(vec![]));
 }

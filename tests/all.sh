@@ -35,6 +35,9 @@ fi
 step "clients of the management API"
 tests/sdk/install.sh target/sdk
 
+step "a Valkey server"
+tests/valkey/install.sh target/valkey
+
 # A test that would say "left out" fails instead.
 export TENURE_ALL=1
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
@@ -60,5 +63,6 @@ RUSTFLAGS="--cfg shuttle" cargo test --test interleavings --target-dir target/sh
 step "benchmarks, as short as they go"
 BENCH_SECONDS=0.1 cargo bench --bench overhead -- "no cookie"
 STORES_SESSIONS=3000 cargo bench --bench stores
+BENCH_SECONDS=0.1 cargo bench --bench through
 
 printf '\nall checks passed\n'

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("policy", &["error", "record", "timestamp"]),
     ("token", &["error", "record"]),
     ("events", &["error", "policy", "record", "timestamp"]),
-    ("live", &["head", "policy"]),
+    ("live", &["clock", "head", "policy"]),
     ("store", &["error", "policy", "record", "timestamp"]),
     ("metrics", &["clock", "events"]),
     ("engine", &["clock", "error", "events", "metrics", "policy", "record", "store", "timestamp", "token"]),
@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("body", &[]),
     ("problem", &[]),
     ("cookie", &["error", "record", "timestamp", "token"]),
-    ("settings", &["clock", "cookie", "engine", "head", "hook", "live", "policy", "store"]),
+    ("settings", &["clock", "cookie", "engine", "head", "hook", "live", "policy", "record", "store"]),
     (
         "session",
         &[
@@ -46,9 +46,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "token",
         ],
     ),
-    ("shared_policy", &["error", "events", "live", "policy", "store"]),
+    ("shared_policy", &["clock", "error", "events", "live", "policy", "store"]),
     ("tower_sessions", &["clock", "engine", "error", "record", "store", "timestamp"]),
-    ("sessions", &["engine", "error", "record", "store", "timestamp"]),
+    ("sessions", &["engine", "error", "policy", "record", "settings", "store", "timestamp"]),
     ("browser", &["asset", "error", "head", "policy", "problem", "record", "require", "session"]),
     (
         "management",

@@ -164,7 +164,7 @@ async fn r2_clients_are_told_of_every_end_by_a_signed_logout_token() {
     visitor.post("/add/x").await;
     visitor.post("/logout").await;
     ada.post("/logout").await;
-    let record = sessions.list(Some("bob"), None, 1).await.unwrap().remove(0);
+    let record = sessions.list(Some("bob"), None, 1).await.unwrap().sessions.remove(0);
     sessions.revoke(record.sid).await.unwrap();
 
     let mut subjects = Vec::new();
@@ -203,7 +203,7 @@ async fn a1_the_login_hooks_of_the_example_do_what_they_say() {
         app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     };
     let lifetimes = async |user: &str| {
-        let timing = sessions.list(Some(user), None, 100).await.unwrap().last().unwrap().timing;
+        let timing = sessions.list(Some(user), None, 100).await.unwrap().sessions.last().unwrap().timing;
         (timing.lifetimes.idle().as_secs() / 60, timing.lifetimes.absolute().as_secs() / 60)
     };
     let days = 24 * 60;

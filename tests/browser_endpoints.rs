@@ -541,6 +541,6 @@ async fn t1_the_application_never_sees_what_is_for_the_endpoints() {
             }
         }
     }
-    let page = Page { subject: None, after: None, limit: 10, now: site.clock.now() };
+    let page = Page { realm: "__Host-id".into(), subject: None, after: None, limit: 10 };
     assert_eq!(store.list(page).await.unwrap(), []);
 }

@@ -55,12 +55,12 @@ impl Place {
     }
 
     async fn live(&self, subject: Option<&str>) -> usize {
-        self.sessions.list(subject, None, 1000).await.unwrap().len()
+        self.sessions.list(subject, None, 1000).await.unwrap().sessions.len()
     }
 
     /// The one live session has the data that was there before, and of the late changes all or nothing.
     async fn took_place(&self) -> bool {
-        let records = self.sessions.list(None, None, 2).await.unwrap();
+        let records = self.sessions.list(None, None, 2).await.unwrap().sessions;
         let data = &records[0].data;
         assert_eq!(data.get("a").is_some(), data.get("b").is_some(), "halfway");
         data.get("a").is_some()
@@ -175,6 +175,7 @@ async fn cut_everywhere(
             reply.is_some()
         };
         place.store.pause(0);
+        background_tasks().await; // what a dropped login left behind is undone there
         let reached_the_store = place.store.take_calls().contains(&commits);
         let cut = Cut { polls, completed, reached_the_store };
         check(&place, &browser, &before, cut).await;
@@ -187,6 +188,13 @@ async fn cut_everywhere(
             assert!(polls > 4, "nothing pended");
             return;
         }
+    }
+}
+
+/// Lets tasks that were spawned run as far as they get without time passing.
+async fn background_tasks() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -278,7 +286,14 @@ async fn h3_a_dropped_login_leaks_no_session_but_the_one_its_commit_made() {
 #[tokio::test]
 async fn h3_a_dropped_login_over_a_login_leaves_exactly_one_session() {
     cut_everywhere("/slow/login", true, Operation::Create, async |place, browser, before, cut| {
-        assert_eq!(place.live(None).await, 1, "{cut:?}");
+        let live = place.live(None).await;
+        if live == 0 {
+            // Cut after alice's session had ended and before bob's token was on its way: his login is undone.
+            assert!(cut.reached_the_store && !cut.completed, "{cut:?}");
+            assert_eq!(before.copy().get("/me").await.reason().as_deref(), Some("superseded"), "{cut:?}");
+            return;
+        }
+        assert_eq!(live, 1, "{cut:?}");
         let bob = place.live(Some("bob")).await == 1;
         assert_eq!(is_alice(before).await, !bob, "{cut:?}");
         assert!(!bob || cut.reached_the_store, "{cut:?}");
@@ -380,7 +395,7 @@ async fn h3_an_inner_service_that_fails_writes_nothing() {
         assert_eq!(failing.oneshot(request).await.unwrap_err(), "broken");
         assert_eq!(store.take_calls(), [Operation::Load], "{act}");
     }
-    let live = layer.sessions().list(None, None, 10).await.unwrap();
+    let live = layer.sessions().list(None, None, 10).await.unwrap().sessions;
     assert_eq!(live.len(), 1);
     assert_eq!(live[0].subject.as_deref(), Some("alice"));
 }

@@ -1,5 +1,5 @@
-//! Parallel requests agree, whatever order the store sees them in; nothing changes what has ended; and records come back
-//! from JSON as they went in (SPEC S2, S3, S4, S8, L9, C6).
+//! Parallel requests agree, whatever order the store sees them in; nothing changes what has ended; and
+//! records come back from JSON as they went in (SPEC S2, S3, S4, S8, L9, C6).
 
 #[path = "common/search.rs"]
 mod search;
@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use tower_tenure::{
     EndReason, Lifetimes, Mode, SessionId, Timestamp,
     record::{
-        AuthenticationMethod, Change, Data, Device, Edits, End, Ended, Ending, Facts, Json, LastSeen,
-        Lowering, Metadata, PreviousSecret, Proof, Record, Rotation, SecretHash, Timing, TimingChange,
-        Updated,
+        AuthenticationMethod, CallId, Change, Data, Device, Edits, EndOutcome, EndRequest, Facts, Json,
+        LastSeen, Lowering, Metadata, Millis, PreviousSecret, Proof, Record, Rotation, SecretHash,
+        SubjectMark, Timing, TimingChange, Tombstone, UpdateOutcome,
     },
     testing,
 };
@@ -29,21 +29,22 @@ fn lifetimes() -> impl Strategy<Value = Lifetimes> {
     })
 }
 
-fn short() -> impl Strategy<Value = Duration> {
-    (0..100_u64).prop_map(Duration::from_millis)
+fn short() -> impl Strategy<Value = Millis> {
+    (0..100_u64).prop_map(Millis::new)
 }
 
 /// A live session with a few keys, in which requests arrive.
 fn session() -> impl Strategy<Value = Record> {
-    (lifetimes(), lifetimes(), prop::option::of(short())).prop_map(|(lifetimes, bound, one_off_idle)| {
+    (lifetimes(), lifetimes(), prop::option::of(short())).prop_map(|(lifetimes, policy, one_off_idle)| {
         let record = testing::record(Timing {
             mode: Mode::Persistent,
             created_at: START,
             authenticated_at: Some(START),
             last_interaction_at: START,
-            longest_gap: Duration::ZERO,
+            longest_gap: Millis::ZERO,
             lifetimes,
-            bound,
+            policy_at_creation: policy,
+            policy_stamp: 0,
             one_off_idle,
         });
         Record {
@@ -68,7 +69,7 @@ fn parallel_changes() -> impl Strategy<Value = Vec<Change>> {
     let edit = prop_oneof![Just(Edit::Set), Just(Edit::Remove), Just(Edit::Leave)];
     let change = (short(), any::<bool>(), prop::option::of(lowering), edit, prop::option::of(short()));
     prop::collection::vec(change, 1..7).prop_map(|changes| {
-        let change = |(index, change): (u8, (Duration, bool, _, _, Option<Duration>))| {
+        let change = |(index, change): (u8, (Millis, bool, _, _, Option<Millis>))| {
             let (after, interaction, lowering, edit, rotation) = change;
             let at = START + after;
             let mut edits = Edits::default();
@@ -80,7 +81,11 @@ fn parallel_changes() -> impl Strategy<Value = Vec<Change>> {
             Change {
                 timing: TimingChange { interaction_at: interaction.then_some(at), lowering },
                 edits,
-                rotation: rotation.map(|grace| Rotation { from: secret(0), to: secret(index + 1), grace }),
+                rotation: rotation.map(|grace| Rotation {
+                    from: secret(0),
+                    to: secret(index + 1),
+                    until: at + grace,
+                }),
                 ..Change::at(at)
             }
         };
@@ -96,7 +101,7 @@ fn in_two_orders() -> impl Strategy<Value = (Vec<Change>, Vec<Change>)> {
 fn apply_all(record: &mut Record, changes: &[Change]) -> usize {
     let mut rotated = 0;
     for change in changes {
-        let Updated::Applied(applied) = change.apply(record) else { panic!("not applied: {change:?}") };
+        let UpdateOutcome::Applied(applied) = change.apply(record) else { panic!("not applied: {change:?}") };
         assert_eq!(applied.timing, record.timing);
         assert_eq!(applied.revision, record.revision);
         rotated += usize::from(applied.rotated);
@@ -104,10 +109,10 @@ fn apply_all(record: &mut Record, changes: &[Change]) -> usize {
     rotated
 }
 
-/// The longest gap depends on the order in which the store hears of the interactions, because it can not know of those
-/// still on their way. See `e2_the_longest_gap_is_never_too_short`.
+/// The longest gap depends on the order in which the store hears of the interactions, because it can not know
+/// of those still on their way. See `e2_the_longest_gap_is_never_too_short`.
 fn but_the_longest_gap(timing: Timing) -> Timing {
-    Timing { longest_gap: Duration::ZERO, ..timing }
+    Timing { longest_gap: Millis::ZERO, ..timing }
 }
 
 fn config() -> ProptestConfig {
@@ -135,8 +140,10 @@ proptest! {
         apply_all(&mut after, &changes);
         for key in 0..6 {
             let (key, edited) = (key.to_string(), changes.get(key).and_then(|change| change.edits.get(&key.to_string())));
-            let expected = edited.unwrap_or(before.data.get(&key));
-            prop_assert_eq!(after.data.get(&key), expected, "key {}", key);
+            let before = before.data.get(&key);
+            let expected = edited.unwrap_or(before.as_ref());
+            let found = after.data.get(&key);
+            prop_assert_eq!(found.as_ref(), expected, "key {}", key);
         }
     }
 
@@ -150,10 +157,10 @@ proptest! {
             return Ok(());
         };
         prop_assert_eq!((rotated, after.secret), (1, rotation.to), "the first one wins");
-        // Without a grace it is known still, so that it can be told from a forged one, but dead at once.
-        let graced = PreviousSecret { hash: secret(0), until: at + rotation.grace };
+        // Without a grace it is known still, so that it differs from a forged one, but dead at once.
+        let graced = PreviousSecret { hash: secret(0), until: rotation.until };
         prop_assert_eq!(after.previous_secret, Some(graced));
-        let proof = if rotation.grace.is_zero() { Proof::None } else { Proof::Grace };
+        let proof = if rotation.until == at { Proof::None } else { Proof::Grace };
         prop_assert_eq!(after.prove(&secret(0), at), proof);
     }
 
@@ -180,7 +187,7 @@ proptest! {
         let gaps = arrivals.windows(2).map(|pair| pair[1].since(pair[0]));
         let true_gap = gaps.max().unwrap_or_default();
         let whole = arrivals[arrivals.len() - 1].since(START);
-        prop_assert!((true_gap..=whole).contains(&record.timing.longest_gap));
+        prop_assert!((true_gap..=whole).contains(&record.timing.longest_gap.as_duration()));
     }
 
     #[test]
@@ -194,20 +201,83 @@ proptest! {
         let (earlier, later) = changes.split_at(split.index(changes.len() + 1));
         let mut record = before;
         apply_all(&mut record, earlier);
-        let ending = record.end(&End::new(reason, START + ends_after));
+        let outcome = record.end(&EndRequest::new(reason, START + ends_after, CallId::new(1)));
 
         let tombstone = record.clone();
-        let told = tombstone.ended.map(|ended| ended.reason);
-        prop_assert_eq!(Some(ending), told.map(Ending::Done));
+        let EndOutcome::Ended(session) = outcome else { return Err(TestCaseError::fail("not ended")) };
+        prop_assert_eq!(Some(session.reason), tombstone.ended.map(|ended| ended.reason));
         prop_assert!(tombstone.data.is_empty() && tombstone.previous_secret.is_none());
         for change in later {
             for if_revision in [None, Some(0), Some(tombstone.revision)] {
                 let change = Change { if_revision, ..change.clone() };
-                prop_assert_eq!(change.apply(&mut record), Updated::Gone(told));
+                prop_assert_eq!(change.apply(&mut record), UpdateOutcome::Gone(tombstone.ended));
             }
-            prop_assert_eq!(record.end(&End::new(EndReason::Revoked, change.at)), Ending::Already(told.unwrap()));
+            let again = record.end(&EndRequest::new(EndReason::Revoked, change.at, CallId::new(2)));
+            let already = EndOutcome::AlreadyEnded { tombstone: tombstone.ended.unwrap(), work: None };
+            prop_assert_eq!(again, already);
         }
         prop_assert_eq!(record, tombstone);
+    }
+
+    /// One that is covered by a revocation of all its subject's sessions is as good as ended.
+    #[test]
+    fn l14_nothing_changes_what_a_revocation_covers(
+        before in session(),
+        changes in parallel_changes(),
+        split in any::<prop::sample::Index>(),
+        revoked_after in short(),
+    ) {
+        let (earlier, later) = changes.split_at(split.index(changes.len() + 1));
+        let mut record = Record { subject: Some("alice".into()), ..before };
+        apply_all(&mut record, earlier);
+        let mark = SubjectMark::default().revoked(START + revoked_after, None);
+        record.see_mark(&mark);
+        let covered = record.clone();
+        for change in later {
+            let UpdateOutcome::Gone(Some(tombstone)) = change.apply(&mut record) else {
+                return Err(TestCaseError::fail("a change was applied"));
+            };
+            prop_assert_eq!((tombstone.reason, tombstone.at), (EndReason::Revoked, mark.not_before));
+        }
+        prop_assert_eq!(&record, &covered);
+        // Its end is for that reason, unless a deadline came first.
+        let deadline = record.timing.deadline();
+        record.end(&EndRequest::new(EndReason::SignedOut, mark.not_before, CallId::new(1)));
+        let ended = record.ended.unwrap();
+        prop_assert_eq!(ended.at, deadline.min(mark.not_before));
+        prop_assert_eq!(ended.reason == EndReason::Revoked, mark.not_before < deadline);
+    }
+
+    /// Each session is covered by exactly the revocations from its epoch on, whatever their moments; and what
+    /// is covered once is covered for good, whatever later revocations except.
+    #[test]
+    fn l14_a_mark_covers_what_was_stored_before_it_and_nothing_later(
+        steps in prop::collection::vec((short(), 0..8_u8, any::<bool>()), 1..12),
+    ) {
+        let mut mark = SubjectMark::default();
+        let mut stored: Vec<(Record, bool)> = Vec::new();
+        for (number, (after, target, revokes)) in (0..).zip(steps) {
+            let sid = |number| SessionId::from_bytes([number; 16]);
+            if !revokes {
+                let record = testing::record(tower_tenure::Policy::default().anonymous(START));
+                let subject = Some("alice".into());
+                stored.push((Record { sid: sid(number), subject, epoch: mark.epoch, ..record }, false));
+                continue;
+            }
+            // Excepts one of those that are stored, or none.
+            let except = stored.get(usize::from(target)).map(|(record, _)| record.sid);
+            mark = mark.revoked(START + after, except);
+            for (record, covered) in &mut stored {
+                *covered |= Some(record.sid) != except;
+            }
+            for (record, covered) in &stored {
+                // Only the last exception but one is forgotten: then the session is covered, never spared.
+                prop_assert!(mark.covers(record) || !*covered, "what was covered is spared");
+                if Some(record.sid) == except && !*covered {
+                    prop_assert!(!mark.covers(record), "what is excepted, and was not covered, is covered");
+                }
+            }
+        }
     }
 
     #[test]
@@ -215,7 +285,7 @@ proptest! {
         let mut record = before.clone();
         for change in changes {
             let conflicting = Change { if_revision: Some(before.revision + 1), ..change };
-            prop_assert_eq!(conflicting.apply(&mut record), Updated::Conflict);
+            prop_assert_eq!(conflicting.apply(&mut record), UpdateOutcome::Conflict);
         }
         prop_assert_eq!(record, before);
     }
@@ -270,8 +340,8 @@ fn any_moment() -> impl Strategy<Value = Timestamp> {
     any::<i64>().prop_map(Timestamp::from_unix_millis)
 }
 
-fn any_duration() -> impl Strategy<Value = Duration> {
-    any::<u64>().prop_map(Duration::from_millis)
+fn any_duration() -> impl Strategy<Value = Millis> {
+    any::<u64>().prop_map(Millis::new)
 }
 
 fn any_lifetimes() -> impl Strategy<Value = Lifetimes> {
@@ -297,11 +367,22 @@ prop_compose! {
         last_interaction_at in any_moment(),
         longest_gap in any_duration(),
         lifetimes in any_lifetimes(),
-        bound in any_lifetimes(),
+        policy_at_creation in any_lifetimes(),
+        policy_stamp: u64,
         one_off_idle in prop::option::of(any_duration()),
     ) -> Timing {
         let mode = if persistent { Mode::Persistent } else { Mode::NonPersistent };
-        Timing { mode, created_at, authenticated_at, last_interaction_at, longest_gap, lifetimes, bound, one_off_idle }
+        Timing {
+            mode,
+            created_at,
+            authenticated_at,
+            last_interaction_at,
+            longest_gap,
+            lifetimes,
+            policy_at_creation,
+            policy_stamp,
+            one_off_idle,
+        }
     }
 }
 
@@ -334,29 +415,55 @@ fn any_data() -> impl Strategy<Value = Data> {
 }
 
 prop_compose! {
-    fn any_record()(
+    fn any_tombstone()(
+        reason in end_reason(),
+        at in any_moment(),
+        forget_at in any_moment(),
+        call: u64,
+        successor: Option<[u8; 16]>,
+        work_until in prop::option::of(any_moment()),
+    ) -> Tombstone {
+        let successor = successor.map(SessionId::from_bytes);
+        Tombstone { reason, at, forget_at, call: CallId::new(call), successor, work_until }
+    }
+}
+
+prop_compose! {
+    /// What a session is besides what its user put into it.
+    fn any_frame()(
         sid: [u8; 16],
+        realm in any_text(),
         secret in any_secret(),
         previous in prop::option::of((any_secret(), any_moment())),
         timing in any_timing(),
         updated_at in any_moment(),
+        epoch: u32,
+        admitted_at in any_moment(),
+        confirmed: bool,
+    ) -> Record {
+        Record {
+            sid: SessionId::from_bytes(sid),
+            realm,
+            secret,
+            previous_secret: previous.map(|(hash, until)| PreviousSecret { hash, until }),
+            updated_at,
+            epoch,
+            admitted_at,
+            confirmed,
+            ..testing::record(timing)
+        }
+    }
+}
+
+prop_compose! {
+    fn any_record()(
+        frame in any_frame(),
         subject in prop::option::of(any_text()),
         data in any_data(),
         revision: u64,
         facts in any_facts(),
-        ended in prop::option::of((end_reason(), any_moment())),
+        ended in prop::option::of(any_tombstone()),
     ) -> Record {
-        Record {
-            sid: SessionId::from_bytes(sid),
-            secret,
-            previous_secret: previous.map(|(hash, until)| PreviousSecret { hash, until }),
-            timing,
-            updated_at,
-            subject,
-            data,
-            revision,
-            facts: Arc::new(facts),
-            ended: ended.map(|(reason, at)| Ended { reason, at }),
-        }
+        Record { subject, data, revision, facts: Arc::new(facts), ended, ..frame }
     }
 }

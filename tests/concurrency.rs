@@ -103,7 +103,7 @@ impl Place {
     }
 
     async fn live(&self, subject: Option<&str>) -> usize {
-        self.sessions.list(subject, None, 1000).await.unwrap().len()
+        self.sessions.list(subject, None, 1000).await.unwrap().sessions.len()
     }
 }
 
@@ -204,11 +204,11 @@ impl End {
             Self::SameLogin => assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK),
             Self::OtherLogin => assert_eq!(browser.post("/login/bob").await.status, StatusCode::OK),
             Self::Revoke => {
-                let sid = place.sessions.list(Some("alice"), None, 1).await.unwrap()[0].sid;
+                let sid = place.sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].sid;
                 assert!(place.sessions.revoke(sid).await.unwrap());
             }
             Self::RevokeAll => {
-                assert_eq!(place.sessions.revoke_all("alice", None).await.unwrap().len(), 1);
+                place.sessions.revoke_all("alice", None).await.unwrap();
             }
             Self::Idle => {
                 place.site.clock.advance(IDLE);
@@ -343,12 +343,26 @@ async fn s4_a_login_in_flight_brings_back_neither_the_session_that_ended_nor_its
                 place.door.open();
 
                 let (tab, reply) = in_flight.await.unwrap();
-                assert_eq!(reply.status, StatusCode::OK, "{case:?}");
-                // A session of its own, empty: that of the login, and nothing of the one that had ended.
-                assert_eq!(tab.get("/me").await.status, StatusCode::OK, "{case:?}");
-                assert_eq!(tab.get("/data/old").await.status, StatusCode::NOT_FOUND, "{case:?}");
                 assert_eq!(old.get("/me").await.reason().as_deref(), Some(end.reason().as_str()), "{case:?}");
-                assert_eq!(place.live(None).await, 1 + usize::from(end.is_login()), "{case:?}");
+                if end == End::RevokeAll && act == "login" {
+                    // Alice was signed out everywhere after this login of hers had arrived (L14).
+                    assert_eq!(reply.status, StatusCode::FORBIDDEN, "{case:?}");
+                    assert_eq!(place.live(None).await, 0, "{case:?}");
+                    continue;
+                }
+                assert_eq!(reply.status, StatusCode::OK, "{case:?}");
+                assert_eq!(tab.get("/me").await.status, StatusCode::OK, "{case:?}");
+                let data = tab.get("/data/old").await.status;
+                if matches!((end, act), (End::SameLogin, "login") | (End::OtherLogin, "login-bob")) {
+                    // A double click: the second login replaces the first and takes its data (S9).
+                    let kept = if end == End::SameLogin { StatusCode::OK } else { StatusCode::NOT_FOUND };
+                    assert_eq!(data, kept, "{case:?}");
+                    assert_eq!(place.live(None).await, 1, "{case:?}");
+                } else {
+                    // A session of its own, empty: that of the login, and nothing of the one that had ended.
+                    assert_eq!(data, StatusCode::NOT_FOUND, "{case:?}");
+                    assert_eq!(place.live(None).await, 1 + usize::from(end.is_login()), "{case:?}");
+                }
             }
         }
     }
@@ -373,7 +387,10 @@ async fn s4_nothing_that_stands_before_the_store_brings_back_what_ended_meanwhil
             let place = Place::over(store.clone());
             let browser = place.alice().await;
             let old = browser.copy();
-            place.site.clock.advance(IDLE / 4);
+            // A write goes by itself; only a read is held at its touch, so only there is one due.
+            if method == Method::GET || *held == Operation::Load {
+                place.site.clock.advance(IDLE / 4);
+            }
             let gate = store.hold(*held);
             let in_flight = spawn(&browser, method.clone(), path);
             soon(gate.arrived()).await;
@@ -649,8 +666,9 @@ async fn l2_a_session_found_idle_is_looked_at_again_when_a_touch_landed_first() 
     place.site.clock.advance(SECOND * 2);
     assert_eq!(browser.copy().get("/me").await.reason().as_deref(), Some("idle"));
     touch.open();
+    // It was live on arrival, so it is served; but it brings nothing back.
     let in_time = in_time.await.unwrap();
-    assert_eq!(in_time.reason().as_deref(), Some("idle"));
+    assert_eq!(in_time.status, StatusCode::OK);
     assert!(in_time.set_cookies().iter().all(|line| line.contains("Max-Age=0")));
     assert_eq!(place.live(None).await, 0);
 }
@@ -668,7 +686,7 @@ async fn l9_a_slow_old_request_never_moves_the_last_interaction_back() {
         place.door.open();
         let reply = slow.await.unwrap();
         assert_eq!(reply.status, StatusCode::OK);
-        let record = &place.sessions.list(None, None, 1).await.unwrap()[0];
+        let record = &place.sessions.list(None, None, 1).await.unwrap().sessions[0];
         assert_eq!(record.timing.last_interaction_at, tower_tenure::Clock::now(&newest), "{name}");
     }
 }

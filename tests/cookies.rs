@@ -737,7 +737,9 @@ async fn c6_the_store_keeps_a_sha256_of_the_secret_and_nothing_that_would_do_as_
         }
     }
     let secret = &bytes_of(&second)[16..];
-    assert_eq!(record.secret.as_bytes()[..], Sha256::digest(secret)[..]);
+    // The realm goes into it, which is the cookie's name unless the layer is given another (C10).
+    let digest = Sha256::new().chain_update(secret).chain_update(NAME).finalize();
+    assert_eq!(record.secret.as_bytes()[..], digest[..]);
     // What the store knows is no cookie: neither the sid nor the hash, nor both together.
     let stolen = [record.sid.as_bytes().as_slice(), record.secret.as_bytes()].concat();
     for value in [record.sid.to_string(), encode::<Base64UrlUnpadded>(&stolen)] {

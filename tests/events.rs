@@ -60,10 +60,14 @@ impl Observer for Told {
             EventKind::Clamped(setting) => format!("clamped {subject} {}", setting.as_str()),
             EventKind::Refused(refusal) => format!("refused {subject} {refusal}"),
             EventKind::StoreFailed { operation, error } => format!("failed {operation} {error}"),
+            EventKind::SignedOutEverywhere { .. } => format!("signed out everywhere {subject}"),
             _ => format!("something else: {event:?}"),
         };
         // Of a refused login and of an operation on many there is no session to name.
-        let nameless = matches!(event.kind, EventKind::Refused(_) | EventKind::StoreFailed { .. });
+        let nameless = matches!(
+            event.kind,
+            EventKind::Refused(_) | EventKind::StoreFailed { .. } | EventKind::SignedOutEverywhere { .. }
+        );
         assert!(event.sid.is_some() || nameless, "{event:?}");
         self.0.lock().unwrap().push(line);
     }
@@ -161,9 +165,9 @@ async fn o1_each_way_to_end_is_told_once_with_its_reason() {
 
     log_in("suspect").await;
     layer.sessions().revoke_all("suspect", None).await.unwrap();
-    assert_eq!(told.take(), ["ended suspect revoked"]);
+    assert_eq!(told.take(), ["signed out everywhere suspect", "ended suspect revoked"]);
     layer.sessions().revoke_all("suspect", None).await.unwrap();
-    assert_eq!(told.take(), [""; 0], "once");
+    assert_eq!(told.take(), ["signed out everywhere suspect"], "its end once");
 
     log_in("wanderer").await;
     site.browser().post("/login/wanderer").await;
@@ -183,7 +187,7 @@ async fn o1_each_way_to_end_is_told_once_with_its_reason() {
 async fn o1_a_session_revoked_by_its_id_is_told_with_its_user() {
     let (site, layer, told) = observed(MemoryStore::new(), policy());
     site.browser().post("/login/alice").await;
-    let record = layer.sessions().list(Some("alice"), None, 1).await.unwrap().remove(0);
+    let record = layer.sessions().list(Some("alice"), None, 1).await.unwrap().sessions.remove(0);
     told.take();
     assert!(layer.sessions().revoke(record.sid).await.unwrap());
     assert!(!layer.sessions().revoke(record.sid).await.unwrap());
@@ -252,13 +256,13 @@ async fn o1_every_failure_of_the_store_is_told_also_one_that_nobody_notices() {
     store.fail(Operation::End, 1);
     browser.post("/logout").await;
     assert_eq!(told.take(), failed("end"));
-    for operation in [Operation::List, Operation::EndSubject, Operation::Sweep] {
+    for operation in [Operation::List, Operation::Revoke, Operation::Sweep] {
         store.fail(operation, 1);
     }
     assert!(sessions.list(None, None, 1).await.is_err());
     assert_eq!(told.take(), failed("list"));
     assert!(sessions.revoke_all("alice", None).await.is_err());
-    assert_eq!(told.take(), failed("end_subject"));
+    assert_eq!(told.take(), failed("revoke"));
     assert!(sessions.sweep(1).await.is_err());
     assert_eq!(told.take(), failed("sweep"));
 }
@@ -394,7 +398,7 @@ fn o1_names_targets_levels_and_fields_are_what_the_documentation_says() {
         "INFO tower_tenure session.created sid",
         "INFO tower_tenure session.authenticated sid",
         "INFO tower_tenure session.rotated sid",
-        "ERROR tower_tenure session.store_failed sid operation=load error=the session store failed cause=told to fail",
+        "ERROR tower_tenure session.store_failed sid operation=load error=the session store failed cause=made to fail",
         "INFO tower_tenure session.ended sid reason=signed_out",
         "WARN tower_tenure session.refused reason=the deadline asked for is not in the future",
         "WARN tower_tenure session.clamped sid setting=\"expires_at\"",

@@ -29,7 +29,7 @@ use tower_tenure::{
     cookie::SessionCookie,
     events::{Event, Operation},
     policy::{Activity, Refusal},
-    record::{Change, Data, Edits, End, Json, Rotation},
+    record::{CallId, Change, Data, Edits, EndRequest, Json, Rotation},
     store::{AnyStore, Creation},
     testing::{ManualClock, Probe},
 };
@@ -534,17 +534,21 @@ async fn h4_after_the_head_is_sent_a_change_is_an_error() {
         }
     })
     .await;
-    let before = format!("{:?}", store.list(all(site.clock.now())).await.unwrap());
+    let before = format!("{:?}", store.list(all()).await.unwrap());
     sent.notify_one();
     let (errors, note, subject) = task.await.unwrap();
     assert!(errors.iter().all(|error| error.kind() == ErrorKind::Closed), "{errors:?}");
     assert_eq!((note.as_deref(), subject.as_deref()), (Some("in time"), Some("alice")), "it can still look");
-    assert_eq!(format!("{:?}", store.list(all(site.clock.now())).await.unwrap()), before);
+    assert_eq!(format!("{:?}", store.list(all()).await.unwrap()), before);
     assert_eq!(browser.get("/data/note").await.body, "in time");
 }
 
-fn all(now: tower_tenure::Timestamp) -> tower_tenure::store::Page {
-    tower_tenure::store::Page { subject: None, after: None, limit: 100, now }
+fn all() -> tower_tenure::store::Page {
+    tower_tenure::store::Page { realm: "__Host-id".into(), subject: None, after: None, limit: 100 }
+}
+
+fn revocation(at: tower_tenure::Timestamp) -> EndRequest {
+    EndRequest::new(EndReason::Revoked, at, CallId::new(1))
 }
 
 /// Lets both clocks run, the one that deadlines are judged by and the one that timers wait for.
@@ -620,8 +624,8 @@ async fn h4_the_end_on_another_node_is_known_within_two_seconds() {
         let task = waiting(&browser).await;
         pass(&site.clock, 60 * SECOND + Duration::from_millis(350)).await;
         assert!(!task.is_finished());
-        let end = End::new(EndReason::Revoked, site.clock.now());
-        store.end(sid(&browser).await, end).await.unwrap();
+        let end = revocation(site.clock.now());
+        store.end(sid(&browser).await, end, None).await.unwrap();
         pass(&site.clock, 2 * SECOND).await;
         assert!(task.is_finished());
         assert_eq!(task.await.unwrap(), Some(EndReason::Revoked));
@@ -683,7 +687,7 @@ async fn h4_a_store_that_comes_back_ends_the_wait_for_what_happened_meanwhile() 
     let sid = sid(&browser).await;
     store.fail(Operation::Load, usize::MAX);
     pass(&site.clock, 10 * SECOND).await;
-    store.inner().end(sid, End::new(EndReason::Revoked, site.clock.now())).await.unwrap();
+    store.inner().end(sid, revocation(site.clock.now()), None).await.unwrap();
     pass(&site.clock, 10 * SECOND).await;
     assert!(!task.is_finished());
     store.fail(Operation::Load, 0);
@@ -902,18 +906,18 @@ async fn h5_debug_of_everything_that_meets_a_token_or_data_shows_neither() {
     let log = printed.clone();
     look(&browser, move |session| log.debug(session)).await;
 
-    let record = store.inner().list(all(site.clock.now())).await.unwrap().remove(0);
+    let record = store.inner().list(all()).await.unwrap().remove(0);
     assert!(record.previous_secret.is_some() && !record.data.is_empty(), "there is something to hide");
     let mut edits = Edits::default();
     edits.set("note", Json::encode(DATA).unwrap());
-    let rotation = Rotation { from: record.secret, to: record.secret, grace: SECOND };
+    let rotation = Rotation { from: record.secret, to: record.secret, until: site.clock.now() + SECOND };
     let change = Change { edits: edits.clone(), rotation: Some(rotation), ..Change::at(site.clock.now()) };
     let data: Data = [("note", Json::encode(DATA).unwrap())].into_iter().collect();
-    let creation = Creation { record: record.clone(), edits: edits.clone(), replaces: None, cap: None };
+    let creation = Creation { edits: edits.clone(), ..Creation::new(record.clone()) };
     printed.debug(&(&record, &record.secret, &record.previous_secret, &record.data));
     printed.debug(&(edits, rotation, &change, data, Json::encode(DATA).unwrap(), &creation));
     printed.debug(&store.inner().create(creation).await);
-    printed.debug(&store.inner().update(record.sid, change).await);
+    printed.debug(&store.inner().update(record.sid, change, None).await);
     printed.debug(&Json::from_text(DATA).decode::<u32>());
     printed.debug(&(&layer, layer.sessions(), &store, store.inner(), AnyStore::from(store.clone())));
     printed.debug(&(SessionCookie::default(), SessionCookie::builder("x"), LogoutUrls::new()));

@@ -15,7 +15,7 @@ use axum::{
 use common::{Reply, Site};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::Config};
 use tower_tenure::{
-    Clock, MemoryStore, RequireSession, Session, SessionLayer, SessionStore,
+    MemoryStore, RequireSession, Session, SessionLayer, SessionStore,
     browser::{Endpoints, LogoutUrls},
     record::Record,
     store::Page,
@@ -80,7 +80,7 @@ impl Stack {
 
     /// Everything that the store knows.
     fn records(&self) -> (usize, Vec<Record>) {
-        let page = Page { subject: None, after: None, limit: 10, now: self.site.clock.now() };
+        let page = Page { realm: "__Host-id".into(), subject: None, after: None, limit: 10 };
         (self.store.len(), self.runtime.block_on(self.store.list(page)).unwrap())
     }
 }

@@ -10,7 +10,10 @@ use tower_tenure::{
         Activity::{self, Interaction, Passive},
         Clamped, Limits, Overrides, Verdict, decide, open,
     },
-    record::{Change, End, EndReason, Ending, Record, Rotation, SecretHash, TimingChange, Updated},
+    record::{
+        CallId, Change, EndOutcome, EndReason, EndRequest, Record, Rotation, SecretHash, TimingChange,
+        UpdateOutcome,
+    },
     testing,
 };
 
@@ -59,12 +62,12 @@ impl Session {
         match decide(&self.0, policy, tick(now), activity) {
             Verdict::Live(next) => {
                 let updated = Change { timing: next.change, ..Change::at(tick(now)) }.apply(&mut self.0);
-                let Updated::Applied(applied) = updated else { panic!("{updated:?}") };
+                let UpdateOutcome::Applied(applied) = updated else { panic!("{updated:?}") };
                 assert_eq!(applied.timing, next.timing, "the verdict foresees what is recorded");
                 None
             }
-            Verdict::Over(reason) => {
-                self.0.end(&End::new(reason, tick(now)));
+            Verdict::Over { reason, .. } => {
+                self.0.end(&EndRequest::new(reason, tick(now), CallId::new(1)));
                 Some(reason)
             }
         }
@@ -249,7 +252,7 @@ fn l3_a_rotation_of_the_token_moves_no_deadline() {
     let mut session = Session::login(&policy);
     let before = session.0.timing;
     let to = SecretHash::from_bytes([8; 32]);
-    let rotation = Rotation { from: session.0.secret, to, grace: ticks(3) };
+    let rotation = Rotation { from: session.0.secret, to, until: tick(7) };
     Change { rotation: Some(rotation), ..Change::at(tick(4)) }.apply(&mut session.0);
     assert_eq!(session.0.secret, to);
     assert_eq!(session.0.timing, before);
@@ -449,8 +452,8 @@ fn l5_a_lowering_says_nothing_about_a_session_that_was_over_before() {
 fn l5_a_session_that_a_lowering_ends_is_over_for_the_reason_it_was_told() {
     let mut session = Session::login(&policy(100, 500));
     assert_eq!(session.request(&policy(10, 500), 60, Passive), Some(EndReason::Idle));
-    let end = session.0.end(&End::new(EndReason::SignedOut, tick(61)));
-    assert_eq!(end, Ending::Already(EndReason::Idle));
+    let end = session.0.end(&EndRequest::new(EndReason::SignedOut, tick(61), CallId::new(2)));
+    assert!(matches!(end, EndOutcome::AlreadyEnded { tombstone, .. } if tombstone.reason == EndReason::Idle));
 }
 
 // L6: the one-off.
@@ -541,7 +544,7 @@ fn l10_a_clock_that_steps_back_moves_no_deadline() {
         for stepped_back in [11, 1, 0, -1, -1_000_000] {
             session.assert_live(&policy, stepped_back, Interaction);
             assert_eq!(session.deadlines(), (32, 100), "at {stepped_back}");
-            assert_eq!(session.0.timing.longest_gap, ticks(12), "at {stepped_back}");
+            assert_eq!(session.0.timing.longest_gap.as_duration(), ticks(12), "at {stepped_back}");
         }
         assert_eq!(session.request(&policy, 32, Interaction), Some(EndReason::Idle));
     }

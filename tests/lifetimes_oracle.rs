@@ -11,9 +11,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tower_tenure::{
-    Lifetimes, Mode, Policy, Timestamp,
+    Lifetimes, LivePolicy, Mode, Policy, Timestamp,
     policy::{Activity, Limits, Overrides, Verdict, decide, open},
-    record::{Change, Edits, End, EndReason, Json, Record, Rotation, SecretHash, Updated},
+    record::{
+        CallId, Change, Edits, EndOptions, EndReason, EndRequest, Json, Record, Rotation, SecretHash,
+        UpdateOutcome,
+    },
     testing,
 };
 
@@ -118,16 +121,18 @@ mod oracle {
             recorded.iter().filter_map(|&index| interaction_at(&before[index])).collect();
 
         let Initial { mut idle, mut absolute, mut one_off } = initial(before);
-        let day_of_login = pair(settings(before, login), wishes);
         for index in recorded.into_iter().chain(and_bound) {
             let settings = settings(before, index);
             let (policy, limits) = (pair(settings, wishes), settings.limits);
-            // A policy gives way for longer overrides unless it is below that of the day of the login (L5, L6).
-            if policy.0 < day_of_login.0 {
+            // A policy gives way for longer overrides unless it was lowered since the login, also when it was raised in
+            // between (L5, L6).
+            let since_login = versions_since(before, login, index).map(|version| pair(version, wishes));
+            let peak = since_login.fold((0, 0), |peak, pair| (peak.0.max(pair.0), peak.1.max(pair.1)));
+            if policy.0 < peak.0 {
                 idle = idle.min(policy.0);
                 one_off = one_off.map(|one_off| one_off.min(policy.0));
             }
-            if policy.1 < day_of_login.1 {
+            if policy.1 < peak.1 {
                 absolute = absolute.min(policy.1);
             }
             idle = idle.min(limits.0);
@@ -184,6 +189,15 @@ mod oracle {
             _ => None,
         });
         configured.expect("a history begins with settings")
+    }
+
+    /// The settings at the login, and all that were put in their place before an event.
+    fn versions_since(history: &[Event], login: usize, at: usize) -> impl Iterator<Item = Settings> {
+        let later = history[login..history.len().min(at)].iter().filter_map(|event| match event {
+            Event::Configured(settings) => Some(*settings),
+            _ => None,
+        });
+        std::iter::once(settings(history, login)).chain(later)
     }
 
     fn is_recorded(history: &[Event], arrival: usize) -> bool {
@@ -337,7 +351,7 @@ fn deadlines_of(timing: &tower_tenure::record::Timing) -> oracle::Deadlines {
 struct World {
     unit: i64,
     now: i64,
-    policy: Policy,
+    policy: LivePolicy,
     record: Option<Record>,
     history: Vec<Event>,
     /// Requests on their way to the store: steps left, which request, what it changes.
@@ -352,7 +366,7 @@ impl World {
         let mut world = Self {
             unit,
             now: 1_700_000_000_000,
-            policy: Policy::default(),
+            policy: LivePolicy::new(Policy::default()),
             record: None,
             history: Vec::new(),
             in_flight: Vec::new(),
@@ -374,7 +388,7 @@ impl World {
         match step {
             Step::Configure(settings) => {
                 let settings = settings.in_units_of(self.unit);
-                self.policy = settings.to_policy();
+                self.policy.swap(settings.to_policy());
                 self.history.push(Event::Configured(settings));
             }
             Step::Login(wishes) => self.log_in(wishes.in_units_of(self.unit, self.now)),
@@ -398,7 +412,7 @@ impl World {
     }
 
     fn log_in(&mut self, wishes: Wishes) {
-        let opening = open(&self.policy, moment(self.now), &wishes.to_overrides());
+        let opening = open(&self.policy.load(), moment(self.now), &wishes.to_overrides());
         assert_eq!(opening.is_err(), oracle::refuses(self.now, &wishes), "a login refused, {wishes:?}");
         // A request of the session before is no business of the new one.
         self.in_flight.clear();
@@ -418,7 +432,7 @@ impl World {
         let expected = oracle::answer(&self.history);
         let activity = if interaction { Activity::Interaction } else { Activity::Passive };
 
-        match (decide(record, &self.policy, moment(self.now), activity), expected) {
+        match (decide(record, &self.policy.load(), moment(self.now), activity), expected) {
             (Verdict::Live(next), oracle::Answer::Live(deadlines)) => {
                 if self.exact {
                     assert_eq!(deadlines_of(&next.timing), deadlines, "of a live session");
@@ -431,11 +445,11 @@ impl World {
             (Verdict::Live(_), oracle::Answer::Over(reason)) => {
                 panic!("live past its end, which was {reason}");
             }
-            (Verdict::Over(told), oracle::Answer::Over(expected)) => {
+            (Verdict::Over { reason: told, .. }, oracle::Answer::Over(expected)) => {
                 assert!(!self.exact || told == reason(expected), "told {told}, but it was {expected}");
                 self.end(told);
             }
-            (Verdict::Over(told), oracle::Answer::Live(_)) => {
+            (Verdict::Over { reason: told, .. }, oracle::Answer::Live(_)) => {
                 assert!(!self.exact, "told {told}, but it is live");
                 assert_eq!(told, EndReason::Idle, "coalescing is about interactions");
                 let early = exact_deadlines.idle - deadlines_of(&record.timing).idle;
@@ -450,9 +464,12 @@ impl World {
     fn end(&mut self, reason: EndReason) {
         let Some(record) = &mut self.record else { return };
         let seen = record.timing.last_interaction_at;
-        let end = End {
-            if_idle_since: (reason == EndReason::Idle).then_some(seen),
-            ..End::new(reason, moment(self.now))
+        let end = EndRequest {
+            options: EndOptions {
+                if_idle_since: (reason == EndReason::Idle).then_some(seen),
+                ..EndOptions::default()
+            },
+            ..EndRequest::new(reason, moment(self.now), CallId::new(1))
         };
         record.end(&end);
         assert_eq!(record.ended.map(|ended| ended.reason), Some(reason), "the tombstone says what was told");
@@ -463,7 +480,7 @@ impl World {
         let timing = record.timing;
         self.requests += 1;
         let to = SecretHash::from_bytes([u8::try_from(self.requests % 256).unwrap(); 32]);
-        let rotation = Some(Rotation { from: record.secret, to, grace: Duration::from_secs(10) });
+        let rotation = Some(Rotation { from: record.secret, to, until: moment(self.now + 10_000) });
         Change { rotation, ..Change::at(moment(self.now)) }.apply(record);
         assert_eq!(record.timing, timing, "rotation of the token moves neither deadline (L3)");
     }
@@ -475,7 +492,7 @@ impl World {
         let updated = change.apply(record);
         assert!(record.timing.last_interaction_at >= last, "the last interaction moved back");
         if let Some(tombstone) = tombstone {
-            assert!(matches!(updated, Updated::Gone(Some(_))), "{updated:?}");
+            assert!(matches!(updated, UpdateOutcome::Gone(Some(_))), "{updated:?}");
             assert_eq!(*record, tombstone, "nothing changes what has ended (S4)");
             return;
         }

@@ -25,7 +25,7 @@ use tower_tenure::{
     events::{Operation, RecentEvents},
     management::{Management, Scopes, StaticTokens},
     policy::Limits,
-    store::{KeptSettings, SettingsStore},
+    store::{SettingsStore, StoredSettings},
     testing::Probe,
 };
 
@@ -51,14 +51,14 @@ impl Settings {
 }
 
 impl SettingsStore for Settings {
-    async fn load_settings(&self) -> Result<Option<KeptSettings>, Error> {
+    async fn load_settings(&self, realm: &str) -> Result<Option<StoredSettings>, Error> {
         self.check()?;
-        self.store.load_settings().await
+        self.store.load_settings(realm).await
     }
 
-    async fn save_settings(&self, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
+    async fn save_settings(&self, realm: &str, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
         self.check()?;
-        self.store.save_settings(text, after).await
+        self.store.save_settings(realm, text, after).await
     }
 
     async fn settings_changed(&self) {
@@ -268,7 +268,7 @@ async fn l4_a_value_above_the_limit_is_taken_and_superseded() {
     assert_eq!(
         limits,
         json!({
-            "max_sessions": null, "overflow": "evict",
+            "max_sessions": 1000, "overflow": "evict",
             "max_idle_lifetime_in_minutes": 3 * days, "max_lifetime_in_minutes": 30 * days,
         })
     );
@@ -812,7 +812,7 @@ async fn s6_while_the_store_is_away_every_answer_is_503_and_nothing_is_changed()
         (Method::PATCH, &session, r#"{"session_metadata": {}}"#, Operation::Update),
         (Method::DELETE, &session, "", Operation::End),
         (Method::POST, &revoke, "", Operation::End),
-        (Method::DELETE, "/users/ada/sessions", "", Operation::EndSubject),
+        (Method::DELETE, "/users/ada/sessions", "", Operation::Revoke),
     ] {
         place.store.fail(operation, 1);
         let refused = place.ask(method.clone(), path, body).await;

@@ -1,98 +1,48 @@
-//! The memory store under real threads, all let go at once by a barrier (SPEC S3, S4, S9, S10, L9).
+//! The memory store under real threads, all let go at once by a barrier (SPEC S3, S4, S9, S10, L9, L13, L14).
 //!
-//! Each test plays many rounds, because one round meets one interleaving. `TENURE_SEARCH=100` plays a hundred times as
-//! many; `tests/interleavings.rs` has smaller models of the same races, with every step chosen by a scheduler.
+//! Each test plays many rounds, because one round meets one interleaving. `TENURE_SEARCH=100` plays a hundred
+//! times as many. `tests/memory_store_sweeps.rs` does the same with sweeps; `tests/interleavings.rs` has
+//! smaller models of the same races, with every step chosen by a scheduler.
 
 #[path = "common/search.rs"]
 mod search;
 #[path = "common/store.rs"]
 mod store;
+#[path = "common/threads.rs"]
+mod threads;
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Barrier,
-        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
-    },
-    thread,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     time::Duration,
 };
 
 use tower_tenure::{
-    EndReason, MemoryStore, SessionId, SessionStore, Timestamp,
+    EndReason, SessionId, SessionStore, Timestamp,
     policy::Overflow,
-    record::{Change, End, Ending, Record, Updated},
-    store::{Created, Creation},
+    record::{Change, EndOutcome, Record, Tag, UpdateOutcome},
+    store::{CreateOutcome, Creation, Page},
 };
 
-use self::store::{SUBJECT, all, capped, login, now_or_never, reason, replacing, second, sid, touch, write};
-
-/// The memory store, called from threads.
-#[derive(Default)]
-struct Store(MemoryStore);
+use self::{
+    store::{
+        REALM, all, cap, end, ended, log_in, login, now_or_never, reason, replacing, revocation, second, sid,
+        sid_at, touch, write,
+    },
+    threads::{Store, at_once, rounds},
+};
 
 impl Store {
-    fn create(&self, creation: Creation) -> Created {
-        now_or_never(self.0.create(creation))
-    }
-
     #[track_caller]
     fn load(&self, sid: SessionId) -> Record {
         now_or_never(self.0.load(sid)).expect("the record should be there")
     }
 
-    fn update(&self, sid: SessionId, change: Change) -> Updated {
-        now_or_never(self.0.update(sid, change))
-    }
-
-    fn end(&self, sid: SessionId, end: End) -> Ending {
-        now_or_never(self.0.end(sid, end))
-    }
-
-    fn end_subject(&self, end: End) -> Vec<SessionId> {
-        now_or_never(self.0.end_subject(SUBJECT.into(), end, None))
-    }
-
-    /// The ids of the subject's live sessions, by the index of subjects.
+    /// Those of them that are live.
     fn live(&self, now: Timestamp) -> BTreeSet<SessionId> {
-        now_or_never(self.0.list(all(now))).into_iter().map(|record| record.sid).collect()
+        let listed = now_or_never(self.0.list(all())).into_iter();
+        listed.filter(|record| record.is_live(now)).map(|record| record.sid).collect()
     }
-
-    fn sweep(&self, before: Timestamp, limit: usize) -> usize {
-        // Twice to the end: the first time it may set out from where an earlier batch stopped.
-        let mut removed = 0;
-        for _ in 0..2 {
-            loop {
-                let swept = now_or_never(self.0.sweep(before, limit));
-                removed += swept.removed;
-                if swept.finished {
-                    break;
-                }
-            }
-        }
-        removed
-    }
-}
-
-/// Plays a test again and again, each time with a new store.
-fn rounds(base: u32, round: impl Fn(&Store)) {
-    for _ in 0..search::cases(base) {
-        round(&Store::default());
-    }
-}
-
-/// Runs the same work on so many threads at once, each with its number, and gathers what they return.
-fn at_once<T: Send>(threads: u32, work: impl Fn(u32) -> T + Sync) -> Vec<T> {
-    let barrier = Barrier::new(threads as usize);
-    let work = |number| {
-        barrier.wait();
-        work(number)
-    };
-    thread::scope(|scope| {
-        let work = &work;
-        let running: Vec<_> = (0..threads).map(|number| scope.spawn(move || work(number))).collect();
-        running.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
 }
 
 #[test]
@@ -103,120 +53,170 @@ fn s9_an_evicting_cap_holds_under_parallel_logins_at_every_moment() {
         let evicted = at_once(LOGINS + 1, |number| {
             if number == LOGINS {
                 while done.load(SeqCst) < LOGINS {
-                    assert!(store.live(second(50)).len() <= 3, "someone saw more than the cap");
+                    assert!(store.listed().len() <= 3, "an observer saw more than the cap");
                 }
                 return Vec::new();
             }
-            let created = store.create(capped(login(number, second(number)), 3, Overflow::Evict));
+            let creation = login(number, second(number));
+            let login = log_in(creation, cap(3, Overflow::Evict), second(50), |it| store.create(it));
             done.fetch_add(1, SeqCst);
-            let Created::Done { evicted, .. } = created else { panic!("{created:?}") };
-            evicted
+            assert!(login.record.is_some());
+            login.ended
         });
-        let told: Vec<_> = evicted.into_iter().flatten().collect();
+        let reported: Vec<_> = evicted.into_iter().flatten().collect();
         let ended: BTreeSet<_> = (0..LOGINS)
             .map(sid)
             .filter(|&sid| reason(&store.load(sid)) == Some(EndReason::Evicted))
             .collect();
         assert_eq!(store.live(second(50)).len(), 3);
+        assert_eq!(store.listed().len(), 3);
         assert_eq!(ended.len(), 13);
-        assert_eq!((told.len(), told.into_iter().collect::<BTreeSet<_>>()), (13, ended), "each told of once");
+        let sids: BTreeSet<_> = reported.iter().map(|(sid, _)| *sid).collect();
+        assert_eq!((reported.len(), sids), (13, ended), "each reported once");
     });
 }
 
 #[test]
 fn s9_a_refusing_cap_lets_in_exactly_as_many_as_fit() {
     rounds(100, |store| {
-        let created =
-            at_once(16, |number| store.create(capped(login(number, second(number)), 3, Overflow::Refuse)));
+        let logins = at_once(16, |number| {
+            let creation = Creation { cap: Some(3.try_into().unwrap()), ..login(number, second(number)) };
+            store.create(creation)
+        });
         let let_in: BTreeSet<_> = (0..)
-            .zip(&created)
-            .filter(|(_, created)| matches!(created, Created::Done { .. }))
+            .zip(&logins)
+            .filter(|(_, created)| matches!(created, CreateOutcome::Created { .. }))
             .map(|(number, _)| sid(number))
             .collect();
         assert_eq!(let_in.len(), 3);
-        assert_eq!(store.live(second(50)), let_in);
+        assert_eq!(store.listed(), let_in);
         assert_eq!(store.0.len(), 3, "a refused login leaves nothing");
     });
 }
 
 #[test]
-fn s9_only_what_the_cap_ended_is_told_as_evicted() {
+fn s9_only_what_the_cap_ended_is_reported_as_evicted() {
     rounds(300, |store| {
         store.create(login(0, second(0)));
-        let told = at_once(2, |number| {
+        let reported = at_once(2, |number| {
             if number == 0 {
-                store.end(sid(0), End::new(EndReason::SignedOut, second(1)));
+                store.end(sid(0), end(EndReason::SignedOut, second(1)));
                 return Vec::new();
             }
-            let created = store.create(capped(login(1, second(1)), 1, Overflow::Evict));
-            let Created::Done { evicted, .. } = created else { panic!("{created:?}") };
-            evicted
+            log_in(login(1, second(1)), cap(1, Overflow::Evict), second(1), |it| store.create(it)).ended
         });
         let evicted = reason(&store.load(sid(0))) == Some(EndReason::Evicted);
-        assert_eq!(told[1].contains(&sid(0)), evicted);
+        assert_eq!(reported[1].contains(&(sid(0), EndReason::Evicted)), evicted);
+        assert_eq!(store.listed(), BTreeSet::from([sid(1)]));
     });
 }
 
 #[test]
-fn s10_ending_a_subject_leaves_no_session_that_was_there_before() {
+fn s10_a_revocation_leaves_no_session_that_was_there_before() {
     const LOGINS: u32 = 30;
     rounds(100, |store| {
         let (begun, finished) = (AtomicBool::new(false), AtomicBool::new(false));
         let seen = at_once(5, |number| {
             if number == 4 {
                 begun.store(true, SeqCst);
-                store.end_subject(End::new(EndReason::Revoked, second(50)));
+                store.revoke(second(0), None);
                 finished.store(true, SeqCst);
                 return Vec::new();
             }
             let numbers = number * LOGINS..(number + 1) * LOGINS;
             let create = |number| {
                 let after = finished.load(SeqCst);
-                store.create(login(number, second(1)));
+                // Every second one had arrived before the revocation.
+                let created = store.create(login(number, second(number % 2)));
                 let before = !begun.load(SeqCst);
-                (sid(number), before, after)
+                (number, before, after, matches!(created, CreateOutcome::Created { .. }))
             };
             numbers.map(create).collect()
         });
         let live = store.live(second(50));
-        for (sid, before, after) in seen.into_iter().flatten() {
-            assert!(!(before && live.contains(&sid)), "it was there before, and is not ended");
-            assert!(!after || live.contains(&sid), "it came later, and is ended");
-            let ended = reason(&store.load(sid));
-            assert_eq!(
-                ended,
-                (!live.contains(&sid)).then_some(EndReason::Revoked),
-                "the index tells the truth"
-            );
+        for (number, before, after, stored) in seen.into_iter().flatten() {
+            let (sid, arrived_before) = (sid(number), number % 2 == 0);
+            assert!(!(before && live.contains(&sid)), "it was there before, and is live");
+            assert!(!(arrived_before && live.contains(&sid)), "it had arrived before, and is live");
+            assert!(!after || stored != arrived_before, "stored after it, or not, against its arrival");
+            assert!(!after || arrived_before || live.contains(&sid), "it came later, and is over");
+            if stored {
+                let reason = store.load(sid).end_reason_at(second(50));
+                let wanted = (!live.contains(&sid)).then_some(EndReason::Revoked);
+                assert_eq!(reason, wanted, "load and list agree");
+            }
         }
     });
 }
 
 #[test]
-fn s10_ending_a_subject_except_one_session_spares_that_one_only() {
+fn s10_no_interaction_is_acknowledged_after_a_revocation() {
+    rounds(300, |store| {
+        store.create(login(0, second(0)));
+        let revoked = AtomicBool::new(false);
+        at_once(4, |number| {
+            if number == 0 {
+                store.revoke(second(50), None);
+                revoked.store(true, SeqCst);
+                return;
+            }
+            for step in 0..20 {
+                let at = second(1 + step * 4 + number);
+                let change = if step % 5 == 4 { write("key", at) } else { touch(at) };
+                let was_revoked = revoked.load(SeqCst);
+                match store.update(sid(0), change) {
+                    UpdateOutcome::Applied(_) => assert!(!was_revoked, "acknowledged after the revocation"),
+                    UpdateOutcome::Gone(Some(tombstone)) => {
+                        assert_eq!((tombstone.reason, tombstone.at), (EndReason::Revoked, second(50)));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        assert!(!store.load(sid(0)).is_live(second(50)));
+    });
+}
+
+#[test]
+fn s10_a_revocation_except_one_session_spares_that_one_only() {
     rounds(50, |store| {
         (0..8).for_each(|number| {
             store.create(login(number, second(number)));
         });
         let others: BTreeSet<_> = (1..8).map(sid).collect();
-        let ended = at_once(2, |number| match number {
-            0 => {
-                let end = End::new(EndReason::Revoked, second(50));
-                now_or_never(store.0.end_subject(SUBJECT.into(), end, Some(sid(0))))
+        let reported = at_once(3, |number| {
+            if number == 0 {
+                store.revoke(second(50), Some(sid(0)));
+                return Vec::new();
             }
-            _ => others
-                .iter()
-                .filter(|&&sid| {
-                    store.end(sid, End::new(EndReason::SignedOut, second(50)))
-                        == Ending::Done(EndReason::SignedOut)
-                })
-                .copied()
-                .collect(),
+            let end_it = |sid: &SessionId| {
+                ended(&store.end(*sid, end(EndReason::SignedOut, second(60)))).map(|why| (*sid, why))
+            };
+            others.iter().filter_map(end_it).collect()
         });
         assert_eq!(store.live(second(50)), BTreeSet::from([sid(0)]));
-        let told = ended.concat();
-        assert_eq!(told.len(), 7, "each was ended by one of both, and told by that one");
-        assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), others);
+        let reported = reported.concat();
+        assert_eq!(reported.len(), 7, "each was ended by one of both, and reported by that one");
+        assert_eq!(reported.iter().map(|(sid, _)| *sid).collect::<BTreeSet<_>>(), others);
+        for (sid, why) in reported {
+            assert!(matches!(why, EndReason::SignedOut | EndReason::Revoked));
+            assert_eq!(reason(&store.load(sid)), Some(why));
+        }
+    });
+}
+
+#[test]
+fn l14_the_moment_of_a_realm_is_the_latest_whatever_the_order() {
+    rounds(50, |store| {
+        at_once(8, |number| {
+            let mut everybody = revocation(second(1 + (number * 5) % 8), None);
+            everybody.subject = None;
+            let at = everybody.at;
+            now_or_never(store.0.revoke(everybody));
+            assert!(now_or_never(store.0.not_before(REALM)) >= Some(at), "it moved back");
+        });
+        assert_eq!(now_or_never(store.0.not_before(REALM)), Some(second(8)));
+        assert_eq!(now_or_never(store.0.not_before("another")), None);
     });
 }
 
@@ -224,25 +224,28 @@ fn s10_ending_a_subject_except_one_session_spares_that_one_only() {
 fn s4_touches_and_writes_never_resurrect_what_has_ended() {
     rounds(300, |store| {
         store.create(login(0, second(0)));
-        let ended = AtomicBool::new(false);
+        let is_ended = AtomicBool::new(false);
         let acknowledged = at_once(6, |number| {
             if number == 0 {
-                let end = store.end(sid(0), End::new(EndReason::SignedOut, second(50)));
-                assert_eq!(end, Ending::Done(EndReason::SignedOut));
-                ended.store(true, SeqCst);
+                let outcome = store.end(sid(0), end(EndReason::SignedOut, second(50)));
+                assert_eq!(ended(&outcome), Some(EndReason::SignedOut));
+                is_ended.store(true, SeqCst);
                 return second(0);
             }
             let mut last = second(0);
             for step in 0..10 {
                 let at = second(1 + step * 6 + number);
                 let change = if step % 3 == 2 { write("key", at) } else { touch(at) };
-                let (was_ended, moves) = (ended.load(SeqCst), change.timing.interaction_at);
+                let (was_ended, moves) = (is_ended.load(SeqCst), change.timing.interaction_at);
                 match store.update(sid(0), change) {
-                    Updated::Applied(_) => {
+                    UpdateOutcome::Applied(_) => {
                         assert!(!was_ended, "acknowledged after the end");
                         last = last.max(moves.unwrap_or(last));
                     }
-                    gone => assert_eq!(gone, Updated::Gone(Some(EndReason::SignedOut))),
+                    UpdateOutcome::Gone(Some(tombstone)) => {
+                        assert_eq!(tombstone.reason, EndReason::SignedOut);
+                    }
+                    other => panic!("{other:?}"),
                 }
             }
             last
@@ -258,13 +261,37 @@ fn s4_touches_and_writes_never_resurrect_what_has_ended() {
 fn s4_an_idle_end_and_a_quicker_interaction_never_both_win() {
     rounds(300, |store| {
         store.create(login(0, second(0)));
-        let end = End { if_idle_since: Some(second(0)), ..End::new(EndReason::Idle, second(9)) };
-        let ended = at_once(2, |number| match number {
-            0 => store.end(sid(0), end) == Ending::Done(EndReason::Idle),
-            _ => store.update(sid(0), touch(second(1))) == Updated::Gone(Some(EndReason::Idle)),
+        let mut request = end(EndReason::Idle, second(9));
+        request.options.if_idle_since = Some(second(0));
+        let over = at_once(2, |number| match number {
+            0 => ended(&store.end(sid(0), request.clone())) == Some(EndReason::Idle),
+            _ => match store.update(sid(0), touch(second(1))) {
+                UpdateOutcome::Gone(tombstone) => {
+                    assert_eq!(tombstone.map(|tombstone| tombstone.reason), Some(EndReason::Idle));
+                    true
+                }
+                _ => false,
+            },
         });
-        assert_eq!(ended[0], ended[1], "ended, and the interaction told so; or neither");
-        assert_eq!(reason(&store.load(sid(0))).is_some(), ended[0]);
+        assert_eq!(over[0], over[1], "ended, and the interaction was answered so; or neither");
+        assert_eq!(reason(&store.load(sid(0))).is_some(), over[0]);
+    });
+}
+
+#[test]
+fn o2_of_parallel_ends_exactly_one_ends_the_session_and_each_may_be_repeated() {
+    rounds(200, |store| {
+        store.create(login(0, second(0)));
+        let outcomes = at_once(4, |number| {
+            let reasons =
+                [EndReason::SignedOut, EndReason::Revoked, EndReason::Evicted, EndReason::Superseded];
+            let request = end(reasons[number as usize], second(1));
+            let outcome = store.end(sid(0), request.clone());
+            assert_eq!(ended(&store.end(sid(0), request)), ended(&outcome), "the same call again");
+            ended(&outcome)
+        });
+        let winners: Vec<_> = outcomes.into_iter().flatten().collect();
+        assert_eq!(winners, [reason(&store.load(sid(0))).unwrap()]);
     });
 }
 
@@ -282,7 +309,9 @@ fn l9_after_64_threads_of_touches_the_last_interaction_is_the_latest() {
                     4 => Change { timing: touch(arrival).timing, ..write(&number.to_string(), arrival) },
                     _ => touch(arrival),
                 };
-                let Updated::Applied(applied) = store.update(sid(0), change) else { panic!("not applied") };
+                let UpdateOutcome::Applied(applied) = store.update(sid(0), change) else {
+                    panic!("not applied")
+                };
                 assert!(applied.timing.last_interaction_at >= known.max(arrival), "it moved back");
                 known = applied.timing.last_interaction_at;
             }
@@ -310,35 +339,65 @@ fn s3_of_compare_and_sets_from_the_same_revision_exactly_one_wins() {
     rounds(100, |store| {
         store.create(login(0, second(0)));
         let change = Change { if_revision: Some(0), ..write("counter", second(1)) };
-        let won = at_once(8, |_| matches!(store.update(sid(0), change.clone()), Updated::Applied(_)));
+        let won = at_once(8, |_| store.is_applied(sid(0), change.clone()));
         assert_eq!(won.into_iter().filter(|&won| won).count(), 1);
         assert_eq!(store.load(sid(0)).revision, 1);
     });
 }
 
+/// What threads wrote beside what the last one does, of writes that were acknowledged; and what that one returns.
+fn beside_writers<T: Send>(
+    store: &Store,
+    old: SessionId,
+    work: impl Fn() -> T + Sync,
+) -> (BTreeSet<String>, T) {
+    const WRITERS: u32 = 6;
+    let done = at_once(WRITERS + 1, |number| {
+        if number == WRITERS {
+            return (Vec::new(), Some(work()));
+        }
+        let keys = (0..5).map(|step| format!("{number}-{step}"));
+        let write = |key: &String| store.is_applied(old, write(key, second(1)));
+        (keys.filter(write).collect(), None)
+    });
+    let mut answer = None;
+    let mut acknowledged = BTreeSet::new();
+    for (keys, done) in done {
+        acknowledged.extend(keys);
+        answer = answer.or(done);
+    }
+    (acknowledged, answer.unwrap())
+}
+
+fn keys(data: &tower_tenure::record::Data) -> BTreeSet<String> {
+    data.iter().map(|(key, _)| key.to_owned()).collect()
+}
+
 #[test]
 fn s4_a_login_carries_over_exactly_the_writes_that_were_acknowledged() {
-    const WRITERS: u32 = 6;
-    for (old, new) in [(0, 1), (1, 0), (0, 256)] {
-        rounds(100, |store| {
-            store.create(login(old, second(0)));
-            let acknowledged = at_once(WRITERS + 1, |number| {
-                if number == WRITERS {
-                    store.create(replacing(login(new, second(1)), sid(old)));
-                    return Vec::new();
-                }
-                let keys = (0..5).map(|step| format!("{number}-{step}"));
-                let write = |key: &String| store.update(sid(old), write(key, second(1)));
-                keys.filter(|key| matches!(write(key), Updated::Applied(_))).collect()
-            });
-            let acknowledged: BTreeSet<_> = acknowledged.into_iter().flatten().collect();
-            let carried = store.load(sid(new)).data;
-            let carried: BTreeSet<_> = carried.iter().map(|(key, _)| key.to_owned()).collect();
-            assert_eq!(carried, acknowledged);
-            assert_eq!(reason(&store.load(sid(old))), Some(EndReason::Superseded));
-            assert_eq!(store.live(second(2)), BTreeSet::from([sid(new)]));
-        });
-    }
+    rounds(200, |store| {
+        store.create(login(0, second(0)));
+        let replace = || store.create(replacing(login(1, second(1)), sid(0)));
+        let (acknowledged, _) = beside_writers(store, sid(0), replace);
+        assert_eq!(keys(&store.load(sid(1)).data), acknowledged);
+        assert_eq!(reason(&store.load(sid(0))), Some(EndReason::Superseded));
+        assert_eq!(store.listed(), BTreeSet::from([sid(1)]));
+    });
+}
+
+#[test]
+fn s4_an_anonymous_session_hands_over_exactly_the_writes_that_were_acknowledged() {
+    rounds(200, |store| {
+        let guest = sid_at(Tag::from_bytes(*b"guests"), 7);
+        let mut creation = login(0, second(0));
+        creation.record = Record { sid: guest, subject: None, ..creation.record };
+        store.create(creation);
+        let (_, request) = replacing(login(1, second(1)), guest).ends.remove(0);
+        let (acknowledged, outcome) = beside_writers(store, guest, || store.end(guest, request.clone()));
+        let EndOutcome::Ended(session) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(keys(&session.data.unwrap_or_default()), acknowledged);
+        assert!(store.load(guest).data.is_empty());
+    });
 }
 
 #[test]
@@ -348,10 +407,38 @@ fn s4_of_two_logins_in_the_place_of_one_session_only_one_gets_its_data() {
         store.update(sid(0), write("cart", second(0)));
         let got = at_once(2, |number| {
             let created = store.create(replacing(login(number + 1, second(1)), sid(0)));
-            let Created::Done { record, .. } = created else { panic!("{created:?}") };
+            let CreateOutcome::Created { record, ended } = created else { panic!("{created:?}") };
+            let successor = match &ended[..] {
+                [EndOutcome::Ended(_)] => None,
+                [EndOutcome::AlreadyEnded { tombstone, .. }] => tombstone.successor,
+                other => panic!("{other:?}"),
+            };
+            (record.data.len(), successor)
+        });
+        assert_eq!(got.iter().map(|(len, _)| len).sum::<usize>(), 1, "{got:?}");
+        let heir = u32::from(got[1].0 == 1) + 1;
+        assert_eq!(got.iter().find_map(|(_, successor)| *successor), Some(sid(heir)));
+    });
+}
+
+#[test]
+fn l13_of_parallel_logins_one_takes_the_work() {
+    rounds(200, |store| {
+        let day = Duration::from_secs(24 * 3600);
+        store.create(login(0, second(0)));
+        store.update(sid(0), write("work", second(0)));
+        let mut request = end(EndReason::Idle, second(0) + day);
+        request.options.resume_for = day.into();
+        store.end(sid(0), request);
+        assert_eq!(store.load(sid(0)).data.len(), 1);
+        let at = second(0) + day + Duration::from_secs(60);
+        let got = at_once(4, |number| {
+            let created = store.create(replacing(login(number + 1, at), sid(0)));
+            let CreateOutcome::Created { record, .. } = created else { panic!("{created:?}") };
             record.data.len()
         });
         assert_eq!(got.iter().sum::<usize>(), 1, "{got:?}");
+        assert!(store.load(sid(0)).data.is_empty());
     });
 }
 
@@ -361,7 +448,7 @@ fn s2_of_creations_with_the_same_id_exactly_one_wins() {
         let done = at_once(8, |number| {
             let creation =
                 Creation { edits: write(&number.to_string(), second(0)).edits, ..login(0, second(0)) };
-            matches!(store.create(creation), Created::Done { .. }).then(|| number.to_string())
+            matches!(store.create(creation), CreateOutcome::Created { .. }).then(|| number.to_string())
         });
         let winners: Vec<_> = done.into_iter().flatten().collect();
         assert_eq!(winners.len(), 1);
@@ -369,72 +456,53 @@ fn s2_of_creations_with_the_same_id_exactly_one_wins() {
     });
 }
 
+/// Pages of everybody's sessions while others end: a page that is not full is the last one, and none of those
+/// that stay is missed.
 #[test]
-fn a_sweep_takes_what_is_over_and_its_place_in_the_index_and_leaves_what_is_live() {
-    let store = Store::default();
-    for number in 0..600 {
-        store.create(login(number, second(number)));
-    }
-    (0..200).for_each(|number| {
-        store.end(sid(number), End::new(EndReason::SignedOut, second(600)));
-    });
-
-    let swept = std::iter::from_fn(|| Some(store.sweep(second(601), 7)).filter(|&removed| removed > 0));
-    assert_eq!(swept.sum::<usize>(), 200);
-    let live: BTreeSet<_> = (200..600).map(sid).collect();
-    assert_eq!(store.live(second(601)), live);
-    assert_eq!(store.0.len(), 400);
-    assert_eq!(store.end_subject(End::new(EndReason::Revoked, second(601))).len(), 400);
-
-    assert_eq!(store.sweep(second(601), usize::MAX), 0, "what ends at that moment is kept a little longer");
-    assert_eq!(store.sweep(second(602), usize::MAX), 400);
-    assert_eq!(store.live(second(0)), BTreeSet::new(), "not even those who look into the past find any");
-    assert!(store.0.is_empty());
-
-    // Had the index kept the places of what was swept, these would be listed twice.
-    (0..600).for_each(|number| {
-        store.create(login(number, second(1000 + number)));
-    });
-    assert_eq!(now_or_never(store.0.list(all(second(1600)))).len(), 600);
-}
-
-#[test]
-fn s10_a_sweep_parallel_to_everything_else_loses_nothing_that_is_live() {
-    const SESSIONS: u32 = 60;
-    // Each thread's sessions: a third ends, a third is forgotten and expires, a third stays in use.
-    let (day, later) = (Duration::from_secs(24 * 3600), second(2 * 24 * 3600));
-    let in_use = |number: u32| number % 3 == 2;
-    rounds(40, |store| {
-        let working = AtomicU32::new(4);
-        at_once(6, |thread| {
-            if thread >= 4 {
-                while working.load(SeqCst) > 0 {
-                    store.sweep(later, 5);
-                    store.live(later);
+fn s14_a_page_is_full_while_there_are_more_also_beside_ends() {
+    let guest = |number: u32| {
+        sid_at(Tag::from_bytes(number.to_be_bytes().repeat(2)[..6].try_into().unwrap()), number)
+    };
+    let visit = |number: u32| {
+        let creation = login(number, second(number));
+        Creation { record: Record { sid: guest(number), subject: None, ..creation.record }, ..creation }
+    };
+    rounds(100, |store| {
+        for number in 0..40 {
+            store.create(visit(number));
+        }
+        at_once(3, |thread| {
+            if thread == 0 {
+                for number in (0..40).filter(|number| number % 4 != 3) {
+                    store.end(guest(number), end(EndReason::SignedOut, second(50)));
                 }
                 return;
             }
-            for number in thread * SESSIONS..(thread + 1) * SESSIONS {
-                if in_use(number) {
-                    // Never over at `later`, from the first moment on.
-                    store.create(login(number, later - day / 2));
-                    let updated = store.update(sid(number), touch(later));
-                    assert!(matches!(updated, Updated::Applied(_)), "{updated:?}");
-                } else {
-                    store.create(login(number, second(number)));
-                    // A sweep may be quicker than this: then it is gone, which is as good.
-                    store.update(sid(number), touch(second(number + 1)));
-                    if number % 3 == 0 {
-                        store.end(sid(number), End::new(EndReason::SignedOut, second(number + 1)));
-                    }
+            let mut after = None;
+            let mut seen = BTreeSet::new();
+            loop {
+                let page = Page { realm: REALM.into(), subject: None, after, limit: 4 };
+                let page = now_or_never(store.0.list(page));
+                seen.extend(page.iter().map(|record| record.sid));
+                after = page.last().map(|last| (last.timing.created_at, last.sid));
+                if page.len() < 4 {
+                    break;
                 }
             }
-            working.fetch_sub(1, SeqCst);
+            let missed = (0..40).filter(|number| number % 4 == 3 && !seen.contains(&guest(*number))).count();
+            assert_eq!(missed, 0, "sessions that stay were missed");
         });
-        while store.sweep(later, 1000) > 0 {}
-        let expected: BTreeSet<_> = (0..4 * SESSIONS).filter(|&number| in_use(number)).map(sid).collect();
-        assert_eq!(store.live(later), expected);
-        assert_eq!(store.0.len(), expected.len());
-        assert_eq!(store.live(second(0)), expected, "the index names nothing that was swept");
     });
+}
+
+#[test]
+fn s13_a_full_cap_names_a_bounded_number_of_sessions() {
+    const MANY: u32 = 5000;
+    let store = Store::default();
+    for number in 0..MANY {
+        store.create(login(number, second(number)));
+    }
+    let full = Creation { cap: Some(10.try_into().unwrap()), ..login(MANY, second(MANY)) };
+    let CreateOutcome::Full { count, sessions } = store.create(full) else { panic!("it was let in") };
+    assert_eq!((count, sessions.len()), (MANY as usize, CreateOutcome::MAX_CANDIDATES));
 }

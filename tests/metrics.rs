@@ -93,6 +93,8 @@ fn o1_events_are_counted_by_name_and_reason_and_store_calls_are_timed_by_operati
         (calls("create"), 1),
         (calls("end"), 1),
         (calls("load"), 4),
+        // When the clock has moved on; by the wall clock it is asked for in the background.
+        (calls("not_before"), 2),
         (calls("update"), 2),
         (events("event=authenticated"), 1),
         (events("event=created"), 1),

@@ -361,7 +361,7 @@ fn remote_site(policy: Policy) -> (Site, Sessions, Probe<MemoryStore>) {
 }
 
 async fn last_interaction(sessions: &Sessions) -> Timestamp {
-    sessions.list(Some("alice"), None, 1).await.unwrap()[0].timing.last_interaction_at
+    sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].timing.last_interaction_at
 }
 
 #[tokio::test]
@@ -465,14 +465,18 @@ async fn l9_the_memory_store_records_every_interaction_whatever_the_granularity(
 }
 
 #[tokio::test]
-async fn l9_a_write_takes_the_due_interaction_along() {
+async fn l9_what_is_due_is_recorded_on_arrival_and_a_write_goes_by_itself() {
     let (site, sessions, store) = remote_site(usual());
     let browser = log_in(&site).await;
     site.clock.advance(MINUTE);
     store.take_calls();
-    browser.request(Request::put("/data/a").body(Body::from("1")).unwrap()).await;
-    assert_eq!(store.take_calls(), [Load, Update]);
+    let write = || Request::put("/data/a").body(Body::from("1")).unwrap();
+    browser.request(write()).await;
+    assert_eq!(store.take_calls(), [Load, Update, Update]);
     assert_eq!(last_interaction(&sessions).await, site.clock.now());
+    store.take_calls();
+    browser.request(write()).await;
+    assert_eq!(store.take_calls(), [Load, Update], "nothing is due");
 }
 
 // L10: one clock read per request

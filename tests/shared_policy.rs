@@ -11,7 +11,7 @@ use std::{
 use tower_tenure::{
     Error, ErrorKind, Lifetimes, MemoryStore, Mode, Policy, SharedPolicy,
     policy::{Cap, Limits, Overflow, PolicySettings},
-    store::{KeptSettings, SettingsStore},
+    store::{SettingsStore, StoredSettings},
 };
 
 /// A store of settings alone, which can go away, be replaced by an empty one, and hang.
@@ -40,13 +40,13 @@ impl Keeper {
 }
 
 impl SettingsStore for Keeper {
-    async fn load_settings(&self) -> Result<Option<KeptSettings>, Error> {
+    async fn load_settings(&self, realm: &str) -> Result<Option<StoredSettings>, Error> {
         self.looks.fetch_add(1, Ordering::Relaxed);
-        self.reach().await?.load_settings().await
+        self.reach().await?.load_settings(realm).await
     }
 
-    async fn save_settings(&self, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
-        self.reach().await?.save_settings(text, after).await
+    async fn save_settings(&self, realm: &str, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
+        self.reach().await?.save_settings(realm, text, after).await
     }
 }
 
@@ -137,7 +137,7 @@ async fn m2_of_two_nodes_that_change_different_settings_neither_is_undone() {
 async fn m2_a_change_that_is_refused_changes_nothing() {
     let keeper = Keeper::default();
     let shared = SharedPolicy::open(keeper.clone(), configured(5)).await.unwrap();
-    let before = keeper.load_settings().await.unwrap();
+    let before = keeper.load_settings("__Host-id").await.unwrap();
     let refused = shared
         .change(|settings| {
             settings.persistent = minutes(1, 1);
@@ -145,7 +145,7 @@ async fn m2_a_change_that_is_refused_changes_nothing() {
         })
         .await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!((idle(&shared), keeper.load_settings().await.unwrap()), (5, before));
+    assert_eq!((idle(&shared), keeper.load_settings("__Host-id").await.unwrap()), (5, before));
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +176,7 @@ async fn s7_a_store_that_was_replaced_by_an_empty_one_gets_the_settings_again() 
     keeper.replace();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!((idle(&first), idle(&second)), (6, 6));
-    assert_eq!(keeper.load_settings().await.unwrap().unwrap().version, 1);
+    assert_eq!(keeper.load_settings("__Host-id").await.unwrap().unwrap().version, 1);
     set(&second, 4).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(idle(&first), 4);
@@ -187,8 +187,8 @@ async fn s7_settings_that_can_not_be_read_are_refused_at_the_start_and_ignored_l
     let keeper = Keeper::default();
     let shared = node(&keeper, 5).await;
     for nonsense in ["", "[]", "{\"persistent\":{\"idle\":0,\"absolute\":1}}"] {
-        let version = keeper.load_settings().await.unwrap().unwrap().version;
-        assert!(keeper.save_settings(nonsense.into(), Some(version)).await.unwrap());
+        let version = keeper.load_settings("__Host-id").await.unwrap().unwrap().version;
+        assert!(keeper.save_settings("__Host-id", nonsense.into(), Some(version)).await.unwrap());
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(idle(&shared), 5);
         let refused = SharedPolicy::open(keeper.clone(), configured(5)).await.unwrap_err();
@@ -200,12 +200,12 @@ async fn s7_settings_that_can_not_be_read_are_refused_at_the_start_and_ignored_l
 async fn s7_what_a_newer_version_keeps_beside_is_carried_along() {
     let keeper = Keeper::default();
     let shared = SharedPolicy::open(keeper.clone(), configured(5)).await.unwrap();
-    let kept = keeper.load_settings().await.unwrap().unwrap();
+    let kept = keeper.load_settings("__Host-id").await.unwrap().unwrap();
     let text = kept.text.replacen('{', "{\"allowed\":[\"x\",{\"y\":1}],", 1);
-    assert!(keeper.save_settings(text.into(), Some(kept.version)).await.unwrap());
+    assert!(keeper.save_settings("__Host-id", text.into(), Some(kept.version)).await.unwrap());
     shared.refresh().await.unwrap();
     set(&shared, 9).await.unwrap();
-    let kept = keeper.load_settings().await.unwrap().unwrap().text;
+    let kept = keeper.load_settings("__Host-id").await.unwrap().unwrap().text;
     assert!(kept.contains("\"allowed\":[\"x\",{\"y\":1}]"), "{kept}");
 }
 

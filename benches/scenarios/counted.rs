@@ -7,8 +7,8 @@ use std::sync::{
 
 use tower_tenure::{
     Error, MemoryStore, SessionId, SessionStore, Timestamp,
-    record::{Change, End, Ending, Record, Updated},
-    store::{Created, Creation, Page, Swept},
+    record::{Change, EndOutcome, EndRequest, Record, UpdateOutcome},
+    store::{CreateOutcome, Creation, Page, PlaceKey, Revocation, Sweep, Swept},
 };
 
 /// The memory store, with its look-ups counted. Clones share the count.
@@ -33,7 +33,7 @@ impl Counted {
 impl SessionStore for Counted {
     const IN_PROCESS: bool = true;
 
-    async fn create(&self, creation: Creation) -> Result<Created, Error> {
+    async fn create(&self, creation: Creation) -> Result<CreateOutcome, Error> {
         self.store.create(creation).await
     }
 
@@ -42,28 +42,41 @@ impl SessionStore for Counted {
         self.store.load(sid).await
     }
 
-    async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
-        self.store.update(sid, change).await
+    async fn update(
+        &self,
+        sid: SessionId,
+        change: Change,
+        seen: Option<Box<Record>>,
+    ) -> Result<UpdateOutcome, Error> {
+        self.store.update(sid, change, seen).await
     }
 
-    async fn end(&self, sid: SessionId, end: End) -> Result<Ending, Error> {
-        self.store.end(sid, end).await
+    async fn end(
+        &self,
+        sid: SessionId,
+        request: EndRequest,
+        seen: Option<Box<Record>>,
+    ) -> Result<EndOutcome, Error> {
+        self.store.end(sid, request, seen).await
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        self.store.revoke(revocation).await
+    }
+
+    async fn not_before(&self, realm: &str) -> Result<Option<Timestamp>, Error> {
+        self.store.not_before(realm).await
     }
 
     async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
         self.store.list(page).await
     }
 
-    async fn end_subject(
-        &self,
-        subject: Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Result<Vec<SessionId>, Error> {
-        self.store.end_subject(subject, end, except).await
+    async fn sweep(&self, sweep: Sweep) -> Result<Swept, Error> {
+        self.store.sweep(sweep).await
     }
 
-    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<Swept, Error> {
-        self.store.sweep(before, limit).await
+    fn place_key(&self) -> PlaceKey {
+        self.store.place_key()
     }
 }

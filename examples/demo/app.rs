@@ -14,6 +14,7 @@ use tower::Layer;
 use tower_tenure::{
     Dashboard, Error, LivePolicy, RequireSession, SessionLayer,
     browser::{Endpoints, LogoutUrls, Scheme},
+    cookie::SessionCookie,
     events::RecentEvents,
     management::Management,
     policy::PolicySettings,
@@ -32,8 +33,8 @@ pub(crate) struct App {
 /// How old a login may be for `/recent`.
 const RECENT: Duration = Duration::from_secs(5);
 
-/// How long a store that others share is left alone between two sweeps.
-const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+/// How long the store is left alone between two sweeps: a session that merely expires is an event within this time.
+const SWEEP_PAUSE: Duration = Duration::from_secs(20);
 
 /// How many events the dashboard can show.
 const KEPT_EVENTS: usize = 200;
@@ -49,7 +50,8 @@ const MOST_BODY: usize = 64 * 1024;
 pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Result<Router, Error> {
     let tokens = flags.management_tokens();
     let seed = PolicySettings { allowed_logout_urls: flags.allowed_logout_urls, ..flags.policy.into() };
-    let store = flags.store.open(flags.policy, seed).await?;
+    let realm = flags.realm.unwrap_or_else(|| SessionCookie::default().name().to_owned());
+    let store = flags.store.open(&realm, flags.policy, seed).await?;
     let policy = store.policy.live();
     tokio::spawn(store.policy.clone().follow());
     let logout_urls = {
@@ -63,15 +65,14 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
         Endpoints::at("/session")?.with_scheme(Scheme::Http).with_logout_urls_from(logout_urls.clone());
     let recent = RecentEvents::new(KEPT_EVENTS);
     let sessions = SessionLayer::new(store.sessions.clone())
+        .with_realm(realm)
         .with_policy(policy.clone())
         .with_client_ip(|head| Some(head.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
         .with_observer(recent.clone())
         .with_endpoints(endpoints);
     let management = Management::new(sessions.sessions(), store.policy, tokens).with_recent_events(recent);
 
-    if !store.sessions.in_process() {
-        tokio::spawn(sessions.sessions().sweep_every(SWEEP_PAUSE));
-    }
+    tokio::spawn(sessions.sessions().sweep_every(SWEEP_PAUSE));
 
     let logged_in = RequireSession::new();
     let me = logged_in.clone().with_login_page("/")?;

@@ -37,7 +37,10 @@ Lifetimes, like 2s, 15m, 72h:
   --limits PLAN                  self-service, enterprise or none [enterprise]
   --granularity D                how old a recorded interaction may get; 0s records every one
 
-  --max-sessions N[:refuse|:evict]        sessions per user; over it, the oldest goes [evict] or the login is refused
+  --resume D                     how long the data of a session that timed out waits for its user to log in again [0s]
+
+  --realm NAME                            what the sessions belong to; each has its own in one store [__Host-id]
+  --max-sessions N[:refuse|:evict]        sessions per user [1000]; over it, the least active one ends or the login is refused
   --management-token TOKEN[=SCOPE,...]    may be repeated; scopes like read:sessions [a random token]
   --allowed-logout-url URL                where a logout may lead; may be repeated
   --client ID=URL[,URL...]                where a logout of this client may lead; may be repeated
@@ -59,6 +62,7 @@ pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
     pub(crate) store: Store,
     pub(crate) policy: Policy,
+    pub(crate) realm: Option<String>,
     /// Of the clients.
     pub(crate) logout_urls: LogoutUrls,
     /// Of the tenant, for an empty store.
@@ -98,6 +102,7 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
     let mut store = Store::Memory;
     let mut policy = Policy::default();
+    let mut realm = None;
     let mut logout_urls = LogoutUrls::new();
     let mut allowed_logout_urls = Vec::new();
     let mut management = Vec::new();
@@ -143,6 +148,20 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
                 }
                 policy = policy.with_granularity(granularity);
             }
+            "resume" => {
+                let length = duration(&value()?).map_err(|mend| about(&mend))?;
+                if length > Lifetimes::LONGEST {
+                    return Err(about("take at most ten years (3650 days)"));
+                }
+                policy = policy.with_resume_for(length);
+            }
+            "realm" => {
+                let name = value()?;
+                if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
+                    return Err(about("a realm is a name of 1 to 256 bytes, without control characters"));
+                }
+                realm = Some(name);
+            }
             "max-sessions" => policy = policy.with_cap(Some(cap(&value()?).map_err(about)?)),
             "management-token" => management.push(token(&value()?).map_err(about)?),
             "allowed-logout-url" => {
@@ -157,7 +176,8 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
     if management.is_empty() {
         management.push(random_token()?);
     }
-    Ok(Asked::Run(Box::new(Flags { listen, store, policy, logout_urls, allowed_logout_urls, management })))
+    let flags = Flags { listen, store, policy, realm, logout_urls, allowed_logout_urls, management };
+    Ok(Asked::Run(Box::new(flags)))
 }
 
 fn duration(value: &str) -> Result<Duration, String> {

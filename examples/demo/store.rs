@@ -53,13 +53,18 @@ impl Store {
     /// # Errors
     ///
     /// When it can not be reached, or has settings that can not be read.
-    pub(crate) async fn open(self, configured: Policy, seed: PolicySettings) -> Result<Opened, Error> {
+    pub(crate) async fn open(
+        self,
+        realm: &str,
+        configured: Policy,
+        seed: PolicySettings,
+    ) -> Result<Opened, Error> {
         let opening = async {
             match self {
-                Self::Memory => open(MemoryStore::new(), configured, seed).await,
-                Self::Sqlite(options) => open(options.open().await?, configured, seed).await,
-                Self::Postgres(options) => open(options.connect().await?, configured, seed).await,
-                Self::Redis(options) => open(options.connect().await?, configured, seed).await,
+                Self::Memory => open(MemoryStore::new(), realm, configured, seed).await,
+                Self::Sqlite(options) => open(options.open().await?, realm, configured, seed).await,
+                Self::Postgres(options) => open(options.connect().await?, realm, configured, seed).await,
+                Self::Redis(options) => open(options.connect().await?, realm, configured, seed).await,
             }
         };
         let late = || Err(Error::store(format!("no answer within {PATIENCE:?}")));
@@ -67,10 +72,10 @@ impl Store {
     }
 }
 
-async fn open<S>(store: S, configured: Policy, seed: PolicySettings) -> Result<Opened, Error>
+async fn open<S>(store: S, realm: &str, configured: Policy, seed: PolicySettings) -> Result<Opened, Error>
 where
     S: SessionStore + SettingsStore + Clone,
 {
-    let policy = SharedPolicy::open_with_seed(store.clone(), configured, seed).await?;
+    let policy = SharedPolicy::open_in_realm(store.clone(), realm, configured, seed).await?;
     Ok(Opened { sessions: store.into(), policy })
 }

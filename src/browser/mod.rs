@@ -208,7 +208,7 @@ impl Call {
         match self {
             Self::Logout(_) => session.logout(),
             Self::Extend => {
-                session.insist_on_recording();
+                session.touch_must_succeed();
                 Ok(())
             }
             _ => Ok(()),

@@ -1,81 +1,100 @@
-//! Load, decide, commit: the only caller of a store.
+//! The only caller of a store: load, judge, end, create, sweep.
 //!
-//! | file | holds |
-//! |---|---|
-//! | `mod.rs` | [`Engine`]: the calls to the store |
-//! | `arrive.rs` | from the tokens of a request to its session (C5, E3, L5, S4) |
-//!
-//! Every call has a time budget, every failure is told, and every end wakes whoever waits for it (SPEC S6, O1, H4).
+//! Every call has a time budget, every failure is an event, and every end is reported once and wakes whoever waits for it.
 
 mod arrive;
+mod clock;
+mod establish;
+mod realm;
+mod settle;
+mod sweep;
+mod watch;
 
 use std::{
+    collections::HashMap,
     fmt,
     future::poll_fn,
     pin::pin,
     sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     task::Poll,
     time::Duration,
 };
 
-use tokio::sync::{Notify, futures::Notified};
-
-pub(crate) use self::arrive::{Arrival, Live};
+pub(crate) use self::{
+    arrive::{Arrival, Live, Past, Unexamined},
+    establish::{Established, NewSession, Predecessor, too_large},
+    realm::RealmState,
+    settle::UnsettledLogin,
+};
+use self::{clock::ClockState, settle::PendingEnd, watch::Watches};
 use crate::{
-    Clock, Error, ErrorKind, SessionId, Timestamp,
+    Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
     events::{Event, EventKind, Observer, Operation, is_sampled},
     metrics::{self, StoreTimer},
-    record::{Applied, Change, End, EndReason, Ending, Record, Updated},
-    store::{Answer, AnyStore, Created, Creation, Page, Swept},
+    record::{Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, UpdateOutcome},
+    store::{Answer, AnyStore, Page, PlaceKey},
 };
 
-/// A store with a clock, a time budget and ears.
+/// The store, with the clock, timeout and observers that every call uses.
 #[derive(Clone)]
 pub(crate) struct Engine {
     pub(crate) store: AnyStore,
+    pub(crate) place_key: PlaceKey,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     /// How long a call to the store may take.
     pub(crate) budget: Duration,
     /// How long the reason of an end stays known (E3).
     pub(crate) retention: Duration,
+    /// How far this node's clock may be from the store's (S12).
+    pub(crate) clock_tolerance: Duration,
+    /// How many streams of one session may be open (S13).
+    pub(crate) max_streams: usize,
     shared: Arc<Shared>,
 }
 
 /// What the clones of an engine share.
 struct Shared {
-    /// Woken by every end, spread by session id.
-    ends: [Notify; 64],
+    watches: Watches,
+    clock: ClockState,
+    realms: Mutex<HashMap<Arc<str>, Arc<RealmState>>>,
     /// When to sweep next, in milliseconds since the epoch.
     next_sweep: AtomicI64,
+    /// The next call's id: from a random start, so that those of several processes differ.
+    next_call: AtomicU64,
 }
 
-/// How a store in this process is swept, by the requests that create sessions: a small batch at a time, so that none of them
-/// waits long, until all is done; then not for a while.
-const SWEEP_BATCH: usize = 100;
-const SWEEP_STEP: Duration = Duration::from_millis(250);
-const SWEEP_PAUSE: Duration = Duration::from_secs(60);
-
 impl Engine {
-    /// SPEC S6.
+    /// S6.
     const DEFAULT_BUDGET: Duration = Duration::from_secs(2);
 
-    /// SPEC E3 asks for five minutes; an hour tells also those who come back from lunch.
+    /// E3 asks for five minutes; an hour also serves those who come back from lunch.
     const DEFAULT_RETENTION: Duration = Duration::from_secs(3600);
 
+    /// S12.
+    const DEFAULT_CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
+
     pub(crate) fn new(store: AnyStore, clock: Arc<dyn Clock>) -> Self {
+        let mut start = [0; 8];
+        getrandom::fill(&mut start).expect("the operating system gives random bytes");
         Self {
+            place_key: store.calls().place_key(),
             store,
             clock,
             observers: Vec::new(),
             budget: Self::DEFAULT_BUDGET,
             retention: Self::DEFAULT_RETENTION,
+            clock_tolerance: Self::DEFAULT_CLOCK_TOLERANCE,
+            max_streams: watch::DEFAULT_MAX_STREAMS,
             shared: Arc::new(Shared {
-                ends: std::array::from_fn(|_| Notify::new()),
+                watches: Watches::default(),
+                clock: ClockState::default(),
+                realms: Mutex::default(),
                 next_sweep: AtomicI64::new(i64::MIN),
+                next_call: AtomicU64::new(u64::from_le_bytes(start)),
             }),
         }
     }
@@ -89,139 +108,155 @@ impl Engine {
         Answer::start(self.store.in_process(), future)
     }
 
+    /// The id of a new call.
+    pub(crate) fn call_id(&self) -> CallId {
+        CallId::new(self.shared.next_call.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A request to end a session, whose tombstone stays as long as this engine is configured to keep one.
+    pub(crate) fn end_request(&self, reason: EndReason, at: Timestamp, options: EndOptions) -> EndRequest {
+        EndRequest {
+            retention: self.retention.into(),
+            options,
+            ..EndRequest::new(reason, at, self.call_id())
+        }
+    }
+
     pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Record>, Error> {
         match self.store.calls().load(sid) {
-            // The usual case has a short way: every stop of a record on its way is a copy of it.
+            // A fast path for the usual case: every stop of a record on its way is a copy of it.
             Answer::Ready(Some(Ok(record))) => Ok(record),
             answer => self.call(Operation::Load, Some(sid), at, answer).await,
         }
     }
 
-    pub(crate) async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
-        let (at, interaction) = (change.at, change.timing.interaction_at.is_some());
-        let updated = match self.store.calls().update(sid, change) {
+    /// Applies a change; `seen` is the record as far as it is known.
+    pub(crate) async fn update(&self, seen: &Record, change: Change) -> Result<UpdateOutcome, Error> {
+        let (sid, at, interaction) = (seen.sid, change.at, change.timing.interaction_at.is_some());
+        let updated = match self.store.calls().update(sid, change, self.hint(seen)) {
             Answer::Ready(Some(Ok(updated))) => updated, // as in `load`
             answer => self.call(Operation::Update, Some(sid), at, answer).await?,
         };
-        if let Updated::Applied(Applied { rotated, .. }) = updated {
+        if let UpdateOutcome::Applied(Applied { rotated, .. }) = updated {
             if rotated {
-                self.tell(at, Some(sid), None, EventKind::Rotated);
+                self.emit(at, &seen.realm, Some(sid), None, EventKind::Rotated);
             }
             if interaction {
                 metrics::extended();
                 if is_sampled(at, sid) {
-                    self.tell(at, Some(sid), None, EventKind::Extended);
+                    self.emit(at, &seen.realm, Some(sid), None, EventKind::Extended);
                 }
             }
         }
         Ok(updated)
     }
 
-    pub(crate) async fn end(&self, sid: SessionId, end: End, subject: Option<&str>) -> Result<Ending, Error> {
-        let ending = self.call(Operation::End, Some(sid), end.at, self.store.calls().end(sid, end)).await?;
-        if let Ending::Done(reason) = ending {
-            self.ended(sid, reason, end.at, subject);
-        }
-        Ok(ending)
-    }
-
-    pub(crate) async fn create(
+    /// Ends a session, and reports the end if it was this call's.
+    pub(crate) async fn end(
         &self,
-        creation: Creation,
-        replaced_subject: Option<&str>,
-    ) -> Result<Created, Error> {
-        let (sid, at) = (creation.record.sid, creation.record.timing.created_at);
-        let subject = creation.record.subject.clone();
-        let replaced = creation.replaces;
-        let created =
-            self.call(Operation::Create, Some(sid), at, self.store.calls().create(creation)).await?;
-        if let Created::Done { evicted, replaced: ending, .. } = &created {
-            self.created(sid, subject.as_deref(), at);
-            if let (Some(replaced), Some(Ending::Done(reason))) = (replaced, *ending) {
-                self.ended(replaced.sid, reason, at, replaced_subject);
-            }
-            for sid in evicted {
-                self.ended(*sid, EndReason::Evicted, at, subject.as_deref());
-            }
-            self.sweep_now_and_then(at).await;
-        }
-        Ok(created)
+        sid: SessionId,
+        request: EndRequest,
+        seen: Option<&Record>,
+    ) -> Result<EndOutcome, Error> {
+        let at = request.at;
+        let pending = PendingEnd::new(self, at, vec![(sid, request.call)]);
+        let hint = seen.and_then(|seen| self.hint(seen));
+        let outcome =
+            self.call(Operation::End, Some(sid), at, self.store.calls().end(sid, request, hint)).await?;
+        pending.answered();
+        self.report(sid, at, &outcome);
+        Ok(outcome)
     }
 
-    pub(crate) async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
-        let at = page.now;
+    /// Ends several sessions, and reports those that these calls ended.
+    async fn end_many(
+        &self,
+        requests: Vec<(SessionId, EndRequest)>,
+        at: Timestamp,
+    ) -> Result<Vec<EndOutcome>, Error> {
+        let sids: Vec<_> = requests.iter().map(|(sid, request)| (*sid, request.call)).collect();
+        let pending = PendingEnd::new(self, at, sids.clone());
+        let outcomes = self.call(Operation::EndMany, None, at, self.store.calls().end_many(requests)).await?;
+        pending.answered();
+        for ((sid, _), outcome) in sids.into_iter().zip(&outcomes) {
+            self.report(sid, at, outcome);
+        }
+        Ok(outcomes)
+    }
+
+    /// Ends a session that was judged over at a moment, unless it was used since it was read, and unless this node's clock
+    /// cannot be trusted. `None` then.
+    pub(crate) async fn end_found_over(
+        &self,
+        record: &Record,
+        policy: &Policy,
+        now: Timestamp,
+        reason: EndReason,
+    ) -> Option<Result<EndOutcome, Error>> {
+        let by_time = matches!(reason, EndReason::Idle | EndReason::Absolute);
+        if record.ended.is_some() || (by_time && !self.clock_agrees(now).await) {
+            return None;
+        }
+        let request = self.request_for(record, policy, now, reason);
+        Some(self.end(record.sid, request, Some(record)).await)
+    }
+
+    /// The request that ends a session which was judged over.
+    pub(crate) fn request_for(
+        &self,
+        record: &Record,
+        policy: &Policy,
+        now: Timestamp,
+        reason: EndReason,
+    ) -> EndRequest {
+        let by_time = matches!(reason, EndReason::Idle | EndReason::Absolute);
+        let options = EndOptions {
+            if_idle_since: by_time.then_some(record.timing.last_interaction_at),
+            lowering: if by_time { policy.lowering_of(record) } else { None },
+            resume_for: policy.resume_for().into(),
+            ..EndOptions::default()
+        };
+        self.end_request(reason, now, options)
+    }
+
+    pub(crate) async fn list(&self, page: Page, at: Timestamp) -> Result<Vec<Record>, Error> {
         self.call(Operation::List, None, at, self.store.calls().list(page)).await
     }
 
-    pub(crate) async fn end_subject(
-        &self,
-        subject: Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Result<Vec<SessionId>, Error> {
-        let answer = self.store.calls().end_subject(Arc::clone(&subject), end, except);
-        let ended = self.call(Operation::EndSubject, None, end.at, answer).await?;
-        for sid in &ended {
-            self.ended(*sid, end.reason, end.at, Some(&subject));
-        }
-        Ok(ended)
+    /// A copy of what is known, for stores that compare and set.
+    fn hint(&self, seen: &Record) -> Option<Box<Record>> {
+        (!self.store.in_process()).then(|| Box::new(seen.clone()))
     }
 
-    /// Removes a batch of records that have been over for longer than the retention.
-    pub(crate) async fn sweep(&self, now: Timestamp, limit: usize) -> Result<Swept, Error> {
-        self.call(Operation::Sweep, None, now, self.store.calls().sweep(now - self.retention, limit)).await
-    }
-
-    /// A store in this process has nobody else to sweep it.
-    async fn sweep_now_and_then(&self, now: Timestamp) {
-        let next = &self.shared.next_sweep;
-        let seen = next.load(Ordering::Relaxed);
-        let step = (now + SWEEP_STEP).as_unix_millis();
-        // A clock that stepped back does not stop it.
-        let stepped_back = seen > (now + SWEEP_PAUSE).as_unix_millis();
-        let due = self.store.in_process() && (now.as_unix_millis() >= seen || stepped_back);
-        if due && next.compare_exchange(seen, step, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            let again = match self.sweep(now, SWEEP_BATCH).await {
-                Ok(swept) if swept.finished => now + SWEEP_PAUSE,
-                // Full: more may be due than a batch at a time can remove, so the next creation goes on.
-                Ok(swept) if swept.removed >= SWEEP_BATCH => now,
-                _ => return,
-            };
-            next.store(again.as_unix_millis(), Ordering::Relaxed);
+    fn report(&self, sid: SessionId, at: Timestamp, outcome: &EndOutcome) {
+        if let EndOutcome::Ended(session) = outcome {
+            self.ended(sid, session.reason, at, &session.realm, session.subject.as_deref());
         }
     }
 
-    /// Resolves when a session on the same branch of ids ends on this node; whoever waits then looks.
-    pub(crate) fn some_end_near(&self, sid: SessionId) -> Notified<'_> {
-        self.notifier(sid).notified()
-    }
-
-    fn notifier(&self, sid: SessionId) -> &Notify {
-        let ends = &self.shared.ends;
-        &ends[usize::from(sid.as_bytes()[0]) % ends.len()]
-    }
-
-    pub(crate) fn created(&self, sid: SessionId, subject: Option<&str>, at: Timestamp) {
-        self.tell(at, Some(sid), subject, EventKind::Created);
+    pub(crate) fn created(&self, record: &Record) {
+        let (at, sid, subject) = (record.timing.created_at, Some(record.sid), record.subject.as_deref());
+        self.emit(at, &record.realm, sid, subject, EventKind::Created);
         if subject.is_some() {
-            self.tell(at, Some(sid), subject, EventKind::Authenticated);
+            self.emit(at, &record.realm, sid, subject, EventKind::Authenticated);
         }
     }
 
-    fn ended(&self, sid: SessionId, reason: EndReason, at: Timestamp, subject: Option<&str>) {
-        self.tell(at, Some(sid), subject, EventKind::Ended(reason));
-        self.notifier(sid).notify_waiters();
+    fn ended(&self, sid: SessionId, reason: EndReason, at: Timestamp, realm: &str, subject: Option<&str>) {
+        self.emit(at, realm, Some(sid), subject, EventKind::Ended(reason));
+        self.shared.watches.wake(sid, reason);
     }
 
-    /// Tells everybody who listens.
-    pub(crate) fn tell(
+    /// Emits an event to `tracing`, the metrics and all observers.
+    pub(crate) fn emit(
         &self,
         at: Timestamp,
+        realm: &str,
         sid: Option<SessionId>,
         subject: Option<&str>,
         kind: EventKind<'_>,
     ) {
-        let event = Event { at, sid, subject, kind };
+        let event = Event { at, realm, sid, subject, kind };
         event.trace();
         metrics::event(&kind);
         for observer in &self.observers {
@@ -229,7 +264,7 @@ impl Engine {
         }
     }
 
-    /// Waits for an answer, and tells of a failure.
+    /// Waits for an answer, and emits an event for a failure.
     async fn call<T>(
         &self,
         operation: Operation,
@@ -239,8 +274,8 @@ impl Engine {
     ) -> Result<T, Error> {
         // Whatever a store calls its failure: here it is one, and nothing else (S6).
         let failed = |error: Error| if error.is_store_failure() { error } else { Error::store(error) };
-        let tell = |error: &Error| self.tell(at, sid, None, EventKind::StoreFailed { operation, error });
-        self.wait(operation, answer).await.map_err(failed).inspect_err(tell)
+        let emit = |error: &Error| self.emit(at, "", sid, None, EventKind::StoreFailed { operation, error });
+        self.wait(operation, answer).await.map_err(failed).inspect_err(emit)
     }
 
     /// Waits for an answer, but no longer than the budget.
@@ -274,6 +309,11 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// No code of the application runs under these locks, so a panic cannot leave them halfway through a change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Waits for the first of two futures.
 pub(crate) async fn first_of(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
     let (mut a, mut b) = (pin!(a), pin!(b));
@@ -282,4 +322,28 @@ pub(crate) async fn first_of(a: impl Future<Output = ()>, b: impl Future<Output 
         if ready { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+/// Waits for both of two futures.
+pub(crate) async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut first, mut second) = (None, None);
+    poll_fn(|cx| {
+        if first.is_none()
+            && let Poll::Ready(value) = a.as_mut().poll(cx)
+        {
+            first = Some(value);
+        }
+        if second.is_none()
+            && let Poll::Ready(value) = b.as_mut().poll(cx)
+        {
+            second = Some(value);
+        }
+        if first.is_some() && second.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    match (first, second) {
+        (Some(first), Some(second)) => (first, second),
+        _ => unreachable!("both are there when the loop ends"),
+    }
 }

@@ -10,6 +10,10 @@
 //! | `session.clamped` | warn | `sid`, `setting` | an override of a login was above a limit |
 //! | `session.refused` | warn | `reason` | a login was refused |
 //! | `session.store_failed` | error | `sid`, `operation`, `error`, `cause` | a call to the store failed or took too long |
+//! | `session.signed_out_everywhere` | info | `realm` | all sessions of a user were revoked |
+//! | `session.everybody_signed_out` | warn | `realm` | all sessions of a realm were revoked |
+//! | `session.clocks_apart` | error | `ahead_by_millis` | this node's clock is too far from the store's |
+//! | `session.clocks_agree` | info | | it is not any more |
 //! | `settings.changed` | info | `version` | settings that all nodes share came into force on this one |
 //! | `settings.store_failed` | error | `error`, `cause` | they could not be looked at; the policy in force stays |
 //!
@@ -50,6 +54,8 @@ use crate::{
 pub struct Event<'a> {
     /// The arrival of the request in which it happened.
     pub at: Timestamp,
+    /// The realm of the session; empty for what concerns the store as a whole.
+    pub realm: &'a str,
     /// The session, if there is one.
     pub sid: Option<SessionId>,
     /// Its user, where known. In no `tracing` event.
@@ -83,6 +89,22 @@ pub enum EventKind<'a> {
         /// Why.
         error: &'a Error,
     },
+    /// A subject was signed out everywhere (L14): all of its sessions but the one excepted are over from here on. The end of
+    /// each follows as an event of its own, for many sessions some time later.
+    SignedOutEverywhere {
+        /// The session that was excepted.
+        except: Option<SessionId>,
+    },
+    /// Everybody in the realm was signed out (L14). The end of each session follows as an event of its own.
+    EverybodySignedOut,
+    /// This node's clock is too far from the store's (S12). Until they agree, the node neither sweeps nor ends a session by
+    /// time.
+    ClocksApart {
+        /// How far this node's clock is ahead of the store's; negative when it is behind.
+        ahead_by_millis: i64,
+    },
+    /// The clocks agree again.
+    ClocksAgree,
 }
 
 impl EventKind<'_> {
@@ -97,6 +119,10 @@ impl EventKind<'_> {
             Self::Clamped(_) => "clamped",
             Self::Refused(_) => "refused",
             Self::StoreFailed { .. } => "store_failed",
+            Self::SignedOutEverywhere { .. } => "signed_out_everywhere",
+            Self::EverybodySignedOut => "everybody_signed_out",
+            Self::ClocksApart { .. } => "clocks_apart",
+            Self::ClocksAgree => "clocks_agree",
         }
     }
 }
@@ -110,9 +136,13 @@ pub enum Operation {
     Load,
     Update,
     End,
+    EndMany,
+    Revoke,
+    NotBefore,
     List,
-    EndSubject,
     Sweep,
+    Reschedule,
+    Time,
 }
 
 impl Operation {
@@ -123,9 +153,13 @@ impl Operation {
             Self::Load => "load",
             Self::Update => "update",
             Self::End => "end",
+            Self::EndMany => "end_many",
+            Self::Revoke => "revoke",
+            Self::NotBefore => "not_before",
             Self::List => "list",
-            Self::EndSubject => "end_subject",
             Self::Sweep => "sweep",
+            Self::Reschedule => "reschedule",
+            Self::Time => "time",
         }
     }
 }
@@ -175,6 +209,7 @@ pub(crate) fn settings_failed(error: &Error) {
 impl Event<'_> {
     pub(crate) fn trace(&self) {
         let sid = self.sid.map(tracing::field::display);
+        let realm = self.realm;
         match self.kind {
             EventKind::Created => event!(INFO, "session.created", sid),
             EventKind::Authenticated => event!(INFO, "session.authenticated", sid),
@@ -187,6 +222,15 @@ impl Event<'_> {
                 let cause = error.source().map(tracing::field::display);
                 event!(ERROR, "session.store_failed", sid, %operation, %error, cause);
             }
+            EventKind::SignedOutEverywhere { .. } => event!(INFO, "session.signed_out_everywhere", realm),
+            EventKind::EverybodySignedOut => event!(WARN, "session.everybody_signed_out", realm),
+            EventKind::ClocksApart { ahead_by_millis } => event!(
+                ERROR,
+                "session.clocks_apart",
+                ahead_by_millis,
+                advice = "set the clocks right; until then this node ends no session by time"
+            ),
+            EventKind::ClocksAgree => event!(INFO, "session.clocks_agree", sid),
         }
     }
 }

@@ -234,11 +234,8 @@ impl Management {
     }
 
     async fn list(&self, user: Option<&str>, from: Option<Cursor>, take: usize) -> Answer {
-        // One more than asked for tells whether there is more.
-        let mut records = self.sessions.list(user, from, take + 1).await.map_err(away)?;
-        let is_more = records.len() > take;
-        records.truncate(take);
-        Ok(sheet(&records, records.last().filter(|_| is_more)))
+        let page = self.sessions.list(user, from, take).await.map_err(away)?;
+        Ok(sheet(&page.sessions, page.next))
     }
 
     /// All sessions, those of a user, or those whose user's name contains a text.
@@ -257,34 +254,30 @@ impl Management {
         let (mut found, mut searched) = (Vec::new(), 0);
         loop {
             const BATCH: usize = 200;
-            let records = self.sessions.list(None, from, BATCH).await.map_err(away)?;
-            let is_last = records.len() < BATCH;
-            searched += records.len();
-            for record in records {
-                from = Some((record.timing.created_at, record.sid));
+            let page = self.sessions.list(None, from, BATCH).await.map_err(away)?;
+            // A page counts whole: also what it did not show because it is over was looked at.
+            searched += BATCH;
+            for record in page.sessions {
                 if is_wanted(&record) {
                     found.push(record);
                     if found.len() > take {
                         found.truncate(take);
-                        return Ok(sheet(&found, found.last()));
+                        let last = found.last().map(|last| (last.timing.created_at, last.sid));
+                        return Ok(sheet(&found, last));
                     }
                 }
             }
-            if is_last {
-                return Ok(sheet(&found, None));
-            }
-            if searched >= MOST_SEARCHED {
-                let sessions = found.iter().map(Into::into).collect();
-                return Ok(answer(StatusCode::OK, &Sheet { sessions, next: from.map(query::write_cursor) }));
+            from = page.next;
+            if from.is_none() || searched >= MOST_SEARCHED {
+                return Ok(sheet(&found, from));
             }
         }
     }
 }
 
-fn sheet(records: &[Record], last: Option<&Record>) -> Response<Full<Bytes>> {
+fn sheet(records: &[Record], next: Option<Cursor>) -> Response<Full<Bytes>> {
     let sessions = records.iter().map(Into::into).collect();
-    let next = last.map(|last| query::write_cursor((last.timing.created_at, last.sid)));
-    answer(StatusCode::OK, &Sheet { sessions, next })
+    answer(StatusCode::OK, &Sheet { sessions, next: next.map(query::write_cursor) })
 }
 
 fn one(record: Option<&Record>) -> Answer {

@@ -19,6 +19,7 @@ use crate::{
 // Boxed, because it is large and seldom there: a store that answers at once is never waited for.
 type Loading = Pin<Box<dyn Future<Output = Result<Arrival, Error>> + Send>>;
 type Committing = Answer<'static, Result<Outcome, Error>>;
+type Touching = Answer<'static, Result<(), Error>>;
 
 pin_project! {
     /// The future of a [`SessionService`](super::SessionService).
@@ -41,8 +42,8 @@ pin_project! {
     enum State<S, F, ReqBody, ResBody> {
         // Waits for the store to say what the cookie leads to.
         Loading { arrival: Loading, then: Option<Then<S, ReqBody>> },
-        // Waits for the inner service.
-        Running { #[pin] response: F },
+        // Waits for the inner service, and for the store to record the interaction beside it.
+        Running { touch: Option<Touching>, #[pin] response: F, answered: Option<Response<ResBody>> },
         // Waits for the store to take what changed.
         Committing { committed: Committing, then: Option<Reply<ResBody>> },
         // Waits for nothing.
@@ -71,7 +72,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
 {
     pub(super) fn untouched(response: S::Future) -> Self {
-        Self { session: None, state: State::Running { response } }
+        Self { session: None, state: State::running(None, response) }
     }
 
     pub(super) fn answered(response: Response<Bytes>) -> Self {
@@ -79,7 +80,7 @@ where
     }
 
     pub(super) fn running(session: Session, response: S::Future) -> Self {
-        Self { session: Some(session), state: State::Running { response } }
+        Self { session: Some(session), state: State::running(None, response) }
     }
 
     pub(super) fn loading(session: Session, arrival: Loading, service: S, request: Request<ReqBody>) -> Self {
@@ -112,13 +113,14 @@ where
                         }
                         (Ok(arrival), Then::Call { mut service, request }) => {
                             session.arrive(arrival);
+                            let touch = session.start_touch();
                             let response = service.call(request);
-                            this.state.set(State::Running { response });
+                            this.state.set(State::running(touch, response));
                         }
                         (Ok(arrival), Then::Endpoint(call)) => {
                             session.arrive(arrival);
                             let committed = match call.prepare(session) {
-                                Ok(()) => commit(session, false),
+                                Ok(()) => commit_endpoint(session),
                                 Err(error) => Answer::Ready(Some(Err(error))),
                             };
                             this.state
@@ -126,12 +128,24 @@ where
                         }
                     }
                 }
-                StateProjection::Running { response } => {
-                    let Poll::Ready(response) = response.poll(cx) else {
-                        this.session.as_ref().inspect(|session| session.handler_waits());
+                StateProjection::Running { touch, response, answered } => {
+                    // First, so that the store is asked before the handler goes on.
+                    if let Some(touching) = touch
+                        && Pin::new(touching).poll(cx).is_ready()
+                    {
+                        *touch = None; // what came of it is in the session's state
+                    }
+                    if answered.is_none() {
+                        let Poll::Ready(response) = response.poll(cx) else {
+                            this.session.as_ref().inspect(|session| session.handler_waits());
+                            return Poll::Pending;
+                        };
+                        *answered = Some(response?);
+                    }
+                    if touch.is_some() {
                         return Poll::Pending;
-                    };
-                    let response = ResponseBody::inner(response?);
+                    }
+                    let response = ResponseBody::inner(answered.take().expect("it was put there above"));
                     let Some(session) = this.session.as_ref() else { return Poll::Ready(Ok(response)) };
                     let committed = commit(session, response.status().is_server_error());
                     this.state.set(State::Committing { committed, then: Some(Reply::Response(response)) });
@@ -155,6 +169,9 @@ where
                         }
                         // The write came before the end, which wiped it: the response stands, without a cookie (S4).
                         Err(error) if error.kind() == ErrorKind::Ended => (sound(reply), Answered::Sound),
+                        Err(error) if error.kind() == ErrorKind::TooLarge => {
+                            (ResponseBody::own(too_large(&error)), Answered::Sound)
+                        }
                         Err(_) => (ResponseBody::own(Problem::store_unavailable()), Answered::StoreFailed),
                     };
                     return Poll::Ready(Ok(finish(this.session, response, answered)));
@@ -167,6 +184,23 @@ where
             }
         }
     }
+}
+
+impl<S, F, ReqBody, ResBody> State<S, F, ReqBody, ResBody> {
+    const fn running(touch: Option<Touching>, response: F) -> Self {
+        Self::Running { touch, response, answered: None }
+    }
+}
+
+/// An endpoint waits for its interaction to be recorded, and then stores what changed.
+fn commit_endpoint(session: &Session) -> Committing {
+    let Some(touch) = session.start_touch() else { return commit(session, false) };
+    let committing = session.clone();
+    session.answer(|| async move {
+        touch.await?;
+        committing.close();
+        committing.commit(false).await
+    })
 }
 
 /// Starts to store what changed; after this the handler can change nothing.
@@ -188,6 +222,12 @@ fn finish<B>(
         session.recycle();
     }
     response
+}
+
+fn too_large(error: &Error) -> Response<Bytes> {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Session data too large")
+        .with_detail(error.to_string())
+        .into_response()
 }
 
 fn refused(refusal: &Refusal) -> Response<Bytes> {

@@ -7,7 +7,7 @@ use tower::Layer;
 use super::SessionService;
 use crate::{
     Clock, LivePolicy, LoginHook, Policy, RequestHead, Sessions, browser::Endpoints, cookie::SessionCookie,
-    events::Observer, live::PolicySource, policy::Activity, settings::Settings, store::AnyStore,
+    events::Observer, live::PolicySource, policy::Activity, settings::LayerConfig, store::AnyStore,
 };
 
 /// Keeps sessions around a service; see the [module](crate::middleware) for how.
@@ -16,35 +16,71 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SessionLayer {
-    settings: Arc<Settings>,
+    config: Arc<LayerConfig>,
     endpoints: Option<Arc<Endpoints>>,
 }
 
 impl SessionLayer {
     /// Keeps sessions in this store.
     pub fn new(store: impl Into<AnyStore>) -> Self {
-        Self { settings: Arc::new(Settings::new(store.into())), endpoints: None }
+        Self { config: Arc::new(LayerConfig::new(store.into())), endpoints: None }
     }
 
-    fn with(mut self, set: impl FnOnce(&mut Settings)) -> Self {
-        set(Arc::make_mut(&mut self.settings));
+    fn with(mut self, set: impl FnOnce(&mut LayerConfig)) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        set(config);
+        config.finish();
         self
     }
 
     /// The cookie; [`SessionCookie::default`] unless set.
     pub fn with_cookie(self, cookie: SessionCookie) -> Self {
-        self.with(|settings| settings.cookie = cookie)
+        self.with(|config| config.cookie = cookie)
     }
 
     /// The policy: a [`Policy`], or a [`LivePolicy`] to swap while the server runs (L11).
     pub fn with_policy(self, policy: impl Into<LivePolicy>) -> Self {
         let policy = PolicySource::Live(policy.into());
-        self.with(|settings| settings.policy = policy)
+        self.with(|config| config.policy = policy)
     }
 
     /// Chooses the policy of each request, for several tenants (L11).
     pub fn with_policy_by(self, choose: impl Fn(RequestHead<'_>) -> Policy + Send + Sync + 'static) -> Self {
-        self.with(|settings| settings.policy = PolicySource::PerRequest(Arc::new(choose)))
+        self.with(|config| config.policy = PolicySource::PerRequest(Arc::new(choose)))
+    }
+
+    /// The realm of the sessions: what they belong to besides their store. Unless set it is the cookie's name.
+    ///
+    /// A token, a cap, a list and a revocation of one realm mean nothing in another, on the same store. So two layers with
+    /// different cookies cannot take each other's sessions.
+    pub fn with_realm(self, name: impl Into<Arc<str>>) -> Self {
+        let name = name.into();
+        self.with(|config| config.realm_name = Some(name))
+    }
+
+    /// Chooses the realm of each request: a tenant of the application. Goes with
+    /// [`with_policy_by`](SessionLayer::with_policy_by).
+    ///
+    /// What it returns must be a name that the application knows, not whatever a client sends: each name is remembered.
+    pub fn with_realm_by(self, choose: impl Fn(RequestHead<'_>) -> Arc<str> + Send + Sync + 'static) -> Self {
+        self.with(|config| config.realm_by = Some(Arc::new(choose)))
+    }
+
+    /// How many bytes of data a session may have (S13): 64 KiB unless set. A write beyond it is an error of kind
+    /// [`TooLarge`](crate::ErrorKind::TooLarge), and nothing is lost.
+    pub fn with_max_data(self, bytes: usize) -> Self {
+        self.with(|config| config.max_data = bytes)
+    }
+
+    /// How many streams of one session may be open at a time (S13): 32 unless set. One more ends the oldest.
+    pub fn with_max_streams(self, streams: usize) -> Self {
+        self.with(|config| config.engine.max_streams = streams.max(1))
+    }
+
+    /// How far this node's clock may be from the store's (S12): 30 s unless set. Beyond it the node emits an event, and neither
+    /// sweeps nor ends sessions by time until the clocks agree.
+    pub fn with_clock_tolerance(self, tolerance: Duration) -> Self {
+        self.with(|config| config.engine.clock_tolerance = tolerance)
     }
 
     /// Says which requests are interactions (L8). Unless set, all are. Whatever it says, these are passive: speculative loads
@@ -67,13 +103,13 @@ impl SessionLayer {
         self,
         classify: impl Fn(RequestHead<'_>) -> Activity + Send + Sync + 'static,
     ) -> Self {
-        self.with(|settings| settings.activity = Some(Arc::new(classify)))
+        self.with(|config| config.activity = Some(Arc::new(classify)))
     }
 
     /// Names requests that pass as if the layer were not there: they get no [`Session`](crate::Session) (L8), so a
     /// handler behind them takes an `Option<Session>`. CORS preflights always pass like this.
     pub fn with_skip(self, skip: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|settings| settings.skip = Some(Arc::new(skip)))
+        self.with(|config| config.skip = Some(Arc::new(skip)))
     }
 
     /// Finds the client's address, for the facts of a session (A2). Unless set none is recorded: whether a forwarded
@@ -82,32 +118,32 @@ impl SessionLayer {
         self,
         find: impl Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync + 'static,
     ) -> Self {
-        self.with(|settings| settings.client_ip = Some(Arc::new(find)))
+        self.with(|config| config.client_ip = Some(Arc::new(find)))
     }
 
     /// Adds a login hook, after those that are there (A1).
     pub fn with_login_hook(self, hook: impl LoginHook) -> Self {
-        self.with(|settings| settings.hooks.push(Arc::new(hook)))
+        self.with(|config| config.hooks.push(Arc::new(hook)))
     }
 
     /// Adds an observer of events (O1).
     pub fn with_observer(self, observer: impl Observer) -> Self {
-        self.with(|settings| settings.engine.observers.push(Arc::new(observer)))
+        self.with(|config| config.engine.observers.push(Arc::new(observer)))
     }
 
     /// How long a call to the store may take before it counts as failed (S6); 2 s unless set.
     pub fn with_store_budget(self, budget: Duration) -> Self {
-        self.with(|settings| settings.engine.budget = budget)
+        self.with(|config| config.engine.budget = budget)
     }
 
     /// How long it stays known why a session ended (E3): an hour unless set, and at least five minutes.
     pub fn with_end_reason_retention(self, retention: Duration) -> Self {
-        self.with(|settings| settings.engine.retention = retention.max(Duration::from_secs(300)))
+        self.with(|config| config.engine.retention = retention.max(Duration::from_secs(300)))
     }
 
     /// Another clock, for tests.
     pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.with(|settings| settings.engine.clock = Arc::new(clock))
+        self.with(|config| config.engine.clock = Arc::new(clock))
     }
 
     /// Serves the status, extend and logout endpoints (T1).
@@ -117,10 +153,16 @@ impl SessionLayer {
         self
     }
 
-    /// The sessions behind this layer: to list and to revoke them from anywhere. Comes after the settings: clock and
+    /// The sessions of this layer's realm: to list and to revoke them from anywhere. Comes after the settings: clock and
     /// observers that are set later are not theirs.
     pub fn sessions(&self) -> Sessions {
-        Sessions::new(self.settings.engine.clone())
+        Sessions::new(Arc::clone(&self.config), Arc::clone(&self.config.home))
+    }
+
+    /// The sessions of another realm behind this layer: of one tenant.
+    pub fn sessions_of(&self, realm: impl Into<Arc<str>>) -> Sessions {
+        let realm = self.config.engine.realm(&realm.into());
+        Sessions::new(Arc::clone(&self.config), realm)
     }
 }
 
@@ -128,6 +170,6 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        SessionService::new(inner, Arc::clone(&self.settings), self.endpoints.clone())
+        SessionService::new(inner, Arc::clone(&self.config), self.endpoints.clone())
     }
 }

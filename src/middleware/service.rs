@@ -15,7 +15,8 @@ use crate::{
     body::ResponseBody,
     browser::{Call, Endpoints},
     problem::Problem,
-    settings::Settings,
+    session::Skipped,
+    settings::LayerConfig,
     store::Answer,
 };
 
@@ -23,13 +24,13 @@ use crate::{
 #[derive(Clone)]
 pub struct SessionService<S> {
     inner: S,
-    settings: Arc<Settings>,
+    config: Arc<LayerConfig>,
     endpoints: Option<Arc<Endpoints>>,
 }
 
 impl<S> SessionService<S> {
-    pub(super) fn new(inner: S, settings: Arc<Settings>, endpoints: Option<Arc<Endpoints>>) -> Self {
-        Self { inner, settings, endpoints }
+    pub(super) fn new(inner: S, config: Arc<LayerConfig>, endpoints: Option<Arc<Endpoints>>) -> Self {
+        Self { inner, config, endpoints }
     }
 }
 
@@ -47,20 +48,28 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let head = RequestHead::from(&request);
-        if self.settings.skips(head) {
+        if self.config.skips(head) {
+            // A session of a layer further out is not this one's: behind a skip there is none (C9, C10).
+            if request.extensions_mut().remove::<Session>().is_some() {
+                request.extensions_mut().insert(Skipped { cookie: self.config.cookie.name().into() });
+            }
             return ResponseFuture::untouched(self.inner.call(request));
         }
         if let Some(file) = self.endpoints.as_ref().and_then(|endpoints| endpoints.file(head)) {
             return ResponseFuture::answered(file);
         }
-        let cookie = &self.settings.cookie;
+        let cookie = &self.config.cookie;
         if head.extensions.get::<Session>().is_some_and(|outer| outer.named(cookie.name()).is_some()) {
             return ResponseFuture::answered(same_cookie_twice(cookie.name()));
         }
-        let now = self.settings.engine.clock.now();
-        let policy = self.settings.policy(head);
+        let now = self.config.engine.clock.now();
+        let policy = self.config.policy(head);
         let candidates = cookie.read(head.headers);
-        let session = Session::new(&self.settings, policy, now, head, candidates.brought);
+        let realm = self.config.realm(head);
+        if let Some(realm) = &realm {
+            realm.remember(&policy);
+        }
+        let session = Session::new(&self.config, realm.clone(), policy, now, head, candidates.brought);
 
         let endpoint = self.endpoints.as_ref().and_then(|endpoints| endpoints.route(head));
 
@@ -69,10 +78,11 @@ where
             extensions::insert(request.extensions_mut(), session.clone());
             return ResponseFuture::running(session, self.inner.call(request));
         }
-        let settings = Arc::clone(&self.settings);
-        let activity = endpoint.as_ref().map_or_else(|| settings.activity(head), Call::activity);
-        let arrival = self.settings.engine.answer(|| async move {
-            settings.engine.arrive(candidates.tokens(), &policy, now, activity).await
+        let config = Arc::clone(&self.config);
+        let activity = endpoint.as_ref().map_or_else(|| config.activity(head), Call::activity);
+        let arrival = self.config.engine.answer(|| async move {
+            let realm = realm.as_ref().unwrap_or(&config.home);
+            config.engine.arrive(candidates.tokens(), realm, &policy, now, activity).await
         });
 
         if let Some(call) = endpoint {
@@ -82,6 +92,8 @@ where
         match arrival {
             Answer::Ready(Some(Ok(arrival))) => {
                 session.arrive(arrival);
+                // Before the handler, since a store that answers at once has recorded it then (L9).
+                drop(session.start_touch());
                 ResponseFuture::running(session, self.inner.call(request))
             }
             // The inner service that was polled ready is the one to be called; its clone has to become ready again.
@@ -94,7 +106,7 @@ where
     }
 }
 
-/// SPEC C9. Not a panic: the stack may be put together from a configuration.
+/// C9. Not a panic: the stack may be put together from a configuration.
 fn same_cookie_twice(name: &str) -> Response<bytes::Bytes> {
     let detail = format!(
         "two session layers in one stack use the cookie `{name}`: drop one of them or rename its cookie"

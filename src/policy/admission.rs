@@ -1,12 +1,13 @@
 //! How many live sessions a subject may have.
 
-use std::{num::NonZeroU32, str::FromStr};
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::Policy;
 use crate::{
     Error, ErrorKind, Timestamp,
-    record::{Record, SessionId},
+    record::{EndReason, Lowering, Record, SessionId, Timing},
 };
 
 /// A cap on a subject's live sessions (SPEC S9).
@@ -55,7 +56,17 @@ impl FromStr for Overflow {
     }
 }
 
+/// A thousand, evicting: more than any person has, and few enough that nobody can fill a store with one account.
+impl Default for Cap {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 impl Cap {
+    /// At most 1,000 live sessions; the least recently active is evicted.
+    pub const DEFAULT: Self = Self { most: NonZeroU32::new(1000).unwrap(), overflow: Overflow::Evict };
+
     /// At most this many live sessions.
     pub const fn new(most: NonZeroU32, overflow: Overflow) -> Self {
         Self { most, overflow }
@@ -72,41 +83,68 @@ impl Cap {
     }
 }
 
-/// What a cap says to a login.
+/// What a full cap says to a login, given the sessions that count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may go ahead once these have been ended as [`Evicted`](crate::record::EndReason::Evicted).
-    Admit(Vec<SessionId>),
-    /// It is refused.
-    Refuse,
+    /// It may go ahead once these have been ended: some are over already, others are evicted.
+    Admit(Vec<Departure>),
+    /// It is refused. These are over all the same, and are ended.
+    Refuse(Vec<Departure>),
 }
 
-/// Judges a login by the records of its subject (SPEC S9). Those that are over do not count, nor does the one that the
-/// login replaces. More than one is evicted when the cap was lowered since.
+/// A session that has to end before a login fits under a cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Which.
+    pub sid: SessionId,
+    /// Why: evicted, or the deadline that has passed.
+    pub reason: EndReason,
+    /// The last interaction that the judgement is based on.
+    pub last_interaction_at: Timestamp,
+    /// A lowering of the policy that bound first.
+    pub lowering: Option<Lowering>,
+}
+
+/// How long a session counts under [`Overflow::Refuse`] before its cookie has come back (S9). A login whose answer was lost
+/// so does not lock its user out.
+pub const UNCONFIRMED: Duration = Duration::from_secs(60);
+
+/// Judges a login that found its subject's cap full (S9). `count` is how many sessions of the subject have not ended, and
+/// `sessions` are those, or some of them when there are very many; the one that the login replaces is not among them.
 ///
-/// The store calls this while no other login of the subject can come between.
+/// The sessions that are over by a deadline, by a lowering or by a revocation come first. Then, when the cap evicts, the least
+/// recently active; more than one when the cap was lowered since.
 pub fn admit<'a>(
-    cap: Option<Cap>,
-    records: impl IntoIterator<Item = &'a Record>,
-    replaced: Option<SessionId>,
+    cap: Cap,
+    count: usize,
+    sessions: impl IntoIterator<Item = &'a Record>,
+    policy: &Policy,
     now: Timestamp,
 ) -> Admission {
-    let Some(cap) = cap else { return Admission::Admit(Vec::new()) };
-    let counts = |record: &&Record| record.is_live(now) && Some(record.sid) != replaced;
-    let by_activity =
-        |record: &Record| (record.timing.last_interaction_at, record.timing.created_at, record.sid);
-    let mut live: Vec<_> = records.into_iter().filter(counts).map(by_activity).collect();
-
-    let most = usize::try_from(cap.most.get()).unwrap_or(usize::MAX);
-    let over = (live.len() + 1).saturating_sub(most);
-    if over == 0 {
-        return Admission::Admit(Vec::new());
-    }
-    match cap.overflow {
-        Overflow::Refuse => Admission::Refuse,
-        Overflow::Evict => {
-            live.sort_unstable();
-            Admission::Admit(live.into_iter().take(over).map(|(.., sid)| sid).collect())
+    let refuses = cap.overflow == Overflow::Refuse;
+    let unconfirmed =
+        |record: &Record| refuses && !record.confirmed && now.since(record.timing.created_at) > UNCONFIRMED;
+    let mut departures = Vec::new();
+    let mut live = Vec::new();
+    for record in sessions {
+        let Timing { last_interaction_at, created_at, .. } = record.timing;
+        let lowering = policy.lowering(&record.timing);
+        let departure = |reason| Departure { sid: record.sid, reason, last_interaction_at, lowering };
+        match record.end_reason_under(policy, now) {
+            Some(reason) => departures.push(departure(reason)),
+            None if unconfirmed(record) => departures.push(departure(EndReason::Evicted)),
+            None => live.push((last_interaction_at, created_at, departure(EndReason::Evicted))),
         }
     }
+    let most = usize::try_from(cap.most.get()).unwrap_or(usize::MAX);
+    let over = (count + 1).saturating_sub(most).saturating_sub(departures.len());
+    if over == 0 {
+        return Admission::Admit(departures);
+    }
+    if refuses {
+        return Admission::Refuse(departures);
+    }
+    live.sort_unstable_by_key(|(active, created, departure)| (*active, *created, departure.sid));
+    departures.extend(live.into_iter().take(over).map(|(.., departure)| departure));
+    Admission::Admit(departures)
 }

@@ -2,25 +2,30 @@
 
 use std::time::Duration;
 
+use super::Policy;
 use crate::{
     Timestamp,
-    record::{EndReason, PastSession, Record, Timing},
+    record::{CallId, EndReason, Millis, PastSession, Record, Timing, TimingChange, Tombstone},
 };
 
 impl Timing {
     /// The idle lifetime that counts now: the one-off of the login until the first interaction, else the remembered one.
     pub fn idle_lifetime(&self) -> Duration {
-        self.one_off_idle.unwrap_or(self.lifetimes.idle())
+        self.idle_millis().as_duration()
     }
 
-    /// The idle deadline, by the recorded interaction (SPEC L2).
+    fn idle_millis(&self) -> Millis {
+        self.one_off_idle.unwrap_or(self.lifetimes.idle_millis())
+    }
+
+    /// The idle deadline, by the recorded interaction (L2).
     pub fn idle_expires_at(&self) -> Timestamp {
-        self.last_interaction_at + self.idle_lifetime()
+        self.last_interaction_at + self.idle_millis()
     }
 
-    /// The absolute deadline (SPEC L2). No interaction moves it.
+    /// The absolute deadline (L2). No interaction moves it.
     pub fn expires_at(&self) -> Timestamp {
-        self.created_at + self.lifetimes.absolute()
+        self.created_at + self.lifetimes.absolute_millis()
     }
 
     /// The nearer of both deadlines: the first moment at which the session is over.
@@ -35,8 +40,8 @@ impl Timing {
     }
 
     /// Why the session is over at this moment; `None` while it is live, which is exactly while `now` is before both
-    /// deadlines. The reason is the deadline that came first; a tie is absolute (SPEC L2).
-    pub fn over(&self, now: Timestamp) -> Option<EndReason> {
+    /// deadlines. The reason is the deadline that came first; a tie is absolute (L2).
+    pub fn end_reason_at(&self, now: Timestamp) -> Option<EndReason> {
         if now < self.deadline() {
             None
         } else if self.idle_expires_at() < self.expires_at() {
@@ -48,18 +53,88 @@ impl Timing {
 }
 
 impl Record {
-    /// Why the session is over at this moment, ended or expired; `None` while it is live.
-    pub fn over(&self, now: Timestamp) -> Option<EndReason> {
-        self.ended.map(|ended| ended.reason).or_else(|| self.timing.over(now))
+    /// Why the session is over at this moment, by what the record itself says: ended, revoked with all of its subject, or
+    /// expired by the lifetimes that it remembers. `None` while it is live.
+    pub fn end_reason_at(&self, now: Timestamp) -> Option<EndReason> {
+        self.end_at(&self.timing, self.revoked_at, now).map(|(reason, _)| reason)
     }
 
-    /// Whether the session is live at this moment: what a store lists and counts.
+    /// Why the session is over at this moment by the live policy as well (L5): what lists, caps, streams and sweeps judge by.
+    pub fn end_reason_under(&self, policy: &Policy, now: Timestamp) -> Option<EndReason> {
+        self.end_under(policy, now).map(|(reason, _)| reason)
+    }
+
+    /// Why and when the session was over under this policy, if it is over at this moment.
+    pub(crate) fn end_under(&self, policy: &Policy, now: Timestamp) -> Option<(EndReason, Timestamp)> {
+        let revoked_at = self.revoked_under(policy);
+        // A lowering binds live sessions only: what was over before is over by what it remembers (L5).
+        self.end_at(&self.timing, revoked_at, now).or_else(|| {
+            let mut timing = self.timing;
+            timing.apply(&TimingChange { interaction_at: None, lowering: policy.lowering(&timing) });
+            // It takes place now, so it can not have ended the session before.
+            self.end_at(&timing, None, now).map(|(reason, _)| (reason, now))
+        })
+    }
+
+    /// When a revocation of all sessions of the subject, or of the realm, covered the session.
+    pub(super) fn revoked_under(&self, policy: &Policy) -> Option<Timestamp> {
+        let realm =
+            policy.not_before().filter(|moment| self.subject.is_some() && self.admitted_at <= *moment);
+        match (self.revoked_at, realm) {
+            (Some(subject), Some(realm)) => Some(subject.min(realm)),
+            (subject, realm) => subject.or(realm),
+        }
+    }
+
+    /// Whether the session is live at this moment, by what the record itself says.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.over(now).is_none()
+        self.end_reason_at(now).is_none()
     }
 
-    /// When the session was over, or will be if nothing happens: what a sweep compares.
+    /// The tombstone, if the session has ended or its end is certain.
+    pub(crate) fn tombstone(&self) -> Option<Tombstone> {
+        let revoked = |at| Tombstone {
+            reason: EndReason::Revoked,
+            at,
+            forget_at: at,
+            call: CallId::default(),
+            successor: None,
+            work_until: None,
+        };
+        self.ended.or_else(|| self.revoked_at.map(revoked))
+    }
+
+    /// Why and when the session was over, if it is over at this moment: whatever came first.
+    pub(super) fn end_at(
+        &self,
+        timing: &Timing,
+        revoked_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<(EndReason, Timestamp)> {
+        if let Some(ended) = self.ended {
+            return Some((ended.reason, ended.at));
+        }
+        let expired = timing.end_reason_at(now).map(|reason| (reason, timing.deadline()));
+        match (expired, revoked_at) {
+            (Some((_, deadline)), Some(revoked_at)) if deadline <= revoked_at => expired,
+            (_, Some(revoked_at)) => Some((EndReason::Revoked, revoked_at)),
+            (expired, None) => expired,
+        }
+    }
+
+    /// When the session was over, or will be if nothing happens: what a store's sweep looks for.
     pub fn over_at(&self) -> Timestamp {
-        self.ended.map_or_else(|| self.timing.deadline(), |ended| ended.at)
+        let deadline = self.timing.deadline();
+        match (self.ended, self.revoked_at) {
+            (Some(ended), _) => ended.at,
+            (None, Some(revoked_at)) => deadline.min(revoked_at),
+            (None, None) => deadline,
+        }
+    }
+
+    /// When a store's sweep has to look at the record: at its deadline while it is live, and when it may be removed after
+    /// its end.
+    pub fn due_at(&self) -> Timestamp {
+        self.ended.map_or_else(|| self.over_at(), |ended| ended.forget_at)
     }
 }

@@ -3,7 +3,7 @@
 use super::Policy;
 use crate::{
     Timestamp,
-    record::{EndReason, Record, Timing, TimingChange},
+    record::{EndReason, Lowering, Record, Timing, TimingChange},
 };
 
 /// What kind of request it is (SPEC L8).
@@ -20,8 +20,15 @@ pub enum Activity {
 pub enum Verdict {
     /// It is live.
     Live(Next),
-    /// It is over, for this reason.
-    Over(EndReason),
+    /// It is over.
+    Over {
+        /// Why.
+        reason: EndReason,
+        /// Since when.
+        at: Timestamp,
+        /// A lowering of the policy that bound first.
+        lowering: Option<Lowering>,
+    },
 }
 
 /// The state of a live session after this request.
@@ -33,7 +40,7 @@ pub struct Next {
     pub change: TimingChange,
 }
 
-/// Decides over a session at the arrival of a request (SPEC L2, L3, L5, L9, L10).
+/// Decides over a session at the arrival of a request (L2, L3, L5, L9, L10).
 ///
 /// A policy lowered below what the session remembers binds first, then the deadlines are judged, then the interaction
 /// moves the idle one. An interaction is recorded only when the recorded one is older than the granularity: coalescing
@@ -53,24 +60,26 @@ pub struct Next {
 /// let deadline = login + Duration::from_secs(300);
 /// let before = decide(&record, &policy, deadline - Duration::from_millis(1), Activity::Interaction);
 /// assert!(matches!(before, Verdict::Live(next) if next.timing.idle_expires_at() > deadline));
-/// assert_eq!(decide(&record, &policy, deadline, Activity::Interaction), Verdict::Over(EndReason::Idle));
+/// let verdict = decide(&record, &policy, deadline, Activity::Interaction);
+/// assert!(matches!(verdict, Verdict::Over { reason: EndReason::Idle, at, .. } if at == deadline));
 /// ```
 pub fn decide(record: &Record, policy: &Policy, now: Timestamp, activity: Activity) -> Verdict {
+    let revoked_at = record.revoked_under(policy);
     // A lowering binds live sessions only: what was over before it is over by what it remembers, and `Record::end` will
     // say the same.
-    if let Some(reason) = record.over(now) {
-        return Verdict::Over(reason);
+    if let Some((reason, at)) = record.end_at(&record.timing, revoked_at, now) {
+        return Verdict::Over { reason, at, lowering: None };
     }
     let mut timing = record.timing;
     let mut change = TimingChange { interaction_at: None, lowering: policy.lowering(&timing) };
-    timing.absorb(&change);
+    timing.apply(&change);
 
-    if let Some(reason) = timing.over(now) {
-        return Verdict::Over(reason);
+    if let Some(reason) = timing.end_reason_at(now) {
+        return Verdict::Over { reason, at: now, lowering: change.lowering };
     }
     if activity == Activity::Interaction && is_due(&timing, policy, now) {
         change.interaction_at = Some(now);
-        timing.absorb(&change);
+        timing.apply(&change);
     }
     Verdict::Live(Next { timing, change })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Cap, Policy};
+use super::{Cap, Policy, PolicyHistory};
 use crate::{
     Error, ErrorKind,
     record::{Lifetimes, Mode},
@@ -65,6 +65,9 @@ pub(crate) struct KeptPolicy {
     cap: Option<KeptCap>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     allowed_logout_urls: Option<Vec<String>>,
+    /// When the lifetimes were lowered: what decides over overrides of logins before (L6).
+    #[serde(default)]
+    history: PolicyHistory,
     #[serde(flatten)]
     other: BTreeMap<String, serde_json::Value>,
 }
@@ -87,6 +90,7 @@ impl KeptPolicy {
             default_mode: own.default_mode,
             cap: None,
             allowed_logout_urls: None,
+            history: PolicyHistory::default(),
             other: own.other,
         }
     }
@@ -104,14 +108,28 @@ impl KeptPolicy {
         }
     }
 
-    /// With these in place of the settings before.
-    pub(crate) fn changed(&self, before: &PolicySettings, after: &PolicySettings) -> Self {
+    /// The versions of the policy.
+    pub(crate) const fn history(&self) -> &PolicyHistory {
+        &self.history
+    }
+
+    /// With these in place of the settings before. `now` is in milliseconds since the epoch.
+    pub(crate) fn changed(
+        &self,
+        before: &PolicySettings,
+        after: &PolicySettings,
+        configured: Policy,
+        now: u64,
+    ) -> Self {
+        let mut history = self.history.clone();
+        history.change(&before.over(configured), &after.over(configured), now);
         let cap = (self.cap.is_some() || after.cap != before.cap).then_some(KeptCap(after.cap));
         let is_kept = self.allowed_logout_urls.is_some();
         let urls_change = is_kept || after.allowed_logout_urls != before.allowed_logout_urls;
         Self {
             cap,
             allowed_logout_urls: urls_change.then(|| after.allowed_logout_urls.clone()),
+            history,
             ..Self::seed(after)
         }
     }

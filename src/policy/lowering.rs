@@ -1,22 +1,45 @@
 //! What a lowered policy does to a live session.
 
-use super::Policy;
-use crate::record::{Lifetimes, Lowering, Timing};
+use super::{Limits, Policy};
+use crate::record::{Lifetimes, Lowering, Millis, Record, Timing};
 
 impl Policy {
-    /// What this policy takes from what the session remembers; `None` when nothing (SPEC L5).
+    /// What this policy takes from what a session remembers; `None` when nothing.
+    pub(crate) fn lowering_of(&self, record: &Record) -> Option<Lowering> {
+        self.lowering(&record.timing)
+    }
+
+    /// A policy that judges by what each session remembers, and takes nothing from it: where the policy is not known.
+    pub(crate) const fn unlimited() -> Self {
+        let longest = Limits::NONE.as_lifetimes();
+        Self::new(longest, longest).with_limits(Limits::NONE)
+    }
+
+    /// What this policy takes from what the session remembers; `None` when nothing (L5).
     ///
-    /// A lifetime gives way to a policy that is below the one of the session's creation (`bound`), and to the limits. For
-    /// lifetimes that came from the policy itself this is `min(remembered, policy)`; an override of the login (L6) that
-    /// was longer than the policy of its day survives until the policy falls below that.
+    /// A lifetime gives way to the limits, and to a policy that is below the one of the session's creation or was lowered
+    /// since. For lifetimes that came from the policy itself this is `min(remembered, policy)`; an override of the login (L6)
+    /// that was longer than the policy of its day stays until the policy is lowered.
     pub(super) fn lowering(&self, timing: &Timing) -> Option<Lowering> {
         let policy = self.effective(timing.mode);
         let limits = self.limits().as_lifetimes();
-        let idle_bound = if policy.idle() < timing.bound.idle() { policy.idle() } else { limits.idle() };
-        let absolute_bound =
-            if policy.absolute() < timing.bound.absolute() { policy.absolute() } else { limits.absolute() };
-        let lowered = timing.lifetimes.min(Lifetimes::of(idle_bound, absolute_bound));
-        let binds = lowered != timing.lifetimes || timing.one_off_idle.is_some_and(|idle| idle > idle_bound);
-        binds.then_some(Lowering { lifetimes: lowered, one_off_idle: idle_bound })
+        let lowered = self.history.lowered_since(timing.mode, timing.policy_stamp);
+        let then = timing.policy_at_creation;
+        let bound =
+            |now: Millis, then: Millis, limit, lowered| if now < then || lowered { now } else { limit };
+        let bounds = Lifetimes::of(
+            bound(policy.idle_millis(), then.idle_millis(), limits.idle_millis(), lowered.idle),
+            bound(
+                policy.absolute_millis(),
+                then.absolute_millis(),
+                limits.absolute_millis(),
+                lowered.absolute,
+            ),
+        );
+        let one_off_idle = bounds.idle_millis();
+        let lifetimes = timing.lifetimes.min(bounds);
+        let binds =
+            lifetimes != timing.lifetimes || timing.one_off_idle.is_some_and(|idle| idle > one_off_idle);
+        binds.then_some(Lowering { lifetimes, one_off_idle })
     }
 }

@@ -1,24 +1,14 @@
 //! The rules, as pure functions: record, policy, time and kind of request in; verdict and next record out.
 //!
-//! | file | rules |
-//! |---|---|
-//! | `mod.rs` | [`Policy`]: the settings (L1) |
-//! | `limits.rs` | [`Limits`]: what caps a policy, as a plan does (L4) |
-//! | `deadline.rs` | the one place where a deadline is computed (L2) |
-//! | `lowering.rs` | what a lowered policy does to a live session (L5) |
-//! | `decide.rs` | [`decide`]: is it live, and what is to be recorded (L2, L3, L9, L10) |
-//! | `end.rs` | what becomes of a record that is ended (S2, S4, E3) |
-//! | `kept.rs` | [`PolicySettings`]: the part that all nodes share (S7, M2) |
-//! | `open.rs` | [`open`], [`Overrides`]: a login's lifetimes (L6, L7) |
-//! | `admission.rs` | [`admit`], [`Cap`]: how many sessions a subject may have (S9) |
-//! | `presets.rs` | policies from the literature, with their sources (L12) |
-//!
-//! No clock, I/O, randomness, async or HTTP reaches this module; `tests/architecture.rs` sees to it.
+//! [`Policy`] has the settings, with [`Limits`] above them and presets from the literature. [`open`] computes the lifetimes of
+//! a new session, [`decide`] judges one at a request, and [`admit`] judges a login by the cap of its subject. No clock, I/O,
+//! randomness, async or HTTP reaches this module.
 
 mod admission;
 mod deadline;
 mod decide;
 mod end;
+mod history;
 mod kept;
 mod limits;
 mod lowering;
@@ -27,16 +17,20 @@ mod presets;
 
 use std::time::Duration;
 
-use crate::record::{Lifetimes, Mode};
+use self::history::LoweredAt;
+use crate::{
+    Timestamp,
+    record::{Lifetimes, Millis, Mode},
+};
 
-pub(crate) use self::kept::KeptPolicy;
 pub use self::{
-    admission::{Admission, Cap, Overflow, admit},
+    admission::{Admission, Cap, Departure, Overflow, UNCONFIRMED, admit},
     decide::{Activity, Next, Verdict, decide},
     kept::PolicySettings,
     limits::Limits,
     open::{Clamped, Opening, Overrides, Refusal, open},
 };
+pub(crate) use self::{history::PolicyHistory, kept::KeptPolicy};
 
 /// The live settings: two pairs of lifetimes, the default mode, and what goes with them (SPEC L1).
 ///
@@ -57,7 +51,7 @@ pub use self::{
 /// assert!(policy.is_superseded(Mode::Persistent));
 /// # Ok::<(), tower_tenure::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Policy {
     persistent: Lifetimes,
     non_persistent: Lifetimes,
@@ -65,8 +59,36 @@ pub struct Policy {
     limits: Limits,
     granularity: Option<Duration>,
     cap: Option<Cap>,
-    rotation_grace: Duration,
+    rotation_grace: Millis,
+    resume_for: Millis,
+    /// Which version it is, and when its lifetimes were lowered. Not a setting.
+    history: LoweredAt,
+    /// When everybody in the realm was signed out. Not a setting.
+    not_before: Option<Timestamp>,
 }
+
+/// Compares the settings.
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        let settings = |policy: &Self| {
+            let Self {
+                persistent,
+                non_persistent,
+                default_mode,
+                limits,
+                granularity,
+                cap,
+                rotation_grace,
+                ..
+            } = *policy;
+            let lifetimes = (persistent, non_persistent, default_mode, limits);
+            (lifetimes, granularity, cap, rotation_grace, policy.resume_for)
+        };
+        settings(self) == settings(other)
+    }
+}
+
+impl Eq for Policy {}
 
 /// Auth0's defaults: [`Policy::auth0`].
 impl Default for Policy {
@@ -79,7 +101,7 @@ impl Policy {
     /// How long the secret before a rotation is honoured, unless configured otherwise (C6).
     pub const DEFAULT_ROTATION_GRACE: Duration = Duration::from_secs(10);
 
-    /// A policy with these lifetimes, logins persistent by default, the default limits and no cap.
+    /// A policy with these lifetimes, logins persistent by default, the default limits and the default cap.
     pub const fn new(persistent: Lifetimes, non_persistent: Lifetimes) -> Self {
         Self {
             persistent,
@@ -87,8 +109,11 @@ impl Policy {
             default_mode: Mode::Persistent,
             limits: Limits::ENTERPRISE,
             granularity: None,
-            cap: None,
-            rotation_grace: Self::DEFAULT_ROTATION_GRACE,
+            cap: Some(Cap::DEFAULT),
+            rotation_grace: Millis::new(10_000),
+            resume_for: Millis::ZERO,
+            history: LoweredAt::NONE,
+            not_before: None,
         }
     }
 
@@ -128,7 +153,7 @@ impl Policy {
         self
     }
 
-    /// How many live sessions a subject may have (S9); `None` is as many as they like.
+    /// How many live sessions a subject may have (S9): 1,000 unless set; `None` is as many as they like.
     #[must_use]
     pub const fn with_cap(mut self, cap: Option<Cap>) -> Self {
         self.cap = cap;
@@ -137,8 +162,18 @@ impl Policy {
 
     /// How long the secret before a rotation is still honoured, so that requests in flight do not get 401 (C6).
     #[must_use]
-    pub const fn with_rotation_grace(mut self, grace: Duration) -> Self {
-        self.rotation_grace = grace;
+    pub fn with_rotation_grace(mut self, grace: Duration) -> Self {
+        self.rotation_grace = grace.into();
+        self
+    }
+
+    /// How long the data of a session that ended by a deadline waits for its user (L13); zero, the default, drops it at once.
+    ///
+    /// A login of the same user in the same browser takes it over, once. No request can read it before. Another user, another
+    /// browser, a sign-out or a revocation: nothing is taken over.
+    #[must_use]
+    pub fn with_resume_for(mut self, length: Duration) -> Self {
+        self.resume_for = length.into();
         self
     }
 
@@ -177,7 +212,28 @@ impl Policy {
 
     /// How long the secret before a rotation is honoured.
     pub const fn rotation_grace(&self) -> Duration {
-        self.rotation_grace
+        self.rotation_grace.as_duration()
+    }
+
+    /// How long the data of a session that ended by a deadline waits for its user.
+    pub const fn resume_for(&self) -> Duration {
+        self.resume_for.as_duration()
+    }
+
+    /// Which version of the policy it is: grows with each change of a [`LivePolicy`](crate::LivePolicy), zero without one.
+    pub const fn stamp(&self) -> u64 {
+        self.history.stamp
+    }
+
+    /// When everybody in the realm was last signed out, by the clock that all nodes share.
+    pub(crate) const fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
+    }
+
+    #[must_use]
+    pub(crate) const fn with_not_before(mut self, moment: Option<Timestamp>) -> Self {
+        self.not_before = moment;
+        self
     }
 
     /// How old the recorded interaction of a session with this idle lifetime may get (L9). Never over half of it, so that a

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Policy;
 use crate::{
     Error, ErrorKind, Timestamp,
-    record::{Lifetimes, Mode, Timing},
+    record::{Lifetimes, Millis, Mode, Timing},
 };
 
 /// What a login asks for in place of the policy (SPEC L6, L7).
@@ -31,7 +31,7 @@ pub struct Overrides {
     expires_at: Option<Timestamp>,
     not_after: Option<Timestamp>,
     idle_expires_at: Option<Timestamp>,
-    idle_lifetime: Option<Duration>,
+    idle_lifetime: Option<Millis>,
 }
 
 impl Overrides {
@@ -68,7 +68,7 @@ impl Overrides {
                 "an idle lifetime must be at least a millisecond, zero would end the session at once";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        self.idle_lifetime = Some(Duration::new(lifetime.as_secs(), lifetime.subsec_millis() * 1_000_000));
+        self.idle_lifetime = Some(lifetime.into());
         Ok(())
     }
 }
@@ -116,6 +116,8 @@ pub enum Refusal {
     DeadlinePassed,
     /// The subject has as many live sessions as the cap allows (S9).
     TooManySessions,
+    /// The subject was signed out everywhere while this login was in flight (L14).
+    SignedOutEverywhere,
     /// A login hook denied the login, for this reason (A1). The browser's earlier session stays.
     Denied(String),
     /// A login hook revoked the session, for this reason (A1). The browser's earlier session ends too.
@@ -127,6 +129,9 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::DeadlinePassed => f.write_str("the deadline asked for is not in the future"),
             Self::TooManySessions => f.write_str("too many sessions are open for this user"),
+            Self::SignedOutEverywhere => {
+                f.write_str("this user was signed out everywhere while the login was in flight")
+            }
             Self::Denied(reason) => write!(f, "denied: {reason}"),
             Self::Revoked(reason) => write!(f, "revoked: {reason}"),
         }
@@ -144,26 +149,27 @@ pub fn open(policy: &Policy, now: Timestamp, overrides: &Overrides) -> Result<Op
         return Err(Refusal::DeadlinePassed);
     }
     let mode = overrides.mode.unwrap_or(policy.default_mode());
-    let bound = policy.effective(mode);
+    let effective = policy.effective(mode);
     let limits = policy.limits().as_lifetimes();
     let mut clamped = Vec::new();
-    let mut clamp = |asked: Option<Duration>, limit: Duration, what: Clamped| {
+    let mut clamp = |asked: Option<Millis>, limit: Millis, what: Clamped| {
         clamped.extend(asked.is_some_and(|asked| asked > limit).then_some(what));
         asked.map(|asked| asked.min(limit))
     };
-    let after = |deadline: Timestamp| deadline.since(now);
+    let after = |deadline: Timestamp| Millis::from(deadline.since(now));
 
-    let absolute = clamp(overrides.expires_at.map(after), limits.absolute(), Clamped::ExpiresAt);
-    let idle = clamp(overrides.idle_lifetime, limits.idle(), Clamped::IdleLifetime);
-    let one_off_idle = clamp(overrides.idle_expires_at.map(after), limits.idle(), Clamped::IdleExpiresAt);
+    let absolute = clamp(overrides.expires_at.map(after), limits.absolute_millis(), Clamped::ExpiresAt);
+    let idle = clamp(overrides.idle_lifetime, limits.idle_millis(), Clamped::IdleLifetime);
+    let one_off_idle =
+        clamp(overrides.idle_expires_at.map(after), limits.idle_millis(), Clamped::IdleExpiresAt);
 
-    let absolute = absolute.unwrap_or(bound.absolute());
+    let absolute = absolute.unwrap_or(effective.absolute_millis());
     let absolute = overrides.not_after.map_or(absolute, |deadline| absolute.min(after(deadline)));
     let timing = Timing {
         authenticated_at: Some(now),
-        lifetimes: Lifetimes::of(idle.unwrap_or(bound.idle()), absolute),
+        lifetimes: Lifetimes::of(idle.unwrap_or(effective.idle_millis()), absolute),
         one_off_idle,
-        ..Timing::anonymous(mode, now, bound)
+        ..Timing::anonymous(mode, now, effective, policy.stamp())
     };
     Ok(Opening { timing, clamped })
 }
@@ -172,20 +178,21 @@ impl Policy {
     /// The timing of an anonymous session that begins now: non-persistent (SPEC L1).
     pub fn anonymous(&self, now: Timestamp) -> Timing {
         let mode = Mode::NonPersistent;
-        Timing::anonymous(mode, now, self.effective(mode))
+        Timing::anonymous(mode, now, self.effective(mode), self.stamp())
     }
 }
 
 impl Timing {
-    fn anonymous(mode: Mode, now: Timestamp, lifetimes: Lifetimes) -> Self {
+    fn anonymous(mode: Mode, now: Timestamp, lifetimes: Lifetimes, policy_stamp: u64) -> Self {
         Self {
             mode,
             created_at: now,
             authenticated_at: None,
             last_interaction_at: now,
-            longest_gap: Duration::ZERO,
+            longest_gap: Millis::ZERO,
             lifetimes,
-            bound: lifetimes,
+            policy_at_creation: lifetimes,
+            policy_stamp,
             one_off_idle: None,
         }
     }

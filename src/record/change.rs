@@ -1,8 +1,8 @@
 //! What one request changes about an existing session.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{Edits, EndReason, LastSeen, Metadata, PreviousSecret, Record, SecretHash, Timing, TimingChange};
+use super::{Edits, LastSeen, Metadata, PreviousSecret, Record, SecretHash, Timing, TimingChange, Tombstone};
 use crate::Timestamp;
 
 /// What one request changes about an existing session, as plain data (SPEC S2).
@@ -23,8 +23,12 @@ pub struct Change {
     pub last_seen: Option<LastSeen>,
     /// New metadata, as a whole.
     pub metadata: Option<Metadata>,
+    /// The session's cookie has come back from a browser.
+    pub confirms: bool,
     /// Apply only when the data is still at this revision.
     pub if_revision: Option<u64>,
+    /// Apply only when the session's data stays within this many bytes.
+    pub max_data: usize,
 }
 
 /// A new secret for a session, in place of the one that the request came with.
@@ -34,19 +38,21 @@ pub struct Rotation {
     pub from: SecretHash,
     /// The new one.
     pub to: SecretHash,
-    /// How long the old one is still honoured; zero kills it at once.
-    pub grace: Duration,
+    /// Until when the old one is still honoured, by the clock that all nodes share. A moment in the past kills it at once.
+    pub until: Timestamp,
 }
 
 /// What came of a [`Change`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Updated {
+pub enum UpdateOutcome {
     /// It is recorded.
     Applied(Applied),
-    /// The session is over, with the reason while it is known. Nothing was written (SPEC S4).
-    Gone(Option<EndReason>),
+    /// The session is over, with its tombstone while that is known. Nothing was written (S4).
+    Gone(Option<Tombstone>),
     /// `if_revision` did not hold. Nothing was written.
     Conflict,
+    /// The data would exceed `max_data` bytes. Nothing was written.
+    TooLarge,
 }
 
 /// The state of a record after a change, as far as the response depends on it.
@@ -72,7 +78,9 @@ impl Change {
             rotation: None,
             last_seen: None,
             metadata: None,
+            confirms: false,
             if_revision: None,
+            max_data: usize::MAX,
         }
     }
 
@@ -93,6 +101,7 @@ impl Change {
             && self.rotation.is_none()
             && self.last_seen.is_none()
             && self.metadata.is_none()
+            && !self.confirms
     }
 
     /// Applies the change to a record, whole or not at all.
@@ -100,25 +109,32 @@ impl Change {
     /// # Example
     ///
     /// ```
-    /// # use tower_tenure::{record::{Change, Record, SessionId, Updated}, Error};
+    /// # use tower_tenure::record::{Change, Record, SessionId, UpdateOutcome};
     /// # type Table = std::collections::HashMap<SessionId, Record>;
-    /// fn update(table: &mut Table, sid: SessionId, change: &Change) -> Updated {
-    ///     table.get_mut(&sid).map_or(Updated::Gone(None), |record| change.apply(record))
+    /// fn update(table: &mut Table, sid: SessionId, change: &Change) -> UpdateOutcome {
+    ///     table.get_mut(&sid).map_or(UpdateOutcome::Gone(None), |record| change.apply(record))
     /// }
     /// ```
-    pub fn apply(&self, record: &mut Record) -> Updated {
-        if let Some(ended) = record.ended {
-            return Updated::Gone(Some(ended.reason));
+    pub fn apply(&self, record: &mut Record) -> UpdateOutcome {
+        if record.ended.is_some() || record.revoked_at.is_some() {
+            return UpdateOutcome::Gone(record.tombstone());
         }
         if self.if_revision.is_some_and(|revision| revision != record.revision) {
-            return Updated::Conflict;
+            return UpdateOutcome::Conflict;
         }
-        record.timing.absorb(&self.timing);
-        record.updated_at = record.updated_at.max(self.at);
         if !self.edits.is_empty() {
-            record.data.edit(&self.edits);
+            let mut data = record.data.clone();
+            data.edit(&self.edits);
+            // Data that is over the limit already may shrink: removing a key never fails.
+            if data.bytes() > self.max_data && data.bytes() > record.data.bytes() {
+                return UpdateOutcome::TooLarge;
+            }
+            record.data = data;
             record.revision += 1;
         }
+        record.timing.apply(&self.timing);
+        record.updated_at = record.updated_at.max(self.at);
+        record.confirmed |= self.confirms;
         if self.last_seen.is_some() || self.metadata.is_some() {
             let facts = Arc::make_mut(&mut record.facts);
             // A slow old request does not say where the session was seen last (L9).
@@ -130,8 +146,8 @@ impl Change {
                 facts.metadata = metadata.clone();
             }
         }
-        let rotated = self.rotation.is_some_and(|rotation| rotation.apply(record, self.at));
-        Updated::Applied(Applied {
+        let rotated = self.rotation.is_some_and(|rotation| rotation.apply(record));
+        UpdateOutcome::Applied(Applied {
             timing: record.timing,
             revision: record.revision,
             rotated,
@@ -141,13 +157,13 @@ impl Change {
 }
 
 impl Rotation {
-    fn apply(&self, record: &mut Record, at: Timestamp) -> bool {
+    fn apply(&self, record: &mut Record) -> bool {
         if record.secret.matches(&self.to) {
-            return true; // applied already: this is a second try after an answer was lost
+            return true; // applied already: the answer to an earlier try was lost
         }
         let wins = record.secret.matches(&self.from);
         if wins {
-            record.previous_secret = Some(PreviousSecret { hash: self.from, until: at + self.grace });
+            record.previous_secret = Some(PreviousSecret { hash: self.from, until: self.until });
             record.secret = self.to;
         }
         wins

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, DeserializeOwned},
+};
 
 use crate::{Error, ErrorKind};
 
@@ -72,45 +75,99 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// All data of a session: values by key. Shared, so that cloning a record copies none of it.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Data(Arc<BTreeMap<Arc<str>, Json>>);
+/// All data of a session: values by key, in the order of the keys.
+///
+/// One text behind one pointer, so that a clone copies nothing and a session costs few bytes. Each entry is
+/// `<length>:<key><length>:<value>`, lengths in bytes; a look-up passes over the entries before it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Data(Option<Arc<str>>);
 
 impl Data {
     /// The value under a key.
-    pub fn get(&self, key: &str) -> Option<&Json> {
-        self.0.get(key)
+    pub fn get(&self, key: &str) -> Option<Json> {
+        self.iter().find(|(known, _)| *known == key).map(|(_, value)| Json::from_text(value))
     }
 
-    /// All keys with their values, in the order of the keys.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(key, value)| (&**key, value))
+    /// All keys with their values as JSON text, in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = self.as_text();
+        std::iter::from_fn(move || Some((take_text(&mut rest)?, take_text(&mut rest)?)))
     }
 
     /// How many keys there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.iter().count()
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
-    /// Takes the edits of a request: other keys stay as they are (SPEC S3).
+    /// How many bytes the keys and values take: what the limit on a session's data counts.
+    pub fn bytes(&self) -> usize {
+        self.as_text().len()
+    }
+
+    /// Applies the edits of a request: other keys stay as they are (S3).
     pub fn edit(&mut self, edits: &Edits) {
         if edits.is_empty() {
             return;
         }
-        let values = Arc::make_mut(&mut self.0);
-        for (key, value) in &edits.0 {
-            match value {
-                Some(value) => drop(values.insert(Arc::clone(key), value.clone())),
-                None => drop(values.remove(key)),
+        let mut text = String::with_capacity(self.bytes() + edits.bytes());
+        let mut edited = edits.iter().peekable();
+        for (key, value) in self.iter() {
+            while let Some((new, change)) = edited.next_if(|(new, _)| *new < key) {
+                put_entry(&mut text, new, change.map(Json::as_str));
+            }
+            match edited.next_if(|(new, _)| *new == key) {
+                Some((_, change)) => put_entry(&mut text, key, change.map(Json::as_str)),
+                None => put_entry(&mut text, key, Some(value)),
             }
         }
+        for (new, change) in edited {
+            put_entry(&mut text, new, change.map(Json::as_str));
+        }
+        *self = Self::from_checked(text);
     }
+
+    fn as_text(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    fn from_checked(text: String) -> Self {
+        Self((!text.is_empty()).then(|| text.into()))
+    }
+
+    /// Takes the one text back, if it is one.
+    fn parse(text: String) -> Option<Self> {
+        let mut rest = text.as_str();
+        let mut before: Option<&str> = None;
+        while !rest.is_empty() {
+            let key = take_text(&mut rest)?;
+            take_text(&mut rest)?;
+            if before.is_some_and(|before| before >= key) {
+                return None;
+            }
+            before = Some(key);
+        }
+        Some(Self::from_checked(text))
+    }
+}
+
+fn put_entry(text: &mut String, key: &str, value: Option<&str>) {
+    use fmt::Write as _;
+    if let Some(value) = value {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{}:{key}{}:{value}", key.len(), value.len());
+    }
+}
+
+fn take_text<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let (length, after) = rest.split_once(':')?;
+    let (text, after) = after.split_at_checked(length.parse().ok()?)?;
+    *rest = after;
+    Some(text)
 }
 
 impl fmt::Debug for Data {
@@ -121,7 +178,31 @@ impl fmt::Debug for Data {
 
 impl<K: Into<Arc<str>>> FromIterator<(K, Json)> for Data {
     fn from_iter<I: IntoIterator<Item = (K, Json)>>(values: I) -> Self {
-        Self(Arc::new(values.into_iter().map(|(key, value)| (key.into(), value)).collect()))
+        let mut edits = Edits::default();
+        values.into_iter().for_each(|(key, value)| edits.set(key, value));
+        let mut data = Self::default();
+        data.edit(&edits);
+        data
+    }
+}
+
+/// A map in formats for people, one text in others.
+impl Serialize for Data {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_map(self.iter())
+        } else {
+            serializer.serialize_str(self.as_text())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return Ok(BTreeMap::<String, Json>::deserialize(deserializer)?.into_iter().collect());
+        }
+        Self::parse(String::deserialize(deserializer)?).ok_or_else(|| de::Error::custom("not session data"))
     }
 }
 
@@ -160,6 +241,30 @@ impl Edits {
         self.0.is_empty()
     }
 
+    /// About how many bytes the keys and values take.
+    fn bytes(&self) -> usize {
+        self.0
+            .iter()
+            .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.0.len()) + 8)
+            .sum()
+    }
+
+    /// The edits that turn one set of data into the other, but for the keys that are edited here.
+    pub(crate) fn difference(from: &Data, to: &Data, except: &Self) -> Self {
+        let mut edits = Self::default();
+        for (key, value) in to.iter().filter(|(key, _)| except.get(key).is_none()) {
+            if from.get(key).is_none_or(|known| known.as_str() != value) {
+                edits.set(key, Json::from_text(value));
+            }
+        }
+        for (key, _) in from.iter().filter(|(key, _)| except.get(key).is_none()) {
+            if to.get(key).is_none() {
+                edits.remove(key);
+            }
+        }
+        edits
+    }
+
     /// Whether any key is set, as opposed to removed.
     pub fn sets_any(&self) -> bool {
         self.0.values().any(Option::is_some)
@@ -169,5 +274,40 @@ impl Edits {
 impl fmt::Debug for Edits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Edits({} keys)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_behaves_like_a_map_whatever_the_keys_and_values_hold() {
+        let mut data = Data::default();
+        let mut oracle = BTreeMap::<String, String>::new();
+        let keys = ["", "1:", "a", "a:b", "12:34", "🦀", "z\0"];
+        for round in 0..500_usize {
+            let key = keys[round * 7 % keys.len()];
+            let mut edits = Edits::default();
+            if round % 3 == 0 {
+                edits.remove(key);
+                oracle.remove(key);
+            } else {
+                let value = format!("\"{}:{key}\"", round % 11);
+                edits.set(key, Json::from_text(value.as_str()));
+                oracle.insert(key.to_owned(), value);
+            }
+            data.edit(&edits);
+            let found: Vec<_> = data.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+            assert_eq!(found, oracle.clone().into_iter().collect::<Vec<_>>());
+            assert_eq!(Data::parse(data.as_text().to_owned()), Some(data.clone()));
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_data_is_refused() {
+        for text in ["x", "1:", "1:a", "1:a9:b", "1:b1:x1:a1:y", "1:a1:x1:a1:y"] {
+            assert_eq!(Data::parse(text.to_owned()), None, "{text}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! How a session ends, and why.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::{Data, Lowering, Millis, SecretHash, SessionId};
 use crate::{Error, ErrorKind, Timestamp};
 
 /// Why a session is over (SPEC E1). The texts are those of [`EndReason::as_str`].
@@ -56,17 +57,24 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// What a tombstone knows (SPEC E3).
+/// What is left of a session that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    /// Why.
+pub struct Tombstone {
+    /// Why it ended.
     pub reason: EndReason,
-    /// When.
+    /// When it ended.
     pub at: Timestamp,
+    /// When a sweep may remove the tombstone.
+    pub forget_at: Timestamp,
+    /// Which call ended it, as [`EndRequest::call`] says.
+    pub call: CallId,
+    /// The session that a login put in its place.
+    pub successor: Option<SessionId>,
+    /// Until when a login of the same user can take over its data; absent when there is nothing to take.
+    pub work_until: Option<Timestamp>,
 }
 
-/// A session that is over, as the one who held it may know it: enough to say "signed out after 15 minutes of inactivity"
-/// (SPEC E3).
+/// A session that is over, as the one who held it may know it: enough to say "signed out after 15 minutes of inactivity".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PastSession {
@@ -80,34 +88,107 @@ pub struct PastSession {
     pub absolute_lifetime: Duration,
 }
 
-/// An order to end a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Why.
-    pub reason: EndReason,
-    /// When.
-    pub at: Timestamp,
-    /// Only if the last recorded interaction is not later than this: a session found idle must not be ended over a
-    /// request that was quicker to record that it is in use.
-    pub if_idle_since: Option<Timestamp>,
-}
+/// Which call to a store ended a session: unique per call.
+///
+/// A call whose answer was lost is repeated under the same id. The store then answers as it would have the first time, so
+/// that the end is reported exactly once (O2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallId(u64);
 
-impl End {
-    /// An unconditional end.
-    pub const fn new(reason: EndReason, at: Timestamp) -> Self {
-        Self { reason, at, if_idle_since: None }
+impl CallId {
+    /// The id with this number. The middleware takes it from a random source.
+    pub const fn new(id: u64) -> Self {
+        Self(id)
+    }
+
+    /// The number.
+    pub const fn as_u64(self) -> u64 {
+        self.0
     }
 }
 
-/// What came of an [`End`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It ended the session, for this reason: the order's, or the deadline that had passed by then.
-    Done(EndReason),
-    /// The session had ended before, for this reason, which stands.
-    Already(EndReason),
-    /// The condition did not hold: the session was used meanwhile.
-    StillInUse,
+/// A request to end a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndRequest {
+    /// Why. A session that is past a deadline at `at` ends for the reason of that deadline instead.
+    pub reason: EndReason,
+    /// When.
+    pub at: Timestamp,
+    /// Which call this is.
+    pub call: CallId,
+    /// How long after the end the tombstone stays readable, at least.
+    pub retention: Millis,
+    /// The conditions and rare parts.
+    pub options: EndOptions,
+}
+
+/// The conditions of an [`EndRequest`], and what seldom goes with one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndOptions {
+    /// Only a session of this realm; another is unknown.
+    pub if_realm: Option<Arc<str>>,
+    /// Only if this secret proves the session; else it is unknown.
+    pub if_secret: Option<SecretHash>,
+    /// Only if the last recorded interaction is not later than this. A session that was judged over by time must not end
+    /// over a request that recorded an interaction since.
+    pub if_idle_since: Option<Timestamp>,
+    /// A lowering of the policy that binds first.
+    pub lowering: Option<Lowering>,
+    /// The login that replaces the session.
+    pub replaced_by: Option<Replacement>,
+    /// How long the data of a session that ended by a deadline waits for its user.
+    pub resume_for: Millis,
+}
+
+/// The login that takes the place of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// The new session.
+    pub sid: SessionId,
+    /// Its subject. The data goes to the same subject only; that of an anonymous session goes to any.
+    pub subject: Arc<str>,
+    /// Whether the data is taken over at all.
+    pub takes_data: bool,
+    /// Only a session of that subject, or an anonymous one; another is left alone.
+    pub same_subject_only: bool,
+}
+
+impl EndRequest {
+    /// An unconditional end, whose tombstone stays for an hour.
+    pub fn new(reason: EndReason, at: Timestamp, call: CallId) -> Self {
+        let retention = Millis::new(3_600_000);
+        Self { reason, at, call, retention, options: EndOptions::default() }
+    }
+}
+
+/// What came of an [`EndRequest`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum EndOutcome {
+    /// It ended the session.
+    Ended(EndedSession),
+    /// The session had ended before.
+    AlreadyEnded {
+        /// What is left of it. Its reason stands.
+        tombstone: Tombstone,
+        /// The data that waited, now handed over to `replaced_by` and gone from the store.
+        work: Option<Data>,
+    },
+    /// A condition did not hold: the session was used since, or belongs to another subject. Nothing was changed.
+    Spared,
     /// There is no such session.
     Unknown,
+}
+
+/// A session at the moment of its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndedSession {
+    /// Why it ended: the reason of the request, or the deadline that had passed by then.
+    pub reason: EndReason,
+    /// Whose it was.
+    pub subject: Option<Arc<str>>,
+    /// The realm it was of.
+    pub realm: Arc<str>,
+    /// Its data, if `replaced_by` takes it.
+    pub data: Option<Data>,
 }

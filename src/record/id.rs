@@ -7,9 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Error, ErrorKind};
 
-/// The public handle of a session (`sid`): 128 random bits, useless as a cookie.
+/// The public handle of a session (`sid`), useless as a cookie.
 ///
-/// It may be logged, shown to its user and used in URLs. It is written as 22 characters of URL-safe base64.
+/// It begins with the [`Tag`] of the session's subject; the other 80 bits are random. It may be logged, shown to its user and
+/// used in URLs. It is written as 22 characters of URL-safe base64.
 ///
 /// # Example
 ///
@@ -39,6 +40,59 @@ impl SessionId {
     /// The bytes.
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
+    }
+
+    /// The first bytes: where a store keeps the session.
+    pub const fn tag(&self) -> Tag {
+        match self.0.first_chunk() {
+            Some(bytes) => Tag(*bytes),
+            None => unreachable!(),
+        }
+    }
+
+    /// The same random bits after this tag.
+    #[must_use]
+    pub const fn with_tag(self, tag: Tag) -> Self {
+        let mut bytes = self.0;
+        let mut at = 0;
+        while at < Tag::BYTES {
+            bytes[at] = tag.0[at];
+            at += 1;
+        }
+        Self(bytes)
+    }
+}
+
+/// Where a session lives: all sessions of one subject and realm have the same tag, so a store can keep them in one place.
+///
+/// Computed from realm and subject under a key of the store, so it says nothing about the subject; random for anonymous
+/// sessions. Two subjects may share a tag by chance. It is for place only: subjects are compared whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag([u8; Self::BYTES]);
+
+impl Tag {
+    /// The number of bytes of a tag.
+    pub const BYTES: usize = 6;
+
+    /// The tag with these bytes.
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+
+    /// The tag as a number below 2^48, in the order of the bytes.
+    pub const fn as_u64(&self) -> u64 {
+        let mut number = 0;
+        let mut at = 0;
+        while at < Self::BYTES {
+            number = number << 8 | self.0[at] as u64;
+            at += 1;
+        }
+        number
     }
 }
 
@@ -74,13 +128,21 @@ impl FromStr for SessionId {
 
 impl Serialize for SessionId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for SessionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        } else {
+            <[u8; Self::BYTES]>::deserialize(deserializer).map(Self)
+        }
     }
 }
 

@@ -1,22 +1,15 @@
 //! What a store keeps: plain data, and the pure functions by which it changes.
 //!
-//! | file | holds |
-//! |---|---|
-//! | `id.rs` | [`SessionId`], the public handle of a session |
-//! | `secret.rs` | [`SecretHash`], what proves that a cookie is ours (C6) |
-//! | `timing.rs` | [`Timing`], [`Lifetimes`], [`Mode`]: everything a deadline is computed from (L1, L5) |
-//! | `data.rs` | [`Data`], [`Json`]: what handlers keep in a session |
-//! | `facts.rs` | [`Facts`]: device, clients, authentication, metadata (A1) |
-//! | `change.rs` | [`Change`] and its one `apply` (S2, S3) |
-//! | `ending.rs` | [`End`], [`EndReason`]: how a session ends and why (E1, E3) |
-//!
-//! Nothing here knows a clock, a store, a runtime or HTTP.
+//! A [`Record`] is one session. A [`Change`] is what a request changes about it, an [`EndRequest`] ends it, and a
+//! [`SubjectMark`] ends all sessions of a subject at once. Nothing here knows a clock, a store, a runtime or HTTP.
 
 mod change;
 mod data;
 mod ending;
 mod facts;
 mod id;
+mod mark;
+mod millis;
 mod secret;
 mod timing;
 
@@ -27,23 +20,30 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 
 pub use self::{
-    change::{Applied, Change, Rotation, Updated},
+    change::{Applied, Change, Rotation, UpdateOutcome},
     data::{Data, Edits, Json},
-    ending::{End, EndReason, Ended, Ending, PastSession},
+    ending::{
+        CallId, EndOptions, EndOutcome, EndReason, EndRequest, EndedSession, PastSession, Replacement,
+        Tombstone,
+    },
     facts::{AuthenticationMethod, Device, Facts, LastSeen, Metadata},
-    id::SessionId,
+    id::{SessionId, Tag},
+    mark::SubjectMark,
+    millis::Millis,
     secret::{PreviousSecret, Proof, SecretHash},
     timing::{Lifetimes, Lowering, Mode, Timing, TimingChange},
 };
 
 /// One session, as a store keeps it.
 ///
-/// Cheap to clone: the parts that grow are shared. `Debug` shows neither the data nor anything of the secret (SPEC H5).
+/// Cheap to clone: the parts that grow are shared. `Debug` shows neither the data nor anything of the secret (H5).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The public handle, and the key in the store.
     pub sid: SessionId,
-    /// SHA-256 of the secret in the cookie.
+    /// What the session belongs to besides its store: the cookie's name, or a tenant.
+    pub realm: Arc<str>,
+    /// The hash of the secret in the cookie.
     pub secret: SecretHash,
     /// The secret before the last rotation, honoured for a short grace.
     pub previous_secret: Option<PreviousSecret>,
@@ -53,18 +53,32 @@ pub struct Record {
     pub updated_at: Timestamp,
     /// The user who logged in; absent for an anonymous session.
     pub subject: Option<Arc<str>>,
+    /// The subject's epoch in which the session was stored; see [`SubjectMark`].
+    pub epoch: u32,
+    /// The arrival of the login, by the clock that all nodes share. What a revocation of the whole realm compares.
+    pub admitted_at: Timestamp,
+    /// Whether its cookie has come back from a browser. Recorded only where the cap refuses logins.
+    pub confirmed: bool,
     /// What handlers keep in the session.
     pub data: Data,
     /// Counts the changes of `data`; what compare-and-set compares.
     pub revision: u64,
     /// Facts recorded at login and later.
     pub facts: Arc<Facts>,
-    /// Set once the session is over: the record is then a tombstone that only tells why.
-    pub ended: Option<Ended>,
+    /// Set once the session has ended: the record is then a tombstone.
+    pub ended: Option<Tombstone>,
+    /// When a revocation of all sessions of the subject covered this one, while its end is not written yet. Not stored:
+    /// [`Record::see_mark`] sets it when a record is read.
+    #[serde(skip)]
+    pub revoked_at: Option<Timestamp>,
+    /// Which write of the record this is, for stores that compare and set. Other stores leave it alone; nothing else reads it.
+    #[serde(skip)]
+    pub version: u64,
 }
 
 impl Record {
-    /// Whether this holder of a secret may use the session, judged in constant time (SPEC C6).
+    /// Whether the holder of this secret may use the session, judged in constant time (C6). `now` is by the clock that all
+    /// nodes share.
     ///
     /// A tombstone is proved by the last secret only: after a logout the one before it is dead at once.
     pub fn prove(&self, secret: &SecretHash, now: Timestamp) -> Proof {
@@ -79,15 +93,54 @@ impl Record {
         }
     }
 
-    /// Whether a rotation or a login took the place of this session's secret a moment ago. A request with another one may
-    /// then be an honest one that crossed it, or two of them, and is not for its response to remove the newer cookie.
-    pub(crate) fn is_just_replaced(&self, now: Timestamp) -> bool {
+    /// Whether a rotation or a login replaced this session's secret a moment ago. A request with another secret may then be
+    /// an honest one that was in flight, and its response must not remove the newer cookie.
+    pub(crate) fn secret_just_replaced(&self, now: Timestamp) -> bool {
         match self.ended {
-            None => self.previous_secret.is_some_and(|previous| now < previous.until + CROSSING),
-            Some(ended) => ended.reason == EndReason::Superseded && now.since(ended.at) < CROSSING,
+            None => self.previous_secret.is_some_and(|previous| now < previous.until + IN_FLIGHT_WINDOW),
+            Some(ended) => ended.reason == EndReason::Superseded && now.since(ended.at) < IN_FLIGHT_WINDOW,
         }
     }
 }
 
 /// How long a request that the browser sent before it had a newer cookie may be on its way, or in its handler.
-pub(crate) const CROSSING: Duration = Duration::from_secs(10);
+pub(crate) const IN_FLIGHT_WINDOW: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A record in which nothing is of interest.
+    pub(crate) fn blank() -> Record {
+        let lifetimes = Lifetimes::from_minutes(15, 480);
+        let created_at = Timestamp::UNIX_EPOCH;
+        Record {
+            sid: SessionId::from_bytes([7; 16]),
+            realm: "__Host-id".into(),
+            secret: SecretHash::from_bytes([7; 32]),
+            previous_secret: None,
+            timing: Timing {
+                mode: Mode::Persistent,
+                created_at,
+                authenticated_at: None,
+                last_interaction_at: created_at,
+                longest_gap: Millis::ZERO,
+                lifetimes,
+                policy_at_creation: lifetimes,
+                policy_stamp: 0,
+                one_off_idle: None,
+            },
+            updated_at: created_at,
+            subject: None,
+            epoch: 0,
+            admitted_at: created_at,
+            confirmed: false,
+            data: Data::default(),
+            revision: 0,
+            facts: Arc::new(Facts::default()),
+            ended: None,
+            revoked_at: None,
+            version: 0,
+        }
+    }
+}

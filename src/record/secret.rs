@@ -8,7 +8,8 @@ use subtle::ConstantTimeEq;
 
 use crate::Timestamp;
 
-/// SHA-256 of a cookie's secret: a copy of the store is not a set of cookies (SPEC C6).
+/// SHA-256 of a realm and a cookie's secret: a copy of the store is not a set of cookies (C6), and a cookie of one realm is
+/// nothing in another (C10).
 ///
 /// Deliberately without `PartialEq` on its bytes from `derive`: comparison is in constant time. `Debug` shows nothing.
 #[derive(Clone, Copy)]
@@ -47,6 +48,9 @@ impl fmt::Debug for SecretHash {
 
 impl Serialize for SecretHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return self.0.serialize(serializer);
+        }
         let mut text = [0; 43];
         let text = Base64UrlUnpadded::encode(&self.0, &mut text).map_err(ser::Error::custom)?;
         serializer.serialize_str(text)
@@ -55,6 +59,9 @@ impl Serialize for SecretHash {
 
 impl<'de> Deserialize<'de> for SecretHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return <[u8; 32]>::deserialize(deserializer).map(Self);
+        }
         let text = String::deserialize(deserializer)?;
         let mut bytes = [0; 32];
         match Base64UrlUnpadded::decode(&text, &mut bytes) {
@@ -64,12 +71,12 @@ impl<'de> Deserialize<'de> for SecretHash {
     }
 }
 
-/// The secret that a rotation replaced, honoured until `until` for requests that were already in flight.
+/// The secret that a rotation replaced, honoured until `until` for requests that were in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousSecret {
     /// Its hash.
     pub hash: SecretHash,
-    /// The first moment at which it is dead.
+    /// The first moment at which it is dead, by the clock that all nodes share.
     pub until: Timestamp,
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Millis;
 use crate::{Error, ErrorKind, Timestamp};
 
 /// Whether the browser keeps the cookie when it closes (SPEC L1).
@@ -47,10 +48,10 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// A pair of lifetimes: the idle one and the absolute one (SPEC L1).
+/// A pair of lifetimes: the idle one and the absolute one.
 ///
 /// Each is a whole number of milliseconds from 1 ms to [`Lifetimes::LONGEST`]. An idle lifetime longer than the absolute
-/// one is legal; the absolute deadline simply comes first (L4).
+/// one is legal; the absolute deadline then comes first.
 ///
 /// # Example
 ///
@@ -66,26 +67,22 @@ impl std::fmt::Display for Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Lifetimes {
-    #[serde(with = "millis")]
-    idle: Duration,
-    #[serde(with = "millis")]
-    absolute: Duration,
+    idle: Millis,
+    absolute: Millis,
 }
 
-/// What was read, before anybody has looked at it.
+/// Lifetimes as they were read, before they are checked.
 #[derive(Deserialize)]
 struct Unchecked {
-    #[serde(with = "millis")]
-    idle: Duration,
-    #[serde(with = "millis")]
-    absolute: Duration,
+    idle: Millis,
+    absolute: Millis,
 }
 
 impl TryFrom<Unchecked> for Lifetimes {
     type Error = Error;
 
     fn try_from(read: Unchecked) -> Result<Self, Error> {
-        Self::new(read.idle, read.absolute)
+        Self::new(read.idle.into(), read.absolute.into())
     }
 }
 
@@ -113,24 +110,29 @@ impl Lifetimes {
     pub const fn from_minutes(idle: u32, absolute: u32) -> Self {
         assert!(idle > 0 && absolute > 0, "a lifetime must be at least a minute here");
         assert!(idle <= 3650 * 24 * 60 && absolute <= 3650 * 24 * 60, "a lifetime must be at most ten years");
-        Self {
-            idle: Duration::from_secs(idle as u64 * 60),
-            absolute: Duration::from_secs(absolute as u64 * 60),
-        }
+        Self { idle: Millis::new(idle as u64 * 60_000), absolute: Millis::new(absolute as u64 * 60_000) }
     }
 
     /// A pair of lifetimes that were checked before.
-    pub(crate) const fn of(idle: Duration, absolute: Duration) -> Self {
+    pub(crate) const fn of(idle: Millis, absolute: Millis) -> Self {
         Self { idle, absolute }
     }
 
     /// The idle lifetime: how long after the last interaction a session is over.
     pub const fn idle(&self) -> Duration {
-        self.idle
+        self.idle.as_duration()
     }
 
     /// The absolute lifetime: how long after its creation a session is over.
     pub const fn absolute(&self) -> Duration {
+        self.absolute.as_duration()
+    }
+
+    pub(crate) const fn idle_millis(&self) -> Millis {
+        self.idle
+    }
+
+    pub(crate) const fn absolute_millis(&self) -> Millis {
         self.absolute
     }
 
@@ -140,8 +142,8 @@ impl Lifetimes {
         Self { idle: self.idle.min(other.idle), absolute: self.absolute.min(other.absolute) }
     }
 
-    /// Checks one lifetime and drops what is finer than a millisecond.
-    pub(crate) fn check(what: &str, lifetime: Duration) -> Result<Duration, Error> {
+    /// Checks one lifetime and rounds it down to the millisecond.
+    pub(crate) fn check(what: &str, lifetime: Duration) -> Result<Millis, Error> {
         if lifetime < Duration::from_millis(1) {
             let message =
                 format!("{what} must be at least a millisecond, zero would end the session at once");
@@ -153,37 +155,37 @@ impl Lifetimes {
                 format!("{what} must be at most ten years (3650 days)"),
             ));
         }
-        Ok(Duration::new(lifetime.as_secs(), lifetime.subsec_millis() * 1_000_000))
+        Ok(lifetime.into())
     }
 }
 
-/// Everything that deadlines are computed from. `Copy`, and only data: the computing is the policy's (`policy/`).
+/// Everything that deadlines are computed from. Only data: the rules are in [`policy`](crate::policy).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
     /// Which pair of a policy's lifetimes applies, for the session's life.
     pub mode: Mode,
     /// When the session was created; the absolute deadline counts from it.
     pub created_at: Timestamp,
-    /// When the user proved who they are; absent for an anonymous session.
+    /// When the user authenticated; absent for an anonymous session.
     pub authenticated_at: Option<Timestamp>,
-    /// The last recorded interaction; the idle deadline counts from it. Only ever moves forward (L9).
+    /// The last recorded interaction; the idle deadline counts from it. It only moves forward.
     pub last_interaction_at: Timestamp,
-    /// The longest time between two recorded interactions so far: what a route with a shorter idle lifetime looks at (E2).
-    #[serde(with = "millis")]
-    pub longest_gap: Duration,
-    /// The lifetimes the session remembers (L5): from its creation, an override at login, or a later lowering.
+    /// The longest time between two recorded interactions so far: what a route with a shorter idle lifetime judges by.
+    pub longest_gap: Millis,
+    /// The lifetimes that the session remembers: from its creation, an override at login, or a later lowering.
     pub lifetimes: Lifetimes,
-    /// The policy of its creation. Only a policy below it binds (L5), so that an override of the login that was longer
-    /// than the policy of its day is not cut at once.
-    pub bound: Lifetimes,
-    /// A one-off idle lifetime, set at login, until the next interaction (L6).
-    #[serde(with = "millis::option")]
-    pub one_off_idle: Option<Duration>,
+    /// The lifetimes of the policy at the session's creation.
+    pub policy_at_creation: Lifetimes,
+    /// Which version of the policy that was, as [`Policy::stamp`](crate::Policy::stamp) says. An override of the login gives
+    /// way only to a policy that was lowered after it.
+    pub policy_stamp: u64,
+    /// A one-off idle lifetime, set at login, until the next interaction.
+    pub one_off_idle: Option<Millis>,
 }
 
 /// What one request changes about the timing of a session.
 ///
-/// It can be taken in any order with those of other requests, since interactions move forward and lowerings are minima: all
+/// Changes of several requests can be applied in any order, since interactions move forward and lowerings are minima: all
 /// orders end with the same deadlines. (Only `longest_gap` may come out longer when an older interaction comes late.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimingChange {
@@ -193,13 +195,13 @@ pub struct TimingChange {
     pub lowering: Option<Lowering>,
 }
 
-/// A lowering that binds a session from now on (L5).
+/// A lowering of the policy that binds a session from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lowering {
     /// Upper bounds for the remembered lifetimes.
     pub lifetimes: Lifetimes,
     /// Upper bound for a pending one-off idle lifetime.
-    pub one_off_idle: Duration,
+    pub one_off_idle: Millis,
 }
 
 impl TimingChange {
@@ -210,52 +212,16 @@ impl TimingChange {
 }
 
 impl Timing {
-    /// Takes a change. A late, older interaction does not move the last one back (L9).
-    pub fn absorb(&mut self, change: &TimingChange) {
+    /// Applies a change. A late, older interaction does not move the last one back (L9).
+    pub fn apply(&mut self, change: &TimingChange) {
         if let Some(lowering) = change.lowering {
             self.lifetimes = self.lifetimes.min(lowering.lifetimes);
             self.one_off_idle = self.one_off_idle.map(|idle| idle.min(lowering.one_off_idle));
         }
         if let Some(arrival) = change.interaction_at {
-            self.longest_gap = self.longest_gap.max(arrival.since(self.last_interaction_at));
+            self.longest_gap = self.longest_gap.max(arrival.since(self.last_interaction_at).into());
             self.last_interaction_at = self.last_interaction_at.max(arrival);
             self.one_off_idle = None;
-        }
-    }
-}
-
-/// Durations as whole milliseconds, so that they come back from any store exactly (SPEC S8).
-mod millis {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_millis)
-    }
-
-    pub(super) mod option {
-        use super::{Deserialize, Deserializer, Duration, Serializer};
-
-        #[expect(clippy::ref_option, reason = "the form serde asks for")]
-        pub(in super::super) fn serialize<S: Serializer>(
-            duration: &Option<Duration>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match duration {
-                Some(duration) => super::serialize(duration, serializer),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Option<Duration>, D::Error> {
-            Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
         }
     }
 }

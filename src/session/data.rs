@@ -4,8 +4,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Outcome, Session};
 use crate::{
-    Error, ErrorKind, Key, SessionId,
-    record::{Change, Edits, Json, Updated},
+    Error, ErrorKind, Key,
+    engine::too_large,
+    record::{Change, Edits, Json, Record, UpdateOutcome},
 };
 
 impl Session {
@@ -25,11 +26,18 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Data`](ErrorKind::Data) when the value can not be written as JSON, [`Closed`](ErrorKind::Closed) after the
-    /// response head was sent.
+    /// [`Data`](ErrorKind::Data) when the value cannot be written as JSON, [`TooLarge`](ErrorKind::TooLarge) when the data of the
+    /// session would exceed its limit, [`Closed`](ErrorKind::Closed) after the response head was sent. Nothing is changed then.
     pub fn insert<T: Serialize>(&self, key: &Key<T>, value: &T) -> Result<(), Error> {
         let value = Json::encode(value)?;
-        self.edit()?.plan.edits.set(key.name(), value);
+        let mut state = self.edit()?;
+        let before = state.plan.edits.clone();
+        state.plan.edits.set(key.name(), value);
+        let max_data = self.inner().config.max_data;
+        if state.data_bytes() > max_data {
+            state.plan.edits = before;
+            return Err(too_large(max_data));
+        }
         Ok(())
     }
 
@@ -74,58 +82,55 @@ impl Session {
         loop {
             let (stored, known) = {
                 let state = self.edit()?;
-                let stored =
-                    state.stored.as_ref().map(|stored| (stored.live.record.sid, stored.live.record.revision));
+                let stored = state.stored.as_ref().map(|stored| stored.live.record.clone());
                 (stored, state.value(key.name()))
             };
             let value = change(known.map(|value| value.decode()).transpose()?);
             let mut edits = Edits::default();
             edits.set(key.name(), Json::encode(&value)?);
 
-            let Some((sid, revision)) = stored else {
+            let Some(seen) = stored else {
                 // A session that is about to be created is nobody else's yet, and no cap is for anonymous ones.
                 self.edit()?.plan.edits.set(key.name(), Json::encode(&value)?);
                 return self.save().await.map(|_| value);
             };
-            if self.try_edit(sid, revision, edits).await? {
+            if self.try_edit(&seen, edits).await? {
                 return Ok(value);
             }
         }
     }
 
     /// Stores edits if the data is at this revision still; `false` after taking a fresh look when it is not.
-    async fn try_edit(&self, sid: SessionId, revision: u64, edits: Edits) -> Result<bool, Error> {
+    async fn try_edit(&self, seen: &Record, edits: Edits) -> Result<bool, Error> {
         let inner = self.inner();
-        let engine = &inner.settings.engine;
-        // The interaction, if it is due, goes along.
-        let due = self.state().stored.as_ref().map(|stored| stored.interaction(inner.now));
-        let due = due.unwrap_or(Change::at(inner.now));
-        let change = Change { edits: edits.clone(), if_revision: Some(revision), ..due };
-        match engine.update(sid, change).await? {
-            Updated::Applied(applied) => {
+        let engine = &inner.config.engine;
+        let change = Change { edits: edits.clone(), if_revision: Some(seen.revision), ..self.change() };
+        match engine.update(seen, change).await? {
+            UpdateOutcome::Applied(applied) => {
                 let mut state = self.state();
-                state.waited = false;
+                state.may_be_stale = false;
                 if let Some(stored) = &mut state.stored {
-                    stored.recorded(&applied);
+                    stored.live.recorded(&applied);
                     stored.live.record.data.edit(&edits);
                     stored.live.record.revision = applied.revision;
                 }
                 Ok(true)
             }
-            Updated::Conflict => {
-                let fresh = engine.load(sid, inner.now).await?.filter(|record| record.ended.is_none());
-                match (&mut self.state().stored, fresh) {
-                    (Some(stored), Some(fresh)) => {
-                        stored.live.record.data = fresh.data;
-                        stored.live.record.revision = fresh.revision;
-                        Ok(false)
-                    }
-                    // The next try will say why it is gone.
-                    _ => Ok(false),
+            UpdateOutcome::Conflict => {
+                let fresh =
+                    engine.load(seen.sid, inner.now).await?.filter(|record| record.tombstone().is_none());
+                // Without a fresh one the next try says why it is gone.
+                if let (Some(stored), Some(fresh)) = (&mut self.state().stored, fresh) {
+                    let record = &mut stored.live.record;
+                    record.data = fresh.data;
+                    record.revision = fresh.revision;
+                    record.version = fresh.version;
                 }
+                Ok(false)
             }
-            Updated::Gone(reason) => {
-                self.state().vanish(reason, inner.now);
+            UpdateOutcome::TooLarge => Err(too_large(inner.config.max_data)),
+            UpdateOutcome::Gone(tombstone) => {
+                self.state().ended_elsewhere(tombstone, inner.now);
                 Err(Error::new(ErrorKind::Ended, "the session ended while the request was in flight"))
             }
         }

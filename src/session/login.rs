@@ -88,9 +88,10 @@ impl Session {
     }
 
     /// There is no session, so no sid; whose it would have been an audit log has to know.
-    pub(super) fn tell_refused(&self, subject: Option<&str>, refusal: &Refusal) {
+    pub(super) fn emit_refused(&self, subject: Option<&str>, refusal: &Refusal) {
         let inner = self.inner();
-        inner.settings.engine.tell(inner.now, None, subject, EventKind::Refused(refusal));
+        let realm = &inner.realm().name;
+        inner.config.engine.emit(inner.now, realm, None, subject, EventKind::Refused(refusal));
     }
 }
 
@@ -170,7 +171,9 @@ impl Login<'_> {
             initial_user_agent: user_agent.clone(),
             last: LastSeen { ip: inner.ip, user_agent },
         };
-        let token = Token::generate()?;
+        let realm = &inner.realm().name;
+        let engine = &inner.config.engine;
+        let token = Token::generate()?.with_tag(engine.place_key.tag(realm, &subject));
         let no_headers = HeaderMap::new();
         let headers = inner.headers.as_ref().unwrap_or(&no_headers);
         let mut context = LoginContext {
@@ -182,14 +185,15 @@ impl Login<'_> {
             facts,
             overrides,
             refusal: None,
+            cap: inner.policy.cap(),
         };
-        for hook in &inner.settings.hooks {
+        for hook in &inner.config.hooks {
             hook.on_login(&mut context).await?;
             if context.refusal.is_some() {
                 break;
             }
         }
-        let LoginContext { facts, overrides, refusal, .. } = context;
+        let LoginContext { facts, overrides, refusal, cap, .. } = context;
         let opening = match refusal {
             Some(refusal) => Err(refusal),
             None => open(&inner.policy, inner.now, &overrides),
@@ -197,7 +201,7 @@ impl Login<'_> {
         let opening = match opening {
             Ok(opening) => opening,
             Err(refusal) => {
-                session.tell_refused(Some(&subject), &refusal);
+                session.emit_refused(Some(&subject), &refusal);
                 if matches!(refusal, Refusal::DeadlinePassed | Refusal::Revoked(_)) {
                     session.edit()?.plan_end(EndReason::Revoked);
                 }
@@ -205,11 +209,10 @@ impl Login<'_> {
             }
         };
         for clamped in opening.clamped {
-            let engine = &inner.settings.engine;
-            engine.tell(inner.now, Some(token.sid()), Some(&subject), EventKind::Clamped(clamped));
+            engine.emit(inner.now, realm, Some(token.sid()), Some(&subject), EventKind::Clamped(clamped));
         }
-        let record = new_record(&token, opening.timing, Some(subject), facts);
-        session.edit()?.plan_login(record, token);
+        let record = new_record(&token, realm, opening.timing, Some(subject), facts);
+        session.edit()?.plan_login(record, token, cap);
         Ok(Outcome::Done)
     }
 }

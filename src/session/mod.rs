@@ -38,9 +38,9 @@ pub use self::{
 };
 use crate::{
     EndReason, Error, Mode, Policy, RequestHead, SessionId, Timestamp,
-    engine::Arrival,
+    engine::{Arrival, RealmState},
     record::{Facts, LastSeen, PastSession, Timing},
-    settings::Settings,
+    settings::LayerConfig,
     token::Token,
 };
 
@@ -72,8 +72,18 @@ use crate::{
 #[derive(Clone)]
 pub struct Session(Arc<recycle::Shared>);
 
+/// Marks a request that a session layer skipped although one further out did not. There is no session then: that of the outer
+/// layer is not the inner one's (C9).
+#[derive(Clone, Debug)]
+pub(crate) struct Skipped {
+    /// The cookie of the layer that skipped.
+    pub(crate) cookie: Arc<str>,
+}
+
 pub(crate) struct Inner {
-    settings: Arc<Settings>,
+    config: Arc<LayerConfig>,
+    /// The realm of this request, if it is not that of the layer.
+    realm: Option<Arc<RealmState>>,
     policy: Policy,
     now: Timestamp,
     method: Method,
@@ -111,6 +121,12 @@ pub struct SessionInfo {
     pub facts: Arc<Facts>,
 }
 
+impl Inner {
+    fn realm(&self) -> &Arc<RealmState> {
+        self.realm.as_ref().unwrap_or(&self.config.home)
+    }
+}
+
 impl SessionInfo {
     fn new(sid: SessionId, subject: Option<Arc<str>>, timing: &Timing, facts: Arc<Facts>) -> Self {
         Self {
@@ -134,22 +150,24 @@ impl SessionInfo {
 
 impl Session {
     pub(crate) fn new(
-        settings: &Arc<Settings>,
+        config: &Arc<LayerConfig>,
+        realm: Option<Arc<RealmState>>,
         policy: Policy,
         now: Timestamp,
         head: RequestHead<'_>,
         brought: bool,
     ) -> Self {
         let inner = Inner {
+            realm,
             policy,
             now,
             method: head.method.clone(),
             uri: head.uri.clone(),
-            headers: (!settings.hooks.is_empty()).then(|| head.headers.clone()),
-            ip: settings.client_ip.as_ref().and_then(|ask| ask(head)),
+            headers: (!config.hooks.is_empty()).then(|| head.headers.clone()),
+            ip: config.client_ip.as_ref().and_then(|ask| ask(head)),
             outer: head.extensions.get::<Self>().cloned(),
             looked: AtomicBool::new(false),
-            settings: Arc::clone(settings),
+            config: Arc::clone(config),
         };
         let user_agent = head.headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
         Self(recycle::fill(inner, brought, user_agent))
@@ -158,7 +176,7 @@ impl Session {
     /// Takes what the request's cookies led to.
     pub(crate) fn arrive(&self, arrival: Arrival) {
         let ip = self.inner().ip;
-        self.state().arrive(arrival, |known| {
+        self.state().arrive(arrival, self.keep_longer(), |known| {
             let known_agent = known.user_agent.as_deref();
             // First as bytes, which as a rule settles it.
             let same = known_agent.unwrap_or_default().as_bytes() == self.0.user_agent
@@ -216,7 +234,7 @@ impl Session {
 
     /// The name of the cookie that this session is read from.
     pub fn cookie_name(&self) -> &str {
-        self.inner().settings.cookie.name()
+        self.inner().config.cookie.name()
     }
 
     /// The session of another layer in the same stack, by its cookie's name (SPEC C9). The session in the extensions is

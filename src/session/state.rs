@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::SessionInfo;
 use crate::{
     Error, ErrorKind, SessionId, Timestamp, cookie,
-    engine::{Arrival, Live},
+    engine::{Arrival, Live, Past, Unexamined, UnsettledLogin},
+    policy::Cap,
     record::{
-        Applied, Change, Data, Edits, EndReason, Json, LastSeen, Mode, PastSession, Proof, Record, Timing,
-        TimingChange,
+        Applied, Data, Edits, EndReason, Json, LastSeen, Millis, Mode, PastSession, Proof, Record, Timing,
+        TimingChange, Tombstone,
     },
     token::Token,
 };
@@ -21,13 +22,17 @@ pub(super) struct State {
     pub(super) cookie: Cookie,
     /// The session in the store, as far as this request knows it.
     pub(super) stored: Option<Stored>,
-    /// Why there is none, where that is known.
-    pub(super) past: Option<PastSession>,
+    /// The one that a cookie led to and that is over.
+    pub(super) past: Option<Past>,
+    /// Other cookies of the request, whose sessions end with this one.
+    pub(super) unexamined: Unexamined,
     /// Whether the handler waited for something since the store last said that the session is live.
-    pub(super) waited: bool,
-    /// Whether an interaction that can not be recorded fails the request, as it does one that is there for nothing else.
-    pub(super) insists: bool,
+    pub(super) may_be_stale: bool,
+    /// Whether an interaction that cannot be recorded fails the request, as it does one that is there for nothing else.
+    pub(super) touch_must_succeed: bool,
     pub(super) plan: Plan,
+    /// A login that was sent to the store, and may or may not have taken place.
+    pub(super) unsettled: Option<UnsettledLogin>,
 }
 
 /// What the browser sent under our cookie's name.
@@ -37,17 +42,18 @@ pub(super) enum Cookie {
     None,
     /// Something, perhaps malformed.
     Brought,
-    /// Something that is not for this request to remove: the session ended while it was in flight, and whoever ended it
-    /// told the browser; or its token was replaced a moment ago, and the browser has the new one.
-    NotOurs,
+    /// Something that this request must not remove: the session ended while the request was in flight, and the call that
+    /// ended it answered the browser; or its token was replaced a moment ago, and the browser has the new one; or it is not
+    /// certain that the session is over.
+    Displaced,
 }
 
-/// What the browser was told to do with the cookie that it holds.
+/// What the browser does with the cookie that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    /// To keep it until this second.
+pub(super) enum Kept {
+    /// Keeps it until this second.
     Until(i64),
-    /// To keep it until it closes.
+    /// Keeps it until it closes.
     SessionOnly,
 }
 
@@ -55,10 +61,10 @@ pub(super) enum Told {
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) live: Live,
-    /// Where the request came from, when the record says otherwise.
-    pub(super) last_seen: Option<LastSeen>,
-    /// `None` when it has to be told of a new token.
-    pub(super) told: Option<Told>,
+    /// `None` when it has to be sent a new token.
+    pub(super) browser_has: Option<Kept>,
+    /// How much longer than the session a persistent cookie lives, so that a login can prove what it resumes (L13).
+    keep_longer: Millis,
     /// The timing before this request.
     on_arrival: Timing,
 }
@@ -83,6 +89,8 @@ pub(super) struct Draft {
     pub(super) token: Token,
     /// Whether it takes over the data of the stored one.
     pub(super) keep_data: bool,
+    /// How many sessions its subject may have.
+    pub(super) cap: Option<Cap>,
 }
 
 impl Plan {
@@ -98,42 +106,41 @@ impl Draft {
 }
 
 impl Stored {
-    pub(super) fn created(record: Record, token: Token) -> Self {
+    fn created(record: Record, token: Token, keep_longer: Millis) -> Self {
         let timing = record.timing;
-        let live = Live { record, token, proof: Proof::Current, due: TimingChange::default(), next: timing };
-        Self { live, last_seen: None, told: None, on_arrival: timing }
+        let live = Live {
+            record,
+            token,
+            proof: Proof::Current,
+            due: TimingChange::default(),
+            confirms: false,
+            last_seen: None,
+            next: timing,
+        };
+        Self { live, browser_has: None, keep_longer, on_arrival: timing }
     }
 
-    /// What is to be recorded of the request itself: its interaction, and where it came from.
-    pub(super) fn interaction(&self, now: Timestamp) -> Change {
-        // Also when the interaction itself was recorded ahead.
-        let interacted = self.live.next.last_interaction_at == now;
-        let last_seen = self.last_seen.clone().filter(|_| interacted);
-        Change { timing: self.live.due, last_seen, ..Change::at(now) }
+    /// Whether the browser has to be sent a cookie: a new token, or because the second moved at which a persistent one goes.
+    pub(super) fn cookie_changed(&self) -> bool {
+        self.live.proof == Proof::Current && self.browser_has != Some(self.should_have())
     }
 
-    /// Takes what the store says after a change: the interaction is recorded, with what others recorded meanwhile.
-    pub(super) fn recorded(&mut self, applied: &Applied) {
-        self.last_seen = None;
-        self.live.record.timing = applied.timing;
-        self.live.recorded(applied);
+    /// When a persistent cookie goes.
+    pub(super) fn cookie_expires_at(&self) -> Timestamp {
+        let record = &self.live.record;
+        let longer = if record.subject.is_some() { self.keep_longer } else { Millis::ZERO };
+        record.timing.deadline() + longer
     }
 
-    /// Whether the browser has to be told: of a new token, or that the second moved at which a persistent cookie goes.
-    pub(super) fn is_news(&self) -> bool {
-        self.live.proof == Proof::Current && self.told != Some(self.news())
-    }
-
-    /// Tells the browser of a moved expiry another time, but not of a new token.
+    /// Sends a moved expiry another time, but not a new token.
     pub(super) fn postpone_refresh(&mut self) {
-        self.told = self.told.map(|_| self.news());
+        self.browser_has = self.browser_has.map(|_| self.should_have());
     }
 
-    fn news(&self) -> Told {
-        let timing = &self.live.record.timing;
-        match timing.mode {
-            Mode::Persistent => Told::Until(cookie::expires(timing.deadline())),
-            Mode::NonPersistent => Told::SessionOnly,
+    fn should_have(&self) -> Kept {
+        match self.live.record.timing.mode {
+            Mode::Persistent => Kept::Until(cookie::expires(self.cookie_expires_at())),
+            Mode::NonPersistent => Kept::SessionOnly,
         }
     }
 }
@@ -151,44 +158,78 @@ impl State {
             cookie: Cookie::new(brought),
             stored: None,
             past: None,
-            waited: false,
-            insists: false,
+            unexamined: Unexamined::new(),
+            may_be_stale: false,
+            touch_must_succeed: false,
             plan: Plan::default(),
+            unsettled: None,
         }
     }
 
     /// Back to [`State::new`], in place; nothing of a session outlives its request.
     pub(super) fn reset(&mut self) {
-        let Self { closed, cookie, stored, past, waited, insists, plan } = self;
+        let Self {
+            closed,
+            cookie,
+            stored,
+            past,
+            unexamined,
+            may_be_stale,
+            touch_must_succeed,
+            plan,
+            unsettled,
+        } = self;
         let Plan { end, new, edits, rotation } = plan;
         *closed = false;
         *cookie = Cookie::None;
-        *waited = false;
-        *insists = false;
+        *may_be_stale = false;
+        *touch_must_succeed = false;
         *stored = None;
         *past = None;
+        unexamined.clear();
         *end = None;
         *new = None;
         *edits = Edits::default();
         *rotation = None;
+        *unsettled = None;
     }
 
-    pub(super) fn arrive(&mut self, arrival: Arrival, last_seen: impl FnOnce(&LastSeen) -> Option<LastSeen>) {
+    pub(super) fn arrive(
+        &mut self,
+        arrival: Arrival,
+        keep_longer: Millis,
+        last_seen: impl FnOnce(&LastSeen) -> Option<LastSeen>,
+    ) {
         self.past = arrival.past;
-        if arrival.crossed_rotation && arrival.live.is_none() {
-            self.cookie = Cookie::NotOurs;
+        self.unexamined = arrival.unexamined;
+        let uncertain = self.past.is_some_and(|past| !past.is_certain);
+        if (arrival.secret_just_replaced || uncertain) && arrival.live.is_none() {
+            self.cookie = Cookie::Displaced;
         }
-        self.stored = arrival.live.map(|live| {
-            let last_seen = last_seen(&live.record.facts.device.last);
+        self.stored = arrival.live.map(|mut live| {
+            live.last_seen = last_seen(&live.record.facts.device.last);
             let on_arrival = live.record.timing;
-            let mut stored = Stored { live, last_seen, told: None, on_arrival };
-            stored.told = Some(stored.news());
-            if stored.live.due.is_empty() {
-                // Recorded ahead already, or nothing was due.
-                stored.live.record.timing = stored.live.next;
-            }
+            let mut stored = Stored { live, browser_has: None, keep_longer, on_arrival };
+            stored.browser_has = Some(stored.should_have());
             stored
         });
+    }
+
+    /// What was due of the request is recorded.
+    pub(super) fn touched(&mut self, seen: &Record, applied: &Applied) {
+        self.may_be_stale = false;
+        let Some(stored) = self.stored.as_mut().filter(|stored| stored.live.record.sid == seen.sid) else {
+            return;
+        };
+        let live = &mut stored.live;
+        // A save of the handler may have been quicker, and have rotated the secret since.
+        if applied.timing.last_interaction_at >= live.record.timing.last_interaction_at {
+            live.record.timing = applied.timing;
+            live.next = applied.timing;
+        }
+        if live.record.secret.matches(&seen.secret) {
+            live.see_secret(&applied.secret);
+        }
     }
 
     pub(super) fn close(&mut self) {
@@ -228,12 +269,14 @@ impl State {
         if self.info().is_some() {
             return None;
         }
-        self.ending(now).or(self.past)
+        self.ending(now).or(self.past).map(|past| past.session)
     }
 
     /// The stored session, as it will be once the planned end is stored.
-    pub(super) fn ending(&self, now: Timestamp) -> Option<PastSession> {
-        Some(self.stored.as_ref()?.live.next.past(self.plan.end?, now))
+    pub(super) fn ending(&self, now: Timestamp) -> Option<Past> {
+        let (live, reason) = (&self.stored.as_ref()?.live, self.plan.end?);
+        let session = live.next.past(reason, now);
+        Some(Past { sid: live.record.sid, session, successor: None, work_until: None, is_certain: true })
     }
 
     pub(super) fn timing_on_arrival(&self) -> Option<Timing> {
@@ -247,7 +290,7 @@ impl State {
     pub(super) fn value(&self, key: &str) -> Option<Json> {
         match self.plan.edits.get(key) {
             Some(edited) => edited.cloned(),
-            None => self.data().and_then(|data| data.get(key)).cloned(),
+            None => self.data().and_then(|data| data.get(key)),
         }
     }
 
@@ -285,7 +328,7 @@ impl State {
         owner.is_none_or(|owner| owner == subject)
     }
 
-    pub(super) fn plan_login(&mut self, record: Record, token: Token) {
+    pub(super) fn plan_login(&mut self, record: Record, token: Token, cap: Option<Cap>) {
         let subject = record.subject.clone().unwrap_or_default();
         let keeps = self.keeps_data_for(&subject);
         // A second login in the same request replaces the first one's plan, which never was a session.
@@ -294,32 +337,42 @@ impl State {
         if !keeps {
             self.plan.edits = Edits::default();
         }
-        self.plan.new = Some(Draft { record, token, keep_data });
+        self.plan.new = Some(Draft { record, token, keep_data, cap });
     }
 
-    /// The session that the browser has to be told of, when that may be out of date.
-    pub(super) fn old_news(&self) -> Option<SessionId> {
-        let news = self.stored.as_ref().filter(|stored| self.waited && stored.is_news())?;
-        Some(news.live.record.sid)
+    /// The session whose cookie is about to be set, when what is known of it may be stale.
+    pub(super) fn needs_recheck(&self) -> Option<SessionId> {
+        let stored = self.stored.as_ref().filter(|stored| self.may_be_stale && stored.cookie_changed())?;
+        Some(stored.live.record.sid)
     }
 
     /// What was planned to be new is stored.
-    pub(super) fn settle(&mut self, created: Record, token: Token) {
-        self.waited = false;
+    pub(super) fn created(&mut self, created: Record, token: Token, keep_longer: Millis) {
+        self.may_be_stale = false;
         self.past = None;
         // What was planned while the store was asked is for this session: a logout, another login.
         if self.plan.new.take_if(|draft| draft.record.sid == created.sid).is_some() {
             self.plan.end = None;
             self.plan.rotation = None;
         }
-        self.stored = Some(Stored::created(created, token));
+        self.stored = Some(Stored::created(created, token, keep_longer));
     }
 
     /// The session ended while this request was in flight.
-    pub(super) fn vanish(&mut self, reason: Option<EndReason>, now: Timestamp) {
+    pub(super) fn ended_elsewhere(&mut self, tombstone: Option<Tombstone>, now: Timestamp) {
         let stored = self.stored.take();
-        self.cookie = Cookie::NotOurs;
-        self.past = stored.zip(reason).map(|(stored, reason)| stored.live.next.past(reason, now));
+        self.cookie = Cookie::Displaced;
+        self.past = stored.zip(tombstone).map(|(stored, tombstone)| {
+            let live = &stored.live;
+            Past::of(live.record.sid, live.next.past(tombstone.reason, now), &tombstone)
+        });
         self.plan = Plan::default();
+    }
+
+    /// How many bytes the data of the session takes with what this request changed.
+    pub(super) fn data_bytes(&self) -> usize {
+        let mut data = self.data().cloned().unwrap_or_default();
+        data.edit(&self.plan.edits);
+        data.bytes()
     }
 }

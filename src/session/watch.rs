@@ -2,9 +2,8 @@
 
 use std::{
     fmt,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_core::Stream;
@@ -12,17 +11,18 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::Session;
-use crate::{EndReason, engine::first_of};
-
-/// How often a waiting response looks at the store: an end on another node is seen within 2 s (SPEC H4).
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use crate::EndReason;
 
 impl Session {
     /// Resolves when the session is over, by time or because it was ended, on this node or another (SPEC H4): within 1 s
     /// on this node, 2 s from another. Resolves at once without a session; `None` when no reason is known.
     ///
     /// For handlers that hold a connection open, such as WebSockets. It keeps nothing alive: waiting is not an interaction.
-    /// Needs a tokio runtime with timers. While the store can not be reached, the last known deadline counts.
+    /// Needs a tokio runtime with timers. While the store cannot be reached, the last known deadline counts.
+    ///
+    /// A session costs at most one load a second on this node, however many wait for it. One that has more than 32 open streams
+    /// loses the oldest: that one resolves with `None`. [`SessionLayer::with_max_streams`](crate::SessionLayer::with_max_streams)
+    /// sets another number.
     ///
     /// # Example
     ///
@@ -56,34 +56,16 @@ impl Session {
     }
 
     async fn wait_for_end(self) -> Option<EndReason> {
-        let engine = &self.inner().settings.engine;
-        let (sid, mut timing) = {
+        let inner = self.inner();
+        let (sid, timing) = {
             let state = self.look();
             let Some(stored) = state.lasting() else {
-                return state.past(self.inner().now).map(|past| past.reason);
+                return state.past(inner.now).map(|past| past.reason);
             };
             (stored.live.record.sid, stored.live.next)
         };
-        loop {
-            // Before the look, so that an end that comes between is not missed.
-            let mut ended_here = pin!(engine.some_end_near(sid));
-            ended_here.as_mut().enable();
-            let now = engine.clock.now();
-            match engine.load(sid, now).await {
-                Ok(Some(record)) => match record.over(now) {
-                    Some(reason) => return Some(reason),
-                    None => timing = record.timing,
-                },
-                Ok(None) => return timing.over(now),
-                Err(_) => {
-                    if let Some(reason) = timing.over(now) {
-                        return Some(reason);
-                    }
-                }
-            }
-            let look_again = timing.deadline().since(now).clamp(Duration::from_millis(1), LOOK_EVERY);
-            first_of(ended_here, tokio::time::sleep(look_again)).await;
-        }
+        let (config, realm) = (&inner.config, inner.realm());
+        config.engine.until_over(sid, timing, realm, || config.policy_without_request(realm)).await
     }
 }
 

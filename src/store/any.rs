@@ -7,10 +7,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{Created, Creation, Page, SessionStore, Swept};
+use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, Sweep, Swept};
 use crate::{
     Error, ErrorKind, Timestamp,
-    record::{Change, End, Ending, Record, SessionId, Updated},
+    record::{Change, EndOutcome, EndRequest, Record, SessionId, UpdateOutcome},
 };
 
 /// A store whose type is forgotten, for choosing one at run time.
@@ -116,63 +116,48 @@ impl<T> Future for Answer<'_, T> {
 
 type Reply<'a, T> = Answer<'a, Result<T, Error>>;
 
-/// [`SessionStore`] as a trait object can be.
-pub(crate) trait DynStore: Send + Sync + 'static {
-    fn type_name(&self) -> &'static str;
-    fn in_process(&self) -> bool;
-    fn create(&self, creation: Creation) -> Reply<'_, Created>;
-    fn load(&self, sid: SessionId) -> Reply<'_, Option<Record>>;
-    fn update(&self, sid: SessionId, change: Change) -> Reply<'_, Updated>;
-    fn end(&self, sid: SessionId, end: End) -> Reply<'_, Ending>;
-    fn list(&self, page: Page) -> Reply<'_, Vec<Record>>;
-    fn end_subject(
-        &self,
-        subject: Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Reply<'_, Vec<SessionId>>;
-    fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, Swept>;
+macro_rules! dyn_store {
+    ($(fn $call:ident(&self $(, $argument:ident: $of:ty)*) -> $answer:ty;)*) => {
+        /// [`SessionStore`] as a trait object can be.
+        #[expect(clippy::elidable_lifetime_names, reason = "one of the calls borrows an argument")]
+        pub(crate) trait DynStore: Send + Sync + 'static {
+            fn type_name(&self) -> &'static str;
+            fn in_process(&self) -> bool;
+            fn place_key(&self) -> PlaceKey;
+            $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer>;)*
+        }
+
+        #[expect(clippy::elidable_lifetime_names, reason = "as in the trait")]
+        impl<S: SessionStore> DynStore for S {
+            fn type_name(&self) -> &'static str {
+                std::any::type_name::<S>()
+            }
+
+            fn in_process(&self) -> bool {
+                S::IN_PROCESS
+            }
+
+            fn place_key(&self) -> PlaceKey {
+                SessionStore::place_key(self)
+            }
+
+            $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer> {
+                Answer::start(S::IN_PROCESS, || SessionStore::$call(self $(, $argument)*))
+            })*
+        }
+    };
 }
 
-impl<S: SessionStore> DynStore for S {
-    fn type_name(&self) -> &'static str {
-        std::any::type_name::<S>()
-    }
-
-    fn in_process(&self) -> bool {
-        S::IN_PROCESS
-    }
-
-    fn create(&self, creation: Creation) -> Reply<'_, Created> {
-        Answer::start(S::IN_PROCESS, || SessionStore::create(self, creation))
-    }
-
-    fn load(&self, sid: SessionId) -> Reply<'_, Option<Record>> {
-        Answer::start(S::IN_PROCESS, || SessionStore::load(self, sid))
-    }
-
-    fn update(&self, sid: SessionId, change: Change) -> Reply<'_, Updated> {
-        Answer::start(S::IN_PROCESS, || SessionStore::update(self, sid, change))
-    }
-
-    fn end(&self, sid: SessionId, end: End) -> Reply<'_, Ending> {
-        Answer::start(S::IN_PROCESS, || SessionStore::end(self, sid, end))
-    }
-
-    fn list(&self, page: Page) -> Reply<'_, Vec<Record>> {
-        Answer::start(S::IN_PROCESS, || SessionStore::list(self, page))
-    }
-
-    fn end_subject(
-        &self,
-        subject: Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Reply<'_, Vec<SessionId>> {
-        Answer::start(S::IN_PROCESS, || SessionStore::end_subject(self, subject, end, except))
-    }
-
-    fn sweep(&self, before: Timestamp, limit: usize) -> Reply<'_, Swept> {
-        Answer::start(S::IN_PROCESS, || SessionStore::sweep(self, before, limit))
-    }
+dyn_store! {
+    fn create(&self, creation: Creation) -> CreateOutcome;
+    fn load(&self, sid: SessionId) -> Option<Record>;
+    fn update(&self, sid: SessionId, change: Change, seen: Option<Box<Record>>) -> UpdateOutcome;
+    fn end(&self, sid: SessionId, request: EndRequest, seen: Option<Box<Record>>) -> EndOutcome;
+    fn revoke(&self, revocation: Revocation) -> ();
+    fn not_before(&self, realm: &'a str) -> Option<Timestamp>;
+    fn list(&self, page: Page) -> Vec<Record>;
+    fn sweep(&self, sweep: Sweep) -> Swept;
+    fn reschedule(&self, sessions: Vec<(SessionId, Timestamp)>) -> ();
+    fn end_many(&self, requests: Vec<(SessionId, EndRequest)>) -> Vec<EndOutcome>;
+    fn time(&self) -> Option<Timestamp>;
 }

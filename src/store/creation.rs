@@ -1,104 +1,172 @@
-//! A new session, and what comes with it.
+//! A new session, and what goes with it.
 
-use crate::{
-    policy::{Admission, Cap, admit},
-    record::{Edits, End, EndReason, Ending, Record, SessionId},
-};
+use std::num::NonZeroU32;
 
-/// A new session, and what comes with it, as plain data.
+use crate::record::{Data, Edits, EndOutcome, EndRequest, Record, SessionId, SubjectMark};
+
+/// A new session, and what goes with it, as plain data.
 ///
 /// # Example
 ///
 /// A store runs it in these steps, under one lock or in one transaction:
 ///
 /// ```
-/// # use tower_tenure::{policy::Admission, record::{End, EndReason, Record, SessionId}, store::{Created, Creation}};
-/// # type Table = std::collections::HashMap<SessionId, Record>;
-/// fn create(table: &mut Table, creation: Creation) -> Created {
-///     if table.contains_key(&creation.record.sid) {
-///         return Created::Exists;
+/// # use std::collections::HashMap;
+/// # use tower_tenure::{record::{Record, SessionId, SubjectMark}, store::{CreateOutcome, Creation, CreationPlan}};
+/// # struct Table { sessions: HashMap<SessionId, Record>, marks: HashMap<String, SubjectMark> }
+/// fn create(table: &mut Table, creation: Creation) -> CreateOutcome {
+///     if table.sessions.contains_key(&creation.record.sid) {
+///         return CreateOutcome::Exists;
 ///     }
-///     let subject = &creation.record.subject;
-///     let others = table.values().filter(|other| subject.is_some() && other.subject == *subject);
-///     let Admission::Admit(evicted) = creation.admit(others) else { return Created::Refused };
-///     for sid in &evicted {
-///         table.get_mut(sid).map(|record| record.end(&creation.eviction()));
+///     let mark = creation.record.subject.as_deref().and_then(|subject| table.marks.get(subject)).copied();
+///     let ends = creation.ends.iter().map(|(sid, _)| table.sessions.get(sid).cloned()).collect();
+///     let others: Vec<_> = table.sessions.values().filter(|other| creation.counts(other)).cloned().collect();
+///     match creation.plan(mark.as_ref(), ends, others.len()) {
+///         CreationPlan::Store { record, ended, outcomes } => {
+///             table.sessions.extend(ended.into_iter().map(|record| (record.sid, record)));
+///             table.sessions.insert(record.sid, record.clone());
+///             CreateOutcome::Created { record, ended: outcomes }
+///         }
+///         CreationPlan::Full => CreateOutcome::Full { count: others.len(), sessions: others },
+///         CreationPlan::SignedOutEverywhere => CreateOutcome::SignedOutEverywhere,
+///         CreationPlan::TooLarge => CreateOutcome::TooLarge,
 ///     }
-///     let replaced = creation.replaced_sid().and_then(|sid| table.get_mut(&sid));
-///     let (record, replaced) = creation.into_record(replaced);
-///     table.insert(record.sid, record.clone());
-///     Created::Done { record, replaced, evicted }
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Creation {
-    /// The new record, still without data.
+    /// The new record. Its data is what it starts with.
     pub record: Record,
-    /// Its data, on top of what it takes over.
+    /// Changes of that data, also of data that an ended session hands over.
     pub edits: Edits,
-    /// The session in the same browser that it takes the place of.
-    pub replaces: Option<Replaced>,
-    /// The cap that it must fit under.
-    pub cap: Option<Cap>,
+    /// Sessions of the same tag that end first, in the same step: the one that a login replaces, those that are over, those
+    /// that the cap evicts.
+    pub ends: Vec<(SessionId, EndRequest)>,
+    /// How many sessions the subject may have with this one: those that have not ended count.
+    pub cap: Option<NonZeroU32>,
+    /// How many bytes of data the session may have.
+    pub max_data: usize,
 }
 
-/// The session that a new one takes the place of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replaced {
-    /// Its id.
-    pub sid: SessionId,
-    /// How it ends.
-    pub end: End,
-    /// Whether the new session takes over its data, as it is at that moment (SPEC L3).
-    pub keep_data: bool,
-}
-
-/// What came of a [`Creation`].
+/// What came of a [`Creation`]. Unless the session was created nothing was changed, and none of `ends` took place.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
-pub enum Created {
-    /// The session is there.
-    Done {
+pub enum CreateOutcome {
+    /// The session is stored.
+    Created {
         /// As it was stored.
         record: Record,
-        /// What came of the end of the one it replaces, if that was there.
-        replaced: Option<Ending>,
-        /// What the cap ended for it.
-        evicted: Vec<SessionId>,
+        /// What came of `ends`, in their order.
+        ended: Vec<EndOutcome>,
     },
-    /// The cap refused it; nothing was changed.
-    Refused,
-    /// There is a record with this id already; nothing was changed.
+    /// The subject has as many sessions as the cap allows.
+    Full {
+        /// How many sessions count.
+        count: usize,
+        /// Those sessions, or [`MAX_CANDIDATES`](CreateOutcome::MAX_CANDIDATES) of them: whether they are over is for the
+        /// caller to judge.
+        sessions: Vec<Record>,
+    },
+    /// The subject was signed out everywhere after the login arrived.
+    SignedOutEverywhere,
+    /// There is a record with this id already.
     Exists,
+    /// The data would exceed `max_data` bytes.
+    TooLarge,
+}
+
+/// What a store has to do for a [`Creation`]; see [`Creation::plan`].
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
+pub enum CreationPlan {
+    /// Store these, all in one step.
+    Store {
+        /// The new record.
+        record: Record,
+        /// The records of `ends` that were found, as they are afterwards.
+        ended: Vec<Record>,
+        /// What came of `ends`, in their order.
+        outcomes: Vec<EndOutcome>,
+    },
+    /// Answer [`CreateOutcome::Full`].
+    Full,
+    /// Answer [`CreateOutcome::SignedOutEverywhere`].
+    SignedOutEverywhere,
+    /// Answer [`CreateOutcome::TooLarge`].
+    TooLarge,
+}
+
+impl CreateOutcome {
+    /// How many sessions [`CreateOutcome::Full`] names at most.
+    pub const MAX_CANDIDATES: usize = 4096;
 }
 
 impl Creation {
-    /// What the cap says, given the records of the same subject.
-    pub fn admit<'a>(&self, subjects_records: impl IntoIterator<Item = &'a Record>) -> Admission {
-        admit(self.cap, subjects_records, self.replaced_sid(), self.record.timing.created_at)
+    /// A session that nothing goes with.
+    pub fn new(record: Record) -> Self {
+        Self { record, edits: Edits::default(), ends: Vec::new(), cap: None, max_data: usize::MAX }
     }
 
-    /// How those end that the cap evicts.
-    pub const fn eviction(&self) -> End {
-        End::new(EndReason::Evicted, self.record.timing.created_at)
+    /// Whether another record counts under the cap: a session of the same subject and realm that has not ended.
+    pub fn counts(&self, other: &Record) -> bool {
+        self.record.subject.is_some()
+            && other.subject == self.record.subject
+            && other.realm == self.record.realm
+            && other.ended.is_none()
     }
 
-    /// The id of the session that this one takes the place of.
-    pub fn replaced_sid(&self) -> Option<SessionId> {
-        self.replaces.map(|replaced| replaced.sid)
+    /// Whether the session fits beside so many others that count.
+    pub fn fits(&self, others: usize) -> bool {
+        let most = self.cap.and_then(|cap| usize::try_from(cap.get()).ok()).unwrap_or(usize::MAX);
+        self.record.subject.is_none() || others < most
     }
 
-    /// The finished record, and what came of the end of the one it replaces: takes over the replaced one's data and ends it. A replaced session that has ended meanwhile
-    /// gives nothing.
-    pub fn into_record(self, replaced: Option<&mut Record>) -> (Record, Option<Ending>) {
+    /// Says what has to be stored. The store passes the mark of the record's subject, the records of `ends` in their order as
+    /// far as they exist (with their marks seen), and how many records count ([`Creation::counts`]), those of `ends` included.
+    pub fn plan(
+        mut self,
+        mark: Option<&SubjectMark>,
+        found: Vec<Option<Record>>,
+        count: usize,
+    ) -> CreationPlan {
+        let mark = mark.filter(|_| self.record.subject.is_some());
+        self.record.epoch = mark.map_or(0, |mark| mark.epoch);
+        if mark.is_some_and(|mark| mark.covers_login(self.record.admitted_at)) {
+            return CreationPlan::SignedOutEverywhere;
+        }
+        let (mut gone, mut ended) = (0, Vec::with_capacity(found.len()));
+        let mut outcomes = Vec::with_capacity(found.len());
+        for ((_, request), found) in self.ends.iter().zip(found) {
+            let Some(mut record) = found else {
+                outcomes.push(EndOutcome::Unknown);
+                continue;
+            };
+            let counted = self.counts(&record);
+            outcomes.push(record.end(request));
+            gone += usize::from(counted && record.ended.is_some());
+            ended.push(record);
+        }
+        if !self.fits(count.saturating_sub(gone)) {
+            return CreationPlan::Full;
+        }
         let mut record = self.record;
-        let ending = self.replaces.zip(replaced).map(|(order, old)| {
-            if order.keep_data {
-                record.data = old.data.clone();
-            }
-            old.end(&order.end)
-        });
+        if let Some(data) = outcomes.iter().rev().find_map(handed_over) {
+            record.data = data.clone();
+        }
+        let before = record.data.bytes();
         record.data.edit(&self.edits);
-        (record, ending)
+        if record.data.bytes() > self.max_data.max(before) {
+            return CreationPlan::TooLarge;
+        }
+        CreationPlan::Store { record, ended, outcomes }
+    }
+}
+
+/// The data that an ended session handed over to the one that replaces it.
+pub(crate) fn handed_over(outcome: &EndOutcome) -> Option<&Data> {
+    match outcome {
+        EndOutcome::Ended(session) => session.data.as_ref(),
+        EndOutcome::AlreadyEnded { work, .. } => work.as_ref(),
+        EndOutcome::Spared | EndOutcome::Unknown => None,
     }
 }

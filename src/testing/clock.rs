@@ -1,4 +1,4 @@
-//! A clock that stands still until it is told.
+//! A clock that stands still until it is moved.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use crate::{Clock, Timestamp};
 
-/// A clock that stands still until it is told. Clones share the time.
+/// A clock that stands still until it is moved. Clones share the time.
 ///
 /// # Example
 ///
@@ -58,5 +58,9 @@ impl Default for ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn keeps_wall_time(&self) -> bool {
+        false
     }
 }

@@ -11,16 +11,16 @@ use std::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    Error, SessionId, SessionStore, Timestamp,
+    Clock, Error, SessionId, SessionStore, Timestamp,
     events::Operation,
-    record::{Change, End, Ending, Record, Updated},
-    store::{Created, Creation, Page, Swept},
+    record::{Change, EndOutcome, EndRequest, Record, UpdateOutcome},
+    store::{CreateOutcome, Creation, Page, PlaceKey, Revocation, Sweep, Swept},
 };
 
 /// Wraps a store to watch its calls, let them fail, and hold them at a gate. Clones share everything.
 ///
-/// `IN_PROCESS` is what [`SessionStore::IN_PROCESS`] says: `false` makes the middleware treat any store as a remote one,
-/// `true` shows what it does with one that answers at once (gates and pauses are then of no use).
+/// `IN_PROCESS` is what [`SessionStore::IN_PROCESS`] says: `false` makes the middleware treat any store as a
+/// remote one, `true` shows what it does with one that answers at once (gates and pauses are then of no use).
 ///
 /// # Example
 ///
@@ -46,6 +46,7 @@ struct State {
     lost_answers: HashMap<Operation, usize>,
     gates: HashMap<Operation, Gate>,
     pauses: usize,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 /// Where one call waits, before it reaches the store. Made by [`Probe::hold`].
@@ -97,7 +98,8 @@ impl<S: SessionStore, const IN_PROCESS: bool> Probe<S, IN_PROCESS> {
 
     /// The calls since the last time this was asked.
     pub fn take_calls(&self) -> Vec<Operation> {
-        std::mem::take(&mut self.state().calls)
+        let calls = std::mem::take(&mut self.state().calls);
+        calls.into_iter().filter(|call| !matches!(call, Operation::NotBefore | Operation::Time)).collect()
     }
 
     /// Lets the next so many calls fail before they reach the store.
@@ -105,7 +107,8 @@ impl<S: SessionStore, const IN_PROCESS: bool> Probe<S, IN_PROCESS> {
         self.state().failures.insert(operation, times);
     }
 
-    /// Lets the next so many calls do their work and then fail, as when a connection breaks before the answer is there.
+    /// Lets the next so many calls do their work and then fail, as when a connection breaks before the answer
+    /// is there.
     pub fn lose_answers(&self, operation: Operation, times: usize) {
         self.state().lost_answers.insert(operation, times);
     }
@@ -115,6 +118,11 @@ impl<S: SessionStore, const IN_PROCESS: bool> Probe<S, IN_PROCESS> {
         let gate = Gate { arrived: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) };
         self.state().gates.insert(operation, gate.clone());
         gate
+    }
+
+    /// Gives the store a clock of its own, as a database server has one: what [`SessionStore::time`] says.
+    pub fn keep_time(&self, clock: impl Clock) {
+        self.state().clock = Some(Arc::new(clock));
     }
 
     /// Makes every call pend so many times before and after its work: places where a request can be cancelled.
@@ -144,11 +152,11 @@ impl<S: SessionStore, const IN_PROCESS: bool> Probe<S, IN_PROCESS> {
         }
         pend(pauses).await;
         if fails {
-            return Err(Error::store("told to fail"));
+            return Err(Error::store("made to fail"));
         }
         let answer = work.await;
         pend(pauses).await;
-        if loses { Err(Error::store("told to lose the answer")) } else { answer }
+        if loses { Err(Error::store("made to lose the answer")) } else { answer }
     }
 }
 
@@ -175,7 +183,7 @@ async fn pend(mut times: usize) {
 impl<S: SessionStore, const IN_PROCESS: bool> SessionStore for Probe<S, IN_PROCESS> {
     const IN_PROCESS: bool = IN_PROCESS;
 
-    async fn create(&self, creation: Creation) -> Result<Created, Error> {
+    async fn create(&self, creation: Creation) -> Result<CreateOutcome, Error> {
         self.visit(Operation::Create, self.store.create(creation)).await
     }
 
@@ -183,29 +191,57 @@ impl<S: SessionStore, const IN_PROCESS: bool> SessionStore for Probe<S, IN_PROCE
         self.visit(Operation::Load, self.store.load(sid)).await
     }
 
-    async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
-        self.visit(Operation::Update, self.store.update(sid, change)).await
+    async fn update(
+        &self,
+        sid: SessionId,
+        change: Change,
+        seen: Option<Box<Record>>,
+    ) -> Result<UpdateOutcome, Error> {
+        self.visit(Operation::Update, self.store.update(sid, change, seen)).await
     }
 
-    async fn end(&self, sid: SessionId, end: End) -> Result<Ending, Error> {
-        self.visit(Operation::End, self.store.end(sid, end)).await
+    async fn end(
+        &self,
+        sid: SessionId,
+        request: EndRequest,
+        seen: Option<Box<Record>>,
+    ) -> Result<EndOutcome, Error> {
+        self.visit(Operation::End, self.store.end(sid, request, seen)).await
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        self.visit(Operation::Revoke, self.store.revoke(revocation)).await
+    }
+
+    async fn not_before(&self, realm: &str) -> Result<Option<Timestamp>, Error> {
+        self.visit(Operation::NotBefore, self.store.not_before(realm)).await
     }
 
     async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
         self.visit(Operation::List, self.store.list(page)).await
     }
 
-    async fn end_subject(
-        &self,
-        subject: Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Result<Vec<SessionId>, Error> {
-        self.visit(Operation::EndSubject, self.store.end_subject(subject, end, except)).await
+    async fn sweep(&self, sweep: Sweep) -> Result<Swept, Error> {
+        self.visit(Operation::Sweep, self.store.sweep(sweep)).await
     }
 
-    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<Swept, Error> {
-        self.visit(Operation::Sweep, self.store.sweep(before, limit)).await
+    async fn reschedule(&self, sessions: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
+        self.visit(Operation::Reschedule, self.store.reschedule(sessions)).await
+    }
+
+    async fn end_many(&self, requests: Vec<(SessionId, EndRequest)>) -> Result<Vec<EndOutcome>, Error> {
+        self.visit(Operation::EndMany, self.store.end_many(requests)).await
+    }
+
+    async fn time(&self) -> Result<Option<Timestamp>, Error> {
+        let own = self.state().clock.as_ref().map(Clock::now);
+        let time = async move { if own.is_some() { Ok(own) } else { self.store.time().await } };
+        self.visit(Operation::Time, time).await
+    }
+
+    /// Past the watching: no call to the backend.
+    fn place_key(&self) -> PlaceKey {
+        self.store.place_key()
     }
 }
 

@@ -2,19 +2,19 @@
 
 #![allow(dead_code, reason = "shared: what is dead differs from crate to crate")]
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use tower_tenure::{
-    EndReason, Error, SessionStore,
-    policy::Overflow,
-    record::End,
-    store::{Created, SettingsStore},
+    EndReason, Error, Policy, SessionStore,
+    policy::{Admission, Cap, Overflow, admit},
+    record::EndOutcome,
+    store::{CreateOutcome, Creation, SettingsStore, Sweep},
 };
 
 use super::{
-    common::{SUBJECT, all, capped, login, second, sid},
+    common::{REALM, all, cap, departure, end, login, revocation, second, sid},
     servers::Server,
 };
 
@@ -26,49 +26,114 @@ pub(crate) async fn are_woken_by_new_settings<S: SettingsStore + Clone>(here: &S
             async move { there.settings_changed().await }
         });
         sleep(Duration::from_millis(300)).await; // until it listens
-        let version = here.load_settings().await.unwrap().map(|kept| kept.version);
-        assert!(here.save_settings("{}".into(), version).await.unwrap());
+        let version = here.load_settings(REALM).await.unwrap().map(|stored| stored.version);
+        assert!(here.save_settings(REALM, "{}".into(), version).await.unwrap());
         timeout(Duration::from_secs(1), waiting).await.expect("woken within a second").unwrap();
+    }
+}
+
+/// A login under a cap, as the middleware makes it. Whether it was admitted.
+pub(crate) async fn log_in<S: SessionStore>(node: &S, number: u32, cap: Cap) -> bool {
+    let now = second(number);
+    let mut creation = Creation { cap: Some(cap.most()), ..login(number, now) };
+    loop {
+        match node.create(creation.clone()).await.unwrap() {
+            CreateOutcome::Created { .. } => return true,
+            CreateOutcome::Full { count, sessions } => {
+                assert_eq!(count, sessions.len());
+                match admit(cap, count, &sessions, &Policy::default(), now) {
+                    Admission::Refuse(_) => return false,
+                    Admission::Admit(gone) => {
+                        creation.ends = gone.into_iter().map(|gone| departure(gone, now)).collect();
+                    }
+                }
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 
 /// S9: at most three live sessions, whatever comes in parallel.
 pub(crate) async fn hold_a_cap<S: SessionStore + Clone>(nodes: &[S; 2]) {
-    for (base, overflow) in [(0, Overflow::Refuse), (100, Overflow::Evict)] {
-        nodes[0].end_subject(SUBJECT.into(), End::new(EndReason::Revoked, second(0)), None).await.unwrap();
+    for (base, overflow) in [(1, Overflow::Refuse), (101, Overflow::Evict)] {
+        nodes[0].revoke(revocation(second(base - 1), None)).await.unwrap();
+        end_what_was_revoked(nodes, base).await;
         let logins = (base..base + 40_u32).map(|number| {
             let node = nodes[number as usize % 2].clone();
-            tokio::spawn(async move { node.create(capped(login(number, second(number)), 3, overflow)).await })
+            tokio::spawn(async move { log_in(&node, number, cap(3, overflow)).await })
         });
         let mut admitted = 0;
         for login in logins.collect::<Vec<_>>() {
-            admitted += usize::from(matches!(login.await.unwrap().unwrap(), Created::Done { .. }));
+            admitted += usize::from(login.await.unwrap());
         }
         assert_eq!(admitted, if overflow == Overflow::Refuse { 3 } else { 40 });
-        assert_eq!(nodes[0].list(all(second(200))).await.unwrap().len(), 3);
+        assert_eq!(nodes[0].list(all()).await.unwrap().len(), 3);
     }
 }
 
-/// S10: it ends all that came before, tells of those, and of no other.
-pub(crate) async fn end_a_subject<S: SessionStore + Clone>(here: &S, there: &S) {
+/// What two nodes do at once about sessions that a revocation covers, until there are none: how many they ended. Each end is
+/// reported by one of them.
+async fn end_what_was_revoked<S: SessionStore>(nodes: &[S; 2], at: u32) -> usize {
+    let mut ended = HashSet::new();
+    loop {
+        let sweep = || Sweep { realm: Some(REALM.into()), now: second(at), limit: 7 };
+        let swept = join_all(nodes.iter().map(|node| async move {
+            let swept = node.sweep(sweep()).await.unwrap();
+            assert!(swept.found.iter().all(|record| record.revoked_at.is_some()), "only those are over");
+            let sids: Vec<_> = swept.found.iter().map(|record| record.sid).collect();
+            let requests = sids.iter().map(|sid| (*sid, end(EndReason::Idle, second(at)))).collect();
+            let outcomes = node.end_many(requests).await.unwrap();
+            let ended = sids.into_iter().zip(outcomes).filter_map(|(sid, outcome)| match outcome {
+                EndOutcome::Ended(session) => Some((sid, session.reason)),
+                _ => None,
+            });
+            (swept.finished, ended.collect::<Vec<_>>())
+        }))
+        .await;
+        let mut finished = true;
+        for (is_finished, theirs) in swept {
+            finished &= is_finished;
+            for (sid, reason) in theirs {
+                assert_eq!(reason, EndReason::Revoked);
+                assert!(ended.insert(sid), "an end is reported once");
+            }
+        }
+        if finished {
+            return ended.len();
+        }
+    }
+}
+
+/// S10: whatever is stored before a revocation has returned is over after it, and ends once; no login from before it comes later.
+pub(crate) async fn revoke_a_subject<S: SessionStore + Clone>(here: &S, there: &S) {
     for round in 0..10_u32 {
+        let at = round * 1000;
         let logins = (0..10).map(|number| {
             let there = there.clone();
-            tokio::spawn(async move { there.create(login(round * 100 + number, second(0))).await.unwrap() })
+            tokio::spawn(async move { there.create(login(at + number, second(at))).await.unwrap() })
         });
         let logins: Vec<_> = logins.collect();
-        let end = End::new(EndReason::Revoked, second(1));
-        let mut told = here.end_subject(SUBJECT.into(), end, None).await.unwrap();
-        join_all(logins).await;
-        let live = here.list(all(second(1))).await.unwrap();
-        for number in 0..10 {
-            let sid = sid(round * 100 + number);
-            let is_live = live.iter().any(|record| record.sid == sid);
-            assert_ne!(told.contains(&sid), is_live, "told if and only if ended");
+        here.revoke(revocation(second(at + 1), None)).await.unwrap();
+        let mut stored = 0;
+        for (number, login) in (at..).zip(join_all(logins).await) {
+            match login.unwrap() {
+                CreateOutcome::Created { .. } => {
+                    stored += 1;
+                    let record = there.load(sid(number)).await.unwrap().unwrap();
+                    assert_eq!(record.end_reason_at(second(at + 1)), Some(EndReason::Revoked));
+                }
+                CreateOutcome::SignedOutEverywhere => {}
+                other => panic!("{other:?}"),
+            }
         }
-        told.extend(here.end_subject(SUBJECT.into(), end, None).await.unwrap());
-        assert_eq!(told.len(), 10);
-        assert_eq!(there.list(all(second(1))).await.unwrap(), []);
+        let after = there.create(login(at + 100, second(at + 2))).await.unwrap();
+        assert!(matches!(after, CreateOutcome::Created { .. }), "{after:?}");
+        let nodes = [here.clone(), there.clone()];
+        assert_eq!(end_what_was_revoked(&nodes, at + 2).await, stored);
+        let left = here.list(all()).await.unwrap();
+        assert_eq!(left.iter().map(|record| record.sid).collect::<Vec<_>>(), [sid(at + 100)]);
+        let outcome = here.end(sid(at + 100), end(EndReason::SignedOut, second(at + 3)), None).await.unwrap();
+        assert!(matches!(outcome, EndOutcome::Ended(_)), "{outcome:?}");
     }
 }
 

@@ -35,14 +35,13 @@ impl Kind {
     fn program(self) -> Option<PathBuf> {
         match self {
             Self::Redis | Self::Cluster => which("redis-server"),
-            Self::Valkey => which("valkey-server"),
+            Self::Valkey => valkey_program(),
             Self::Postgres => postgres_program("postgres"),
         }
     }
 
-    /// Valkey has no package in Debian 12, so there even `tests/all.sh` does without it.
-    fn may_be_missing(self) -> bool {
-        self == Self::Valkey || std::env::var_os("TENURE_ALL").is_none()
+    fn may_be_missing() -> bool {
+        std::env::var_os("TENURE_ALL").is_none()
     }
 }
 
@@ -74,7 +73,7 @@ impl Server {
     pub fn start_with(kind: Kind, test: &str, flags: &[&str]) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if kind.program().is_none() {
-            assert!(kind.may_be_missing(), "{kind:?} is missing, and nothing may be left out");
+            assert!(Kind::may_be_missing(), "{kind:?} is missing, and nothing may be left out");
             // Not `eprintln`, which the test harness would keep to itself.
             let _ = writeln!(std::io::stderr(), "left out: {test} (needs {kind:?}; see tests/all.sh)");
             return None;
@@ -174,8 +173,7 @@ impl Server {
                 command.args(arguments.iter().flat_map(|sql| ["-c", sql]));
                 command
             }
-            Kind::Valkey => redis_cli("valkey-cli", &port, arguments),
-            Kind::Redis | Kind::Cluster => redis_cli("redis-cli", &port, arguments),
+            Kind::Redis | Kind::Valkey | Kind::Cluster => redis_cli("redis-cli", &port, arguments),
         };
         let output = command.output().expect("the client of the server runs");
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
@@ -237,11 +235,18 @@ impl Server {
         self.nodes[index].process = Some(command.spawn().expect("the server starts"));
     }
 
-    fn wait_until_ready(&self) {
-        for node in &self.nodes {
-            until("the server answers", || match self.kind {
-                Kind::Postgres => self.ask(&["select 'ready'"]) == "ready",
-                _ => self.ask_at(node.port, &["PING"]) == "PONG",
+    fn wait_until_ready(&mut self) {
+        for index in 0..self.nodes.len() {
+            until("the server answers", || {
+                // What a killed one left, a process or a connection on the port, may stand in the way for a moment.
+                let process = self.nodes[index].process.as_mut();
+                if process.is_some_and(|process| matches!(process.try_wait(), Ok(Some(_)))) {
+                    self.run(index);
+                }
+                match self.kind {
+                    Kind::Postgres => self.ask(&["select 'ready'"]) == "ready",
+                    _ => self.ask_at(self.nodes[index].port, &["PING"]) == "PONG",
+                }
             });
         }
         if self.kind == Kind::Cluster {
@@ -286,6 +291,13 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback has a free port");
     listener.local_addr().expect("it has an address").port()
+}
+
+/// Valkey has no package in Debian 12: `tests/valkey/install.sh target/valkey` installs one.
+fn valkey_program() -> Option<PathBuf> {
+    let named = std::env::var_os("TENURE_VALKEY").map(PathBuf::from);
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/valkey/valkey-server");
+    named.or_else(|| which("valkey-server")).or(Some(installed)).filter(|file| file.is_file())
 }
 
 fn redis_cli(program: &str, port: &str, arguments: &[&str]) -> Command {

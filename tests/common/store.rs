@@ -2,18 +2,25 @@
 
 use std::{
     pin::pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tower_tenure::{
     EndReason, Error, Policy, SessionId, Timestamp,
-    policy::{Cap, Overflow, Overrides, open},
-    record::{Change, Edits, End, Json, Record, TimingChange},
-    store::{Creation, Page, Replaced},
+    policy::{Admission, Cap, Departure, Overflow, Overrides, admit, open},
+    record::{CallId, Change, Edits, EndOutcome, EndRequest, Json, Record, Replacement, Tag, TimingChange},
+    store::{CreateOutcome, Creation, Page, Revocation},
     testing,
 };
 
 pub(crate) const SUBJECT: &str = "alice";
+
+/// Where the sessions of [`SUBJECT`] are, in the realm [`REALM`].
+pub(crate) const TAG: Tag = Tag::from_bytes(*b"alice!");
+
+pub(crate) const REALM: &str = "__Host-id";
 
 /// Runs a call of a store within this process, which answers at the first poll.
 pub(crate) fn now_or_never<T>(call: impl Future<Output = Result<T, Error>>) -> T {
@@ -28,21 +35,32 @@ pub(crate) fn second(seconds: u32) -> Timestamp {
     Timestamp::from_unix_millis(1_700_000_000_000 + i64::from(seconds) * 1000)
 }
 
-/// Ids with different numbers are in different shards, as far as there are so many.
+/// Ids of [`SUBJECT`]'s sessions: with the same tag, and another number each.
 pub(crate) fn sid(number: u32) -> SessionId {
+    sid_at(TAG, number)
+}
+
+/// An id with this tag.
+pub(crate) fn sid_at(tag: Tag, number: u32) -> SessionId {
     let mut bytes = [0; SessionId::BYTES];
-    bytes[..4].copy_from_slice(&number.to_le_bytes());
-    bytes[SessionId::BYTES - 1] = bytes[0];
-    SessionId::from_bytes(bytes)
+    bytes[12..].copy_from_slice(&number.to_be_bytes());
+    SessionId::from_bytes(bytes).with_tag(tag)
 }
 
 /// A session of [`SUBJECT`], with a day idle and three days absolute.
 pub(crate) fn login(number: u32, at: Timestamp) -> Creation {
+    login_of(SUBJECT, TAG, number, at)
+}
+
+/// The same of another subject.
+pub(crate) fn login_of(subject: &str, tag: Tag, number: u32, at: Timestamp) -> Creation {
     let mut overrides = Overrides::default();
     overrides.mode(tower_tenure::Mode::NonPersistent);
     let timing = open(&Policy::default(), at, &overrides).unwrap().timing;
-    let record = Record { sid: sid(number), subject: Some(SUBJECT.into()), ..testing::record(timing) };
-    Creation { record, edits: Edits::default(), replaces: None, cap: None }
+    let record = testing::record(timing);
+    let record = Record { sid: sid_at(tag, number), subject: Some(subject.into()), ..record };
+    assert_eq!(&*record.realm, REALM);
+    Creation::new(record)
 }
 
 /// An interaction and nothing else.
@@ -57,9 +75,28 @@ pub(crate) fn write(key: &str, at: Timestamp) -> Change {
     Change { edits, ..Change::at(at) }
 }
 
-/// All live sessions of [`SUBJECT`].
-pub(crate) fn all(now: Timestamp) -> Page {
-    Page { subject: Some(SUBJECT.into()), after: None, limit: usize::MAX, now }
+/// All sessions of [`SUBJECT`] that have not ended.
+pub(crate) fn all() -> Page {
+    Page { realm: REALM.into(), subject: Some((TAG, SUBJECT.into())), after: None, limit: usize::MAX }
+}
+
+/// An end by a call of its own.
+pub(crate) fn end(reason: EndReason, at: Timestamp) -> EndRequest {
+    use std::hash::{BuildHasher, Hasher};
+    // Unique, without a source of randomness of our own.
+    let call = std::hash::RandomState::new().build_hasher().finish();
+    EndRequest::new(reason, at, CallId::new(call))
+}
+
+/// "Sign out everywhere" for [`SUBJECT`].
+pub(crate) fn revocation(at: Timestamp, except: Option<SessionId>) -> Revocation {
+    Revocation {
+        realm: REALM.into(),
+        subject: Some((TAG, SUBJECT.into())),
+        at,
+        except,
+        keep_until: at + Duration::from_secs(3 * 24 * 3600),
+    }
 }
 
 /// Why a session is over, by its tombstone.
@@ -67,13 +104,74 @@ pub(crate) fn reason(record: &Record) -> Option<EndReason> {
     record.ended.map(|ended| ended.reason)
 }
 
-/// With a cap.
-pub(crate) fn capped(creation: Creation, most: u32, overflow: Overflow) -> Creation {
-    Creation { cap: Some(Cap::new(most.try_into().unwrap(), overflow)), ..creation }
+/// Why a call ended a session, if it did.
+pub(crate) fn ended(outcome: &EndOutcome) -> Option<EndReason> {
+    match outcome {
+        EndOutcome::Ended(session) => Some(session.reason),
+        _ => None,
+    }
 }
 
-/// A login that takes the place of another session, and its data.
+/// A login that takes the place of another session of the same subject, and its data.
 pub(crate) fn replacing(creation: Creation, old: SessionId) -> Creation {
-    let end = End::new(EndReason::Superseded, creation.record.timing.created_at);
-    Creation { replaces: Some(Replaced { sid: old, end, keep_data: true }), ..creation }
+    let subject: Arc<str> = creation.record.subject.clone().unwrap();
+    let sid = creation.record.sid;
+    let mut request = end(EndReason::Superseded, creation.record.timing.created_at);
+    request.options.replaced_by =
+        Some(Replacement { sid, subject, takes_data: true, same_subject_only: true });
+    Creation { ends: vec![(old, request)], ..creation }
+}
+
+pub(crate) fn cap(most: u32, overflow: Overflow) -> Cap {
+    Cap::new(most.try_into().unwrap(), overflow)
+}
+
+/// What came of a login under a cap.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// The new session; `None` when the cap refused it.
+    pub(crate) record: Option<Record>,
+    /// The sessions that its calls ended, each with its reason.
+    pub(crate) ended: Vec<(SessionId, EndReason)>,
+}
+
+/// A login under a cap, as the middleware makes it: judges the sessions of a full cap, and creates again with
+/// their ends.
+pub(crate) fn log_in(
+    creation: Creation,
+    cap: Cap,
+    now: Timestamp,
+    create: impl Fn(Creation) -> CreateOutcome,
+) -> Admitted {
+    let first = creation.ends.clone();
+    let mut creation = Creation { cap: Some(cap.most()), ..creation };
+    loop {
+        match create(creation.clone()) {
+            CreateOutcome::Created { record, ended: outcomes } => {
+                let ends = creation.ends.iter().zip(&outcomes);
+                let ended = ends.filter_map(|((sid, _), outcome)| ended(outcome).map(|why| (*sid, why)));
+                return Admitted { record: Some(record), ended: ended.collect() };
+            }
+            CreateOutcome::Full { mut count, mut sessions } => {
+                assert_eq!(count, sessions.len());
+                sessions.retain(|session| !first.iter().any(|(sid, _)| *sid == session.sid));
+                count = sessions.len();
+                match admit(cap, count, &sessions, &Policy::default(), now) {
+                    Admission::Admit(departures) => {
+                        creation.ends.clone_from(&first);
+                        creation.ends.extend(departures.into_iter().map(|one| departure(one, now)));
+                    }
+                    Admission::Refuse(_) => return Admitted { record: None, ended: Vec::new() },
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// How a session ends that makes room for a login.
+pub(crate) fn departure(departure: Departure, now: Timestamp) -> (SessionId, EndRequest) {
+    let mut request = end(departure.reason, now);
+    request.options.if_idle_since = Some(departure.last_interaction_at);
+    (departure.sid, request)
 }

@@ -1,40 +1,42 @@
 //! The store in this process's memory.
 //!
-//! Records are spread over shards by their random id, each behind a read-write lock; subjects are spread over shards of
-//! their own, each an ordered set of ids. Locks are taken in this order: one subject shard, then record shards in
-//! ascending order. Whatever adds a session to a subject or ends all of its sessions holds the subject's shard, so caps
-//! and revoke-all are exact under parallel logins (SPEC S9, S10). An ended session stays in its subject's set until it is
-//! swept: the index may name too many, never too few.
+//! Sessions are spread over shards by their tag, each behind a read-write lock. All sessions of a subject share a tag, so one
+//! lock makes caps, lists and revocations exact, and no call takes two of them.
 //!
-//! An interaction is recorded under a *read* lock, by an atomic maximum: hot sessions do not serialize their readers, and
-//! an end, which takes the write lock, can not come between (S4).
+//! An interaction is recorded under a *read* lock, by an atomic maximum: the readers of a hot session do not wait for each other,
+//! and an end, which takes the write lock, cannot come between (S4).
 
-mod hot;
+mod entry;
+mod place;
 mod sync;
+mod user_agents;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    hash::{BuildHasherDefault, Hasher},
     ops::Bound,
     sync::Arc,
 };
 
 use self::{
-    hot::Entry,
+    place::{Moved, Place},
     sync::{AtomicUsize, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, read, write},
+    user_agents::UserAgents,
 };
-use super::{Created, Creation, KeptSettings, Page, SessionStore, SettingsStore, Swept};
+use super::{
+    CreateOutcome, Creation, CreationPlan, Page, PlaceKey, Revocation, SessionStore, SettingsStore,
+    StoredSettings, Sweep, Swept,
+};
 use crate::{
     Error, Timestamp,
-    policy::Admission,
-    record::{Change, End, Ending, Record, SessionId, Updated},
+    record::{Change, EndOutcome, EndRequest, Record, SessionId, Tag, UpdateOutcome},
 };
 
 /// Keeps sessions in this process's memory: the default store, exact and fast, gone with the process.
 ///
-/// Cheap to clone; clones share the sessions. Records that are over are removed by [`SessionStore::sweep`], which the
-/// middleware calls now and then on its own when a session is created.
+/// Cheap to clone; clones share the sessions. What is over is swept by the middleware now and then on its own when a session is
+/// created; [`Sessions::sweep_every`](crate::Sessions::sweep_every) also does it while nothing happens.
 ///
 /// # Example
 ///
@@ -44,22 +46,29 @@ use crate::{
 /// let layer = SessionLayer::new(MemoryStore::new());
 /// ```
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Shards>);
+pub struct MemoryStore(Arc<Shared>);
 
-struct Shards {
-    records: Box<[RwLock<Records>]>,
-    subjects: Box<[RwLock<Subjects>]>,
-    subject_hasher: RandomState,
+struct Shared {
+    shards: Box<[RwLock<Shard>]>,
     /// Where the next sweep goes on.
     sweep_from: AtomicUsize,
-    settings: RwLock<Option<KeptSettings>>,
+    settings: RwLock<HashMap<Arc<str>, StoredSettings>>,
+    /// When everybody in a realm was signed out.
+    not_before: RwLock<HashMap<Arc<str>, Timestamp>>,
+    place_key: PlaceKey,
+    user_agents: UserAgents,
 }
 
-/// How many records a sweep looks at for each that it may remove, before it lets others have their turn.
-const LOOKS: usize = 40;
+#[derive(Default)]
+struct Shard {
+    places: HashMap<u64, Place, BuildHasherDefault<TagHasher>>,
+    /// For each realm, the sessions that have not ended, by age. The names are this shard's own: a clone of one counts its
+    /// owners, and one counter for all sessions would be a bottleneck.
+    realms: BTreeMap<Arc<str>, BTreeSet<(Timestamp, SessionId)>>,
+}
 
-type Records = HashMap<SessionId, Entry, BuildHasherDefault<IdHasher>>;
-type Subjects = HashMap<Arc<str>, BTreeSet<(Timestamp, SessionId)>>;
+/// How many records a sweep looks at for each that it may find or remove, before it lets others have their turn.
+const LOOKS: usize = 40;
 
 /// A power of two; at a million sessions 4,000 a shard, which a sweep passes in well under a millisecond.
 #[cfg(not(shuttle))]
@@ -72,18 +81,22 @@ const SHARDS: usize = 2;
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
-        Self(Arc::new(Shards {
-            records: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            subjects: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            subject_hasher: RandomState::new(),
+        Self(Arc::new(Shared {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             sweep_from: AtomicUsize::new(0),
             settings: RwLock::default(),
+            not_before: RwLock::default(),
+            place_key: PlaceKey::random(),
+            user_agents: UserAgents::default(),
         }))
     }
 
     /// How many records there are, tombstones and expired ones that are not yet swept included.
     pub fn len(&self) -> usize {
-        self.0.records.iter().map(|shard| read(shard).len()).sum()
+        let count = |shard: &RwLock<Shard>| {
+            read(shard).places.values().map(|place| place.entries().count()).sum::<usize>()
+        };
+        self.0.shards.iter().map(count).sum()
     }
 
     /// Whether there is no record.
@@ -107,223 +120,301 @@ impl fmt::Debug for MemoryStore {
 impl SessionStore for MemoryStore {
     const IN_PROCESS: bool = true;
 
-    async fn create(&self, creation: Creation) -> Result<Created, Error> {
-        Ok(self.0.create(creation))
+    async fn create(&self, creation: Creation) -> Result<CreateOutcome, Error> {
+        let mut creation = creation;
+        self.0.user_agents.share(&mut creation.record.facts);
+        Ok(self.0.write(creation.record.sid.tag()).create(creation))
     }
 
     async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
-        Ok(self.0.read(sid).get(&sid).map(Entry::to_record))
+        Ok(self.0.read(sid.tag()).place(sid.tag()).and_then(|place| place.record(sid)))
     }
 
-    async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
-        if let Some(entry) = self.0.read(sid).get(&sid)
-            && let Some(applied) = entry.touch(&change)
+    async fn update(
+        &self,
+        sid: SessionId,
+        change: Change,
+        _seen: Option<Box<Record>>,
+    ) -> Result<UpdateOutcome, Error> {
+        if let Some(place) = self.0.read(sid.tag()).place(sid.tag())
+            && place.has_no_marks()
+            && let Some(applied) = place.get(sid).and_then(|entry| entry.touch(&change))
         {
             return Ok(applied);
         }
-        Ok(self.0.write(sid).get_mut(&sid).map_or(Updated::Gone(None), |entry| change.apply(entry.record())))
+        let changed = self.0.write(sid.tag()).change(sid, |record| change.apply(record));
+        Ok(changed.unwrap_or(UpdateOutcome::Gone(None)))
     }
 
-    async fn end(&self, sid: SessionId, end: End) -> Result<Ending, Error> {
-        Ok(self.0.end(sid, &end))
+    async fn end(
+        &self,
+        sid: SessionId,
+        request: EndRequest,
+        _seen: Option<Box<Record>>,
+    ) -> Result<EndOutcome, Error> {
+        Ok(self.0.write(sid.tag()).end(sid, &request))
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        let Revocation { realm, subject, at, except, keep_until } = revocation;
+        if let Some((tag, subject)) = subject {
+            let mut shard = self.0.write(tag);
+            let place = shard.places.entry(tag.as_u64()).or_default();
+            place.revoke(&realm, &subject, |mark| mark.revoked(at, except), keep_until);
+        } else {
+            let mut moments = write(&self.0.not_before);
+            let moment = moments.entry(realm).or_insert(at);
+            *moment = at.max(*moment);
+        }
+        Ok(())
+    }
+
+    async fn not_before(&self, realm: &str) -> Result<Option<Timestamp>, Error> {
+        Ok(read(&self.0.not_before).get(realm).copied())
     }
 
     async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
-        Ok(self.0.list(&page))
+        Ok(match &page.subject {
+            Some((tag, subject)) => {
+                let shard = self.0.read(*tag);
+                let place = shard.place(*tag);
+                place.map_or(Vec::new(), |place| place.list(&page.realm, subject, page.after, page.limit))
+            }
+            None => self.0.list_everybody(&page),
+        })
     }
 
-    async fn end_subject(
-        &self,
-        subject: Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Result<Vec<SessionId>, Error> {
-        let subjects = write(self.0.subjects_of(&subject));
-        let mut ended: Vec<_> = subjects.get(&subject).into_iter().flatten().map(|&(_, sid)| sid).collect();
-        ended.retain(|&sid| Some(sid) != except && self.0.end(sid, &end) == Ending::Done(end.reason));
-        Ok(ended)
+    async fn sweep(&self, sweep: Sweep) -> Result<Swept, Error> {
+        Ok(self.0.sweep(&sweep))
     }
 
-    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<Swept, Error> {
-        Ok(self.0.sweep(before, limit))
+    fn place_key(&self) -> PlaceKey {
+        self.0.place_key
     }
 }
 
 /// For one process: gone with it, and seen by its clones at once.
 impl SettingsStore for MemoryStore {
-    async fn load_settings(&self) -> Result<Option<KeptSettings>, Error> {
-        Ok(read(&self.0.settings).clone())
+    async fn load_settings(&self, realm: &str) -> Result<Option<StoredSettings>, Error> {
+        Ok(read(&self.0.settings).get(realm).cloned())
     }
 
-    async fn save_settings(&self, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
-        let mut kept = write(&self.0.settings);
-        let holds = kept.as_ref().map(|kept| kept.version) == after;
+    async fn save_settings(&self, realm: &str, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
+        let mut settings = write(&self.0.settings);
+        let holds = settings.get(realm).map(|stored| stored.version) == after;
         if holds {
-            *kept = Some(KeptSettings { version: after.unwrap_or(0) + 1, text });
+            settings.insert(realm.into(), StoredSettings { version: after.unwrap_or(0) + 1, text });
         }
         Ok(holds)
     }
 }
 
-impl Shards {
-    fn create(&self, creation: Creation) -> Created {
+impl Shard {
+    fn place(&self, tag: Tag) -> Option<&Place> {
+        self.places.get(&tag.as_u64())
+    }
+
+    fn create(&mut self, creation: Creation) -> CreateOutcome {
         let sid = creation.record.sid;
-        let Some(subject) = creation.record.subject.clone() else {
-            return self.insert(creation, Vec::new());
+        let tag = sid.tag();
+        let (realm, subject) = (&creation.record.realm, creation.record.subject.as_deref());
+        if self.place(tag).is_some_and(|place| place.get(sid).is_some()) {
+            return CreateOutcome::Exists;
+        }
+        let place = self.place(tag);
+        let mark = place.and_then(|place| place.mark(realm, subject?)).copied();
+        let (count, sessions) = place.map_or((0, Vec::new()), |place| place.count(&creation));
+        let found = creation.ends.iter().map(|(sid, _)| place.and_then(|place| place.record(*sid))).collect();
+        let (mut record, outcomes) = match creation.plan(mark.as_ref(), found, count) {
+            CreationPlan::Store { record, ended, outcomes } => {
+                for ended in ended {
+                    self.change(ended.sid, |record| *record = ended);
+                }
+                (record, outcomes)
+            }
+            CreationPlan::Full => return CreateOutcome::Full { count, sessions },
+            CreationPlan::SignedOutEverywhere => return CreateOutcome::SignedOutEverywhere,
+            CreationPlan::TooLarge => return CreateOutcome::TooLarge,
         };
-        // Held to the end: no other login of the subject, and no end of all its sessions, comes between.
-        let mut subjects = write(self.subjects_of(&subject));
-        // Only a cap asks for the others, and between two sweeps a busy subject has many that are over.
-        let others = subjects.get(&subject).into_iter().flatten().filter(|_| creation.cap.is_some());
-        let others: Vec<_> =
-            others.filter_map(|(_, sid)| self.read(*sid).get(sid).map(Entry::to_record)).collect();
-        let Admission::Admit(evicted) = creation.admit(&others) else {
-            // The second try of a creation counts itself as one too many.
-            let exists = self.read(sid).contains_key(&sid);
-            return if exists { Created::Exists } else { Created::Refused };
-        };
-        let (created_at, eviction) = (creation.record.timing.created_at, creation.eviction());
-        let mut created = self.insert(creation, evicted);
-        if let Created::Done { evicted, .. } = &mut created {
-            // One that was ended otherwise meanwhile was not evicted, and nobody is told that it was.
-            evicted.retain(|&sid| self.end(sid, &eviction) == Ending::Done(eviction.reason));
-            subjects.entry(subject).or_default().insert((created_at, sid));
+        let created = CreateOutcome::Created { record: record.clone(), ended: outcomes };
+        record.realm = self.own_name(&record.realm);
+        self.index(&record, true);
+        match self.places.get_mut(&tag.as_u64()) {
+            Some(place) => place.insert(record),
+            None => drop(self.places.insert(tag.as_u64(), record.into())),
         }
         created
     }
 
-    fn end(&self, sid: SessionId, end: &End) -> Ending {
-        self.write(sid).get_mut(&sid).map_or(Ending::Unknown, |entry| entry.record().end(end))
+    fn end(&mut self, sid: SessionId, request: &EndRequest) -> EndOutcome {
+        self.change(sid, |record| record.end(request)).unwrap_or(EndOutcome::Unknown)
     }
 
-    /// Inserts the new record and ends the one it replaces, holding the shards of both.
-    fn insert(&self, creation: Creation, evicted: Vec<SessionId>) -> Created {
-        let sid = creation.record.sid;
-        let replaced = creation.replaced_sid();
-        let home = shard_of(sid);
-        let other = replaced.map_or(home, shard_of);
-        let mut low = write(&self.records[home.min(other)]);
-        let mut high = (home != other).then(|| write(&self.records[home.max(other)]));
-
-        if pick(&mut low, &mut high, home > other).contains_key(&sid) {
-            return Created::Exists;
+    fn change<T>(&mut self, sid: SessionId, change: impl FnOnce(&mut Record) -> T) -> Option<T> {
+        let place = self.places.get_mut(&sid.tag().as_u64())?;
+        let (answer, Moved { was_live, is_live }, record) = place.change(sid, change)?;
+        if was_live != is_live {
+            self.index(&record, is_live);
         }
-        let old = replaced.and_then(|old| pick(&mut low, &mut high, other > home).get_mut(&old));
-        let (record, replaced) = creation.into_record(old.map(Entry::record));
-        pick(&mut low, &mut high, home > other).insert(sid, Entry::new(record.clone()));
-        Created::Done { record, replaced, evicted }
+        Some(answer)
     }
 
-    fn list(&self, page: &Page) -> Vec<Record> {
-        let comes_after = |key: &(Timestamp, SessionId)| page.after.is_none_or(|after| *key > after);
-        let live =
-            |sid: SessionId| self.read(sid).get(&sid).map(Entry::to_record).filter(|r| r.is_live(page.now));
-        if let Some(subject) = &page.subject {
-            let subjects = read(self.subjects_of(subject));
-            let Some(keys) = subjects.get(subject) else { return Vec::new() };
-            let from = page.after.map_or(Bound::Unbounded, Bound::Excluded);
-            keys.range((from, Bound::Unbounded)).filter_map(|(_, sid)| live(*sid)).take(page.limit).collect()
-        } else {
-            let mut keys: Vec<_> = Vec::new();
-            for shard in &self.records {
-                let shard = read(shard);
-                let records = shard.values().map(Entry::to_record).filter(|record| record.is_live(page.now));
-                keys.extend(records.map(|record| (record.timing.created_at, record.sid)).filter(comes_after));
+    fn own_name(&mut self, realm: &Arc<str>) -> Arc<str> {
+        if let Some((own, _)) = self.realms.get_key_value(realm) {
+            return Arc::clone(own);
+        }
+        let own: Arc<str> = Arc::from(&**realm);
+        self.realms.insert(Arc::clone(&own), BTreeSet::new());
+        own
+    }
+
+    fn index(&mut self, record: &Record, is_live: bool) {
+        let key = (record.timing.created_at, record.sid);
+        if let Some(sessions) = self.realms.get_mut(&record.realm) {
+            if is_live {
+                sessions.insert(key)
+            } else {
+                sessions.remove(&key)
+            };
+        }
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, sid: SessionId, now: Timestamp) -> bool {
+        let tag = sid.tag().as_u64();
+        let Some(place) = self.places.get_mut(&tag) else { return false };
+        let was_there = place.get(sid).is_some();
+        if place.remove(Some(sid), now) {
+            self.places.remove(&tag);
+        }
+        was_there
+    }
+}
+
+impl Shared {
+    fn read(&self, tag: Tag) -> RwLockReadGuard<'_, Shard> {
+        read(&self.shards[shard_of(tag)])
+    }
+
+    fn write(&self, tag: Tag) -> RwLockWriteGuard<'_, Shard> {
+        write(&self.shards[shard_of(tag)])
+    }
+
+    /// A page of everybody's sessions.
+    fn list_everybody(&self, page: &Page) -> Vec<Record> {
+        let record = |sid: SessionId| self.read(sid.tag()).place(sid.tag())?.record(sid);
+        let (mut found, mut after) = (Vec::new(), page.after);
+        loop {
+            let wanted = page.limit - found.len();
+            let oldest = self.oldest(&page.realm, after, wanted);
+            let are_all = oldest.len() < wanted;
+            after = oldest.last().copied().or(after);
+            // A session may have ended since its place in the index was read. The page goes on after it then: one that is
+            // not full would be taken for the last one.
+            let records = oldest.into_iter().filter_map(|(_, sid)| record(sid));
+            found.extend(records.filter(|record| record.ended.is_none()));
+            if are_all || found.len() >= page.limit {
+                return found;
             }
-            keys.sort_unstable();
-            keys.into_iter().filter_map(|(_, sid)| live(sid)).take(page.limit).collect()
         }
     }
 
-    fn sweep(&self, before: Timestamp, limit: usize) -> Swept {
-        let mut removed = 0;
+    /// The first of a realm's sessions after this one, from all shards: the first few of each are enough.
+    fn oldest(
+        &self,
+        realm: &Arc<str>,
+        after: Option<(Timestamp, SessionId)>,
+        limit: usize,
+    ) -> BTreeSet<(Timestamp, SessionId)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut oldest = BTreeSet::new();
+        for shard in &self.shards {
+            let shard = read(shard);
+            let sessions = shard.realms.get(realm).into_iter();
+            for key in sessions.flat_map(|sessions| sessions.range((from, Bound::Unbounded))).take(limit) {
+                if oldest.len() >= limit && oldest.last().is_some_and(|last| key >= last) {
+                    break;
+                }
+                oldest.insert(*key);
+                if oldest.len() > limit {
+                    oldest.pop_last();
+                }
+            }
+        }
+        oldest
+    }
+
+    fn sweep(&self, sweep: &Sweep) -> Swept {
+        let mut swept = Swept::default();
         let mut looked_at = 0;
-        while removed < limit && looked_at < limit.saturating_mul(LOOKS) {
+        while looked_at < sweep.limit.saturating_mul(LOOKS) {
             let from = self.sweep_from.load(Ordering::Relaxed) % SHARDS;
-            let shard = &self.records[from];
-            looked_at += read(shard).len();
-            removed += self.sweep_shard(shard, before, limit - removed);
-            if removed >= limit {
+            let shard = &self.shards[from];
+            looked_at += Self::sweep_shard(shard, sweep, &mut swept);
+            if swept.found.len() >= sweep.limit || swept.removed >= sweep.limit {
                 break; // this shard may have more
             }
             self.sweep_from.store(from + 1, Ordering::Relaxed);
             if from + 1 == SHARDS {
-                return Swept { removed, finished: true };
+                swept.finished = true;
+                break;
             }
         }
-        Swept { removed, finished: false }
+        swept
     }
 
-    fn sweep_shard(&self, shard: &RwLock<Records>, before: Timestamp, limit: usize) -> usize {
-        let is_due = |entry: &Entry| entry.over_at() < before;
-        let due: Vec<_> =
-            read(shard).iter().filter(|(_, entry)| is_due(entry)).map(|(sid, _)| *sid).take(limit).collect();
-        if due.is_empty() {
-            return 0;
-        }
-        let mut records = write(shard);
-        // A slow request that arrived in time may have recorded it since.
-        let still_due: Vec<_> = due.into_iter().filter(|sid| records.get(sid).is_some_and(is_due)).collect();
-        let removed: Vec<_> = still_due.iter().filter_map(|sid| records.remove(sid)).collect();
-        drop(records); // before the subjects': the other order is the order of locks
-        for mut entry in removed {
-            self.forget_subject_of(entry.record());
-        }
-        still_due.len()
-    }
-
-    fn forget_subject_of(&self, record: &Record) {
-        let Some(subject) = &record.subject else { return };
-        let mut subjects = write(self.subjects_of(subject));
-        if let Some(keys) = subjects.get_mut(subject) {
-            keys.remove(&(record.timing.created_at, record.sid));
-            if keys.is_empty() {
-                subjects.remove(subject);
+    fn sweep_shard(shard: &RwLock<Shard>, sweep: &Sweep, swept: &mut Swept) -> usize {
+        let (mut looked_at, mut forgotten, mut old_marks) = (1, Vec::new(), Vec::new());
+        let now = sweep.now;
+        let room = sweep.limit - swept.removed;
+        for (tag, place) in &read(shard).places {
+            old_marks.extend(place.has_old_marks(now).then_some(*tag));
+            for entry in place.entries() {
+                looked_at += 1;
+                if let Some(ended) = entry.ended() {
+                    if ended.forget_at <= now && forgotten.len() < room {
+                        forgotten.push(entry.sid);
+                    }
+                } else if swept.found.len() < sweep.limit
+                    && sweep.realm.as_ref().is_none_or(|realm| realm == entry.realm())
+                {
+                    swept.found.extend(place.due(entry, now));
+                }
             }
         }
-    }
-
-    fn subjects_of(&self, subject: &str) -> &RwLock<Subjects> {
-        let hash = self.subject_hasher.hash_one(subject);
-        &self.subjects[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
-    }
-
-    fn read(&self, sid: SessionId) -> RwLockReadGuard<'_, Records> {
-        read(&self.records[shard_of(sid)])
-    }
-
-    fn write(&self, sid: SessionId) -> RwLockWriteGuard<'_, Records> {
-        write(&self.records[shard_of(sid)])
-    }
-}
-
-/// Ids are random, so any of their bytes is as good as a hash.
-fn shard_of(sid: SessionId) -> usize {
-    usize::from(sid.as_bytes()[SessionId::BYTES - 1]) % SHARDS
-}
-
-/// The guard of the higher shard, or of the lower one, which is the only one when both are the same.
-fn pick<'a>(
-    low: &'a mut RwLockWriteGuard<'_, Records>,
-    high: &'a mut Option<RwLockWriteGuard<'_, Records>>,
-    want_high: bool,
-) -> &'a mut Records {
-    match high {
-        Some(high) if want_high => high,
-        _ => low,
+        if !forgotten.is_empty() || !old_marks.is_empty() {
+            let mut shard = write(shard);
+            for sid in forgotten {
+                // Another sweep may have been quicker since the look.
+                swept.removed += usize::from(shard.remove(sid, now));
+            }
+            for tag in old_marks {
+                if shard.places.get_mut(&tag).is_some_and(|place| place.remove(None, now)) {
+                    shard.places.remove(&tag);
+                }
+            }
+        }
+        looked_at
     }
 }
 
-/// Takes eight bytes of a random id for its hash. Only ids of our own making are ever inserted, so nobody can aim for
-/// collisions.
+/// Tags are random under a key, so any of their bytes is as good as a hash.
+fn shard_of(tag: Tag) -> usize {
+    usize::from(tag.as_bytes()[Tag::BYTES - 1]) % SHARDS
+}
+
+/// Takes a tag for its own hash. Tags are computed under a key that no client knows, so no one can aim for collisions.
 #[derive(Default)]
-struct IdHasher(u64);
+struct TagHasher(u64);
 
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_ne_bytes(*first);
-        }
+impl Hasher for TagHasher {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("tags are hashed as one number");
+    }
+
+    fn write_u64(&mut self, tag: u64) {
+        // The table looks at the upper bits as well, and a tag has 48.
+        self.0 = tag ^ (tag << 16);
     }
 
     fn finish(&self) -> u64 {

@@ -1,18 +1,30 @@
-//! Connections: the pool, TLS, and what becomes of one whose call was given up.
+//! Connections: the pool, and what becomes of a connection whose call failed or was given up.
 
-use std::time::Duration;
+use std::{
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
-use tokio_postgres::{Client, Config, Row, config::SslMode, error::SqlState, types::ToSql};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use tokio_postgres::{Config, IsolationLevel, Row, config::SslMode, error::SqlState, types::ToSql};
 
-use super::schema::Schema;
-use crate::{Error, ErrorKind};
+use super::schema::{MIGRATIONS, Schema};
+use crate::{Error, ErrorKind, store::PlaceKey};
 
 /// Shorter than the time budget of a call: a server that does not answer must not use it up alone.
 const CONNECT: Duration = Duration::from_millis(1500);
 
-/// How often a statement is tried anew that the server gave up for another's sake.
-const TRIES: usize = 4;
+/// How often a statement is tried that the server rolled back.
+const MAX_ATTEMPTS: usize = 8;
+
+/// What a connection of a pool of our own begins with. A database may have another default level, under which a statement
+/// would not see what another node wrote while this one waited for its lock. Every statement finds its rows by an index; a plan
+/// that was made while the table was small must not say otherwise when it has grown.
+const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    SELECT set_config(name, 'off', false) FROM pg_settings
+    WHERE name IN ('enable_hashjoin', 'enable_mergejoin', 'enable_seqscan', 'jit')";
 
 /// A pool that an application hands in. Implemented for `Pool` of `deadpool-postgres` 0.14, and for nothing else; a later
 /// version of it gets an implementation beside this one.
@@ -46,6 +58,9 @@ pub(super) fn pool(config: &Config, size: usize) -> Result<Pool, Error> {
         .runtime(Runtime::Tokio1)
         .create_timeout(Some(CONNECT))
         .recycle_timeout(Some(CONNECT))
+        .post_create(Hook::async_fn(|client, _| {
+            Box::pin(async move { client.batch_execute(BEGIN).await.map_err(HookError::Backend) })
+        }))
         .build();
     pool.map_err(|error| Error::new(ErrorKind::Configuration, error.to_string()))
 }
@@ -66,73 +81,124 @@ pub(super) fn no_tls() -> Error {
     Error::new(ErrorKind::Configuration, message)
 }
 
-/// A pool whose connections are thrown away when a call is given up halfway, and which makes the schema where it is missing.
-#[derive(Clone)]
+/// A pool whose connections are dropped when a call fails or is given up halfway, and which makes the schema where it is
+/// missing.
 pub(super) struct Connections {
-    pub(super) pool: Pool,
+    pool: Pool,
     pub(super) schema: Schema,
+    place_key: RwLock<PlaceKey>,
 }
 
 impl Connections {
-    /// Runs one statement, prepared once on each connection.
+    pub(super) fn new(pool: Pool, schema: Schema) -> Self {
+        Self { pool, schema, place_key: RwLock::new(PlaceKey::random()) }
+    }
+
+    /// Runs one statement, prepared once on each connection. It is repeated only when the server says that it rolled it back.
     pub(super) async fn query(
         &self,
         statement: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Failed> {
-        let mut tries = 0;
+        let mut attempts = 1;
+        let mut in_transaction = false;
         loop {
-            tries += 1;
-            match self.query_once(statement, params).await {
-                Err(Failed { state: Some(state), .. }) if is_passing(&state) && tries < TRIES => {}
+            let answer = self.query_once(statement, params, in_transaction).await;
+            let state = match &answer {
+                Err(Failed { state: Some(state), .. }) if attempts < MAX_ATTEMPTS => state,
+                _ => return answer,
+            };
+            attempts += 1;
+            match Passing::of(state) {
                 // The server was replaced by an empty one.
-                Err(Failed { state: Some(state), .. }) if is_missing(&state) && tries < TRIES => {
-                    self.prepare_schema().await?;
-                }
-                answer => return answer,
+                Some(Passing::NoSchema) => self.prepare_schema().await?,
+                // It became a standby. The address may lead to another server now.
+                Some(Passing::ReadOnly) => drop(self.pool.retain(|_, _| false)),
+                // In a transaction of the right level it waits for others where it would fail.
+                Some(Passing::RolledBack | Passing::Isolation) => in_transaction = true,
+                None => return answer,
             }
         }
     }
 
-    /// Makes the tables where they are missing.
+    /// Makes the tables where they are missing, and reads the key of the places.
     pub(super) async fn prepare_schema(&self) -> Result<(), Error> {
         let mut lease = self.lease().await?;
-        self.schema.prepare(lease.client()).await?;
+        let key = self.schema.prepare(lease.client(), &MIGRATIONS, self.place_key()).await?;
+        *self.place_key.write().unwrap_or_else(PoisonError::into_inner) = key;
         lease.give_back();
         Ok(())
     }
 
-    async fn query_once(&self, statement: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failed> {
-        let lease = self.lease().await?;
-        let object = lease.0.as_ref().ok_or_else(|| Error::store("a connection is missing"))?;
-        let answer = async {
-            let statement = object.prepare_cached(statement).await?;
-            object.query(&statement, params).await
-        };
-        let answer = answer.await;
-        lease.give_back();
-        answer.map_err(Failed::from)
+    pub(super) fn place_key(&self) -> PlaceKey {
+        *self.place_key.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn lease(&self) -> Result<Lease, Error> {
+    async fn query_once(
+        &self,
+        statement: &str,
+        params: &[&(dyn ToSql + Sync)],
+        in_transaction: bool,
+    ) -> Result<Vec<Row>, Failed> {
+        let mut lease = self.lease().await?;
+        let answer = if in_transaction {
+            lease.query_in_transaction(statement, params).await
+        } else {
+            lease.query(statement, params).await
+        };
+        let answer = answer.map_err(Failed::from);
+        // After any other failure it is not known what the connection is worth.
+        let state = answer.as_ref().err().map(|failed| failed.state.as_ref());
+        if state.is_none_or(|state| state.is_some_and(leaves_the_connection)) {
+            lease.give_back();
+        }
+        answer
+    }
+
+    pub(super) async fn lease(&self) -> Result<Lease, Failed> {
         let object = self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => Failed::from(error).error,
-            other => Error::store(other.to_string()),
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+                Failed::from(error)
+            }
+            other => Error::store(other.to_string()).into(),
         });
         object.map(|object| Lease(Some(object)))
     }
 }
 
-/// A connection on loan. One that is not given back, because its call was dropped halfway, leaves the pool: the server may still
-/// be busy with it, and the next call would wait for that.
-struct Lease(Option<Object>);
+/// A connection on loan. One that is not given back, because its call failed or was dropped halfway, leaves the pool: the
+/// server may still be busy with it, and the next call would wait for that.
+pub(super) struct Lease(Option<Object>);
 
 impl Lease {
-    fn client(&mut self) -> &mut Client {
+    pub(super) fn client(&mut self) -> &mut deadpool_postgres::ClientWrapper {
         self.0.as_mut().expect("a lease has its connection until it is given back")
     }
 
-    fn give_back(mut self) {
+    async fn query(
+        &mut self,
+        statement: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let client = self.client();
+        let statement = client.prepare_cached(statement).await?;
+        client.query(&statement, params).await
+    }
+
+    async fn query_in_transaction(
+        &mut self,
+        statement: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let transaction = self.client().build_transaction().isolation_level(IsolationLevel::ReadCommitted);
+        let transaction = transaction.start().await?;
+        let statement = transaction.prepare_cached(statement).await?;
+        let rows = transaction.query(&statement, params).await?;
+        transaction.commit().await?;
+        Ok(rows)
+    }
+
+    pub(super) fn give_back(mut self) {
         drop(self.0.take());
     }
 }
@@ -181,11 +247,29 @@ impl From<tokio_postgres::Error> for Failed {
     }
 }
 
-/// Given up by the server so that others can go on: deadlock, serialization.
-fn is_passing(state: &SqlState) -> bool {
-    [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(state)
+/// What the server rolled back, so that it may be tried again.
+enum Passing {
+    /// For the sake of another transaction.
+    RolledBack,
+    NoSchema,
+    ReadOnly,
+    /// The function that stores a session needs another isolation level.
+    Isolation,
 }
 
-fn is_missing(state: &SqlState) -> bool {
-    [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME].contains(state)
+impl Passing {
+    fn of(state: &SqlState) -> Option<Self> {
+        Some(match state.code() {
+            "40001" | "40P01" => Self::RolledBack,
+            "42P01" | "42883" | "3F000" => Self::NoSchema,
+            "25006" => Self::ReadOnly,
+            "TT001" => Self::Isolation,
+            _ => return None,
+        })
+    }
+}
+
+/// Failures of a statement that say nothing of its connection.
+fn leaves_the_connection(state: &SqlState) -> bool {
+    *state == SqlState::UNIQUE_VIOLATION || !matches!(Passing::of(state), None | Some(Passing::ReadOnly))
 }

@@ -1,4 +1,4 @@
-//! What other nodes tell of the settings.
+//! Waits for other nodes to change the settings.
 
 use std::{future::poll_fn, sync::Weak, time::Duration};
 
@@ -11,31 +11,31 @@ use crate::Error;
 /// How long to wait before the connection is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Pokes whoever waits for each notification, until nobody holds the other end. With a connection of its own, since one of a pool
-/// is not read while nobody uses it.
-pub(super) async fn listen(config: Config, channel: String, told: Weak<Notify>) {
-    while told.strong_count() > 0 {
-        // A failure is no news: the settings are asked for every second besides.
-        let _ = connect(&config, &channel, &told).await;
+/// Wakes those that wait, for each notification, as long as the other end is held. It has a connection of its own, since one of
+/// a pool is read only while it is used.
+pub(super) async fn listen(config: Config, channel: String, changed: Weak<Notify>) {
+    while changed.strong_count() > 0 {
+        // A failure is harmless: the settings are asked for every second besides.
+        let _ = connect(&config, &channel, &changed).await;
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn connect(config: &Config, channel: &str, told: &Weak<Notify>) -> Result<(), Error> {
+async fn connect(config: &Config, channel: &str, changed: &Weak<Notify>) -> Result<(), Error> {
     #[cfg(feature = "rustls")]
     if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
         let (client, connection) = config.connect(super::tls::connector()?).await.map_err(Error::store)?;
-        return follow(client, connection, channel, told).await.map_err(Error::store);
+        return follow(client, connection, channel, changed).await.map_err(Error::store);
     }
     let (client, connection) = config.connect(NoTls).await.map_err(Error::store)?;
-    follow(client, connection, channel, told).await.map_err(Error::store)
+    follow(client, connection, channel, changed).await.map_err(Error::store)
 }
 
 async fn follow<T>(
     client: tokio_postgres::Client,
     mut connection: Connection<Socket, T>,
     channel: &str,
-    told: &Weak<Notify>,
+    changed: &Weak<Notify>,
 ) -> Result<(), tokio_postgres::Error>
 where
     T: TlsStream + Unpin,
@@ -55,17 +55,17 @@ where
                     message
                 }
             },
-            // Now and then it is asked whether anybody still wants to know.
+            // Looks now and then whether the other end is still held.
             None => match tokio::time::timeout(PAUSE, message).await {
                 Ok(message) => message,
-                Err(_) if told.strong_count() > 0 => continue,
+                Err(_) if changed.strong_count() > 0 => continue,
                 Err(_) => return Ok(()),
             },
         };
         match message.transpose()? {
             Some(AsyncMessage::Notification(_)) => {
-                if let Some(told) = told.upgrade() {
-                    told.notify_waiters();
+                if let Some(changed) = changed.upgrade() {
+                    changed.notify_waiters();
                 }
             }
             Some(_) => {}

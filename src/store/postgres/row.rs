@@ -1,140 +1,210 @@
-//! Records as rows, and back.
+//! Records and marks as rows, and back.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use tokio_postgres::{Row, types::FromSql};
-
-use super::key;
-use crate::{
-    Error, ErrorKind, Timestamp,
-    record::{
-        Applied, Data, Edits, Ended, Json, Lifetimes, PreviousSecret, Record, SecretHash, SessionId, Timing,
-    },
-    store::facts::{self, from_json, to_json},
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio_postgres::{
+    Row,
+    types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked},
 };
 
-/// Edits as an object of what is set, and a list of what is removed.
-pub(super) fn edits(edits: &Edits) -> Result<(String, Vec<String>), Error> {
-    let set: BTreeMap<_, _> =
-        edits.iter().filter_map(|(name, value)| Some((key::escape(name), value?.as_str()))).collect();
-    let removed = edits.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| key::escape(name).into());
-    Ok((to_json(&set)?, removed.collect()))
+use crate::{
+    Error, ErrorKind, Timestamp,
+    record::{Record, SessionId, SubjectMark, Tag},
+    store::packed,
+};
+
+type BoxedError = Box<dyn std::error::Error + Sync + Send>;
+
+/// What `state` says of a row.
+const LIVE: i16 = 0;
+const TOMBSTONE: i16 = 1;
+pub(super) const MARKS: i16 = 2;
+pub(super) const SWEPT_MARKS: i16 = 3;
+
+/// The key, beside the tag, of the row with the marks.
+pub(super) const MARK: [u8; 16] = *b"marks of the tag";
+
+/// An id as the server's `uuid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sid(pub(super) [u8; SessionId::BYTES]);
+
+impl From<SessionId> for Sid {
+    fn from(sid: SessionId) -> Self {
+        Self(*sid.as_bytes())
+    }
 }
 
-/// Data from the text of its column.
-pub(super) fn data(text: &str) -> Result<Data, Error> {
-    let values: BTreeMap<String, String> = from_json(text)?;
-    Ok(values
-        .into_iter()
-        .map(|(name, value)| (key::unescape(&name).into_owned(), Json::from_text(value)))
-        .collect())
+impl From<Sid> for SessionId {
+    fn from(sid: Sid) -> Self {
+        Self::from_bytes(sid.0)
+    }
 }
 
-pub(super) fn read(row: &Row) -> Result<Record, Error> {
-    let mut columns = Columns { row, next: 0 };
-    let sid = SessionId::from_bytes(columns.bytes()?);
-    let secret = SecretHash::from_bytes(columns.bytes()?);
-    let previous = (columns.get::<Option<Vec<u8>>>()?, columns.get::<Option<i64>>()?);
-    let previous_secret = match previous {
-        (Some(hash), Some(until)) => Some(PreviousSecret {
-            hash: SecretHash::from_bytes(fixed(hash)?),
-            until: Timestamp::from_unix_millis(until),
-        }),
-        _ => None,
-    };
-    let timing = columns.timing()?;
-    let updated_at = columns.time()?;
-    let subject = columns.get::<Option<&str>>()?.map(Into::into);
-    let revision = columns.get::<i64>()?.unsigned_abs();
-    let data = data(columns.get()?)?;
-    let facts = facts::read([columns.get()?, columns.get()?, columns.get()?])?;
-    let ended = match (columns.get::<Option<&str>>()?, columns.get::<Option<i64>>()?) {
-        (Some(reason), Some(at)) => {
-            Some(Ended { reason: reason.parse()?, at: Timestamp::from_unix_millis(at) })
+impl ToSql for Sid {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, BoxedError> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    accepts!(UUID);
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Sid {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, BoxedError> {
+        Ok(Self(raw.try_into()?))
+    }
+
+    accepts!(UUID);
+}
+
+/// The tag as its column has it.
+pub(super) fn tag(tag: Tag) -> i64 {
+    tag.as_u64().cast_signed()
+}
+
+/// What stands for a realm where it is looked for. No text, so that no name is one that the server does not take.
+pub(super) fn realm(realm: &str) -> i64 {
+    first_bytes(Sha256::new().chain_update(realm))
+}
+
+/// What stands for a subject of a realm, beside its tag: 112 bits of two digests, one of them keyed.
+pub(super) fn owner(realm: &str, subject: &str) -> i64 {
+    let length = u64::try_from(realm.len()).unwrap_or(u64::MAX).to_be_bytes();
+    first_bytes(Sha256::new().chain_update(length).chain_update(realm).chain_update(subject))
+}
+
+fn first_bytes(hash: Sha256) -> i64 {
+    let digest = hash.finalize();
+    i64::from_be_bytes(std::array::from_fn(|at| digest[at]))
+}
+
+/// The owner of a record; `None` for an anonymous one.
+pub(super) fn owner_of(record: &Record) -> Option<i64> {
+    record.subject.as_deref().map(|subject| owner(&record.realm, subject))
+}
+
+/// A version for a write: random, so that no two writes have the same, and never 0, which stands for no row.
+pub(super) fn new_version() -> Result<i64, Error> {
+    match getrandom::u64() {
+        Ok(0) => Ok(1),
+        Ok(version) => Ok(version.cast_signed()),
+        Err(_) => Err(Error::new(ErrorKind::Random, "the operating system gave no random bytes")),
+    }
+}
+
+pub(super) fn millis(moment: Timestamp) -> i64 {
+    moment.as_unix_millis()
+}
+
+pub(super) const fn state(record: &Record) -> i16 {
+    if record.ended.is_none() { LIVE } else { TOMBSTONE }
+}
+
+/// The marks of the subjects that share a tag: as a rule of one, if any.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Marks {
+    /// 0 when there are none.
+    pub(super) version: i64,
+    marks: Vec<(i64, SubjectMark)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackedMarks {
+    format: u8,
+    marks: Vec<(i64, SubjectMark)>,
+}
+
+const MARKS_FORMAT: u8 = 2;
+
+impl Marks {
+    pub(super) fn read(version: i64, bytes: &[u8]) -> Result<Self, Error> {
+        let packed: PackedMarks = postcard::from_bytes(bytes).map_err(|_| unreadable())?;
+        if packed.format != MARKS_FORMAT {
+            return Err(unreadable());
         }
-        _ => None,
+        Ok(Self { version, marks: packed.marks })
+    }
+
+    pub(super) fn pack(&self) -> Result<Vec<u8>, Error> {
+        let packed = PackedMarks { format: MARKS_FORMAT, marks: self.marks.clone() };
+        postcard::to_allocvec(&packed).map_err(|_| Error::new(ErrorKind::Store, "a mark cannot be packed"))
+    }
+
+    pub(super) fn of(&self, owner: i64) -> Option<&SubjectMark> {
+        self.marks.iter().find(|(of, _)| *of == owner).map(|(_, mark)| mark)
+    }
+
+    pub(super) fn set(&mut self, owner: i64, mark: SubjectMark) {
+        self.marks.retain(|(of, _)| *of != owner);
+        self.marks.push((owner, mark));
+    }
+
+    /// The record of a row, as its subject's mark shows it. Its version is that of the row and of the marks at once, so
+    /// that one comparison covers both.
+    pub(super) fn show(&self, sid: SessionId, version: i64, bytes: &[u8]) -> Result<Record, Error> {
+        let mut record = packed::unpack(sid, bytes)?;
+        record.version = (version ^ self.version).cast_unsigned();
+        if !self.marks.is_empty()
+            && let Some(mark) = owner_of(&record).and_then(|owner| self.of(owner))
+        {
+            record.see_mark(mark);
+        }
+        Ok(record)
+    }
+}
+
+/// A record and the marks beside it, from rows of state, version and record.
+pub(super) fn read_load(sid: SessionId, rows: &[Row]) -> Result<Option<Record>, Error> {
+    let (mut found, mut marks) = (None, Marks::default());
+    for row in rows {
+        let (version, bytes) = (get(row, 1)?, get::<&[u8]>(row, 2)?);
+        if get::<i16>(row, 0)? >= MARKS {
+            marks = Marks::read(version, bytes)?;
+        } else {
+            found = Some((version, bytes));
+        }
+    }
+    found.map(|(version, bytes)| marks.show(sid, version, bytes)).transpose()
+}
+
+/// The rows of a tag, from rows of state, version, id and record.
+pub(super) fn read_tag<'a>(
+    rows: impl Iterator<Item = &'a Row> + Clone,
+    from: usize,
+) -> Result<(Marks, Vec<Record>), Error> {
+    let mut marks = Marks::default();
+    for row in rows.clone() {
+        if get::<i16>(row, from)? >= MARKS {
+            marks = Marks::read(get(row, from + 1)?, get(row, from + 3)?)?;
+        }
+    }
+    let mut records = Vec::new();
+    for row in rows {
+        if get::<i16>(row, from)? < MARKS {
+            let sid: Sid = get(row, from + 2)?;
+            records.push(marks.show(sid.into(), get(row, from + 1)?, get(row, from + 3)?)?);
+        }
+    }
+    Ok((marks, records))
+}
+
+/// A record with its mark, from a row of both: the record, and the version of its own row.
+pub(super) fn read_with_mark(row: &Row) -> Result<(Record, i64), Error> {
+    let marks = match get::<Option<&[u8]>>(row, 4)? {
+        Some(bytes) => Marks::read(get(row, 3)?, bytes)?,
+        None => Marks::default(),
     };
-    Ok(Record {
-        sid,
-        secret,
-        previous_secret,
-        timing,
-        updated_at,
-        subject,
-        data,
-        revision,
-        facts: facts.into(),
-        ended,
-    })
+    let (sid, version): (Sid, i64) = (get(row, 0)?, get(row, 1)?);
+    Ok((marks.show(sid.into(), version, get(row, 2)?)?, version))
 }
 
-/// What an update answers.
-pub(super) struct Answered {
-    pub(super) is_applied: bool,
-    pub(super) applied: Applied,
-    pub(super) end_reason: Option<String>,
-}
-
-/// An answer to an update, whether the rotation took place left open.
-pub(super) fn read_answer(row: &Row) -> Result<Answered, Error> {
-    let mut columns = Columns { row, next: 0 };
-    let is_applied = columns.get()?;
-    let timing = columns.timing()?;
-    let revision = columns.get::<i64>()?.unsigned_abs();
-    let secret = SecretHash::from_bytes(columns.bytes()?);
-    let end_reason = columns.get()?;
-    Ok(Answered { is_applied, applied: Applied { timing, revision, rotated: false, secret }, end_reason })
-}
-
-/// The columns of a row, one after the other.
-struct Columns<'a> {
-    row: &'a Row,
-    next: usize,
-}
-
-impl<'a> Columns<'a> {
-    fn get<T: FromSql<'a>>(&mut self) -> Result<T, Error> {
-        self.next += 1;
-        self.row.try_get(self.next - 1).map_err(|_| unreadable())
-    }
-
-    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        self.get::<&[u8]>()?.try_into().map_err(|_| unreadable())
-    }
-
-    fn time(&mut self) -> Result<Timestamp, Error> {
-        self.get().map(Timestamp::from_unix_millis)
-    }
-
-    fn duration(&mut self) -> Result<Duration, Error> {
-        self.get().map(|millis: i64| Duration::from_millis(millis.unsigned_abs()))
-    }
-
-    fn timing(&mut self) -> Result<Timing, Error> {
-        Ok(Timing {
-            mode: self.get::<&str>()?.parse()?,
-            created_at: self.time()?,
-            authenticated_at: self.get::<Option<i64>>()?.map(Timestamp::from_unix_millis),
-            last_interaction_at: self.time()?,
-            longest_gap: self.duration()?,
-            lifetimes: Lifetimes::new(self.duration()?, self.duration()?)?,
-            bound: Lifetimes::new(self.duration()?, self.duration()?)?,
-            one_off_idle: self
-                .get::<Option<i64>>()?
-                .map(|millis| Duration::from_millis(millis.unsigned_abs())),
-        })
-    }
-}
-
-pub(super) fn fixed<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], Error> {
-    bytes.try_into().map_err(|_| unreadable())
-}
-
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Error> {
+    row.try_get(column).map_err(|_| unreadable())
 }
 
 /// Says nothing of what it read (H5).
 pub(super) fn unreadable() -> Error {
-    Error::new(ErrorKind::Store, "a session in the PostgreSQL store can not be read")
+    Error::new(ErrorKind::Store, "a row in the PostgreSQL store cannot be read by this version")
 }

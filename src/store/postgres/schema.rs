@@ -4,14 +4,40 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, error::SqlState};
 
-use super::connection::Failed;
-use crate::{Error, ErrorKind};
-
-/// Each brings the schema from one version, which is its index, to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+use super::{connection::Failed, statements};
+use crate::{Error, ErrorKind, store::PlaceKey};
 
 /// "tenure": the lock that holds other nodes back while one makes the schema.
 const LOCK: i64 = 0x7465_6e75_7265;
+
+/// How a schema is made, and brought up from an older version.
+#[derive(Debug)]
+pub(super) struct Migrations {
+    /// Makes the newest version where there is none.
+    fresh: &'static str,
+    /// The oldest version that can be brought up.
+    oldest: i32,
+    /// Each brings the schema from one version to the next, beginning with the oldest.
+    steps: &'static [&'static str],
+}
+
+/// Version 1 was that of the first edition, which was never released: there is no step from it.
+pub(super) const MIGRATIONS: Migrations =
+    Migrations { fresh: include_str!("schema.sql"), oldest: 2, steps: &[] };
+
+impl Migrations {
+    fn newest(&self) -> i32 {
+        self.oldest + i32::try_from(self.steps.len()).unwrap_or(i32::MAX)
+    }
+
+    /// What brings a schema up from this version; 0 is none.
+    fn from(&self, version: i32) -> Vec<&'static str> {
+        if version == 0 {
+            return vec![self.fresh];
+        }
+        self.steps.iter().skip(usize::try_from(version - self.oldest).unwrap_or(0)).copied().collect()
+    }
+}
 
 /// A schema by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,18 +61,47 @@ impl Schema {
         format!("\"{}\"", self.0)
     }
 
-    /// The name of the channel on which changes of the settings are told.
+    /// The name of the channel on which changes of the settings are announced.
     pub(super) fn channel(&self) -> String {
         format!("{}_settings", self.0)
     }
 
-    /// Makes what is missing; refuses what is newer. By one node at a time, and the others wait.
-    pub(super) async fn prepare(&self, client: &mut Client) -> Result<(), Error> {
-        let newest = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-        if self.version(client).await? == newest {
-            return Ok(());
+    /// What sets the advisory locks of this schema apart from those of another in the same database; 16 bits above the tag.
+    pub(super) fn lock_of(&self, tag: i64) -> i64 {
+        tag | (super::row::realm(&self.0) << 48)
+    }
+
+    /// Makes what is missing and refuses what this build does not know; by one node at a time, and the others wait. Gives the
+    /// key of the places that is stored, which is `place_key` where there was none.
+    pub(super) async fn prepare(
+        &self,
+        client: &mut Client,
+        migrations: &Migrations,
+        place_key: PlaceKey,
+    ) -> Result<PlaceKey, Error> {
+        check_encoding(client).await?;
+        if self.version(client, migrations).await? != migrations.newest() {
+            self.migrate(client, migrations).await?;
         }
-        let transaction = client.transaction().await.map_err(Failed::from)?;
+        let insert = format!(
+            "INSERT INTO {}.place_key (id, key) VALUES (1, $1) ON CONFLICT DO NOTHING",
+            self.quoted()
+        );
+        let select = format!("SELECT key FROM {}.place_key", self.quoted());
+        let mut rows = client.query(&select, &[]).await.map_err(Failed::from)?;
+        if rows.is_empty() {
+            client.execute(&insert, &[&place_key.as_bytes().as_slice()]).await.map_err(Failed::from)?;
+            rows = client.query(&select, &[]).await.map_err(Failed::from)?;
+        }
+        let key = rows.first().and_then(|row| row.try_get::<_, &[u8]>(0).ok()?.try_into().ok());
+        key.map(PlaceKey::from_bytes).ok_or_else(super::row::unreadable)
+    }
+
+    async fn migrate(&self, client: &mut Client, migrations: &Migrations) -> Result<(), Error> {
+        // After the lock, a statement has to see what its holder made.
+        let transaction =
+            client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::ReadCommitted);
+        let transaction = transaction.start().await.map_err(Failed::from)?;
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(Failed::from)?;
         let quoted = self.quoted();
         // Not `IF NOT EXISTS`, which asks for the right to make one even where there is one.
@@ -60,9 +115,11 @@ impl Schema {
         let select = format!("SELECT coalesce(max(version), 0) FROM {quoted}.schema_version");
         let row = transaction.query_one(&select, &[]).await.map_err(Failed::from)?;
         let version: i32 = row.try_get(0).map_err(Failed::from)?;
-        for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-            transaction.batch_execute(&migration.replace("{s}", &quoted)).await.map_err(Failed::from)?;
+        for step in migrations.from(version) {
+            let step = statements::complete(step, &quoted, &self.channel());
+            transaction.batch_execute(&step).await.map_err(Failed::from)?;
         }
+        let newest = migrations.newest();
         let mark = format!(
             "DELETE FROM {quoted}.schema_version; INSERT INTO {quoted}.schema_version VALUES ({newest})"
         );
@@ -71,23 +128,102 @@ impl Schema {
     }
 
     /// The version that is there; 0 where there is none.
-    async fn version(&self, client: &Client) -> Result<i32, Error> {
+    async fn version(&self, client: &Client, migrations: &Migrations) -> Result<i32, Error> {
         let select = format!("SELECT coalesce(max(version), 0) FROM {}.schema_version", self.quoted());
-        let version = match client.query_one(&select, &[]).await {
+        let version: i32 = match client.query_one(&select, &[]).await {
             Ok(row) => row.try_get(0).map_err(Failed::from)?,
             Err(error) => match Failed::from(error) {
                 Failed { state: Some(SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME), .. } => 0,
                 failed => return Err(failed.error),
             },
         };
-        let newest = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+        let (name, newest) = (&self.0, migrations.newest());
         if version > newest {
             let message = format!(
-                "the schema {} has version {version} and this build knows up to {newest}; use a newer build",
-                self.0
+                "the schema {name} has version {version} and this build knows up to {newest}; use a newer build"
+            );
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
+        if version != 0 && version < migrations.oldest {
+            let message = format!(
+                "the schema {name} has version {version}, from before the first release, which cannot be brought up: drop it \
+                (`DROP SCHEMA {name} CASCADE`; everybody has to log in again), or choose another schema"
             );
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         Ok(version)
+    }
+}
+
+/// Refuses a database whose encoding has no room for every name.
+async fn check_encoding(client: &Client) -> Result<(), Error> {
+    let row =
+        client.query_one("SELECT current_setting('server_encoding')", &[]).await.map_err(Failed::from)?;
+    let encoding: &str = row.try_get(0).map_err(Failed::from)?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let message = format!(
+        "the database has the encoding {encoding}; sessions need one with the encoding UTF8: \
+        `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`"
+    );
+    Err(Error::new(ErrorKind::Configuration, message))
+}
+
+#[cfg(test)]
+#[path = "../../../tests/common/servers.rs"]
+mod servers;
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::NoTls;
+
+    use super::{
+        servers::{Kind, Server},
+        *,
+    };
+
+    /// A made-up next version.
+    const NEXT: Migrations = Migrations {
+        fresh: "this is not reached",
+        oldest: 2,
+        steps: &[
+            "ALTER TABLE {s}.sessions ADD COLUMN first text; UPDATE {s}.sessions SET first = '{channel}'",
+            "ALTER TABLE {s}.sessions ADD COLUMN second integer",
+        ],
+    };
+
+    async fn prepare(server: &Server, migrations: &Migrations) -> Result<PlaceKey, Error> {
+        let (mut client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        Schema::named("mine")?.prepare(&mut client, migrations, PlaceKey::random()).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn s7_an_older_schema_is_brought_up_step_by_step_and_once() {
+        let Some(server) = Server::start(Kind::Postgres, "migrations of PostgreSQL") else { return };
+        let key = prepare(&server, &MIGRATIONS).await.unwrap();
+        server.ask(&["INSERT INTO mine.sessions VALUES (1, 1, 1, 1, 1, 1, gen_random_uuid(), 0, '')"]);
+        let nodes = (0..4).map(|_| prepare(&server, &NEXT));
+        for brought_up in futures_util::future::join_all(nodes).await {
+            assert!(brought_up.unwrap() == key, "subjects keep their places");
+        }
+        assert_eq!(server.ask(&["SELECT version FROM mine.schema_version"]), "4");
+        assert_eq!(server.ask(&["SELECT first FROM mine.sessions WHERE second IS NULL"]), "mine_settings");
+        let older = prepare(&server, &MIGRATIONS).await.err().unwrap();
+        assert!(
+            older.to_string().contains("version 4") && older.to_string().contains("newer build"),
+            "{older}"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn s7_a_step_that_fails_changes_nothing() {
+        let Some(server) = Server::start(Kind::Postgres, "a failed migration of PostgreSQL") else { return };
+        prepare(&server, &MIGRATIONS).await.unwrap();
+        let steps = &["CREATE TABLE {s}.half (done integer)", "ALTER TABLE {s}.nowhere ADD COLUMN x integer"];
+        assert!(prepare(&server, &Migrations { fresh: "", oldest: 2, steps }).await.is_err());
+        assert_eq!(server.ask(&["SELECT version FROM mine.schema_version"]), "2");
+        assert_eq!(server.ask(&["SELECT count(*) FROM pg_class WHERE relname = 'half'"]), "0");
     }
 }

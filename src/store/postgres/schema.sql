@@ -1,167 +1,99 @@
--- Version 1. {s} is the schema. Times are in milliseconds since the Unix epoch, lifetimes in milliseconds.
+-- Version 2. {s} is the schema. Times are milliseconds since the Unix epoch.
+--
+-- The server looks at no record: what it has to look for stands beside it. The tag leads every key, so the shard or the
+-- partition of a call is found in its arguments.
 
 CREATE TABLE {s}.sessions (
-    sid bytea PRIMARY KEY,
-    secret bytea NOT NULL,
-    previous_secret bytea,
-    previous_until bigint,
-    mode text NOT NULL,
-    created_at bigint NOT NULL,
-    authenticated_at bigint,
-    last_interaction_at bigint NOT NULL,
-    longest_gap bigint NOT NULL,
-    idle_lifetime bigint NOT NULL,
-    absolute_lifetime bigint NOT NULL,
-    bound_idle bigint NOT NULL,
-    bound_absolute bigint NOT NULL,
-    one_off_idle bigint,
-    updated_at bigint NOT NULL,
-    subject text,
-    revision bigint NOT NULL,
-    -- Each value is the text of a JSON value, as a string: it comes back byte for byte.
-    data jsonb NOT NULL,
-    -- json, not jsonb, which takes no NUL.
-    facts json NOT NULL,
-    last_seen json NOT NULL,
-    metadata json NOT NULL,
-    end_reason text,
-    ended_at bigint,
-    -- Never later than when the session is over, and not moved by interactions: what the sweep looks for.
-    sweep_at bigint NOT NULL,
-    -- The one place in this store where a deadline is computed (SPEC L2).
-    idle_expires_at bigint GENERATED ALWAYS AS (last_interaction_at + coalesce(one_off_idle, idle_lifetime)) STORED,
-    expires_at bigint GENERATED ALWAYS AS (created_at + absolute_lifetime) STORED,
-    deadline bigint GENERATED ALWAYS AS
-        (least(last_interaction_at + coalesce(one_off_idle, idle_lifetime), created_at + absolute_lifetime)) STORED
-) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
-
--- No column in an index is changed by an interaction, so that it is a HOT update.
-CREATE INDEX sessions_by_subject ON {s}.sessions (subject, created_at, sid) WHERE ended_at IS NULL;
-CREATE INDEX sessions_by_age ON {s}.sessions (created_at, sid) WHERE ended_at IS NULL;
-CREATE INDEX sessions_to_sweep ON {s}.sessions (sweep_at);
-
-CREATE TABLE {s}.settings (
-    id integer PRIMARY KEY CHECK (id = 1),
+    tag bigint NOT NULL,
+    -- Random, new with every write: what compare-and-set compares.
     version bigint NOT NULL,
-    text text NOT NULL
+    created_at bigint NOT NULL,
+    -- When a sweep has to look at it. Of a live session it may be earlier than the deadline, so that a touch leaves it alone.
+    due_at bigint NOT NULL,
+    -- Hashes of the realm, and of realm and subject; no owner: anonymous.
+    realm bigint NOT NULL,
+    owner bigint,
+    sid uuid NOT NULL,
+    -- 0 live · 1 tombstone · 2 and 3 the marks of the subjects with this tag: 2 while their sessions are to be swept.
+    state smallint NOT NULL,
+    record bytea NOT NULL,
+    PRIMARY KEY (tag, sid)
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+
+-- No column in an index is changed by a touch, so that it is a HOT update. Tombstones are in none that a request uses.
+CREATE INDEX sessions_of_subject ON {s}.sessions (tag, created_at, sid) WHERE state = 0 AND owner IS NOT NULL;
+CREATE INDEX sessions_of_realm ON {s}.sessions (realm, created_at, sid) WHERE state = 0;
+CREATE INDEX sessions_due ON {s}.sessions (realm, due_at) WHERE state = 0;
+CREATE INDEX sessions_to_forget ON {s}.sessions (due_at) WHERE state > 0;
+CREATE INDEX sessions_revoked ON {s}.sessions (realm, tag) WHERE state = 2;
+
+-- When everybody in a realm was signed out.
+CREATE TABLE {s}.realms (
+    realm bytea PRIMARY KEY,
+    not_before bigint NOT NULL
 );
 
--- Ends a session, as `Record::end` does. The outcome is done, already, in_use or unknown.
-CREATE FUNCTION {s}.end_session(p_sid bytea, p_reason text, p_at bigint, p_if_idle_since bigint, OUT outcome text, OUT reason text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE {s}.sessions s SET
-        end_reason = CASE
-            WHEN p_at < deadline THEN p_reason
-            WHEN idle_expires_at < expires_at THEN 'idle'
-            ELSE 'absolute'
-        END,
-        ended_at = least(p_at, deadline),
-        sweep_at = least(p_at, deadline),
-        previous_secret = NULL,
-        previous_until = NULL,
-        data = '{}',
-        updated_at = greatest(s.updated_at, p_at)
-    WHERE s.sid = p_sid AND s.ended_at IS NULL
-        AND (p_if_idle_since IS NULL OR s.last_interaction_at <= p_if_idle_since)
-    RETURNING end_reason INTO reason;
-    IF FOUND THEN
-        outcome := 'done';
-        RETURN;
-    END IF;
-    SELECT s.end_reason INTO reason FROM {s}.sessions s WHERE s.sid = p_sid;
-    outcome := CASE WHEN NOT FOUND THEN 'unknown' WHEN reason IS NULL THEN 'in_use' ELSE 'already' END;
-END $$;
+-- Names and texts are UTF-8 in bytea, which takes every character: convert_from(text, 'UTF8') shows them.
+CREATE TABLE {s}.settings (
+    realm bytea PRIMARY KEY,
+    version bigint NOT NULL,
+    text bytea NOT NULL
+);
 
--- One login of a subject at a time, and none while all its sessions are ended.
-CREATE FUNCTION {s}.lock_subject(p_subject text) RETURNS void LANGUAGE sql AS $$
-    SELECT pg_advisory_xact_lock(hashtextextended('{s}/' || p_subject, 8386103229480690));
-$$;
+-- The key under which all nodes compute tags.
+CREATE TABLE {s}.place_key (
+    id integer PRIMARY KEY CHECK (id = 1),
+    key bytea NOT NULL
+);
 
--- Adds a session, ends the one it replaces, and evicts over the cap, as `Creation` says. A known sid violates the primary key, and
--- nothing of it happens.
+-- Stores a session, and the ends that go with it, if p_seen is what is there (version 0: nothing) and fewer than p_cap others
+-- are live. Outcome 0: stored. 1: something was not as seen; what is there. 2: no room; who is there, and how many.
+-- Nothing is changed in both.
 CREATE FUNCTION {s}.create_session(
-    p_sid bytea, p_secret bytea, p_previous_secret bytea, p_previous_until bigint, p_mode text, p_created_at bigint,
-    p_authenticated_at bigint, p_last_interaction_at bigint, p_longest_gap bigint, p_idle bigint, p_absolute bigint,
-    p_bound_idle bigint, p_bound_absolute bigint, p_one_off_idle bigint, p_updated_at bigint, p_subject text,
-    p_revision bigint, p_set jsonb, p_removed text[], p_facts json, p_last_seen json, p_metadata json, p_sweep_at bigint,
-    p_replaced bytea, p_replaced_reason text, p_replaced_at bigint, p_replaced_if bigint, p_keep_data boolean,
-    p_cap bigint, p_evict boolean,
-    OUT outcome text, OUT kept text, OUT replaced_outcome text, OUT replaced_reason text, OUT evicted bytea[]
-)
+    p_lock bigint, p_tag bigint, p_seen_sids uuid[], p_seen bigint[], p_cap bigint,
+    p_sid uuid, p_version bigint, p_created_at bigint, p_due_at bigint, p_realm bigint, p_owner bigint, p_record bytea,
+    p_ended_sids uuid[], p_ended_versions bigint[], p_ended_due bigint[], p_ended_records bytea[]
+) RETURNS TABLE (outcome smallint, state smallint, version bigint, sid uuid, record bytea, total bigint)
 LANGUAGE plpgsql AS $$
-DECLARE
-    others bytea[];
-    victim bytea;
-    ending record;
-    taken jsonb := '{}';
+#variable_conflict use_column
 BEGIN
-    evicted := '{}';
-    IF p_subject IS NOT NULL THEN
-        PERFORM {s}.lock_subject(p_subject);
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- The snapshot would be older than the lock, and the count with it.
+        RAISE EXCEPTION 'a login needs the isolation level read committed' USING ERRCODE = 'TT001';
     END IF;
-    -- The second try of a creation would count itself as one too many.
-    IF EXISTS (SELECT FROM {s}.sessions s WHERE s.sid = p_sid) THEN
-        outcome := 'exists';
+    IF p_owner IS NOT NULL THEN
+        -- One login of a subject at a time, to the end of the transaction. What follows sees what came before.
+        PERFORM pg_advisory_xact_lock(p_lock);
+    END IF;
+    IF cardinality(p_ended_sids) > 0 THEN
+        PERFORM FROM {s}.sessions s WHERE s.tag = p_tag AND s.sid = ANY (p_ended_sids) ORDER BY s.sid FOR UPDATE;
+    END IF;
+    IF EXISTS (
+        SELECT FROM unnest(p_seen_sids, p_seen) AS seen (sid, version) WHERE seen.version <> coalesce(
+            (SELECT s.version FROM {s}.sessions s WHERE s.tag = p_tag AND s.sid = seen.sid), 0)
+    ) THEN
+        RETURN QUERY SELECT 1::smallint, s.state, s.version, s.sid, s.record, 0::bigint
+            FROM {s}.sessions s WHERE s.tag = p_tag AND s.sid = ANY (p_seen_sids);
         RETURN;
     END IF;
-    IF p_subject IS NOT NULL AND p_cap IS NOT NULL THEN
-        SELECT coalesce(array_agg(s.sid ORDER BY s.last_interaction_at, s.created_at, s.sid), '{}') INTO others
-            FROM {s}.sessions s
-            WHERE s.subject = p_subject AND s.ended_at IS NULL AND p_created_at < s.deadline
-                AND s.sid IS DISTINCT FROM p_replaced;
-        others := others[1:greatest(cardinality(others) + 1 - p_cap, 0)];
-        IF cardinality(others) > 0 AND NOT p_evict THEN
-            outcome := 'refused';
-            RETURN;
-        END IF;
+    IF p_cap IS NOT NULL AND p_cap <= (
+        SELECT count(*) FROM (
+            SELECT FROM {s}.sessions s
+            WHERE s.tag = p_tag AND s.state = 0 AND s.owner = p_owner AND s.sid <> ALL (p_ended_sids)
+            ORDER BY s.created_at, s.sid LIMIT p_cap
+        ) AS others
+    ) THEN
+        -- All in one statement: what ends meanwhile is in the rows and in their number, or in neither.
+        RETURN QUERY SELECT 2::smallint, s.state, s.version, s.sid, s.record, count(*) OVER () FROM {s}.sessions s
+            WHERE s.tag = p_tag AND s.state = 0 AND s.owner = p_owner ORDER BY s.created_at, s.sid LIMIT {most};
+        RETURN;
     END IF;
-    IF p_replaced IS NOT NULL THEN
-        IF p_keep_data THEN
-            SELECT s.data INTO taken FROM {s}.sessions s WHERE s.sid = p_replaced FOR UPDATE;
-            taken := coalesce(taken, '{}');
-        END IF;
-        ending := {s}.end_session(p_replaced, p_replaced_reason, p_replaced_at, p_replaced_if);
-        replaced_outcome := ending.outcome;
-        replaced_reason := ending.reason;
-    END IF;
-    taken := (taken - p_removed) || p_set;
-    INSERT INTO {s}.sessions (
-        sid, secret, previous_secret, previous_until, mode, created_at, authenticated_at, last_interaction_at,
-        longest_gap, idle_lifetime, absolute_lifetime, bound_idle, bound_absolute, one_off_idle, updated_at, subject,
-        revision, data, facts, last_seen, metadata, sweep_at
-    ) VALUES (
-        p_sid, p_secret, p_previous_secret, p_previous_until, p_mode, p_created_at, p_authenticated_at,
-        p_last_interaction_at, p_longest_gap, p_idle, p_absolute, p_bound_idle, p_bound_absolute, p_one_off_idle,
-        p_updated_at, p_subject, p_revision, taken, p_facts, p_last_seen, p_metadata, p_sweep_at
-    );
-    FOREACH victim IN ARRAY coalesce(others, '{}') LOOP
-        ending := {s}.end_session(victim, 'evicted', p_created_at, NULL);
-        IF ending.outcome = 'done' AND ending.reason = 'evicted' THEN
-            evicted := evicted || victim;
-        END IF;
+    FOR i IN 1..cardinality(p_ended_sids) LOOP
+        UPDATE {s}.sessions s SET
+            version = p_ended_versions[i], due_at = p_ended_due[i], state = 1, record = p_ended_records[i]
+            WHERE s.tag = p_tag AND s.sid = p_ended_sids[i];
     END LOOP;
-    outcome := 'done';
-    kept := taken::text;
-END $$;
-
--- Ends the sessions of a subject but one, and tells which it ended for this reason.
-CREATE FUNCTION {s}.end_subject(p_subject text, p_reason text, p_at bigint, p_if_idle_since bigint, p_except bytea, OUT ended bytea[])
-LANGUAGE plpgsql AS $$
-DECLARE
-    victim bytea;
-    ending record;
-BEGIN
-    ended := '{}';
-    PERFORM {s}.lock_subject(p_subject);
-    FOR victim IN
-        SELECT s.sid FROM {s}.sessions s
-        WHERE s.subject = p_subject AND s.ended_at IS NULL AND s.sid IS DISTINCT FROM p_except
-        ORDER BY s.created_at, s.sid
-    LOOP
-        ending := {s}.end_session(victim, p_reason, p_at, p_if_idle_since);
-        IF ending.outcome = 'done' AND ending.reason = p_reason THEN
-            ended := ended || victim;
-        END IF;
-    END LOOP;
+    INSERT INTO {s}.sessions (tag, version, created_at, due_at, realm, owner, sid, state, record)
+        VALUES (p_tag, p_version, p_created_at, p_due_at, p_realm, p_owner, p_sid, 0, p_record);
+    RETURN QUERY SELECT 0::smallint, NULL::smallint, NULL::bigint, NULL::uuid, NULL::bytea, 0::bigint;
 END $$;

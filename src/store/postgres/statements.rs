@@ -1,126 +1,193 @@
-//! What is said to the server: one statement for each operation.
+//! What is sent to the server: one statement for each operation, or two.
+
+use super::row::MARK;
+use crate::store::CreateOutcome;
 
 /// The statements, with the schema in them. Prepared once on each connection.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) create: String,
     pub(super) load: String,
-    pub(super) update: String,
-    pub(super) end: String,
+    pub(super) load_of_tag: String,
+    pub(super) load_many: String,
+    pub(super) lock: String,
+    pub(super) write: String,
+    pub(super) write_many: String,
+    pub(super) write_mark: String,
     pub(super) list: String,
     pub(super) list_subject: String,
-    pub(super) end_subject: String,
-    pub(super) sweep: String,
+    pub(super) due: String,
+    pub(super) due_everywhere: String,
+    pub(super) revoked: String,
+    pub(super) revoked_of_tag: String,
+    pub(super) move_cursor: String,
+    pub(super) forget: String,
+    pub(super) reschedule: String,
+    pub(super) time: String,
+    pub(super) not_before: String,
+    pub(super) set_not_before: String,
     pub(super) load_settings: String,
-    pub(super) begin_settings: String,
     pub(super) save_settings: String,
 }
 
-/// In the order in which `row::read` takes them.
-const COLUMNS: &str = "sid, secret, previous_secret, previous_until, mode, created_at, authenticated_at, last_interaction_at, \
-    longest_gap, idle_lifetime, absolute_lifetime, bound_idle, bound_absolute, one_off_idle, updated_at, subject, \
-    revision, data::text, facts::text, last_seen::text, metadata::text, end_reason, ended_at";
+/// What `row::read_with_mark` reads.
+const COLUMNS: &str = "s.sid, s.version, s.record, m.version, m.record";
 
-/// In the order in which `row::read_applied` takes them.
-const APPLIED: &str = "mode, created_at, authenticated_at, last_interaction_at, longest_gap, idle_lifetime, absolute_lifetime, \
-    bound_idle, bound_absolute, one_off_idle, revision, secret, end_reason";
+/// The marks of each row. With a limit it is one look by key for each, whatever the planner thinks of the table.
+const MARKS: &str = "LEFT JOIN LATERAL
+    (SELECT version, record FROM {s}.sessions WHERE tag = s.tag AND sid = '{mark}' LIMIT 1) m ON true";
 
 impl Statements {
-    /// `schema` is quoted, and `channel` a name.
+    /// `schema` is quoted, and `channel` is a name.
     pub(super) fn new(schema: &str, channel: &str) -> Self {
-        let with_schema = |statement: String| statement.replace("{s}", schema);
+        let complete = |statement: &str| complete(statement, schema, channel);
         Self {
-            create: with_schema(format!("SELECT * FROM {{s}}.create_session({})", create_parameters())),
-            load: with_schema(format!("SELECT {COLUMNS} FROM {{s}}.sessions WHERE sid = $1")),
-            update: with_schema(update()),
-            end: with_schema("SELECT outcome, reason FROM {s}.end_session($1, $2, $3, $4)".to_owned()),
-            list: with_schema(list("")),
-            list_subject: with_schema(list("AND subject = $5")),
-            end_subject: with_schema("SELECT ended FROM {s}.end_subject($1, $2, $3, $4, $5)".to_owned()),
-            sweep: with_schema(SWEEP.to_owned()),
-            load_settings: with_schema("SELECT version, text FROM {s}.settings".to_owned()),
-            begin_settings: with_schema(notifying(
-                "INSERT INTO {s}.settings (id, version, text) VALUES (1, 1, $1) ON CONFLICT DO NOTHING RETURNING 1",
-                channel,
+            create: complete(CREATE),
+            load: complete(LOAD),
+            load_of_tag: complete(LOAD_OF_TAG),
+            load_many: complete(&format!(
+                "SELECT {COLUMNS} FROM unnest($1::bigint[], $2::uuid[]) AS wanted (tag, sid), LATERAL (
+                    SELECT tag, sid, version, record FROM {{s}}.sessions
+                    WHERE tag = wanted.tag AND sid = wanted.sid AND state < 2 LIMIT 1
+                ) s {MARKS}"
             )),
-            save_settings: with_schema(notifying(
-                "UPDATE {s}.settings SET version = version + 1, text = $1 WHERE version = $2 RETURNING 1",
-                channel,
+            lock: complete("SELECT FROM {s}.sessions WHERE tag = $1 AND sid = $2 FOR UPDATE"),
+            write: complete(WRITE),
+            write_many: complete(WRITE_MANY),
+            write_mark: complete(WRITE_MARK),
+            list: complete(&format!(
+                "SELECT {COLUMNS} FROM {{s}}.sessions s {MARKS} WHERE s.state = 0 AND s.realm = $1 AND (s.created_at, s.sid) > ($2, $3)
+                ORDER BY s.created_at, s.sid LIMIT $4"
             )),
+            list_subject: complete(&format!(
+                "SELECT {COLUMNS} FROM {{s}}.sessions s {MARKS} WHERE s.state = 0 AND s.tag = $1 AND s.owner = $2 AND (s.created_at, s.sid) > ($3, $4)
+                ORDER BY s.created_at, s.sid LIMIT $5"
+            )),
+            due: complete(&format!(
+                "SELECT {COLUMNS} FROM {{s}}.sessions s {MARKS} WHERE s.state = 0 AND s.realm = $1 AND s.due_at <= $2 ORDER BY s.due_at LIMIT $3"
+            )),
+            due_everywhere: complete(&due_everywhere()),
+            revoked: complete(REVOKED),
+            revoked_of_tag: complete(REVOKED_OF_TAG),
+            move_cursor: complete(MOVE_CURSOR),
+            forget: complete(FORGET),
+            reschedule: complete(RESCHEDULE),
+            time: "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint".to_owned(),
+            not_before: complete("SELECT not_before FROM {s}.realms WHERE realm = $1"),
+            set_not_before: complete(SET_NOT_BEFORE),
+            load_settings: complete("SELECT version, text FROM {s}.settings WHERE realm = $1"),
+            save_settings: complete(SAVE_SETTINGS),
         }
     }
 }
 
-/// `set` and the facts come as text; the server makes JSON of it.
-fn create_parameters() -> String {
-    let cast = |number| match number {
-        18 => "::text::jsonb",
-        20..=22 => "::text::json",
-        _ => "",
-    };
-    (1..=30).map(|number| format!("${number}{}", cast(number))).collect::<Vec<_>>().join(", ")
+/// Puts the names in.
+pub(super) fn complete(statement: &str, schema: &str, channel: &str) -> String {
+    let mark = uuid_text(MARK);
+    let most = CreateOutcome::MAX_CANDIDATES.to_string();
+    let names = [("{s}", schema), ("{channel}", channel), ("{mark}", &mark), ("{most}", &most)];
+    names.into_iter().fold(statement.to_owned(), |text, (name, value)| text.replace(name, value))
 }
 
-/// `Change::apply`, in one conditional update. The second half tells why there was none, as the statement saw it at its start.
-///
-/// `least` and `greatest` pass over NULL, so what a change leaves out changes nothing. A lowering makes the next sweep look
-/// at the session anew, and so does the end of a one-off idle lifetime: nothing is over before it was created.
-fn update() -> String {
+const CREATE: &str = "SELECT * FROM {s}.create_session(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+/// The session, and the marks of its tag, which are a row beside it: one index, two keys.
+const LOAD: &str = "SELECT state, version, record FROM {s}.sessions WHERE tag = $1 AND sid IN ($2, '{mark}')";
+
+const LOAD_OF_TAG: &str =
+    "SELECT state, version, sid, record FROM {s}.sessions WHERE tag = $1 AND sid = ANY ($2::uuid[])";
+
+/// Compare-and-set of a record; `$4` is the version of the record and that of its marks together. One row says that it was
+/// written. Else come the record and the marks as the statement saw them at its start.
+const WRITE: &str = "
+    WITH written AS (
+        UPDATE {s}.sessions SET
+            version = $3, state = $5, due_at = CASE $5::smallint WHEN 0 THEN least(due_at, $6) ELSE $6 END, record = $7
+        WHERE tag = $1 AND sid = $2 AND state < 2 AND $4 = version #
+            coalesce((SELECT m.version FROM {s}.sessions m WHERE m.tag = $1 AND m.sid = '{mark}'), 0)
+        RETURNING 1
+    )
+    SELECT NULL::smallint AS state, NULL::bigint, NULL::bytea FROM written
+    UNION ALL
+    SELECT state, version, record FROM {s}.sessions
+    WHERE tag = $1 AND sid IN ($2, '{mark}') AND NOT EXISTS (SELECT FROM written)";
+
+/// Compare-and-set of tombstones. Returns the versions that were written.
+const WRITE_MANY: &str = "
+    UPDATE {s}.sessions s SET version = ended.version, state = 1, due_at = ended.due_at, record = ended.record
+    FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])
+        AS ended (tag, sid, seen, version, due_at, record)
+    WHERE s.tag = ended.tag AND s.sid = ended.sid AND s.version = ended.seen
+    RETURNING s.version";
+
+/// Writes the marks of a tag, after the logins of the subject that are under way. They stay for the longest of their
+/// revocations. `$7` is the version that was read.
+const WRITE_MARK: &str = "
+    INSERT INTO {s}.sessions AS s (tag, version, created_at, due_at, realm, owner, sid, state, record)
+    SELECT $2, $3, $4, $5, $6, NULL, '{mark}', 2, $8 FROM pg_advisory_xact_lock($1)
+    ON CONFLICT (tag, sid) DO UPDATE SET
+        version = excluded.version, created_at = excluded.created_at, due_at = greatest(s.due_at, excluded.due_at),
+        realm = excluded.realm, state = excluded.state, record = excluded.record
+    WHERE s.version = $7
+    RETURNING 1";
+
+/// The next realm is found by its first session, however many the one before has.
+fn due_everywhere() -> String {
     format!(
-        "WITH changed AS (
-            UPDATE {{s}}.sessions SET
-                idle_lifetime = least(idle_lifetime, $3),
-                absolute_lifetime = least(absolute_lifetime, $4),
-                one_off_idle = CASE
-                    WHEN $2::bigint IS NULL AND one_off_idle IS NOT NULL THEN least(one_off_idle, $5)
-                END,
-                longest_gap = greatest(longest_gap, $2 - last_interaction_at),
-                last_interaction_at = greatest(last_interaction_at, $2),
-                updated_at = greatest(updated_at, $6),
-                data = CASE WHEN $9::bigint = 0 THEN data ELSE (data - $7::text[]) || $8::text::jsonb END,
-                revision = revision + $9,
-                last_seen = CASE
-                    WHEN $6 >= greatest(last_interaction_at, $2) THEN coalesce($10::text::json, last_seen)
-                    ELSE last_seen
-                END,
-                metadata = coalesce($11::text::json, metadata),
-                previous_secret = CASE WHEN secret = $12::bytea AND secret <> $13::bytea THEN $12 ELSE previous_secret END,
-                previous_until = CASE WHEN secret = $12 AND secret <> $13 THEN $14 ELSE previous_until END,
-                secret = CASE WHEN secret = $12 THEN $13 ELSE secret END,
-                sweep_at = CASE
-                    WHEN $3 IS NOT NULL OR ($2 IS NOT NULL AND one_off_idle IS NOT NULL) THEN least(sweep_at, created_at)
-                    ELSE sweep_at
-                END
-            WHERE sid = $1 AND ended_at IS NULL AND ($15::bigint IS NULL OR revision = $15)
-            RETURNING {APPLIED}
+        "WITH RECURSIVE realms (realm) AS (
+            (SELECT realm FROM {{s}}.sessions WHERE state = 0 ORDER BY realm LIMIT 1)
+            UNION ALL
+            SELECT (SELECT s.realm FROM {{s}}.sessions s WHERE s.state = 0 AND s.realm > r.realm ORDER BY s.realm LIMIT 1)
+            FROM realms r WHERE r.realm IS NOT NULL
         )
-        SELECT true AS is_applied, {APPLIED} FROM changed
-        UNION ALL
-        SELECT false, {APPLIED} FROM {{s}}.sessions WHERE sid = $1 AND NOT EXISTS (SELECT FROM changed)"
+        SELECT due.* FROM realms, LATERAL (
+            SELECT {COLUMNS} FROM {{s}}.sessions s {MARKS} WHERE s.state = 0 AND s.realm = realms.realm AND s.due_at <= $1 ORDER BY s.due_at LIMIT $2
+        ) AS due LIMIT $2"
     )
 }
 
-fn list(whose: &str) -> String {
-    format!(
-        "SELECT {COLUMNS} FROM {{s}}.sessions
-        WHERE ended_at IS NULL AND (created_at, sid) > ($1, $2) AND deadline > $3 {whose}
-        ORDER BY created_at, sid LIMIT $4"
-    )
-}
+/// Tags whose subject was signed out everywhere: the queue of the sweep.
+const REVOKED: &str = "SELECT tag, version, created_at, record FROM {s}.sessions
+    WHERE state = 2 AND realm BETWEEN $1 AND $2 ORDER BY realm, tag LIMIT $3";
 
-/// Removes those that are over; the others are looked at again when they may be. Passes over what another node is sweeping.
-const SWEEP: &str = "
+/// The sessions of such a tag, from a cursor on. Before it are none that were revoked.
+const REVOKED_OF_TAG: &str = "SELECT sid, version, record, created_at FROM {s}.sessions
+    WHERE state = 0 AND owner IS NOT NULL AND tag = $1 AND (created_at, sid) > ($2, $3)
+    ORDER BY created_at, sid LIMIT $4";
+
+const MOVE_CURSOR: &str = "UPDATE {s}.sessions SET created_at = $3, state = $4 WHERE tag = $1 AND sid = '{mark}' AND version = $2 AND state = 2";
+
+/// Removes what may be forgotten, tombstones and marks. Passes over what another node is removing.
+const FORGET: &str = "
     WITH due AS MATERIALIZED (
-        SELECT sid, coalesce(ended_at, deadline) AS over_at FROM {s}.sessions
-        WHERE sweep_at < $1 ORDER BY sweep_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        SELECT tag, sid, state FROM {s}.sessions
+        WHERE state > 0 AND due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ), removed AS (
-        DELETE FROM {s}.sessions s USING due WHERE s.sid = due.sid AND due.over_at < $1 RETURNING 1
-    ), later AS (
-        UPDATE {s}.sessions s SET sweep_at = due.over_at FROM due WHERE s.sid = due.sid AND due.over_at >= $1
+        DELETE FROM {s}.sessions s USING due WHERE s.tag = due.tag AND s.sid = due.sid
     )
-    SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM removed)";
+    SELECT count(*), count(*) FILTER (WHERE state = 1) FROM due";
 
-/// Tells the other nodes of a change, if there was one; as many rows as changes.
-fn notifying(change: &str, channel: &str) -> String {
-    format!("WITH saved AS ({change}) SELECT pg_notify('{channel}', '') IS NULL FROM saved")
+/// Later looks, at records that are as they were read.
+const RESCHEDULE: &str = "
+    UPDATE {s}.sessions s SET due_at = later.due_at
+    FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS later (tag, sid, seen, due_at)
+    WHERE s.tag = later.tag AND s.sid = later.sid AND s.version = later.seen AND s.state = 0";
+
+const SET_NOT_BEFORE: &str = "
+    INSERT INTO {s}.realms AS r (realm, not_before) VALUES ($1, $2)
+    ON CONFLICT (realm) DO UPDATE SET not_before = greatest(r.not_before, excluded.not_before)";
+
+/// Puts a text in place of a version, 0 for nothing, and wakes the other nodes. As many rows as changes.
+const SAVE_SETTINGS: &str = "
+    WITH saved AS (
+        INSERT INTO {s}.settings AS s (realm, version, text) SELECT $1, 1, $2
+        WHERE $3::bigint = 0 OR EXISTS (SELECT FROM {s}.settings WHERE realm = $1 AND version = $3)
+        ON CONFLICT (realm) DO UPDATE SET version = s.version + 1, text = excluded.text WHERE s.version = $3
+        RETURNING 1
+    )
+    SELECT pg_notify('{channel}', '') IS NULL FROM saved";
+
+fn uuid_text(bytes: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }

@@ -1,169 +1,212 @@
-//! A login on a cluster, where what it touches is in several partitions, each changed in one step, but not all at once.
+//! A cluster: which node has a key, and links to all of them.
 //!
-//! In this order, so that a crash between two steps may cost the login, and no more:
-//!
-//! 1. With a cap: all sessions of the subject are listed, then the login queues up behind those that are on their way. Each
-//!    answers for those before it, so it replays the queue over the list by the rules of the cap, and knows whether it is
-//!    refused or whom it evicts.
-//! 2. The session that it replaces ends, and gives its data.
-//! 3. The session is created, in one step with the sets by which its subject finds it.
-//! 4. The evicted end. One that is still on its way finds a mark, and ends as soon as it is created.
+//! The driver's own cluster client is not used for what we connect ourselves: it sends a write again without a word when its
+//! answer was lost (A11), or, told not to, leaves nodes disconnected.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-use sha2::{Digest, Sha256};
-
-use super::{
-    RedisStore,
-    answer::{self, Queued},
-    scripts,
-};
-use crate::{
-    Error,
-    policy::{Admission, admit},
-    record::{Edits, Ending, Record},
-    store::{Created, Creation, Page, SessionStore},
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-/// A login whose session is not there so long after it queued up has failed.
-const ON_ITS_WAY: Duration = Duration::from_secs(10);
+use arc_swap::ArcSwapOption;
+use redis::{Arg, Cmd, RedisError, Value};
+use tokio::{sync, time::timeout};
 
-/// How long a login stays in the queue: longer than any that may have missed it in the list.
-const QUEUED: Duration = Duration::from_secs(60);
+use super::{connection::client, link::Link};
 
-impl RedisStore {
-    /// Goes on to its end when the caller gives up.
-    pub(super) async fn create_spread(&self, creation: Creation) -> Result<Created, Error> {
-        let store = self.clone();
-        let task = tokio::spawn(async move {
-            // A second try waits for the first.
-            let stripe = usize::from(creation.record.sid.as_bytes()[0]) % store.0.logins.len();
-            let _turn = store.0.logins[stripe].lock().await;
-            store.create_in_steps(creation).await
-        });
-        task.await.map_err(Error::store)?
-    }
+/// How long a node may take to say which slots there are, before another is asked.
+const ASK_FOR_SLOTS: Duration = Duration::from_millis(500);
 
-    async fn create_in_steps(&self, creation: Creation) -> Result<Created, Error> {
-        let (sid, eviction) = (creation.record.sid, creation.eviction());
-        if self.load(sid).await?.is_some() {
-            return Ok(Created::Exists);
-        }
-        let Admission::Admit(victims) = self.admission(&creation).await? else { return Ok(Created::Refused) };
-        let (creation, replaced) = self.replace(creation).await?;
-        let created = self.create_here(creation).await?;
-        let Created::Done { record, .. } = created else { return Ok(created) };
-        let mut evicted = Vec::new();
-        for victim in victims {
-            let (ending, _) = self.finish(victim, &eviction, false, true).await?;
-            if ending == Ending::Done(eviction.reason) {
-                evicted.push(victim);
-            }
-        }
-        Ok(Created::Done { record, replaced, evicted })
-    }
+pub(super) struct Cluster {
+    addresses: Addresses,
+    /// Nodes that were named at first, `host:port`.
+    seeds: Vec<String>,
+    /// One for each node that was ever met.
+    links: Mutex<HashMap<String, Arc<Link>>>,
+    slots: ArcSwapOption<Slots>,
+    /// Held while the slots are asked for.
+    refreshing: sync::Mutex<()>,
+}
 
-    /// Ends the session that it replaces; what is left to do is a creation in one partition.
-    async fn replace(&self, mut creation: Creation) -> Result<(Creation, Option<Ending>), Error> {
-        creation.cap = None;
-        let Some(order) = creation.replaces.take() else { return Ok((creation, None)) };
-        let (ending, data) = self.finish(order.sid, &order.end, order.keep_data, false).await?;
-        let mut edits = Edits::default();
-        for (name, value) in data.iter() {
-            edits.set(name, value.clone());
-        }
-        for (name, value) in creation.edits.iter() {
-            match value {
-                Some(value) => edits.set(name, value.clone()),
-                None => edits.remove(name),
-            }
-        }
-        creation.edits = edits;
-        Ok((creation, Some(ending).filter(|ending| *ending != Ending::Unknown)))
-    }
+/// How a node's address becomes a client.
+pub(super) struct Addresses {
+    pub(super) scheme: &'static str,
+    /// `user:password@` as in the URL, or nothing.
+    pub(super) credentials: String,
+    pub(super) root: Option<Vec<u8>>,
+    pub(super) timeout: Duration,
+}
 
-    /// What the cap says, and whom it evicts.
-    async fn admission(&self, creation: &Creation) -> Result<Admission, Error> {
-        let record = &creation.record;
-        let Some(subject) = record.subject.as_ref().filter(|_| creation.cap.is_some()) else {
-            return Ok(Admission::Admit(Vec::new()));
+/// The masters by the last slot that each has, in order.
+pub(super) struct Slots(Vec<(u16, Arc<Link>)>);
+
+impl Cluster {
+    /// Connects to one of its nodes, and learns of the others.
+    pub(super) async fn connect(addresses: Addresses, seeds: Vec<String>) -> Result<Self, RedisError> {
+        let cluster = Self {
+            addresses,
+            seeds,
+            links: Mutex::default(),
+            slots: ArcSwapOption::empty(),
+            refreshing: sync::Mutex::default(),
         };
-        let now = record.timing.created_at;
-        let page = Page { subject: Some(Arc::clone(subject)), after: None, limit: usize::MAX, now };
-        let listed = self.list(page).await?;
-        let queue = self.queue_of(subject);
-        let before = scripts::Call::new(&self.0.scripts.admit, &queue)
-            .arg(answer::digits(record.sid))
-            .arg(now.as_unix_millis())
-            .arg(answer::millis(QUEUED));
-        let before = answer::queue(self.run(before).await?)?;
-        let replay = self.replay(creation, listed, before).await;
-        if !matches!(replay, Ok(Admission::Admit(_))) {
-            let mut leave = redis::cmd("ZREM");
-            leave.arg(&queue).arg(format!("{},{}", answer::digits(record.sid), now.as_unix_millis()));
-            self.0.connection.ask(&leave).await.map_err(|error| scripts::failed(&error))?;
-        }
-        replay
+        cluster.refresh(None).await?;
+        Ok(cluster)
     }
 
-    /// Lets the logins of the queue in, one after the other and this one last, as a single server would have.
-    async fn replay(
-        &self,
-        creation: &Creation,
-        listed: Vec<Record>,
-        queue: Vec<Queued>,
-    ) -> Result<Admission, Error> {
-        let now = creation.record.timing.created_at;
-        let mut live: BTreeMap<_, _> = listed.into_iter().map(|record| (record.sid, record)).collect();
-        let mut evicted = Vec::new();
-        for login in queue {
-            let sid = login.sid;
-            let Some(queued) = self.queued(creation, live.remove(&sid), login).await? else { continue };
-            if let Admission::Admit(victims) =
-                admit(creation.cap, live.values(), creation.replaced_sid(), now)
-            {
-                for victim in victims {
-                    live.remove(&victim);
-                    evicted.push(victim);
+    /// Which slots there are, as far as is known.
+    pub(super) async fn slots(&self) -> Result<Arc<Slots>, RedisError> {
+        match self.slots.load_full() {
+            Some(slots) => Ok(slots),
+            None => self.refresh(None).await,
+        }
+    }
+
+    /// The link to a node, `host:port`; `None` for an address that makes no sense.
+    pub(super) fn link(&self, node: &str) -> Option<Arc<Link>> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(node) {
+            return Some(Arc::clone(link));
+        }
+        let Addresses { scheme, credentials, root, timeout } = &self.addresses;
+        let client = client(&format!("{scheme}://{credentials}{node}"), root.as_deref())?;
+        let link = Arc::new(Link::to(client, *timeout));
+        links.insert(node.to_owned(), Arc::clone(&link));
+        Some(link)
+    }
+
+    /// Asks again which slots there are, unless another caller has done so since `known`.
+    pub(super) async fn refresh(&self, known: Option<&Arc<Slots>>) -> Result<Arc<Slots>, RedisError> {
+        let _turn = self.refreshing.lock().await;
+        if let Some(slots) =
+            self.slots.load_full().filter(|slots| known.is_none_or(|known| !Arc::ptr_eq(slots, known)))
+        {
+            return Ok(slots);
+        }
+        let mut nodes: Vec<String> = {
+            let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+            links.keys().cloned().collect()
+        };
+        nodes.extend(self.seeds.iter().cloned());
+        let mut failure = None;
+        for node in nodes {
+            match timeout(ASK_FOR_SLOTS, self.ask_for_slots(&node)).await {
+                Ok(Ok(slots)) => {
+                    let slots = Arc::new(slots);
+                    self.slots.store(Some(Arc::clone(&slots)));
+                    return Ok(slots);
                 }
-                live.insert(sid, queued);
+                Ok(Err(error)) => failure = Some(error),
+                Err(_) => failure = Some(io::Error::from(io::ErrorKind::TimedOut).into()),
             }
         }
-        Ok(match creation.admit(live.values()) {
-            Admission::Refuse => Admission::Refuse,
-            Admission::Admit(victims) => {
-                evicted.extend(victims);
-                Admission::Admit(evicted)
-            }
-        })
+        Err(failure.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into()))
     }
 
-    /// The session of a login in the queue, as it is or as it will be; `None` when it has ended, or will never come.
-    async fn queued(
-        &self,
-        creation: &Creation,
-        listed: Option<Record>,
-        login: Queued,
-    ) -> Result<Option<Record>, Error> {
-        if listed.is_some() {
-            return Ok(listed);
+    async fn ask_for_slots(&self, node: &str) -> Result<Slots, RedisError> {
+        let no_slots =
+            || RedisError::from((redis::ErrorKind::UnexpectedReturnType, "not the slots of a cluster"));
+        let link = self.link(node).ok_or_else(no_slots)?;
+        let live = link.live().await?;
+        let answer = live.send(redis::cmd("CLUSTER").arg("SLOTS")).await.and_then(Value::extract_error);
+        let answer = answer.inspect_err(|_| live.give_up())?;
+        let asked = node.rsplit_once(':').map_or(node, |(host, _)| host);
+        let mut slots = Slots(Vec::new());
+        for range in values(answer).ok_or_else(no_slots)? {
+            let (last, node) = master(range, asked).ok_or_else(no_slots)?;
+            slots.0.push((last, self.link(&node).ok_or_else(no_slots)?));
         }
-        let now = creation.record.timing.created_at;
-        Ok(match self.load(login.sid).await? {
-            Some(record) => record.is_live(now).then_some(record),
-            None if login.age < ON_ITS_WAY => {
-                let mut awaited = Record { sid: login.sid, ..creation.record.clone() };
-                awaited.timing.created_at = login.created_at;
-                awaited.timing.last_interaction_at = login.created_at;
-                Some(awaited)
-            }
-            None => None,
-        })
+        slots.0.sort_unstable_by_key(|(last, _)| *last);
+        if slots.0.is_empty() { Err(no_slots()) } else { Ok(slots) }
     }
+}
 
-    /// In a slot of its own, which the subject's name chooses.
-    fn queue_of(&self, subject: &str) -> String {
-        let digest = Sha256::digest(subject.as_bytes());
-        format!("{}:logins:{{{}}}", self.0.prefix, answer::hex(&digest[..16]))
+/// Of `[first slot, last slot, [host, port, …], …]` the last slot and the master. A node that knows no name of its own is where
+/// it was asked.
+fn master(range: Value, asked: &str) -> Option<(u16, String)> {
+    let mut range = values(range)?.into_iter().skip(1);
+    let Value::Int(last) = range.next()? else { return None };
+    let mut node = values(range.next()?)?.into_iter();
+    let host = match node.next()? {
+        Value::BulkString(host) if !host.is_empty() && host != b"?" => String::from_utf8(host).ok()?,
+        _ => asked.to_owned(),
+    };
+    let Value::Int(port) = node.next()? else { return None };
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
+    Some((last.try_into().ok()?, format!("{host}:{port}")))
+}
+
+fn values(answer: Value) -> Option<Vec<Value>> {
+    if let Value::Array(values) = answer { Some(values) } else { None }
+}
+
+impl Slots {
+    /// The master of the key that a command is about. A range that no node has is found at the next one, which says so.
+    pub(super) fn node(&self, command: &Cmd) -> Arc<Link> {
+        let slot = slot(key(command).unwrap_or_default());
+        let at = self.0.partition_point(|(last, _)| *last < slot).min(self.0.len() - 1);
+        Arc::clone(&self.0[at].1)
+    }
+}
+
+/// The first key of a command, or something in its place where there is none.
+fn key(command: &Cmd) -> Option<&[u8]> {
+    let mut arguments = command.args_iter().filter_map(|argument| match argument {
+        Arg::Simple(bytes) => Some(bytes),
+        _ => None,
+    });
+    match arguments.next()? {
+        b"EVAL" | b"EVALSHA" => arguments.nth(2),
+        _ => arguments.next(),
+    }
+}
+
+/// The slot of a key: of what is in its first braces, if there is anything (Redis Cluster specification, "Hash tags").
+fn slot(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let tag = &key[open + 1..];
+        let close = tag.iter().position(|byte| *byte == b'}')?;
+        (close > 0).then(|| &tag[..close])
+    });
+    crc16(tag.unwrap_or(key)) % 16384
+}
+
+/// CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    const TABLE: [u16; 256] = {
+        let (mut table, mut byte) = ([0; 256], 0_u16);
+        while byte < 256 {
+            let (mut crc, mut bit) = (byte << 8, 0);
+            while bit < 8 {
+                crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+                bit += 1;
+            }
+            table[byte as usize] = crc;
+            byte += 1;
+        }
+        table
+    };
+    bytes.iter().fold(0_u16, |crc, byte| {
+        let [high, _] = crc.to_be_bytes();
+        crc << 8 ^ TABLE[usize::from(high ^ byte)]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slot_of_a_key_is_that_of_the_cluster_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        for (key, same) in
+            [("{user1000}.following", "user1000"), ("foo{{bar}}zap", "{bar"), ("foo{bar}{zap}", "bar")]
+        {
+            assert_eq!(slot(key.as_bytes()), slot(same.as_bytes()), "{key}");
+        }
+        assert_ne!(slot(b"foo{}{bar}"), slot(b"bar"));
+        assert_eq!(slot(b"foo"), 12182);
     }
 }

@@ -2,52 +2,63 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `mod.rs` | [`RedisStore`], and each operation as a call of a script |
+//! | `mod.rs` | [`RedisStore`], and each operation in a line |
 //! | `options.rs` | [`RedisOptions`]: URLs, and what goes with them |
-//! | `scripts/`, `scripts.rs` | what is said to the server; `common.lua` begins with the keys |
-//! | `answer.rs` | records as hashes, and what the scripts answer |
-//! | `cluster.rs` | a login whose keys are spread over several nodes (S9) |
-//! | `connection.rs` | connections, and how they come back |
-//! | `listen.rs` | what other nodes tell of the settings |
+//! | `place.rs` | what happens in one place: load, update, end, revoke, a subject's list |
+//! | `create.rs` | a new session, what ends first, and the cap (S9) |
+//! | `everyone.rs` | lists and sweeps of all sessions, and the indexes that they read |
+//! | `settings.rs` | settings that all nodes share |
+//! | `schema.rs` | the version of the schema, migrations, the key of the place tags, the server's clock |
+//! | `keys.rs`, `value.rs`, `marks.rs`, `squeeze.rs` | the names of the keys, and what they hold, in few bytes |
+//! | `script.rs`, `scripts/`, `answer.rs` | what is run on the server (`place.lua` begins with the keys), and what it answers |
+//! | `connection.rs`, `link.rs`, `cluster.rs`, `error.rs` | whom to ask; a server, the nodes of a cluster, how connections come back; failures |
 //!
-//! A session and the sets that name it are in one partition: all of its keys share a hash tag, so one script changes them in
-//! one step. A single server has one partition.
+//! All sessions of a tag are the fields of one hash, its place, with the marks of its subjects in one more. A load is one
+//! `HMGET`. A write says which version it replaces; the server compares and sets, and knows no rule besides.
 
 mod answer;
 mod cluster;
 mod connection;
-mod listen;
+mod create;
+mod error;
+mod everyone;
+mod keys;
+mod link;
+mod marks;
 mod options;
-mod scripts;
+mod place;
+mod schema;
+mod script;
+mod settings;
+mod squeeze;
+mod value;
 
 use std::{
     fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
 };
 
-use futures_util::future::try_join_all;
-use redis::{Client, Value};
-use tokio::sync::{Mutex, Notify};
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use redis::Client;
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use self::{
     connection::Connection,
-    scripts::{Call, Script, Scripts},
+    keys::Keys,
+    script::{Call, Script, Scripts},
 };
 pub use self::{connection::RedisConnection, options::RedisOptions};
-use super::{Created, Creation, KeptSettings, Page, SessionStore, SettingsStore, Swept, facts};
+use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, Sweep, Swept};
 use crate::{
     Error, Timestamp,
-    policy::Overflow,
-    record::{Change, Data, End, Ending, Record, SessionId, Updated},
+    record::{Change, EndOutcome, EndRequest, Record, SessionId, Tag, UpdateOutcome},
 };
 
 /// Keeps sessions in Redis 6.2 or later, in Valkey, or in a cluster of either. See the
 /// [guide](crate::store::guide#redis-and-valkey).
 ///
-/// Cheap to clone; clones share the connection.
+/// Cheap to clone; clones share the connection. It connects again by itself, in whichever runtime a call is made.
 ///
 /// # Example
 ///
@@ -67,22 +78,20 @@ pub struct RedisStore(Arc<Inner>);
 struct Inner {
     connection: Connection,
     scripts: Scripts,
-    prefix: String,
-    partitions: usize,
-    /// The partition that the next sweep begins with.
-    sweep_from: AtomicUsize,
-    /// Held while a login of an id in this stripe is spread over a cluster.
-    logins: Vec<Mutex<()>>,
-    /// For a connection that listens; one that was handed in does not tell how to make another.
+    keys: Keys,
+    place_key: ArcSwap<PlaceKey>,
+    /// Held by writers of the same place that have been in each other's way.
+    turns: Vec<Mutex<()>>,
+    /// For a connection that listens; one that was handed in does not say how to make another.
     clients: Vec<Client>,
-    changed: OnceLock<Arc<Notify>>,
+    listening: Mutex<Weak<Notify>>,
 }
 
-/// Into how many partitions a cluster's sessions are spread. Another number would look for them in the wrong places.
-const CLUSTER_PARTITIONS: usize = 64;
+/// How many places can be written at the same time by writers that wait for each other.
+const TURNS: usize = 64;
 
-/// How many sessions one call of a sweep looks at in a partition: the server does nothing else meanwhile.
-const MOST_LOOKS: usize = 200;
+/// How many sessions are ended at the same time.
+const ENDS_AT_ONCE: usize = 64;
 
 /// What begins all keys, unless another is chosen.
 const PREFIX: &str = "tenure";
@@ -97,263 +106,171 @@ impl RedisStore {
         RedisOptions::new(url)?.connect().await
     }
 
-    /// Uses a connection of the application's, with its own TLS and timeouts; keys begin with `tenure`. Changes of the
+    /// Uses a connection of the application's, with its own TLS and reconnecting; keys begin with `tenure`. Changes of the
     /// settings by other nodes are then seen by asking every second, not by listening.
-    pub fn with_connection(connection: impl RedisConnection) -> Self {
-        Self::over(connection.into_connection(), PREFIX.to_owned(), Vec::new())
+    ///
+    /// After a failover, a `MultiplexedConnection` or `ConnectionManager` keeps the server that it has, also when that has
+    /// become a read-only replica. Prefer [`RedisStore::connect`] where that can happen.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer, or holds the sessions of another version of this crate.
+    pub async fn with_connection(connection: impl RedisConnection) -> Result<Self, Error> {
+        Self::over(connection.into_connection(), PREFIX.to_owned(), Vec::new()).await
     }
 
-    fn over(connection: Connection, prefix: String, clients: Vec<Client>) -> Self {
-        let partitions = if connection.is_cluster() { CLUSTER_PARTITIONS } else { 1 };
-        Self(Arc::new(Inner {
+    async fn over(connection: Connection, prefix: String, clients: Vec<Client>) -> Result<Self, Error> {
+        let store = Self(Arc::new(Inner {
             connection,
             scripts: Scripts::new(),
-            prefix,
-            partitions,
-            sweep_from: AtomicUsize::new(0),
-            logins: (0..CLUSTER_PARTITIONS).map(|_| Mutex::default()).collect(),
+            keys: Keys::new(prefix),
+            place_key: ArcSwap::from_pointee(PlaceKey::random()),
+            turns: (0..TURNS).map(|_| Mutex::default()).collect(),
             clients,
-            changed: OnceLock::new(),
-        }))
+            listening: Mutex::default(),
+        }));
+        store.open().await?;
+        Ok(store)
     }
 
-    fn partition(&self, sid: SessionId) -> usize {
-        usize::from(sid.as_bytes()[0]) % self.0.partitions
+    fn is_cluster(&self) -> bool {
+        self.0.connection.is_cluster()
     }
 
-    /// A call about a session, in its partition.
-    fn about<'a>(&self, sid: SessionId, script: &'a Script) -> Call<'a> {
-        self.within(self.partition(sid), script)
+    /// A call of a script in a place, with more keys on a single server.
+    fn about<'a>(&self, script: &'a Script, tag: Tag, more: &[String]) -> Call<'a> {
+        let place = self.0.keys.place(tag);
+        let mut keys = Vec::with_capacity(1 + more.len());
+        keys.push(place.as_slice());
+        keys.extend(more.iter().map(String::as_bytes));
+        script.call(&keys)
     }
 
-    fn within<'a>(&self, partition: usize, script: &'a Script) -> Call<'a> {
-        Call::new(script, &format!("{}{{{partition}}}", self.0.prefix))
+    /// The indexes that a script changes in the same step; none on a cluster, where they are in other slots.
+    fn index_keys(&self, realm: &str) -> Vec<String> {
+        let keys = &self.0.keys;
+        if self.is_cluster() {
+            return Vec::new();
+        }
+        vec![keys.all(realm), keys.due(realm), keys.tombstones(), keys.realms()]
     }
 
-    async fn run(&self, call: Call<'_>) -> Result<Value, Error> {
-        call.run(&self.0.connection).await
+    /// Waits for other writers of the place in this process.
+    async fn turn(&self, tag: Tag) -> MutexGuard<'_, ()> {
+        let stripe = usize::from(tag.as_bytes()[0]) % self.0.turns.len();
+        self.0.turns[stripe].lock().await
     }
 
-    /// The same call in every partition, at the same time.
-    async fn everywhere<'a>(&'a self, call: impl Fn(usize) -> Call<'a>) -> Result<Vec<Value>, Error> {
-        let calls: Vec<_> = (0..self.0.partitions).map(|partition| self.run(call(partition))).collect();
-        try_join_all(calls).await
+    fn place_key_now(&self) -> PlaceKey {
+        **self.0.place_key.load()
     }
 
-    /// Adds a session; what it replaces and the others of its subject are in the same partition.
-    async fn create_here(&self, creation: Creation) -> Result<Created, Error> {
-        let Creation { record, edits, replaces, cap } = creation;
-        let [facts, last_seen, metadata] = facts::write(&record.facts)?;
-        let end = replaces.map(|order| order.end);
-        let call = self
-            .about(record.sid, &self.0.scripts.create)
-            .arg(answer::digits(record.sid))
-            .arg(answer::timing(&record))
-            .arg(record.secret.as_bytes())
-            .arg(answer::previous(record.previous_secret.as_ref()))
-            .arg(i32::from(record.subject.is_some()))
-            .optional(record.subject.as_deref())
-            .arg(facts)
-            .arg(last_seen)
-            .arg(metadata)
-            .optional(replaces.map(|order| answer::digits(order.sid)))
-            .optional(end.map(|end| end.reason.as_str()))
-            .optional(end.map(|end| end.at.as_unix_millis()))
-            .optional(end.and_then(|end| end.if_idle_since).map(Timestamp::as_unix_millis))
-            .arg(i32::from(replaces.is_some_and(|order| order.keep_data)))
-            .optional(cap.map(|cap| cap.most().get()))
-            .arg(i32::from(cap.is_some_and(|cap| cap.overflow() == Overflow::Evict)))
-            .edits(&edits);
-        let mut created = answer::array(self.run(call).await?)?;
-        match (answer::bytes(created.remove(0))?.as_slice(), created) {
-            (b"exists", _) => Ok(Created::Exists),
-            (b"refused", _) => Ok(Created::Refused),
-            (_, done) => {
-                let [outcome, reason, evicted, data] = done.try_into().map_err(|_| answer::unreadable())?;
-                let replaced =
-                    Some(answer::ending(outcome, reason)?).filter(|ending| *ending != Ending::Unknown);
-                let record = Record { data: answer::data(data)?, ..record };
-                Ok(Created::Done { record, replaced, evicted: answer::sids(evicted)? })
-            }
+    fn set_place_key(&self, key: PlaceKey) {
+        if self.place_key_now() != key {
+            self.0.place_key.store(Arc::new(key));
         }
     }
 
-    /// Ends a session, and gives the data that it had if that is asked for. With a mark, a session that is not there ends when it
-    /// comes, if it comes soon.
-    async fn finish(
-        &self,
-        sid: SessionId,
-        end: &End,
-        gives: bool,
-        marks: bool,
-    ) -> Result<(Ending, Data), Error> {
-        let call = self
-            .about(sid, &self.0.scripts.end)
-            .arg(answer::digits(sid))
-            .arg(end.reason.as_str())
-            .arg(end.at.as_unix_millis())
-            .optional(end.if_idle_since.map(Timestamp::as_unix_millis))
-            .arg(i32::from(gives))
-            .arg(i32::from(marks));
-        let [outcome, reason, data] = answer::several(self.run(call).await?)?;
-        Ok((answer::ending(outcome, reason)?, answer::data(data)?))
-    }
-
-    fn settings_key(&self) -> String {
-        format!("{}{{settings}}", self.0.prefix)
-    }
-
-    fn channel(&self) -> String {
-        format!("{}:settings", self.0.prefix)
+    async fn create_and_enter(&self, creation: Creation) -> Result<CreateOutcome, Error> {
+        let outcome = self.create_record(&creation).await?;
+        if let CreateOutcome::Created { record, .. } = &outcome
+            && let Err(error) = self.enter_in_cluster(record).await
+        {
+            tracing::warn!(sid = %record.sid, %error, "a session is missing in the lists of all sessions");
+        }
+        Ok(outcome)
     }
 }
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisStore")
-            .field("prefix", &self.0.prefix)
-            .field("partitions", &self.0.partitions)
-            .finish_non_exhaustive()
+        f.debug_struct("RedisStore").finish_non_exhaustive()
     }
 }
 
 impl SessionStore for RedisStore {
-    async fn create(&self, creation: Creation) -> Result<Created, Error> {
-        let is_capped = creation.cap.is_some() && creation.record.subject.is_some();
-        let here = self.partition(creation.record.sid);
-        let is_elsewhere = creation.replaced_sid().is_some_and(|sid| self.partition(sid) != here);
-        if self.0.partitions > 1 && (is_capped || is_elsewhere) {
-            self.create_spread(creation).await
-        } else {
-            self.create_here(creation).await
+    async fn create(&self, creation: Creation) -> Result<CreateOutcome, Error> {
+        if !self.is_cluster() {
+            return self.create_record(&creation).await;
         }
+        // Goes on to its end when the caller gives up: the session is to be in the indexes.
+        let store = self.clone();
+        let task = tokio::spawn(async move { store.create_and_enter(creation).await });
+        task.await.map_err(Error::store)?
     }
 
     async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
-        let call = self.about(sid, &self.0.scripts.load).arg(answer::digits(sid));
-        answer::record(sid, self.run(call).await?)
+        self.read(sid).await
     }
 
-    async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
-        let lowering = change.timing.lowering;
-        let rotation = change.rotation.as_ref();
-        let call = self
-            .about(sid, &self.0.scripts.update)
-            .arg(answer::digits(sid))
-            .arg(change.at.as_unix_millis())
-            .optional(change.timing.interaction_at.map(Timestamp::as_unix_millis))
-            .optional(lowering.map(|lowering| answer::millis(lowering.lifetimes.idle())))
-            .optional(lowering.map(|lowering| answer::millis(lowering.lifetimes.absolute())))
-            .optional(lowering.map(|lowering| answer::millis(lowering.one_off_idle)))
-            .optional(change.last_seen.as_ref().map(facts::last_seen).transpose()?)
-            .optional(change.metadata.as_ref().map(facts::metadata).transpose()?)
-            .optional(rotation.map(|rotation| rotation.from.as_bytes().as_slice()))
-            .optional(rotation.map(|rotation| rotation.to.as_bytes().as_slice()))
-            .optional(rotation.map(|rotation| (change.at + rotation.grace).as_unix_millis()))
-            .optional(change.if_revision)
-            .edits(&change.edits);
-        answer::updated(self.run(call).await?, rotation.map(|rotation| &rotation.to))
+    async fn update(
+        &self,
+        sid: SessionId,
+        change: Change,
+        seen: Option<Box<Record>>,
+    ) -> Result<UpdateOutcome, Error> {
+        self.update_record(sid, &change, seen).await
     }
 
-    async fn end(&self, sid: SessionId, end: End) -> Result<Ending, Error> {
-        Ok(self.finish(sid, &end, false, false).await?.0)
+    async fn end(
+        &self,
+        sid: SessionId,
+        request: EndRequest,
+        seen: Option<Box<Record>>,
+    ) -> Result<EndOutcome, Error> {
+        self.end_record(sid, &request, seen).await
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        if let Some((tag, subject)) = &revocation.subject {
+            return self.revoke_subject(&revocation, *tag, subject).await;
+        }
+        let key = self.0.keys.not_before();
+        let call = self.0.scripts.forward.call(&[key.as_bytes()]).arg(&*revocation.realm);
+        call.arg(revocation.at.as_unix_millis()).run(&self.0.connection).await.map(drop)
+    }
+
+    async fn not_before(&self, realm: &str) -> Result<Option<Timestamp>, Error> {
+        let mut command = redis::cmd("HGET");
+        let moment = self.ask(command.arg(self.0.keys.not_before()).arg(realm)).await?;
+        if moment == redis::Value::Nil {
+            return Ok(None);
+        }
+        answer::number(&moment).map(Timestamp::from_unix_millis).map(Some)
     }
 
     async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
-        let answers = self.everywhere(|partition| {
-            self.within(partition, &self.0.scripts.list)
-                .arg(i32::from(page.subject.is_some()))
-                .optional(page.subject.as_deref())
-                .optional(page.after.map(|(created_at, _)| created_at.as_unix_millis()))
-                .optional(page.after.map(|(_, sid)| answer::digits(sid)))
-                .arg(page.now.as_unix_millis())
-                .arg(page.limit)
-        });
-        let pages = answers.await?.into_iter().map(answer::records);
-        let mut records = pages.collect::<Result<Vec<_>, _>>()?.concat();
-        records.sort_unstable_by_key(|record| (record.timing.created_at, record.sid));
-        records.truncate(page.limit);
-        Ok(records)
-    }
-
-    async fn end_subject(
-        &self,
-        subject: Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Result<Vec<SessionId>, Error> {
-        let answers = self.everywhere(|partition| {
-            self.within(partition, &self.0.scripts.end_subject)
-                .arg(&*subject)
-                .arg(end.reason.as_str())
-                .arg(end.at.as_unix_millis())
-                .optional(end.if_idle_since.map(Timestamp::as_unix_millis))
-                .optional(except.map(answer::digits))
-        });
-        let ended = answers.await?.into_iter().map(answer::sids);
-        Ok(ended.collect::<Result<Vec<_>, _>>()?.concat())
-    }
-
-    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<Swept, Error> {
-        let (limit, partitions) = (limit.max(1), self.0.partitions);
-        let (mut removed, mut seen) = (0, 0);
-        while seen < partitions {
-            let left = limit - removed;
-            let together = left.min(partitions - seen);
-            if together == 0 {
-                return Ok(Swept { removed, finished: false });
-            }
-            let looks = (left / together).min(MOST_LOOKS);
-            let from = self.0.sweep_from.fetch_add(together, Ordering::Relaxed);
-            let calls = (from..from + together).map(|number| {
-                let call = self.within(number % partitions, &self.0.scripts.sweep);
-                self.run(call.arg(before.as_unix_millis()).arg(looks))
-            });
-            let mut finished = true;
-            for answer in try_join_all(calls).await? {
-                let [looked, gone] = answer::several(answer)?;
-                removed += answer::int(&gone)?;
-                finished &= answer::int(&looked)? < looks;
-            }
-            if !finished {
-                return Ok(Swept { removed, finished });
-            }
-            seen += together;
+        match &page.subject {
+            Some((tag, subject)) => self.list_subject(&page, *tag, subject).await,
+            None => self.list_realm(&page).await,
         }
-        Ok(Swept { removed, finished: true })
     }
-}
 
-impl SettingsStore for RedisStore {
-    async fn load_settings(&self) -> Result<Option<KeptSettings>, Error> {
-        let mut command = redis::cmd("HMGET");
-        command.arg(self.settings_key()).arg("version").arg("text");
-        let kept = self.0.connection.ask(&command).await.map_err(|error| scripts::failed(&error))?;
-        let [version, text] = answer::several(kept)?;
-        if version == Value::Nil {
-            return Ok(None);
+    async fn sweep(&self, sweep: Sweep) -> Result<Swept, Error> {
+        self.sweep_realms(&sweep).await
+    }
+
+    async fn reschedule(&self, sessions: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
+        self.move_due(&sessions).await
+    }
+
+    async fn end_many(&self, requests: Vec<(SessionId, EndRequest)>) -> Result<Vec<EndOutcome>, Error> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for some in requests.chunks(ENDS_AT_ONCE) {
+            let ends = some.iter().map(|(sid, request)| self.end_record(*sid, request, None));
+            // All are waited for, so that what was ended is reported.
+            for outcome in join_all(ends).await {
+                outcomes.push(outcome?);
+            }
         }
-        let version = answer::text(answer::bytes(version)?)?.parse().map_err(|_| answer::unreadable())?;
-        Ok(Some(KeptSettings { version, text: answer::text(answer::bytes(text)?)?.into() }))
+        Ok(outcomes)
     }
 
-    async fn save_settings(&self, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
-        let call = Call::new(&self.0.scripts.save_settings, &self.settings_key());
-        let saved = self.run(call.arg(&*text).optional(after).arg(self.channel())).await?;
-        Ok(answer::int(&saved)? == 1)
+    async fn time(&self) -> Result<Option<Timestamp>, Error> {
+        self.server_time().await.map(Some)
     }
 
-    /// By `SUBSCRIBE`, on a connection of its own.
-    async fn settings_changed(&self) {
-        if self.0.clients.is_empty() {
-            return std::future::pending().await;
-        }
-        let changed = self.0.changed.get_or_init(|| {
-            let changed = Arc::new(Notify::new());
-            let told = Arc::downgrade(&changed);
-            tokio::spawn(listen::listen(self.0.clients.clone(), self.channel(), told));
-            changed
-        });
-        changed.notified().await;
+    fn place_key(&self) -> PlaceKey {
+        self.place_key_now()
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use redis::Value;
+use redis::{Client, Value};
 
 use super::{
     PREFIX, RedisStore,
-    connection::{Connection, Kind, Own, TIMEOUT, client, cluster},
-    scripts::failed,
+    cluster::Addresses,
+    connection::{Connection, TIMEOUT, client},
+    error::not_connected,
 };
 use crate::{Error, ErrorKind};
 
@@ -15,8 +16,11 @@ use crate::{Error, ErrorKind};
 #[derive(Clone)]
 #[must_use]
 pub struct RedisOptions {
-    /// Of one server, or of the known nodes of a cluster.
-    urls: Vec<String>,
+    scheme: &'static str,
+    /// `user:password@`, or nothing.
+    credentials: String,
+    /// One server with its database, or the known nodes of a cluster.
+    hosts: Vec<String>,
     is_cluster: bool,
     prefix: String,
     timeout: Duration,
@@ -44,11 +48,27 @@ impl RedisOptions {
         if scheme == "rediss" && cfg!(not(feature = "rustls")) {
             return Err(refuse("`rediss` is Redis over TLS, which needs the feature `rustls`; enable it"));
         }
-        let urls = if is_cluster { nodes(scheme, rest) } else { vec![format!("{scheme}://{rest}")] };
-        let options = Self { urls, is_cluster, prefix: PREFIX.to_owned(), timeout: TIMEOUT, root: None };
-        let is_good = options.urls.iter().all(|url| client(url, None).is_some())
-            && (!is_cluster || cluster(&options.urls, None, TIMEOUT).is_some());
-        if is_good { Ok(options) } else { Err(refuse(NO_URL)) }
+        let (credentials, hosts) = rest.rfind('@').map_or(("", rest), |at| rest.split_at(at + 1));
+        let hosts = if is_cluster { hosts.trim_end_matches('/').split(',').collect() } else { vec![hosts] };
+        let options = Self {
+            scheme,
+            credentials: credentials.to_owned(),
+            hosts: hosts.into_iter().map(ToOwned::to_owned).collect(),
+            is_cluster,
+            prefix: PREFIX.to_owned(),
+            timeout: TIMEOUT,
+            root: None,
+        };
+        if options.clients().is_some() { Ok(options) } else { Err(refuse(NO_URL)) }
+    }
+
+    /// A client for each host; `None` when one is no address.
+    fn clients(&self) -> Option<Vec<Client>> {
+        self.urls().map(|url| client(&url, self.root.as_deref())).collect()
+    }
+
+    fn urls(&self) -> impl Iterator<Item = String> {
+        self.hosts.iter().map(|host| format!("{}://{}{host}", self.scheme, self.credentials))
     }
 
     /// What all keys begin with: `tenure` unless set. Applications that share a server need one each.
@@ -100,31 +120,29 @@ impl RedisOptions {
             // An application that wants another has chosen it by now. Losing a race against one that does so is fine.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let refuse = || Error::new(ErrorKind::Configuration, NO_URL);
-        let root = self.root.as_deref();
-        let clients: Option<Vec<_>> = self.urls.iter().map(|url| client(url, root)).collect();
-        let clients = clients.ok_or_else(refuse)?;
-        let kind = if self.is_cluster {
-            let cluster = cluster(&self.urls, root, self.timeout).ok_or_else(refuse)?;
-            Kind::Cluster(cluster.get_async_connection().await.map_err(|error| failed(&error))?)
+        let clients = self.clients().ok_or_else(|| Error::new(ErrorKind::Configuration, NO_URL))?;
+        let connection = if self.is_cluster {
+            let Self { scheme, credentials, root, timeout, .. } = self;
+            // As the nodes are called among themselves: with a port.
+            let nodes = clients.iter().map(|client| client.get_connection_info().addr().to_string());
+            let nodes = nodes.collect();
+            Connection::to_cluster(Addresses { scheme, credentials, root, timeout }, nodes).await
         } else {
-            let own = Own::connect(clients[0].clone(), self.timeout).await;
-            Kind::Own(own.map_err(|error| failed(&error))?)
+            Connection::to_server(clients[0].clone(), self.timeout).await
         };
-        let connection = Connection::new(kind, self.timeout);
+        let connection = connection.map_err(|error| not_connected(&error))?;
         warn_of_evictions(&connection).await;
-        Ok(RedisStore::over(connection, self.prefix, clients))
+        RedisStore::over(connection, self.prefix, clients).await
     }
 }
 
 /// Without what may be secret.
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = |url: &String| {
-            url.rsplit(['@', '/']).find(|part| part.contains(':')).unwrap_or_default().to_owned()
-        };
+        let clients = self.clients().unwrap_or_default();
+        let nodes = clients.iter().map(|client| client.get_connection_info().addr().to_string());
         f.debug_struct("RedisOptions")
-            .field("nodes", &self.urls.iter().map(node).collect::<Vec<_>>())
+            .field("nodes", &nodes.collect::<Vec<_>>())
             .field("is_cluster", &self.is_cluster)
             .field("prefix", &self.prefix)
             .field("timeout", &self.timeout)
@@ -135,18 +153,11 @@ impl fmt::Debug for RedisOptions {
 const NO_URL: &str = "not a URL of a Redis server; write it like redis://user:password@host:6379/0, or \
     redis+cluster://user:password@host:6379,host:6379";
 
-/// A URL for each node of `user:password@host:port,host:port`.
-fn nodes(scheme: &str, rest: &str) -> Vec<String> {
-    let rest = rest.trim_end_matches('/');
-    let (credentials, hosts) = rest.rfind('@').map_or(("", rest), |at| rest.split_at(at + 1));
-    hosts.split(',').map(|host| format!("{scheme}://{credentials}{host}")).collect()
-}
-
 /// A server that may drop keys logs users out at random.
 async fn warn_of_evictions(connection: &Connection) {
     let answer = connection.ask(redis::cmd("INFO").arg("memory")).await;
     let evicts = answer.is_ok_and(|answer| {
-        says(&answer, "maxmemory_policy:") && !says(&answer, "maxmemory_policy:noeviction")
+        says(&answer.value, "maxmemory_policy:") && !says(&answer.value, "maxmemory_policy:noeviction")
     });
     if evicts {
         tracing::warn!("Redis may evict sessions under memory pressure; set maxmemory-policy to noeviction");

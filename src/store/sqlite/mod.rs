@@ -4,32 +4,48 @@
 //! |---|---|
 //! | `mod.rs` | [`SqliteStore`], [`SqliteOptions`] |
 //! | `schema.rs` | the tables, and their version |
-//! | `row.rs` | records as rows, and back |
+//! | `slot.rs` | records as rows that are written in place |
+//! | `places.rs` | from an id to its slot, and the sessions of a subject |
 //! | `operations.rs` | the operations of the contract, each in one transaction |
-//! | `work.rs` | the threads: one that writes, and some that read |
+//! | `marks.rs` | revocations of all sessions of a subject, and the queue of the sweep |
+//! | `sweep.rs` | the sweep, and what it calls for |
+//! | `settings.rs` | documents of settings |
+//! | `work.rs`, `database.rs` | the threads: one that writes, and some that read |
+//! | `erase.rs` | when dropped data is erased from the log |
 //!
-//! What writes goes to one thread, which carries out what waits in one transaction and answers once that is on disk. What reads
-//! goes to others, each with a snapshot of its own, and waits for nobody.
+//! What writes goes to one thread, which carries out what waits in one transaction and answers once that is on disk. So every operation reads,
+//! runs the pure functions of [`record`](crate::record), and writes, and no other write comes in between. What reads goes to other threads, each
+//! with a snapshot, and does not wait for writes.
 
+mod database;
+mod erase;
+mod marks;
 mod operations;
-mod row;
+mod places;
 mod schema;
+mod settings;
+mod slot;
+mod sweep;
 mod work;
 
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use self::work::Workers;
-use super::{Created, Creation, KeptSettings, Page, SessionStore, SettingsStore, Swept};
+use self::{database::Database, erase::Eraser, settings::Watch, work::Workers};
+use super::{
+    CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, SettingsStore, StoredSettings, Sweep,
+    Swept,
+};
 use crate::{
     Error, ErrorKind, Timestamp,
-    record::{Change, End, Ending, Record, SessionId, Updated},
+    record::{Change, EndOutcome, EndRequest, Record, SessionId, UpdateOutcome},
 };
 
 /// Keeps sessions in one file, by SQLite: embedded, and it survives restarts. See the [guide](crate::store::guide#sqlite).
@@ -56,6 +72,7 @@ pub struct SqliteStore {
     workers: Workers,
     watch: Arc<Mutex<Watch>>,
     path: Arc<Path>,
+    place_key: PlaceKey,
 }
 
 /// How a [`SqliteStore`] is opened.
@@ -66,8 +83,17 @@ pub struct SqliteOptions {
     readers: usize,
 }
 
-/// Less than the time budget of a call, so that it fails by itself while another process writes for long.
-const BUSY: Duration = Duration::from_millis(1500);
+/// How long a call waits while another process writes, in steps. Less than its time budget, so that it fails by itself. `SQLite`'s
+/// own way waits for a tenth of a second between two tries; beside a process that writes without a pause it would find no gap.
+const STEPS: [Duration; 80] = {
+    let mut steps = [Duration::from_millis(25); 80];
+    let mut first = 0;
+    while first < 30 {
+        steps[first] = Duration::from_millis(5);
+        first += 1;
+    }
+    steps
+};
 
 /// How often it is asked whether another process has changed something.
 const WATCH_PAUSE: Duration = Duration::from_millis(250);
@@ -88,7 +114,8 @@ impl SqliteOptions {
     ///
     /// # Errors
     ///
-    /// When it can not be opened, belongs to another application, or was written by a newer version of this crate.
+    /// When it cannot be opened, belongs to another application, or was written by another version of this crate that this one does
+    /// not read.
     pub async fn open(self) -> Result<SqliteStore, Error> {
         let opened = tokio::task::spawn_blocking(move || self.open_here());
         opened.await.map_err(Error::store)?
@@ -96,22 +123,27 @@ impl SqliteOptions {
 
     fn open_here(self) -> Result<SqliteStore, Error> {
         let failed = |error: Error| {
-            let message = format!("the SQLite file {} can not be opened", self.path.display());
+            let message = format!("the SQLite file {} cannot be opened", self.path.display());
             if error.kind() == ErrorKind::Store {
                 Error::new(ErrorKind::Store, message).because(error)
             } else {
-                error // it says the mend
+                error // it says the remedy
             }
         };
         self.make_file().map_err(|error| failed(Error::store(error)))?;
         let mut writer = self.connect().map_err(failed)?;
-        schema::prepare(&mut writer).map_err(failed)?;
-        let readers = (0..self.readers).map(|_| self.connect().map_err(failed)).collect::<Result<_, _>>()?;
-        let watch = Watch { connection: self.connect().map_err(failed)?, seen: None };
+        let place_key = schema::prepare(&mut writer).map_err(failed)?;
+        let database = || self.connect().map(Database::new).map_err(failed);
+        let readers = (0..self.readers).map(|_| database()).collect::<Result<_, _>>()?;
+        let watch = Watch::new(database()?);
+        let eraser = Eraser::new(self.connect().map_err(failed)?)?;
+        // What was dropped before a crash of the process may be in the log.
+        eraser.empty_log();
         Ok(SqliteStore {
-            workers: Workers::start(writer, readers)?,
+            workers: Workers::start(Database::new(writer), readers, eraser)?,
             watch: Arc::new(Mutex::new(watch)),
             path: self.path.into(),
+            place_key,
         })
     }
 
@@ -129,21 +161,30 @@ impl SqliteOptions {
 
     fn connect(&self) -> Result<Connection, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(Error::store)?;
-        connection.busy_timeout(BUSY).map_err(Error::store)?;
+        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(Error::store)?;
+        connection.busy_handler(Some(wait as fn(i32) -> bool)).map_err(Error::store)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Else a query that uses a partial index is prepared once more for each new value of a parameter.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(Error::store)?;
         let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
         if mode.map_err(Error::store)? != "wal" {
             let message =
-                "the SQLite file can not have a write-ahead log where it is; put it on a local file system";
+                "the SQLite file cannot have a write-ahead log where it is; put it on a local file system";
             return Err(Error::new(ErrorKind::Configuration, message));
         }
-        // FULL: a logout that was acknowledged must not be undone by a power failure.
-        let settings =
-            "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;";
+        // FULL: a logout that was acknowledged must not be undone by a power failure. ON: what a row held before is overwritten
+        // with zeros, also in pages that become free.
+        let settings = "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; \
+            PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -8192;";
         connection.execute_batch(settings).map_err(Error::store)?;
         Ok(connection)
     }
+}
+
+/// Whether to try again, after a pause, what another process stands in the way of.
+fn wait(tries: i32) -> bool {
+    let step = usize::try_from(tries).ok().and_then(|tries| STEPS.get(tries));
+    step.map(|step| thread::sleep(*step)).is_some()
 }
 
 impl SqliteStore {
@@ -164,48 +205,76 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl SessionStore for SqliteStore {
-    async fn create(&self, creation: Creation) -> Result<Created, Error> {
-        self.workers.write(move |connection| operations::create(connection, creation)).await
+    async fn create(&self, creation: Creation) -> Result<CreateOutcome, Error> {
+        self.workers.write(move |database| operations::create(database, creation)).await
     }
 
     async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
-        self.workers.read(move |connection| operations::load(connection, sid)).await
+        self.workers.read(move |database| operations::load(database, sid)).await
     }
 
-    async fn update(&self, sid: SessionId, change: Change) -> Result<Updated, Error> {
-        self.workers.write(move |connection| operations::update(connection, sid, &change)).await
+    async fn update(
+        &self,
+        sid: SessionId,
+        change: Change,
+        _seen: Option<Box<Record>>,
+    ) -> Result<UpdateOutcome, Error> {
+        self.workers.write(move |database| operations::update(database, sid, &change)).await
     }
 
-    async fn end(&self, sid: SessionId, end: End) -> Result<Ending, Error> {
-        self.workers.write(move |connection| operations::end(connection, sid, &end)).await
+    async fn end(
+        &self,
+        sid: SessionId,
+        request: EndRequest,
+        _seen: Option<Box<Record>>,
+    ) -> Result<EndOutcome, Error> {
+        let end = move |database: &Database| {
+            let outcome = operations::end(database, sid, &request)?;
+            database.hurry();
+            Ok(outcome)
+        };
+        self.workers.write(end).await
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        self.workers.write(move |database| operations::revoke(database, &revocation)).await
+    }
+
+    async fn not_before(&self, realm: &str) -> Result<Option<Timestamp>, Error> {
+        let realm: Box<str> = realm.into();
+        self.workers.read(move |database| operations::not_before(database, &realm)).await
     }
 
     async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
-        self.workers.read(move |connection| operations::list(connection, &page)).await
+        self.workers.read(move |database| operations::list(database, &page)).await
     }
 
-    async fn end_subject(
-        &self,
-        subject: Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Result<Vec<SessionId>, Error> {
-        let end_subject = move |connection: &_| operations::end_subject(connection, &subject, &end, except);
-        self.workers.write(end_subject).await
+    async fn sweep(&self, sweep: Sweep) -> Result<Swept, Error> {
+        self.workers.write(move |database| sweep::sweep(database, &sweep)).await
     }
 
-    async fn sweep(&self, before: Timestamp, limit: usize) -> Result<Swept, Error> {
-        self.workers.write(move |connection| operations::sweep(connection, before, limit)).await
+    async fn reschedule(&self, sessions: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
+        self.workers.write(move |database| sweep::reschedule(database, &sessions)).await
+    }
+
+    async fn end_many(&self, requests: Vec<(SessionId, EndRequest)>) -> Result<Vec<EndOutcome>, Error> {
+        self.workers.write(move |database| sweep::end_many(database, &requests)).await
+    }
+
+    fn place_key(&self) -> PlaceKey {
+        self.place_key
     }
 }
 
 impl SettingsStore for SqliteStore {
-    async fn load_settings(&self) -> Result<Option<KeptSettings>, Error> {
-        self.workers.read(operations::load_settings).await
+    async fn load_settings(&self, realm: &str) -> Result<Option<StoredSettings>, Error> {
+        let realm: Box<str> = realm.into();
+        self.workers.read(move |database| settings::load(database, &realm)).await
     }
 
-    async fn save_settings(&self, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
-        self.workers.write(move |connection| operations::save_settings(connection, &text, after)).await
+    async fn save_settings(&self, realm: &str, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
+        let realm: Box<str> = realm.into();
+        self.workers.write(move |database| settings::save(database, &realm, &text, after)).await
     }
 
     /// After any change of the file: that costs less to ask for than the settings themselves.
@@ -218,19 +287,5 @@ impl SettingsStore for SqliteStore {
                 return;
             }
         }
-    }
-}
-
-/// A connection that only asks whether others have changed the file.
-struct Watch {
-    connection: Connection,
-    seen: Option<i64>,
-}
-
-impl Watch {
-    fn look(&mut self) -> Result<bool, Error> {
-        let ask = self.connection.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0));
-        let version = ask.map_err(Error::store)?;
-        Ok(self.seen.replace(version) != Some(version))
     }
 }

@@ -1,163 +1,161 @@
 //! The operations of the contract, each to be run in one transaction.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::params;
 
-use super::row::{self, COLUMNS};
+use super::{
+    database::Database,
+    marks, places,
+    slot::{self, Slot},
+};
 use crate::{
     Error, Timestamp,
-    policy::Admission,
-    record::{Change, End, Ending, Record, SessionId, Updated},
-    store::{Created, Creation, KeptSettings, Page, Swept},
+    record::{Change, EndOutcome, EndRequest, Record, SessionId, UpdateOutcome},
+    store::{CreateOutcome, Creation, CreationPlan, Page, Revocation},
 };
 
-/// How many sessions one call of a sweep looks at: the writer has other work, too.
-const MOST_LOOKS: usize = 1000;
-
-pub(super) fn create(connection: &Connection, creation: Creation) -> Result<Created, Error> {
-    let new = creation.record.sid;
-    if row::find(connection, new)?.is_some() {
-        return Ok(Created::Exists);
+pub(super) fn create(database: &Database, creation: Creation) -> Result<CreateOutcome, Error> {
+    let sid = creation.record.sid;
+    if places::exists(database, sid)? {
+        return Ok(CreateOutcome::Exists);
     }
-    let others = match (&creation.cap, &creation.record.subject) {
-        (Some(_), Some(subject)) => unended(connection, subject)?,
-        _ => Vec::new(),
-    };
-    let Admission::Admit(mut evicted) = creation.admit(&others) else { return Ok(Created::Refused) };
-    let eviction = creation.eviction();
-    let mut replaced = creation.replaced_sid().map(|sid| row::find(connection, sid)).transpose()?.flatten();
-    if let Some(replaced) = &mut replaced {
-        replaced.data = row::data(connection, replaced.sid)?;
+    let subject = creation.record.subject.as_deref();
+    let mark = subject.map(|subject| marks::find(database, sid.tag(), &creation.record.realm, subject));
+    let mark = mark.transpose()?.flatten();
+    let slots = creation.ends.iter().map(|(sid, _)| Slot::find(database, *sid));
+    let slots = slots.collect::<Result<Vec<_>, _>>()?;
+    let ends = slots.iter().map(|slot| slot.as_ref().map(|slot| slot.record.clone())).collect();
+    // Subjects rarely share a tag, so as a rule the number of entries in the index is the number that counts.
+    let bound = bound(database, &creation)?;
+    let again = (!creation.fits(bound)).then(|| (creation.clone(), Vec::clone(&ends)));
+    let mut plan = creation.plan(mark.as_ref(), ends, bound);
+    let mut counted = (bound, Vec::new());
+    if let (CreationPlan::Full, Some((creation, ends))) = (&plan, again) {
+        counted = count(database, &creation)?;
+        plan = creation.plan(mark.as_ref(), ends, counted.0);
     }
-    let (record, ending) = creation.into_record(replaced.as_mut());
-    if let (Some(replaced), Some(Ending::Done(_))) = (&replaced, ending) {
-        row::bury(connection, replaced)?;
-    }
-    row::insert(connection, &record)?;
-    let mut failed = Ok(());
-    evicted.retain(|&sid| match end(connection, sid, &eviction) {
-        Ok(ending) => ending == Ending::Done(eviction.reason),
-        Err(error) => {
-            failed = Err(error);
-            false
+    match plan {
+        CreationPlan::Store { record, ended, outcomes } => {
+            // By id, so that one that is named twice is written once.
+            let ended =
+                slots.into_iter().flatten().zip(ended).map(|(slot, record)| (record.sid, (slot, record)));
+            for (_, (mut slot, record)) in ended.collect::<BTreeMap<_, _>>() {
+                slot.record = record;
+                slot.save(database)?;
+            }
+            slot::insert(database, &record)?;
+            Ok(CreateOutcome::Created { record, ended: outcomes })
         }
-    });
-    failed.map(|()| Created::Done { record, replaced: ending, evicted })
-}
-
-pub(super) fn load(connection: &Connection, sid: SessionId) -> Result<Option<Record>, Error> {
-    let Some(mut record) = row::find(connection, sid)? else { return Ok(None) };
-    if record.ended.is_none() {
-        record.data = row::data(connection, sid)?;
+        CreationPlan::Full => Ok(CreateOutcome::Full { count: counted.0, sessions: counted.1 }),
+        CreationPlan::SignedOutEverywhere => Ok(CreateOutcome::SignedOutEverywhere),
+        CreationPlan::TooLarge => Ok(CreateOutcome::TooLarge),
     }
-    Ok(Some(record))
 }
 
-pub(super) fn update(connection: &Connection, sid: SessionId, change: &Change) -> Result<Updated, Error> {
-    // Without its data: what a change does to it is told by the change.
-    let Some(mut record) = row::find(connection, sid)? else { return Ok(Updated::Gone(None)) };
-    let over_at = record.over_at();
-    let updated = change.apply(&mut record);
-    if matches!(updated, Updated::Applied(_)) {
-        row::rewrite(connection, &record, record.over_at() < over_at)?;
-        row::edit(connection, sid, &change.edits)?;
+/// How many sessions with the tag have not ended, as far as the cap and the ends make that interesting. From the index alone.
+fn bound(database: &Database, creation: &Creation) -> Result<usize, Error> {
+    let Some(cap) = creation.cap else { return Ok(0) };
+    let most = usize::try_from(cap.get()).unwrap_or(usize::MAX);
+    places::count(database, creation.record.sid.tag(), most.saturating_add(creation.ends.len()))
+}
+
+/// How many sessions count under the cap, and those sessions.
+fn count(database: &Database, creation: &Creation) -> Result<(usize, Vec<Record>), Error> {
+    let tag = creation.record.sid.tag();
+    let (mut seen, mut found) = (0, Vec::new());
+    places::visit(database, tag, None, |record| {
+        let mut record = record?;
+        seen += 1;
+        if creation.counts(&record) {
+            marks::see(database, &mut record)?;
+            found.push(record);
+        }
+        let is_full = found.len() == CreateOutcome::MAX_CANDIDATES;
+        Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    // More than can be named are only counted, as if none of them were another subject's.
+    let is_full = found.len() == CreateOutcome::MAX_CANDIDATES;
+    let others = if is_full { places::count(database, tag, usize::MAX)? - seen } else { 0 };
+    Ok((found.len() + others, found))
+}
+
+pub(super) fn load(database: &Database, sid: SessionId) -> Result<Option<Record>, Error> {
+    Ok(Slot::find(database, sid)?.map(|slot| slot.record))
+}
+
+pub(super) fn update(database: &Database, sid: SessionId, change: &Change) -> Result<UpdateOutcome, Error> {
+    let Some(mut slot) = Slot::find(database, sid)? else { return Ok(UpdateOutcome::Gone(None)) };
+    let outcome = change.apply(&mut slot.record);
+    if matches!(outcome, UpdateOutcome::Applied(_)) {
+        slot.save(database)?;
     }
-    Ok(updated)
+    Ok(outcome)
 }
 
-pub(super) fn end(connection: &Connection, sid: SessionId, end: &End) -> Result<Ending, Error> {
-    let Some(mut record) = row::find(connection, sid)? else { return Ok(Ending::Unknown) };
-    let ending = record.end(end);
-    if matches!(ending, Ending::Done(_)) {
-        row::bury(connection, &record)?;
+pub(super) fn end(database: &Database, sid: SessionId, request: &EndRequest) -> Result<EndOutcome, Error> {
+    let Some(mut slot) = Slot::find(database, sid)? else { return Ok(EndOutcome::Unknown) };
+    let outcome = slot.record.end(request);
+    slot.save(database)?;
+    Ok(outcome)
+}
+
+pub(super) fn revoke(database: &Database, revocation: &Revocation) -> Result<(), Error> {
+    if let Some((tag, subject)) = &revocation.subject {
+        return marks::revoke(database, revocation, *tag, subject);
     }
-    Ok(ending)
+    let upsert = "INSERT INTO realms (name, not_before) VALUES (?1, ?2) ON CONFLICT (name) \
+        DO UPDATE SET not_before = max(coalesce(not_before, excluded.not_before), excluded.not_before)";
+    database.run(upsert, params![revocation.realm.as_bytes(), revocation.at.as_unix_millis()]).map(drop)
 }
 
-pub(super) fn list(connection: &Connection, page: &Page) -> Result<Vec<Record>, Error> {
-    let whose = if page.subject.is_some() { "subject = ?1" } else { "?1 IS NULL" };
+pub(super) fn not_before(database: &Database, realm: &str) -> Result<Option<Timestamp>, Error> {
+    let select = "SELECT max(not_before) FROM realms WHERE name = ?1";
+    let mut select = database.prepare_cached(select).map_err(Error::store)?;
+    let moment = select.query_row([realm.as_bytes()], |row| row.get::<_, Option<i64>>(0));
+    Ok(moment.map_err(Error::store)?.map(Timestamp::from_unix_millis))
+}
+
+pub(super) fn list(database: &Database, page: &Page) -> Result<Vec<Record>, Error> {
+    let mut found = Vec::new();
+    let mut take = |mut record: Record| -> Result<ControlFlow<()>, Error> {
+        marks::see(database, &mut record)?;
+        found.push(record);
+        Ok(if found.len() < page.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    };
+    match &page.subject {
+        _ if page.limit == 0 => {}
+        Some((tag, subject)) => places::visit(database, *tag, page.after, |record| {
+            let record = record?;
+            // Subjects share a tag by chance: they are compared whole.
+            let is_theirs = record.subject.as_ref() == Some(subject) && record.realm == page.realm;
+            if is_theirs { take(record) } else { Ok(ControlFlow::Continue(())) }
+        })?,
+        None => list_realm(database, page, take)?,
+    }
+    Ok(found)
+}
+
+fn list_realm(
+    database: &Database,
+    page: &Page,
+    mut take: impl FnMut(Record) -> Result<ControlFlow<()>, Error>,
+) -> Result<(), Error> {
+    let Some(realm) = database.realm(&page.realm)? else { return Ok(()) };
     let select = format!(
-        "SELECT {COLUMNS} FROM sessions \
-         WHERE ended_at IS NULL AND {whose} AND (created_at, sid) > (?2, ?3) AND deadline > ?4 \
-         ORDER BY created_at, sid LIMIT ?5"
+        "SELECT {} FROM sessions WHERE realm = ?1 AND (created_at, sid) > (?2, ?3) ORDER BY created_at, sid",
+        slot::COLUMNS
     );
     let (created_at, sid): (_, &[u8]) = match &page.after {
         Some((created_at, sid)) => (created_at.as_unix_millis(), sid.as_bytes()),
         None => (i64::MIN, &[]),
     };
-    let now = page.now.as_unix_millis();
-    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
-    let mut found =
-        row::find_all(connection, &select, params![page.subject.as_deref(), created_at, sid, now, limit])?;
-    for record in &mut found {
-        record.data = row::data(connection, record.sid)?;
-    }
-    Ok(found)
-}
-
-pub(super) fn end_subject(
-    connection: &Connection,
-    subject: &Arc<str>,
-    order: &End,
-    except: Option<SessionId>,
-) -> Result<Vec<SessionId>, Error> {
-    let mut ended = Vec::new();
-    for mut record in unended(connection, subject)? {
-        if Some(record.sid) == except {
-            continue;
-        }
-        let ending = record.end(order);
-        if matches!(ending, Ending::Done(_)) {
-            row::bury(connection, &record)?;
-        }
-        if ending == Ending::Done(order.reason) {
-            ended.push(record.sid);
+    let mut select = database.prepare_cached(&select).map_err(Error::store)?;
+    let mut rows = select.query(params![realm, created_at, sid]).map_err(Error::store)?;
+    while let Some(row) = rows.next().map_err(Error::store)? {
+        if take(slot::read(row)?)?.is_break() {
+            break;
         }
     }
-    Ok(ended)
-}
-
-pub(super) fn sweep(connection: &Connection, before: Timestamp, limit: usize) -> Result<Swept, Error> {
-    let limit = limit.min(MOST_LOOKS);
-    let select = "SELECT sid, coalesce(ended_at, deadline) FROM sessions WHERE sweep_at < ?1 ORDER BY sweep_at LIMIT ?2";
-    let mut select = connection.prepare_cached(select).map_err(Error::store)?;
-    let due = select
-        .query_map(params![before.as_unix_millis(), i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-            Ok((row.get::<_, [u8; SessionId::BYTES]>(0)?, row.get::<_, i64>(1)?))
-        });
-    let due = due.and_then(|rows| rows.collect::<Result<Vec<_>, _>>()).map_err(Error::store)?;
-    let mut removed = 0;
-    for (sid, over_at) in &due {
-        if *over_at < before.as_unix_millis() {
-            removed += row::execute(connection, "DELETE FROM sessions WHERE sid = ?1", [sid])?;
-            row::execute(connection, "DELETE FROM session_data WHERE sid = ?1", [sid])?;
-        } else {
-            let later = "UPDATE sessions SET sweep_at = ?2 WHERE sid = ?1";
-            row::execute(connection, later, params![sid, over_at])?;
-        }
-    }
-    Ok(Swept { removed, finished: due.len() < limit })
-}
-
-pub(super) fn load_settings(connection: &Connection) -> Result<Option<KeptSettings>, Error> {
-    let mut select = connection.prepare_cached("SELECT version, text FROM settings").map_err(Error::store)?;
-    let kept = select.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
-    let kept = kept.optional().map_err(Error::store)?;
-    Ok(kept.map(|(version, text)| KeptSettings { version: version.unsigned_abs(), text: text.into() }))
-}
-
-pub(super) fn save_settings(connection: &Connection, text: &str, after: Option<u64>) -> Result<bool, Error> {
-    if load_settings(connection)?.map(|kept| kept.version) != after {
-        return Ok(false);
-    }
-    let save = "INSERT OR REPLACE INTO settings (id, version, text) VALUES (1, ?1, ?2)";
-    let version = i64::try_from(after.unwrap_or(0) + 1).unwrap_or(i64::MAX);
-    row::execute(connection, save, params![version, text]).map(|_| true)
-}
-
-/// The sessions of a subject that have not been ended, without their data.
-fn unended(connection: &Connection, subject: &Arc<str>) -> Result<Vec<Record>, Error> {
-    let select = format!("SELECT {COLUMNS} FROM sessions WHERE ended_at IS NULL AND subject = ?1");
-    row::find_all(connection, &select, [&**subject])
+    Ok(())
 }

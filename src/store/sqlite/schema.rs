@@ -1,93 +1,178 @@
 //! The tables, and their version.
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, store::PlaceKey};
 
-/// `PRAGMA application_id`: "tntr", so that nobody takes the file for another's.
+/// `PRAGMA application_id`: "tntr", so that the file is not taken for another application's.
 const APPLICATION: i64 = 0x746e_7472;
 
-/// Each brings a file from one version, which is its index, to the next.
-const MIGRATIONS: [&str; 1] = ["
--- A session without its data, so that an interaction rewrites little. Times are in milliseconds since the Unix epoch, lifetimes in
--- milliseconds.
-CREATE TABLE sessions (
-    sid BLOB PRIMARY KEY,
-    secret BLOB NOT NULL,
-    previous_secret BLOB,
-    previous_until INTEGER,
-    mode TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    authenticated_at INTEGER,
-    last_interaction_at INTEGER NOT NULL,
-    longest_gap INTEGER NOT NULL,
-    idle_lifetime INTEGER NOT NULL,
-    absolute_lifetime INTEGER NOT NULL,
-    bound_idle INTEGER NOT NULL,
-    bound_absolute INTEGER NOT NULL,
-    one_off_idle INTEGER,
-    updated_at INTEGER NOT NULL,
-    subject TEXT,
-    revision INTEGER NOT NULL,
-    facts TEXT NOT NULL,
-    end_reason TEXT,
-    ended_at INTEGER,
-    -- Never later than when the session is over, and not moved by interactions: what the sweep looks for.
-    sweep_at INTEGER NOT NULL,
-    -- The one place in this store where a deadline is computed (SPEC L2).
-    deadline INTEGER AS (min(last_interaction_at + coalesce(one_off_idle, idle_lifetime), created_at + absolute_lifetime))
-) WITHOUT ROWID;
-CREATE INDEX sessions_by_subject ON sessions (subject, created_at, sid) WHERE ended_at IS NULL AND subject IS NOT NULL;
-CREATE INDEX sessions_by_age ON sessions (created_at, sid) WHERE ended_at IS NULL;
-CREATE INDEX sessions_to_sweep ON sessions (sweep_at);
+/// The version that the first of [`STEPS`] makes. Version 1 was the first edition's, which no release had.
+const FIRST_VERSION: i64 = 2;
 
--- Keys are blobs: text may not hold NUL everywhere.
-CREATE TABLE session_data (
-    sid BLOB NOT NULL,
-    key BLOB NOT NULL,
-    value TEXT NOT NULL,
-    PRIMARY KEY (sid, key)
+/// Each brings a file from one version to the next: the first an empty file to [`FIRST_VERSION`].
+const STEPS: &[&str] = &["
+-- A session, or what is left of one. A row is a slot: it is written in place, is never deleted, and keeps its size while it
+-- is used again. So SQLite never moves a row to another page, where it might leave a copy behind.
+CREATE TABLE sessions (
+    slot INTEGER PRIMARY KEY,
+    -- NULL in a free slot.
+    sid BLOB,
+    -- While it has not ended.
+    realm INTEGER,
+    created_at INTEGER,
+    -- When the sweep has to look at it. Never later than the truth, and not moved by interactions.
+    due_at INTEGER,
+    -- How many bytes a free slot takes.
+    free INTEGER,
+    record BLOB NOT NULL
+);
+CREATE INDEX sessions_by_age ON sessions (realm, created_at, sid) WHERE realm IS NOT NULL;
+CREATE INDEX sessions_due ON sessions (realm, due_at) WHERE realm IS NOT NULL;
+CREATE INDEX tombstones_due ON sessions (due_at) WHERE realm IS NULL AND sid IS NOT NULL;
+CREATE INDEX free_slots ON sessions (free) WHERE free IS NOT NULL;
+
+-- Two kinds of entry: by the id, with 0 for `listed` and `created_at`; and, of a subject's session that has not ended, by age.
+CREATE TABLE places (
+    -- The first bytes of the id.
+    tag INTEGER NOT NULL,
+    listed INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    -- The other bytes.
+    random BLOB NOT NULL,
+    slot INTEGER NOT NULL,
+    PRIMARY KEY (tag, listed, created_at, random)
 ) WITHOUT ROWID;
+
+-- Names are blobs: text may not hold NUL everywhere.
+CREATE TABLE realms (
+    id INTEGER PRIMARY KEY,
+    name BLOB NOT NULL UNIQUE,
+    not_before INTEGER
+);
+
+-- Subjects who were signed out everywhere.
+CREATE TABLE marks (
+    tag INTEGER NOT NULL,
+    realm BLOB NOT NULL,
+    subject BLOB NOT NULL,
+    mark BLOB NOT NULL,
+    keep_until INTEGER NOT NULL,
+    -- After which session the sweep goes on to look for those that the mark covers; NULL once it has found all.
+    after_created_at INTEGER,
+    after_sid BLOB,
+    PRIMARY KEY (tag, realm, subject)
+) WITHOUT ROWID;
+CREATE INDEX marks_to_sweep ON marks (realm) WHERE after_created_at IS NOT NULL;
+CREATE INDEX marks_to_forget ON marks (keep_until);
 
 CREATE TABLE settings (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
+    realm BLOB PRIMARY KEY,
     version INTEGER NOT NULL,
     text TEXT NOT NULL
-);
+) WITHOUT ROWID;
+
+CREATE TABLE place (key BLOB NOT NULL);
 "];
 
 /// Creates what is missing; refuses what is not ours. By one process at a time, and the others wait.
-pub(super) fn prepare(connection: &mut Connection) -> Result<(), Error> {
+pub(super) fn prepare(connection: &mut Connection) -> Result<PlaceKey, Error> {
+    prepare_by(connection, STEPS)
+}
+
+fn prepare_by(connection: &mut Connection, steps: &[&str]) -> Result<PlaceKey, Error> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::store)?;
-    let application = pragma(&transaction, "application_id")?;
-    let version = pragma(&transaction, "user_version")?;
-    let is_empty = || {
-        let tables = "SELECT count(*) = 0 FROM sqlite_schema";
-        transaction.query_row(tables, [], |row| row.get(0)).map_err(Error::store)
-    };
-    if application != APPLICATION && !(application == 0 && version == 0 && is_empty()?) {
-        let message = "the SQLite file belongs to another application; give the sessions a file of their own";
-        return Err(Error::new(ErrorKind::Configuration, message));
+    let from = version(&transaction, FIRST_VERSION + count(steps) - 1)?;
+    // The first step makes the first version, and a file of that version needs the second.
+    let done = from.map_or(0, |version| version - FIRST_VERSION + 1);
+    for step in steps.iter().skip(usize::try_from(done).unwrap_or(0)) {
+        transaction.execute_batch(step).map_err(Error::store)?;
     }
-    let newest = MIGRATIONS.len();
-    let known = usize::try_from(version).unwrap_or(usize::MAX);
-    if known > newest {
-        let message = format!(
+    if done < count(steps) {
+        let newest = FIRST_VERSION + count(steps) - 1;
+        let stamp = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {newest};");
+        transaction.execute_batch(&stamp).map_err(Error::store)?;
+    }
+    if from.is_none() {
+        let insert = "INSERT INTO place (key) VALUES (?1)";
+        transaction.execute(insert, params![PlaceKey::random().as_bytes()]).map_err(Error::store)?;
+    }
+    let key = transaction.query_row("SELECT key FROM place", [], |row| row.get(0)).map_err(Error::store)?;
+    transaction.commit().map_err(Error::store)?;
+    Ok(PlaceKey::from_bytes(key))
+}
+
+/// The version of the schema in the file; `None` in an empty file.
+fn version(transaction: &Transaction<'_>, newest: i64) -> Result<Option<i64>, Error> {
+    let application = pragma(transaction, "application_id")?;
+    let version = pragma(transaction, "user_version")?;
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let tables: i64 = transaction.query_row(tables, [], |row| row.get(0)).map_err(Error::store)?;
+    let refuse = |message: String| Err(Error::new(ErrorKind::Configuration, message));
+    match (application, version) {
+        (0, 0) if tables == 0 => Ok(None),
+        (APPLICATION, ..FIRST_VERSION) => refuse(format!(
+            "the SQLite file has version {version} of the schema, which was never released and which this build does \
+             not read; delete the file with its -wal and -shm (everybody signs in again), or use another path"
+        )),
+        (APPLICATION, _) if version > newest => refuse(format!(
             "the SQLite file has version {version} of the schema and this build knows up to {newest}; use a newer build"
-        );
-        return Err(Error::new(ErrorKind::Configuration, message));
+        )),
+        (APPLICATION, _) => Ok(Some(version)),
+        _ => refuse(
+            "the SQLite file belongs to another application; give the sessions a file of their own"
+                .to_owned(),
+        ),
     }
-    for migration in &MIGRATIONS[known..] {
-        transaction.execute_batch(migration).map_err(Error::store)?;
-    }
-    if known < newest {
-        let mark = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {newest};");
-        transaction.execute_batch(&mark).map_err(Error::store)?;
-    }
-    transaction.commit().map_err(Error::store)
+}
+
+fn count(steps: &[&str]) -> i64 {
+    i64::try_from(steps.len()).unwrap_or(i64::MAX)
 }
 
 fn pragma(transaction: &Transaction<'_>, name: &str) -> Result<i64, Error> {
     transaction.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).map_err(Error::store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(connection: &Connection) -> i64 {
+        let count = "SELECT count(*) FROM pragma_table_info('realms')";
+        connection.query_row(count, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn s7_an_older_file_is_upgraded_once_and_keeps_what_it_holds() {
+        let older = STEPS;
+        let mut newer = older.to_vec();
+        newer.push("ALTER TABLE realms ADD COLUMN colour TEXT; UPDATE realms SET colour = 'grey';");
+        let mut file = Connection::open_in_memory().unwrap();
+        let key = prepare_by(&mut file, older).unwrap();
+        file.execute("INSERT INTO realms (name) VALUES (x'61')", []).unwrap();
+        let before = columns(&file);
+
+        for _ in 0..2 {
+            assert!(prepare_by(&mut file, &newer).unwrap() == key, "the place key stays");
+            assert_eq!(columns(&file), before + 1);
+            let colour: String = file.query_row("SELECT colour FROM realms", [], |row| row.get(0)).unwrap();
+            assert_eq!(colour, "grey");
+        }
+        let refused = prepare_by(&mut file, older).unwrap_err();
+        assert!(refused.to_string().contains("use a newer build"), "{refused}");
+    }
+
+    #[test]
+    fn s7_a_step_that_fails_leaves_the_older_file_as_it_was() {
+        let mut file = Connection::open_in_memory().unwrap();
+        prepare_by(&mut file, STEPS).unwrap();
+        let before = columns(&file);
+        let mut newer = STEPS.to_vec();
+        newer.push("ALTER TABLE realms ADD COLUMN colour TEXT; nonsense;");
+        assert!(prepare_by(&mut file, &newer).is_err());
+        assert_eq!(columns(&file), before);
+        prepare(&mut file).unwrap();
+    }
 }

@@ -1,4 +1,4 @@
-//! The threads: one that writes, and some that read.
+//! The threads: one that writes, some that read, and one that reminds the first to [erase](super::erase).
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,70 +9,92 @@ use std::{
     thread,
 };
 
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::{
+    database::{Database, Erasure},
+    erase::{self, Alarm, Eraser, Gate},
+};
 use crate::Error;
 
-/// How many waiting jobs go into one transaction: enough to share the cost of a commit, few enough to keep nobody waiting.
-const BATCH: usize = 256;
+/// How many waiting jobs go into one transaction: enough to share the cost of a commit, few enough that all answers come soon.
+const MAX_BATCH: usize = 256;
+
+/// How many waiting jobs share a snapshot: its cost is that of a load.
+const MAX_READS: usize = 8;
 
 /// Hands work to threads, and waits for their answers without blocking. The threads end with the last clone.
 #[derive(Clone)]
 pub(super) struct Workers {
-    writes: Sender<Box<dyn Job>>,
+    writes: Arc<Sender<Message>>,
     reads: Sender<Box<dyn Job>>,
+}
+
+/// What the thread that writes is asked for.
+pub(super) enum Message {
+    /// A call to the store.
+    Call(Box<dyn Job>),
+    /// To erase what was dropped a while ago.
+    Erase,
 }
 
 impl Workers {
     /// Starts one thread that writes, and one for each connection that reads.
-    pub(super) fn start(for_writes: Connection, for_reads: Vec<Connection>) -> Result<Self, Error> {
+    pub(super) fn start(
+        for_writes: Database,
+        for_reads: Vec<Database>,
+        eraser: Eraser,
+    ) -> Result<Self, Error> {
+        let gate = eraser.gate();
         let (writes, queue) = channel();
-        spawn("tenure-sqlite-writer", move || write_all(&for_writes, &queue))?;
+        let writes = Arc::new(writes);
+        let (alarm, alarms) = channel();
+        let reminder = Arc::downgrade(&writes);
+        spawn("tenure-sqlite-eraser", move || erase::remind(&alarms, &reminder))?;
+        let alarm = Alarm::new(eraser, alarm);
+        spawn("tenure-sqlite-writer", move || write_all(&for_writes, &queue, alarm))?;
         let (reads, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
-        for connection in for_reads {
-            let queue = Arc::clone(&queue);
-            spawn("tenure-sqlite-reader", move || read_all(&connection, &queue))?;
+        for database in for_reads {
+            let (queue, gate) = (Arc::clone(&queue), Arc::clone(&gate));
+            spawn("tenure-sqlite-reader", move || read_all(&database, &queue, &gate))?;
         }
         Ok(Self { writes, reads })
     }
 
-    /// Runs this in a transaction of the writer. Answered once that is on disk. Done whole or not at all, also when nobody
-    /// waits for the answer any more.
+    /// Runs this in a transaction of the writer. Answered once that is on disk. Done whole or not at all, also when the caller
+    /// stopped waiting for the answer.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Database) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        hand_over(&self.writes, work).await
+        let (job, answer) = Task::new(work);
+        self.writes.send(Message::Call(job)).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
     }
 
-    /// Runs this in a snapshot of its own.
+    /// Runs this in a snapshot.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Database) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        hand_over(&self.reads, work).await
+        let (job, answer) = Task::new(work);
+        self.reads.send(job).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
     }
 }
 
-async fn hand_over<T: Send + 'static>(
-    queue: &Sender<Box<dyn Job>>,
-    work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let stopped = || Error::store("the thread of the SQLite store has stopped");
-    let (reply, answer) = oneshot::channel();
-    queue.send(Box::new(Task { work: Some(work), done: None, reply })).map_err(|_| stopped())?;
-    answer.await.map_err(|_| stopped())?
+fn stopped() -> Error {
+    Error::store("the thread of the SQLite store has stopped")
 }
 
 /// One call to the store.
-trait Job: Send {
-    /// Whether somebody still waits for it.
+pub(super) trait Job: Send {
+    /// Whether the caller still waits for it.
     fn is_wanted(&self) -> bool;
     /// Does the work. Whether it succeeded.
-    fn run(&mut self, connection: &Connection) -> bool;
-    /// Tells what came of it, or why it is not there after all.
+    fn run(&mut self, database: &Database) -> bool;
+    /// Sends what came of it, or why it is not there after all.
     fn answer(self: Box<Self>, lost: Option<Error>);
 }
 
@@ -82,19 +104,33 @@ struct Task<T, F> {
     reply: oneshot::Sender<Result<T, Error>>,
 }
 
+type Answer<T> = oneshot::Receiver<Result<T, Error>>;
+
+impl<T, F> Task<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(&Database) -> Result<T, Error> + Send + 'static,
+{
+    #[expect(clippy::new_ret_no_self, reason = "the task, and where its answer comes")]
+    fn new(work: F) -> (Box<dyn Job>, Answer<T>) {
+        let (reply, answer) = oneshot::channel();
+        (Box::new(Self { work: Some(work), done: None, reply }), answer)
+    }
+}
+
 impl<T, F> Job for Task<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T, Error> + Send,
+    F: FnOnce(&Database) -> Result<T, Error> + Send,
 {
     fn is_wanted(&self) -> bool {
         !self.reply.is_closed()
     }
 
-    fn run(&mut self, connection: &Connection) -> bool {
+    fn run(&mut self, database: &Database) -> bool {
         let Some(work) = self.work.take() else { return false };
         // A thread that is gone would fail every call from then on.
-        let done = catch_unwind(AssertUnwindSafe(|| work(connection)));
+        let done = catch_unwind(AssertUnwindSafe(|| work(database)));
         let panicked = |_| Err(Error::store("a call to the SQLite store panicked"));
         self.done.insert(done.unwrap_or_else(panicked)).is_ok()
     }
@@ -113,52 +149,84 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> 
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(Error::store)
 }
 
-fn write_all(connection: &Connection, queue: &Receiver<Box<dyn Job>>) {
+fn write_all(database: &Database, queue: &Receiver<Message>, mut alarm: Alarm) {
     while let Ok(first) = queue.recv() {
-        let mut batch = vec![first];
-        batch.extend(queue.try_iter().take(BATCH - 1));
-        batch.retain(|job| job.is_wanted());
-        let lost = if batch.is_empty() { None } else { write_batch(connection, &mut batch).err() };
+        let mut batch = Vec::new();
+        let mut is_reminder = false;
+        for message in std::iter::once(first).chain(queue.try_iter().take(MAX_BATCH - 1)) {
+            match message {
+                Message::Call(job) if job.is_wanted() => batch.push(job),
+                Message::Call(_) => {}
+                Message::Erase => is_reminder = true,
+            }
+        }
+        let lost = if batch.is_empty() { None } else { write_batch(database, &mut batch).err() };
+        // One logout alone is answered once its data is erased. Among others it is not: each batch would wait for that.
+        let is_alone = batch.len() == 1 && !is_reminder;
+        match database.take_erasure() {
+            Erasure::AtOnce if is_alone => alarm.erase(),
+            Erasure::AtOnce | Erasure::Soon => alarm.set(),
+            Erasure::Nothing => {}
+        }
         for job in batch {
             let lost = lost.as_ref().map(|error| Error::store(error.to_string()));
             job.answer(lost);
         }
+        if is_reminder {
+            alarm.ring();
+        }
     }
+    alarm.finish();
 }
 
 /// Runs jobs in one transaction, each whole or not at all.
-fn write_batch(connection: &Connection, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
-    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
+fn write_batch(database: &Database, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    let run = |sql: &str| database.prepare_cached(sql)?.execute([]).map(drop);
     run("BEGIN IMMEDIATE")?;
     let written = batch.iter_mut().try_for_each(|job| {
+        // It may have waited for another process for long. A caller that gave up was answered that nothing is known; what it
+        // asked for must not take place much later.
+        if !job.is_wanted() {
+            return Ok(());
+        }
         run("SAVEPOINT job")?;
-        if !job.run(connection) {
+        if !job.run(database) {
             run("ROLLBACK TO job")?;
         }
         run("RELEASE job")
     });
     let committed = written.and_then(|()| run("COMMIT"));
-    if !connection.is_autocommit() {
+    if !database.is_autocommit() {
         // It may have rolled back already, as SQLite does when the disk is full.
-        let _ = connection.execute_batch("ROLLBACK");
+        let _ = database.execute_batch("ROLLBACK");
     }
     committed
 }
 
-fn read_all(connection: &Connection, queue: &Mutex<Receiver<Box<dyn Job>>>) {
+fn read_all(database: &Database, queue: &Mutex<Receiver<Box<dyn Job>>>, gate: &Gate) {
     loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(mut job) = next else { return };
-        if !job.is_wanted() {
-            continue;
+        let mut batch = Vec::new();
+        {
+            let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let Ok(first) = queue.recv() else { return };
+            batch.push(first);
+            batch.extend(queue.try_iter().take(MAX_READS - 1));
         }
-        let lost = match connection.unchecked_transaction() {
+        batch.retain(|job| job.is_wanted());
+        let open = gate.read().unwrap_or_else(PoisonError::into_inner);
+        let lost = match database.unchecked_transaction() {
             Ok(snapshot) => {
-                job.run(&snapshot);
+                for job in &mut batch {
+                    job.run(database);
+                }
                 snapshot.finish().err()
             }
             Err(error) => Some(error),
         };
-        job.answer(lost.map(Error::store));
+        drop(open);
+        for job in batch {
+            let lost = lost.as_ref().map(|error| Error::store(error.to_string()));
+            job.answer(lost);
+        }
     }
 }

@@ -1,31 +1,29 @@
-//! What the checks work with.
+//! The calls to the store on trial, and what a check expects of the answers.
 
 use std::{
+    collections::HashMap,
     error::Error as _,
     fmt,
-    future::poll_fn,
-    panic::resume_unwind,
-    sync::{Arc, Barrier},
-    task::Poll,
-    thread,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use super::material::{User, random, sid};
 use crate::{
     Error, SessionId, SessionStore, Timestamp,
-    policy::{Cap, Overflow, Policy},
-    record::{Change, Edits, End, Ending, Json, Lifetimes, Record, SecretHash, Timing, Updated},
-    store::{Answer, Created, Creation, Page, Replaced},
+    record::{Change, EndOutcome, EndReason, EndRequest, Record, UpdateOutcome},
+    store::{CreateOutcome, Creation, Page, Revocation, Sweep, Swept},
 };
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
-pub(super) const IDLE: Duration = Duration::from_secs(15 * 60);
-pub(super) const ABSOLUTE: Duration = Duration::from_secs(8 * 3600);
-
-/// 1980 to 2000: older than the sessions of any application, younger than what the sweeps here remove.
+/// 1980 to 2000: older than the sessions of any application, younger than what the sweeps here reach.
 const ERA: Timestamp = Timestamp::from_unix_millis(315_532_800_000);
 const YEAR_MILLIS: u64 = 365 * 24 * 3600 * 1000;
+
+/// More sessions than a check has.
+pub(super) const MANY: usize = 1000;
 
 /// A store on trial, for one check.
 pub(super) struct Bench<S> {
@@ -33,31 +31,67 @@ pub(super) struct Bench<S> {
     check: &'static str,
     /// When it begins, a random moment.
     pub(super) start: Timestamp,
+    /// The realm of the check: no other session is in it.
+    pub(super) realm: Arc<str>,
+    /// Each record as it was first and as it was last seen, to be handed to `update` and `end`.
+    seen: Mutex<HashMap<SessionId, [Record; 2]>>,
+    turn: AtomicUsize,
 }
 
 /// The calls to the store. A failure of the store fails the check.
 impl<S: SessionStore> Bench<S> {
     pub(super) fn new(store: Arc<S>, check: &'static str) -> Self {
         let offset = u64::from_le_bytes(random()) % (20 * YEAR_MILLIS);
-        Self { store, check, start: ERA + Duration::from_millis(offset) }
+        Self {
+            store,
+            check,
+            start: ERA + Duration::from_millis(offset),
+            realm: format!("o'hara's \"%_\\ realm 🦀 {}", sid()).into(),
+            seen: Mutex::default(),
+            turn: AtomicUsize::new(0),
+        }
     }
 
-    pub(super) async fn create(&self, creation: Creation) -> Created {
+    /// A user without sessions, whose name has characters that a careless query would trip over.
+    pub(super) fn user(&self) -> User {
+        self.user_of(&self.realm, &format!("o'hara \"%_\\ 🦀|{}", sid()))
+    }
+
+    /// A user of any realm, with the tag that the store's key gives it.
+    pub(super) fn user_of(&self, realm: &str, name: &str) -> User {
+        User { realm: realm.into(), name: name.into(), tag: self.store.place_key().tag(realm, name) }
+    }
+
+    pub(super) async fn create(&self, creation: Creation) -> CreateOutcome {
         self.answer("create", self.store.create(creation).await)
     }
 
-    /// Creates a session that nothing stands against.
-    pub(super) async fn open(&self, creation: Creation) -> (Record, Vec<SessionId>) {
+    /// Creates a session that nothing stands against: the record, and what came of the sessions that ended first.
+    pub(super) async fn replace(&self, creation: Creation) -> (Record, Vec<EndOutcome>) {
         match self.create(creation).await {
-            Created::Done { record, evicted, .. } => (record, evicted),
+            CreateOutcome::Created { record, ended } => {
+                self.see(&record);
+                (record, ended)
+            }
             other => self.fail(format_args!(
-                "the store did not create a session that nothing stands against, but said {other:?}"
+                "the store did not create a session that nothing stands against, but answered {other:?}"
             )),
         }
     }
 
+    /// Creates a session that nothing stands against and nothing goes with.
+    pub(super) async fn open(&self, record: Record) -> Record {
+        let (record, ended) = self.replace(Creation::new(record)).await;
+        self.same("what a creation that ends nothing ended", ended, vec![]);
+        record
+    }
+
     pub(super) async fn load(&self, sid: SessionId) -> Option<Record> {
-        self.answer("load", self.store.load(sid).await)
+        let found = self.answer("load", self.store.load(sid).await);
+        if let Some(record) = &found {
+            self.see(record);
+        }
+        found
     }
 
     /// The record of a session that is known to be there.
@@ -65,84 +99,104 @@ impl<S: SessionStore> Bench<S> {
         self.load(sid).await.unwrap_or_else(|| self.fail("a record that is there is not found by `load`"))
     }
 
-    pub(super) async fn update(&self, sid: SessionId, change: Change) -> Updated {
-        self.answer("update", self.store.update(sid, change).await)
+    /// With what a node may know of the record: in turn nothing, the record as it was long ago, and as it was
+    /// last seen.
+    pub(super) async fn update(&self, sid: SessionId, change: Change) -> UpdateOutcome {
+        self.update_seen(sid, change, self.known(sid)).await
     }
 
-    pub(super) async fn end(&self, sid: SessionId, end: End) -> Ending {
-        self.answer("end", self.store.end(sid, end).await)
+    pub(super) async fn update_seen(
+        &self,
+        sid: SessionId,
+        change: Change,
+        seen: Option<Record>,
+    ) -> UpdateOutcome {
+        let seen = seen.filter(|_| !S::IN_PROCESS).map(Box::new);
+        self.answer("update", self.store.update(sid, change, seen).await)
+    }
+
+    /// With what a node may know of the record, as in [`Bench::update`].
+    pub(super) async fn end(&self, sid: SessionId, request: EndRequest) -> EndOutcome {
+        self.end_seen(sid, request, self.known(sid)).await
+    }
+
+    pub(super) async fn end_seen(
+        &self,
+        sid: SessionId,
+        request: EndRequest,
+        seen: Option<Record>,
+    ) -> EndOutcome {
+        let seen = seen.filter(|_| !S::IN_PROCESS).map(Box::new);
+        self.answer("end", self.store.end(sid, request, seen).await)
+    }
+
+    pub(super) async fn end_many(&self, requests: Vec<(SessionId, EndRequest)>) -> Vec<EndOutcome> {
+        let count = requests.len();
+        let outcomes = self.answer("end_many", self.store.end_many(requests).await);
+        self.same("how many outcomes `end_many` has", outcomes.len(), count);
+        outcomes
+    }
+
+    pub(super) async fn revoke(&self, revocation: Revocation) {
+        self.answer("revoke", self.store.revoke(revocation).await);
+    }
+
+    pub(super) async fn not_before(&self, realm: &str) -> Option<Timestamp> {
+        self.answer("not_before", self.store.not_before(realm).await)
     }
 
     pub(super) async fn list(&self, page: Page) -> Vec<Record> {
-        self.answer("list", self.store.list(page).await)
+        let limit = page.limit;
+        let listed = self.answer("list", self.store.list(page).await);
+        self.expect(listed.len() <= limit, "a page has more sessions than its limit");
+        self.see_all(&listed);
+        listed
     }
 
-    /// The ids of a subject's live sessions, as the store lists them.
-    pub(super) async fn live(&self, subject: &Arc<str>, now: Timestamp) -> Vec<SessionId> {
-        let page = Page { subject: Some(Arc::clone(subject)), after: None, limit: 1000, now };
-        self.list(page).await.into_iter().map(|record| record.sid).collect()
+    /// The sessions of a user that have not ended, as the store lists them.
+    pub(super) async fn listed(&self, user: &User) -> Vec<SessionId> {
+        sids(&self.list(user.page()).await)
     }
 
-    pub(super) async fn end_subject(
-        &self,
-        subject: &Arc<str>,
-        end: End,
-        except: Option<SessionId>,
-    ) -> Vec<SessionId> {
-        self.answer("end_subject", self.store.end_subject(Arc::clone(subject), end, except).await)
+    /// Those of them that are live at this moment.
+    pub(super) async fn live(&self, user: &User, now: Timestamp) -> Vec<SessionId> {
+        let listed = self.list(user.page()).await;
+        listed.iter().filter(|record| record.is_live(now)).map(|record| record.sid).collect()
     }
 
-    /// Sweeps to the end, and tells how many records went. Twice, as a sweep may go on where an earlier one stopped.
-    pub(super) async fn sweep(&self, before: Timestamp, limit: usize) -> usize {
-        let mut removed = 0;
-        for _ in 0..2 {
-            loop {
-                let swept = self.answer("sweep", self.store.sweep(before, limit).await);
-                self.expect(swept.removed <= limit, "a sweep removed more than its limit");
-                removed += swept.removed;
-                if swept.finished {
-                    break;
-                }
-            }
+    pub(super) async fn sweep(&self, realm: Option<&Arc<str>>, now: Timestamp, limit: usize) -> Swept {
+        let sweep = Sweep { realm: realm.cloned(), now, limit };
+        let swept = self.answer("sweep", self.store.sweep(sweep).await);
+        self.expect(swept.found.len() <= limit, "a sweep found more sessions than its limit");
+        self.expect(swept.removed <= limit, "a sweep removed more tombstones than its limit");
+        let tombstone = swept.found.iter().any(|record| record.ended.is_some());
+        self.expect(!tombstone, "a sweep found a session that has ended");
+        self.see_all(&swept.found);
+        swept
+    }
+
+    pub(super) async fn reschedule(&self, sessions: Vec<(SessionId, Timestamp)>) {
+        self.answer("reschedule", self.store.reschedule(sessions).await);
+    }
+
+    fn see_all(&self, records: &[Record]) {
+        for record in records {
+            self.see(record);
         }
-        removed
     }
 
-    /// Runs futures at the same time: on threads for a store in this process, else as one task. In their order.
-    pub(super) async fn together<T: Send, F: Future<Output = T> + Send>(
-        &self,
-        futures: impl IntoIterator<Item = F>,
-    ) -> Vec<T> {
-        let futures: Vec<F> = futures.into_iter().collect();
-        if S::IN_PROCESS { self.on_threads(futures) } else { join_all(futures).await }
+    fn see(&self, record: &Record) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.entry(record.sid).or_insert_with(|| [record.clone(), record.clone()])[1] = record.clone();
     }
 
-    fn on_threads<T: Send, F: Future<Output = T> + Send>(&self, futures: Vec<F>) -> Vec<T> {
-        const THREADS: usize = 4;
-        let mut shares: [Vec<(usize, F)>; THREADS] = std::array::from_fn(|_| Vec::new());
-        for (index, future) in futures.into_iter().enumerate() {
-            shares[index % THREADS].push((index, future));
-        }
-        let at_once = |(index, future)| {
-            let broken = || self.fail("a store with IN_PROCESS did not answer at the first poll");
-            (index, Answer::at_once(|| future).unwrap_or_else(broken))
-        };
-        let barrier = &Barrier::new(THREADS);
-        let mut done: Vec<(usize, T)> = thread::scope(|scope| {
-            let threads = shares.map(|share| {
-                scope.spawn(move || {
-                    barrier.wait();
-                    share.into_iter().map(at_once).collect::<Vec<_>>()
-                })
-            });
-            let done = threads.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            done.into_iter().flatten().collect()
-        });
-        done.sort_unstable_by_key(|(index, _)| *index);
-        done.into_iter().map(|(_, output)| output).collect()
+    fn known(&self, sid: SessionId) -> Option<Record> {
+        let which = (self.turn.fetch_add(1, Ordering::Relaxed) % 3).checked_sub(1)?;
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&sid).map(|known| known[which].clone())
     }
 
-    fn answer<T>(&self, call: &str, answer: Result<T, Error>) -> T {
+    pub(super) fn answer<T>(&self, call: &str, answer: Result<T, Error>) -> T {
         answer.unwrap_or_else(|error| match error.source() {
             Some(source) => self.fail(format_args!("`{call}` failed: {error}: {source}")),
             None => self.fail(format_args!("`{call}` failed: {error}")),
@@ -169,106 +223,62 @@ impl<S> Bench<S> {
         }
     }
 
-    /// Compares records field by field, so that the message says which one differs; `Debug` hides secrets and data.
+    /// The end of a session that was live, for this reason.
+    pub(super) fn ended(&self, what: &str, outcome: &EndOutcome, reason: EndReason) {
+        if !matches!(outcome, EndOutcome::Ended(session) if session.reason == reason) {
+            self.fail(format_args!("{what}: the store answered {outcome:?} where it should end as {reason}"));
+        }
+    }
+
+    /// Compares records field by field, so that the message says which one differs; `Debug` hides secrets and
+    /// data. The version is the store's own.
     pub(super) fn same_record(&self, what: &str, found: &Record, wanted: &Record) {
         let field = |name| format!("{what}, field `{name}`");
         self.same(&field("sid"), found.sid, wanted.sid);
+        self.same(&field("realm"), &found.realm, &wanted.realm);
         self.same(&field("secret"), found.secret.as_bytes(), wanted.secret.as_bytes());
         let previous = |record: &Record| record.previous_secret.map(|old| (*old.hash.as_bytes(), old.until));
         self.same(&field("previous_secret"), previous(found), previous(wanted));
         self.same(&field("timing"), found.timing, wanted.timing);
         self.same(&field("updated_at"), found.updated_at, wanted.updated_at);
         self.same(&field("subject"), &found.subject, &wanted.subject);
-        let keys = |record: &Record| record.data.iter().map(|(key, _)| key.to_owned()).collect::<Vec<_>>();
+        self.same(&field("epoch"), found.epoch, wanted.epoch);
+        self.same(&field("admitted_at"), found.admitted_at, wanted.admitted_at);
+        self.same(&field("confirmed"), found.confirmed, wanted.confirmed);
         self.same(&field("data"), keys(found), keys(wanted));
         for (key, value) in wanted.data.iter() {
-            if found.data.get(key) != Some(value) {
+            if found.data.get(key).is_none_or(|found| found.as_str() != value) {
                 self.fail(format_args!("{what}: the value of the key {key:?} came back as another"));
             }
         }
         self.same(&field("revision"), found.revision, wanted.revision);
         self.same(&field("facts"), &found.facts, &wanted.facts);
         self.same(&field("ended"), found.ended, wanted.ended);
-        self.expect(found == wanted, "a record differs in a field that the suite does not know");
+        self.same(&field("revoked_at"), found.revoked_at, wanted.revoked_at);
+        let found = Record { version: wanted.version, ..found.clone() };
+        self.expect(found == *wanted, "a record differs in a field that the suite does not know");
+    }
+
+    /// As [`Bench::same_record`], one by one.
+    pub(super) fn same_records<'a>(
+        &self,
+        what: &str,
+        found: impl IntoIterator<Item = &'a Record>,
+        wanted: impl IntoIterator<Item = &'a Record>,
+    ) {
+        let (found, wanted): (Vec<_>, Vec<_>) = (found.into_iter().collect(), wanted.into_iter().collect());
+        let sids = |records: &[&Record]| records.iter().map(|record| record.sid).collect::<Vec<_>>();
+        self.same(what, sids(&found), sids(&wanted));
+        for (found, wanted) in found.into_iter().zip(wanted) {
+            self.same_record(what, found, wanted);
+        }
     }
 }
 
-/// A live record, of this subject or anonymous.
-pub(super) fn session(subject: Option<&Arc<str>>, created_at: Timestamp) -> Record {
-    let minutes = |lifetime: Duration| u32::try_from(lifetime.as_secs() / 60).unwrap_or(1);
-    let lifetimes = Lifetimes::from_minutes(minutes(IDLE), minutes(ABSOLUTE));
-    let timing = Timing {
-        authenticated_at: subject.map(|_| created_at),
-        ..Policy::new(lifetimes, lifetimes).anonymous(created_at)
-    };
-    Record { sid: sid(), secret: secret(), subject: subject.cloned(), ..crate::testing::record(timing) }
+pub(super) fn sids(records: &[Record]) -> Vec<SessionId> {
+    records.iter().map(|record| record.sid).collect()
 }
 
-/// A creation of this record that nothing else comes with.
-pub(super) fn plain(record: Record) -> Creation {
-    Creation { record, edits: Edits::default(), replaces: None, cap: None }
-}
-
-pub(super) const fn replaces(sid: SessionId, end: End, keep_data: bool) -> Replaced {
-    Replaced { sid, end, keep_data }
-}
-
-pub(super) fn cap(most: u32, overflow: Overflow) -> Option<Cap> {
-    most.try_into().ok().map(|most| Cap::new(most, overflow))
-}
-
-/// A subject that nobody else has, with characters in it that a careless query would trip over.
-pub(super) fn subject() -> Arc<str> {
-    format!("o'hara \"%_\\ 🦀|{}", sid()).into()
-}
-
-pub(super) fn sid() -> SessionId {
-    SessionId::from_bytes(random())
-}
-
-pub(super) fn secret() -> SecretHash {
-    SecretHash::from_bytes(random())
-}
-
-pub(super) fn json(text: &str) -> Json {
-    Json::encode(text).expect("text is JSON")
-}
-
-pub(super) fn write(at: Timestamp, key: &str, value: &str) -> Change {
-    let mut edits = Edits::default();
-    edits.set(key, json(value));
-    Change { edits, ..Change::at(at) }
-}
-
-pub(super) fn touch(at: Timestamp) -> Change {
-    let mut change = Change::at(at);
-    change.timing.interaction_at = Some(at);
-    change
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes
-}
-
-async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
-    poll_fn(move |cx| {
-        let mut all = true;
-        for (future, output) in &mut futures {
-            if output.is_none() {
-                match future.as_mut().poll(cx) {
-                    Poll::Ready(value) => *output = Some(value),
-                    Poll::Pending => all = false,
-                }
-            }
-        }
-        if all {
-            Poll::Ready(futures.iter_mut().filter_map(|(_, output)| output.take()).collect())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await
+pub(super) fn keys(record: &Record) -> Vec<String> {
+    record.data.iter().map(|(key, _)| key.to_owned()).collect()
 }

@@ -1,74 +1,78 @@
 //! Tombstones (SPEC S2, S4, E3).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::bench::{ABSOLUTE, Bench, IDLE, MINUTE, SECOND, plain, secret, session, subject, touch, write};
+use super::{
+    bench::Bench,
+    material::{
+        ABSOLUTE, IDLE, MINUTE, SECOND, end, holding, lifetimes, lowering, rotation, secret, superseded,
+        touch, visitor, write,
+    },
+};
 use crate::{
     SessionStore,
     record::{
-        Change, End, EndReason, Ended, Ending, LastSeen, Lifetimes, Lowering, Metadata, Rotation, Updated,
+        Change, EndOptions, EndOutcome, EndReason, EndRequest, LastSeen, Metadata, Record, Replacement,
+        UpdateOutcome,
     },
-    store::Creation,
 };
+
+/// Ends a session in the store and the record as it should be, and compares.
+pub(super) async fn end_both<S: SessionStore>(
+    bench: &Bench<S>,
+    what: &str,
+    request: &EndRequest,
+    model: &mut Record,
+) -> EndOutcome {
+    let wanted = model.end(request);
+    let outcome = bench.end(model.sid, request.clone()).await;
+    bench.same(&format!("the answer to {what}"), &outcome, &wanted);
+    bench.same_record(&format!("after {what}"), &bench.find(model.sid).await, model);
+    outcome
+}
 
 /// The tombstone is the record as `Record::end` leaves it: readable, with its reason, facts and secret.
 pub(super) async fn e3_an_end_leaves_a_tombstone_without_data<S: SessionStore>(bench: Bench<S>) {
     for reason in [EndReason::SignedOut, EndReason::Revoked, EndReason::Evicted, EndReason::Superseded] {
-        let record = session(Some(&subject()), bench.start);
-        let edits = write(bench.start, "a", "1").edits;
-        let (mut model, _) = bench.open(Creation { edits, ..plain(record) }).await;
-        let rotation = Some(Rotation { from: model.secret, to: secret(), grace: MINUTE });
+        let mut model = bench.open(holding(bench.user().session(bench.start), "a", "1")).await;
+        let rotation = rotation(model.secret, secret(), bench.start + MINUTE);
         let change = Change { rotation, ..Change::at(bench.start) };
         change.apply(&mut model);
         bench.update(model.sid, change).await;
 
-        let end = End::new(reason, bench.start + SECOND);
-        bench.same("ending a live session", bench.end(model.sid, end).await, model.end(&end));
-        bench.same_record("a tombstone", &bench.find(model.sid).await, &model);
+        end_both(&bench, "ending a live session", &end(reason, bench.start + SECOND), &mut model).await;
         bench.expect(bench.find(model.sid).await.data.is_empty(), "a session that has ended still has data");
     }
 }
 
-/// Whoever comes later is told the first reason, and its moment stays too.
+/// A later call is answered with the first reason, and its moment stays too.
 pub(super) async fn e3_the_first_reason_stands<S: SessionStore>(bench: Bench<S>) {
-    let user = subject();
-    let (record, _) = bench.open(plain(session(Some(&user), bench.start))).await;
-    bench.end(record.sid, End::new(EndReason::SignedOut, bench.start)).await;
-    let tombstone = bench.find(record.sid).await;
+    let mut model = bench.open(bench.user().session(bench.start)).await;
+    end_both(&bench, "an end", &end(EndReason::SignedOut, bench.start), &mut model).await;
+    let tombstone = model.clone();
     for at in [bench.start, bench.start + SECOND, bench.start + ABSOLUTE, bench.start - SECOND] {
-        let again = End::new(EndReason::Revoked, at);
-        let wanted = Ending::Already(EndReason::SignedOut);
-        bench.same("ending a session twice", bench.end(record.sid, again).await, wanted);
-        let ended = bench.end_subject(&user, again, None).await;
-        bench.same("what ending a subject ended when all had ended", ended, vec![]);
-        bench.same_record("a session that was ended twice", &bench.find(record.sid).await, &tombstone);
+        let again = end_both(&bench, "a second end", &end(EndReason::Revoked, at), &mut model).await;
+        bench.expect(matches!(again, EndOutcome::AlreadyEnded { .. }), "a session ended twice");
+        bench.same_record("a session that was ended twice", &model, &tombstone);
     }
 }
 
-/// A session found past its deadline ended there, for that reason, whatever the order says.
+/// A session found past its deadline ended there, for that reason, whatever the request says.
 pub(super) async fn l2_an_end_past_the_deadline_is_the_deadlines<S: SessionStore>(bench: Bench<S>) {
-    let lifetimes = |idle, absolute| Lifetimes::from_minutes(idle, absolute);
-    for (lifetimes, reason, deadline) in [
-        (lifetimes(15, 480), EndReason::Idle, IDLE),
-        (lifetimes(480, 15), EndReason::Absolute, IDLE),
-        (lifetimes(15, 15), EndReason::Absolute, IDLE),
+    for (lifetimes, reason) in [
+        (lifetimes(IDLE, ABSOLUTE), EndReason::Idle),
+        (lifetimes(ABSOLUTE, IDLE), EndReason::Absolute),
+        (lifetimes(IDLE, IDLE), EndReason::Absolute),
     ] {
         for late in [Duration::ZERO, MINUTE] {
-            let mut record = session(None, bench.start);
+            let mut record = visitor(&bench.realm, bench.start);
             record.timing.lifetimes = lifetimes;
-            let (record, _) = bench.open(plain(record)).await;
-            let end = End::new(EndReason::SignedOut, bench.start + deadline + late);
-            bench.same(
-                "ending a session past its deadline",
-                bench.end(record.sid, end).await,
-                Ending::Done(reason),
-            );
-            let wanted = Ended { reason, at: bench.start + deadline };
-            bench.same(
-                "a session that was past its deadline",
-                bench.find(record.sid).await.ended,
-                Some(wanted),
-            );
+            let mut model = bench.open(record).await;
+            let request = end(EndReason::SignedOut, bench.start + IDLE + late);
+            let ended = end_both(&bench, "an end past the deadline", &request, &mut model).await;
+            bench.ended("ending a session past its deadline", &ended, reason);
+            let at = model.ended.map(|tombstone| tombstone.at);
+            bench.same("when it ended", at, Some(bench.start + IDLE));
         }
     }
 }
@@ -77,47 +81,116 @@ pub(super) async fn l2_an_end_past_the_deadline_is_the_deadlines<S: SessionStore
 pub(super) async fn s2_an_end_on_condition_spares_a_session_that_was_used_since<S: SessionStore>(
     bench: Bench<S>,
 ) {
-    let (record, _) = bench.open(plain(session(None, bench.start))).await;
-    bench.update(record.sid, touch(bench.start + MINUTE)).await;
-    let known = bench.find(record.sid).await;
-    let end = |seen| End { if_idle_since: Some(seen), ..End::new(EndReason::Idle, bench.start + 2 * MINUTE) };
-    let ending = bench.end(record.sid, end(bench.start)).await;
-    bench.same("ending a session that was used since", ending, Ending::StillInUse);
-    bench.same_record("a session that was still in use", &bench.find(record.sid).await, &known);
-
-    let ending = bench.end(record.sid, end(bench.start + MINUTE)).await;
-    bench.same("ending a session that was not used since", ending, Ending::Done(EndReason::Idle));
-    let ending = bench.end(record.sid, end(bench.start)).await;
-    bench.same("ending on condition what has ended", ending, Ending::Already(EndReason::Idle));
+    let mut model = bench.open(visitor(&bench.realm, bench.start)).await;
+    let touch = touch(bench.start + MINUTE);
+    touch.apply(&mut model);
+    bench.update(model.sid, touch).await;
+    let request = |seen| {
+        let mut request = end(EndReason::Idle, bench.start + 2 * MINUTE);
+        request.options.if_idle_since = Some(seen);
+        request
+    };
+    let spared = request(bench.start);
+    let outcome = end_both(&bench, "ending a session that was used since", &spared, &mut model).await;
+    bench.same("ending a session that was used since", outcome, EndOutcome::Spared);
+    let ended = request(bench.start + MINUTE);
+    let outcome = end_both(&bench, "ending a session that was not used since", &ended, &mut model).await;
+    bench.ended("ending a session that was not used since", &outcome, EndReason::Idle);
+    end_both(&bench, "ending on condition what has ended", &request(bench.start), &mut model).await;
 }
 
-/// Every kind of change is told that the session is gone, and why, and changes nothing.
+/// Another realm, a secret that proves nothing, a session of another subject: nothing is changed. With the
+/// conditions that hold it ends, and the tombstone keeps what a lowering said.
+pub(super) async fn s2_an_end_keeps_to_its_conditions<S: SessionStore>(bench: Bench<S>) {
+    let user = bench.user();
+    let mut model = bench.open(user.session(bench.start)).await;
+    let known = model.clone();
+    let at = bench.start + MINUTE;
+    let under = |options| EndRequest { options, ..end(EndReason::SignedOut, at) };
+    let other = Replacement { same_subject_only: true, ..bench.user().replacement(known.sid) };
+    let conditions = [
+        (EndOptions { if_realm: Some("another".into()), ..EndOptions::default() }, EndOutcome::Unknown),
+        (EndOptions { if_secret: Some(secret()), ..EndOptions::default() }, EndOutcome::Unknown),
+        (EndOptions { replaced_by: Some(other), ..EndOptions::default() }, EndOutcome::Spared),
+    ];
+    for (options, wanted) in conditions {
+        let outcome = end_both(&bench, "an end whose condition fails", &under(options), &mut model).await;
+        bench.same("an end whose condition does not hold", outcome, wanted);
+        bench.same_record("a session that such an end left alone", &model, &known);
+    }
+    let all = EndOptions {
+        if_realm: Some(Arc::clone(&user.realm)),
+        if_secret: Some(known.secret),
+        if_idle_since: Some(known.timing.last_interaction_at),
+        lowering: Some(lowering(10 * MINUTE, 60 * MINUTE, MINUTE)),
+        ..EndOptions::default()
+    };
+    let outcome = end_both(&bench, "an end whose conditions hold", &under(all), &mut model).await;
+    bench.ended("an end whose conditions hold", &outcome, EndReason::SignedOut);
+    bench.same("what a tombstone remembers of a lowering", model.timing.lifetimes.idle(), 10 * MINUTE);
+}
+
+/// In their order; those that are unknown or have ended do not keep the others from ending.
+pub(super) async fn s2_ending_many_does_what_ending_each_does<S: SessionStore>(bench: Bench<S>) {
+    let (user, other) = (bench.user(), bench.user());
+    let mut models = Vec::new();
+    for owner in [&user, &other, &user, &user] {
+        models.push(bench.open(holding(owner.session(bench.start), "a", "1")).await);
+    }
+    models.push(bench.open(visitor(&bench.realm, bench.start)).await);
+    let at = bench.start + MINUTE;
+    end_both(&bench, "an end", &end(EndReason::SignedOut, at), &mut models[2]).await;
+    let touch = touch(at);
+    touch.apply(&mut models[3]);
+    bench.update(models[3].sid, touch).await;
+
+    let mut requests: Vec<_> = models.iter().map(|model| (model.sid, end(EndReason::Revoked, at))).collect();
+    requests[3].1.options.if_idle_since = Some(bench.start);
+    requests.insert(1, (user.session(at).sid, end(EndReason::Revoked, at)));
+    let mut wanted: Vec<_> =
+        models.iter_mut().zip([0, 2, 3, 4, 5]).map(|(model, index)| model.end(&requests[index].1)).collect();
+    wanted.insert(1, EndOutcome::Unknown);
+    bench.same("the outcomes of several ends", bench.end_many(requests).await, wanted);
+    for model in &models {
+        bench.same_record("one of several that were ended", &bench.find(model.sid).await, model);
+    }
+}
+
+/// Every kind of change is answered that the session is gone, and why, and changes nothing.
 pub(super) async fn s4_no_change_reaches_a_session_that_has_ended<S: SessionStore>(bench: Bench<S>) {
-    let user = subject();
-    let (record, _) = bench.open(plain(session(Some(&user), bench.start))).await;
-    bench.end(record.sid, End::new(EndReason::Revoked, bench.start)).await;
+    let user = bench.user();
+    let record = bench.open(user.session(bench.start)).await;
+    bench.end(record.sid, end(EndReason::Revoked, bench.start)).await;
     let tombstone = bench.find(record.sid).await;
     let at = bench.start + SECOND;
     let change = || Change::at(at);
-    let lower = Lifetimes::from_minutes(1, 1);
     let mut lowered = change();
-    lowered.timing.lowering = Some(Lowering { lifetimes: lower, one_off_idle: MINUTE });
+    lowered.timing.lowering = Some(lowering(MINUTE, MINUTE, MINUTE));
     let late = [
         change(),
         write(at, "a", "1"),
         touch(at),
         lowered,
-        Change { rotation: Some(Rotation { from: record.secret, to: secret(), grace: MINUTE }), ..change() },
+        Change { rotation: rotation(record.secret, secret(), at + MINUTE), ..change() },
         Change { last_seen: Some(LastSeen::default()), ..touch(at) },
         Change { metadata: Some(Metadata::default()), ..change() },
+        Change { confirms: true, ..change() },
         Change { if_revision: Some(record.revision), ..write(at, "a", "1") },
         Change { if_revision: Some(record.revision + 1), ..write(at, "a", "1") },
+        Change { max_data: 0, ..write(at, "a", "1") },
     ];
     for change in late {
-        let updated = bench.update(record.sid, change.clone()).await;
-        let wanted = Updated::Gone(Some(EndReason::Revoked));
-        bench.same(&format!("{change:?} of a session that has ended"), updated, wanted);
-        bench.same_record("a tombstone that was updated", &bench.find(record.sid).await, &tombstone);
+        // Whatever the caller knows: nothing, the session as it was, the tombstone.
+        for seen in [None, Some(record.clone()), Some(tombstone.clone())] {
+            let updated = bench.update_seen(record.sid, change.clone(), seen).await;
+            let wanted = UpdateOutcome::Gone(tombstone.ended);
+            bench.same(&format!("{change:?} of a session that has ended"), updated, wanted);
+            bench.same_record("a tombstone that was updated", &bench.find(record.sid).await, &tombstone);
+        }
     }
-    bench.same("the live sessions of its subject", bench.live(&user, at).await, vec![]);
+    bench.same("the sessions of its subject", bench.listed(&user).await, vec![]);
+    let many = vec![(record.sid, superseded(at, user.replacement(record.sid)))];
+    let again = bench.end_many(many).await;
+    let gave = matches!(&again[..], [EndOutcome::AlreadyEnded { work: None, .. }]);
+    bench.expect(gave, "a session that was revoked gave data to a login");
 }

@@ -1,24 +1,8 @@
 //! What every store has to pass (SPEC S8).
 //!
-//! [`check`] runs all of it against a store; [`checks`] lists it, to run one by one. A check that fails panics with its
-//! name, which begins with the rule of the specification, and says what the store did in place of what it should.
-//!
-//! | file | holds |
-//! |---|---|
-//! | `mod.rs` | [`check`], [`checks`], [`Check`] |
-//! | `bench.rs` | what the checks work with |
-//! | `records.rs` | records come back exactly, changes do what [`Change::apply`](crate::record::Change::apply) does (S2, S8) |
-//! | `parallel.rs` | no lost updates, no resurrection (S3, S4) |
-//! | `rotations.rs` | new secrets (C6) |
-//! | `ends.rs` | tombstones (S2, S4, E3) |
-//! | `replacing.rs` | a login takes the place of a session (L3) |
-//! | `caps.rs` | at most so many sessions of a subject (S9) |
-//! | `subjects.rs` | listing and ending by subject (S2, S10) |
-//! | `random.rs` | random changes do what [`Change::apply`](crate::record::Change::apply) does, in any order (S2) |
-//! | `settings.rs` | [`check_settings`]: settings that all nodes share (S7) |
-//! | `sweeps.rs` | what a sweep removes, and what not (S2) |
-//! | `cancelled.rs` | calls that are given up halfway (S2) |
-//! | `through_the_layer.rs` | the middleware over the store (L2, C2, C6, E1) |
+//! [`check`] runs all of it against a store; [`checks`] lists it, to run one by one. A check that fails
+//! panics with its name, which begins with the rule of the specification, and says what the store did in
+//! place of what it should.
 //!
 //! # Example
 //!
@@ -39,23 +23,55 @@
 //!
 //! # On a database with other data
 //!
-//! Ids and subjects are random, and all times lie before the year 2000, so nothing is disturbed, and what the suite leaves
-//! behind goes with the next sweep of an application. Such a sweep must not run meanwhile, and neither must the suite a
-//! second time on the same database.
+//! Ids, subjects and realms are random, and all times lie before the year 2000, so nothing is disturbed, and
+//! what the suite leaves behind goes with the next sweep of an application. Such a sweep must not run
+//! meanwhile. Two suites can run on one database at once if both leave out the checks with `sweep` or `swept`
+//! in their names.
+
+// | file | holds |
+// |---|---|
+// | `bench.rs`, `material.rs`, `hostile.rs`, `together.rs` | what the checks work with |
+// | `records.rs`, `random.rs` | records come back exactly, changes do what the pure functions do (S2, S8) |
+// | `retries.rs` | calls made again, and callers that know an older state (S3, O2) |
+// | `parallel.rs` | no lost updates, no resurrection (S3, S4) |
+// | `cancelled.rs` | calls that are given up halfway (S2) |
+// | `rotations.rs` | new secrets (C6) |
+// | `limits.rs` | limits on data (S13) |
+// | `ends.rs`, `work.rs` | tombstones (E3, S4), and the work that waits in them (L13) |
+// | `replacing.rs` | a login takes the place of a session (L3, S9) |
+// | `logins.rs`, `caps.rs` | at most so many sessions of a subject (S9) |
+// | `revocations.rs`, `marks.rs` | sign out everywhere, and how long that is remembered (L14, S10) |
+// | `realms.rs` | realms and tags (C10, S11) |
+// | `lists.rs`, `sweeping.rs`, `sweeps.rs` | what is listed (S14), what is found and removed (O2) |
+// | `shared.rs`, `settings.rs` | what the nodes of a store share (S7, S11, S12) |
+// | `site.rs`, `through_the_layer.rs` | the middleware over the store (L2, L13, L14, C2, C6, C10, E1) |
 
 mod bench;
 mod cancelled;
 mod caps;
 mod ends;
+mod hostile;
+mod limits;
+mod lists;
+mod logins;
+mod marks;
+mod material;
 mod parallel;
 mod random;
+mod realms;
 mod records;
 mod replacing;
+mod retries;
+mod revocations;
 mod rotations;
 mod settings;
-mod subjects;
+mod shared;
+mod site;
+mod sweeping;
 mod sweeps;
 mod through_the_layer;
+mod together;
+mod work;
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -121,6 +137,7 @@ pub async fn check<S: SessionStore>(store: S) {
 /// }
 /// # }
 /// ```
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub fn checks<S: SessionStore>() -> Vec<Check<S>> {
     macro_rules! all {
         ($($file:ident { $($name:ident,)* })*) => {
@@ -139,7 +156,14 @@ pub fn checks<S: SessionStore>() -> Vec<Check<S>> {
         }
         random {
             s2_random_changes_and_ends_do_what_the_pure_functions_do,
-            s2_random_sessions_are_listed_and_swept_by_their_deadlines,
+            o2_random_sessions_are_listed_and_swept_by_their_deadlines,
+        }
+        retries {
+            s3_the_same_end_again_answers_the_same_and_another_call_does_not,
+            o2_of_parallel_ends_exactly_one_ends_the_session,
+            s3_the_same_creation_again_does_nothing_more,
+            s3_a_write_of_who_knows_an_older_record_loses_nothing,
+            s3_an_end_of_who_knows_an_older_record_ends_what_is_there,
         }
         parallel {
             s3_parallel_writes_to_different_keys_all_survive,
@@ -148,60 +172,121 @@ pub fn checks<S: SessionStore>() -> Vec<Check<S>> {
             l9_of_parallel_interactions_the_latest_counts,
             s4_no_parallel_change_outlives_the_end,
         }
+        cancelled {
+            s2_a_change_given_up_halfway_is_whole_or_nothing,
+            s2_an_end_given_up_halfway_is_whole_or_nothing,
+            s2_a_creation_given_up_halfway_is_whole_or_nothing,
+            s10_a_revocation_can_be_given_up_and_tried_again,
+        }
         rotations {
             c6_a_rotation_takes_place_once_and_honours_the_old_secret_for_the_grace,
             c6_a_second_try_after_a_lost_answer_succeeds_and_changes_nothing,
             c6_of_parallel_rotations_one_wins,
+        }
+        limits {
+            s13_a_change_that_is_too_large_changes_nothing,
+            s13_a_creation_that_is_too_large_is_not_stored,
         }
         ends {
             e3_an_end_leaves_a_tombstone_without_data,
             e3_the_first_reason_stands,
             l2_an_end_past_the_deadline_is_the_deadlines,
             s2_an_end_on_condition_spares_a_session_that_was_used_since,
+            s2_an_end_keeps_to_its_conditions,
+            s2_ending_many_does_what_ending_each_does,
             s4_no_change_reaches_a_session_that_has_ended,
+        }
+        work {
+            l13_work_waits_in_the_tombstone_and_is_taken_once,
+            l13_work_is_for_its_user_and_its_time_only,
+            l13_no_work_waits_but_that_of_a_session_that_was_over_by_time,
+            l13_no_work_outlives_a_revocation_that_covers_it,
+            l13_work_that_waits_survives_a_sweep,
+            l13_of_parallel_logins_one_takes_the_work,
         }
         replacing {
             l3_the_new_session_takes_over_the_data_and_the_old_one_is_superseded,
+            l3_an_anonymous_session_hands_over_its_data_as_it_ends,
             l3_the_new_session_of_another_user_starts_empty,
             s4_a_replaced_session_that_has_ended_gives_nothing_and_keeps_its_reason,
-            s4_a_write_is_either_taken_over_or_told_that_it_came_too_late,
+            s4_a_write_is_either_taken_over_or_answered_that_it_came_too_late,
             s4_of_two_logins_in_one_browser_one_takes_over_the_data,
+            s9_tombstones_lead_from_login_to_login,
+            s9_ends_that_go_first_keep_to_their_conditions,
         }
         caps {
-            s9_a_cap_refuses_and_changes_nothing,
+            s9_a_full_cap_names_the_sessions_and_changes_nothing,
             s9_a_cap_evicts_the_least_recently_active,
             s9_a_lowered_cap_evicts_several,
-            s9_sessions_that_are_over_and_other_users_do_not_count,
+            s9_what_is_over_makes_room_and_what_is_not_theirs_does_not_count,
+            s9_what_a_revocation_covers_makes_room,
             s9_the_replaced_session_does_not_count,
+            s9_a_full_cap_ends_nothing,
+            s9_an_end_that_goes_first_spares_a_session_that_was_used_since,
             s9_a_refusing_cap_holds_under_parallel_logins,
             s9_an_evicting_cap_holds_under_parallel_logins,
+            s9_a_cap_holds_among_logouts_and_replacements,
         }
-        subjects {
-            s2_a_list_has_the_live_sessions_of_a_subject_oldest_first,
-            s2_a_list_of_all_pages_through_every_live_session,
+        revocations {
+            l14_a_revocation_ends_every_stored_session_but_one,
+            l14_a_foreign_exception_protects_nothing,
+            l14_what_is_covered_cannot_be_excepted_later,
+            l14_a_login_that_arrived_before_is_not_stored_and_a_later_one_is,
+            l14_a_login_that_is_not_stored_changes_nothing,
+            l14_others_stay,
+            l14_clocks_that_differ_end_no_more_and_no_less,
+            l14_a_deadline_before_the_revocation_is_the_end,
+            s10_a_revocation_misses_none_under_parallel_logins,
+            s10_no_write_is_acknowledged_after_a_revocation,
+            l14_the_moment_of_a_realm_moves_forward_only,
+        }
+        marks {
+            l14_a_mark_survives_a_sweep_while_it_is_needed,
+            l14_a_mark_survives_a_sweep_for_the_longest_of_its_revocations,
+            l14_a_revocation_reaches_what_is_older_than_a_swept_mark,
+        }
+        realms {
+            c10_a_subject_is_another_in_another_realm,
+            s11_subjects_that_share_a_tag_are_compared_whole,
+            c10_a_list_of_a_realm_is_its_own,
+        }
+        lists {
+            s2_a_list_has_the_sessions_of_a_subject_oldest_first,
+            s2_a_list_of_a_realm_pages_through_every_session,
             s2_pages_are_stable_while_sessions_come_and_go,
-            s10_ending_a_subject_leaves_none_but_the_one_excepted,
-            s10_ending_a_subject_misses_none_under_parallel_logins,
+            s14_a_page_is_full_while_there_are_more,
+            s2_a_list_beside_other_calls_misses_none,
         }
         sweeps {
-            s2_a_sweep_removes_what_was_over_before_and_nothing_else,
-            s2_a_sweep_finds_what_is_over_sooner_than_it_was_going_to_be,
-            s2_a_sweep_keeps_to_its_limit_and_comes_to_an_end,
+            o2_a_sweep_finds_what_is_over_and_nothing_else,
+            o2_a_sweep_finds_what_is_over_sooner_than_it_was_going_to_be,
+            o2_a_sweep_keeps_to_its_limit_and_comes_to_an_end,
+            o2_a_sweep_finds_what_a_revocation_covers,
+            o2_what_was_found_and_not_ended_is_found_by_the_next_sweep,
+            o2_a_sweep_finds_a_rescheduled_session_at_its_new_moment,
+            o2_a_sweep_that_comes_late_harms_nothing,
+            e3_a_sweep_removes_tombstones_that_may_be_forgotten,
+            s4_who_knows_a_swept_session_brings_nothing_back,
             s10_a_swept_subject_can_log_in_again,
+            c10_a_sweep_of_a_realm_finds_its_own_only,
         }
-        cancelled {
-            s2_a_change_given_up_halfway_is_whole_or_nothing,
-            s2_an_end_given_up_halfway_is_whole_or_nothing,
-            s2_a_creation_given_up_halfway_is_whole_or_nothing,
-            s10_ending_a_subject_can_be_given_up_and_tried_again,
+        shared {
+            s11_the_key_of_places_stays_the_same,
+            s12_the_time_of_a_store_goes_on,
         }
         through_the_layer {
             l2_a_session_is_over_exactly_at_its_idle_deadline,
             l2_no_interaction_moves_the_absolute_deadline,
             l3_a_login_keeps_what_an_anonymous_visitor_left,
-            s4_a_logged_out_cookie_is_dead_and_told_so,
+            s4_a_logged_out_cookie_is_dead_and_says_why,
             e1_a_revocation_is_seen_by_the_very_next_request,
-            s9_the_evicted_user_is_told,
+            l14_signing_out_everywhere_ends_what_was_there_and_nothing_else,
+            l14_signing_everybody_out_leaves_visitors_and_later_logins,
+            c10_a_cookie_of_one_realm_is_nothing_in_another,
+            l13_work_waits_unseen_until_its_user_logs_in,
+            o2_a_sweep_ends_what_is_over_by_the_live_policy,
+            s9_the_evicted_user_learns_why,
+            s9_parallel_logins_at_the_cap_all_succeed,
             c2_a_persistent_cookie_is_refreshed_when_the_deadline_moves,
             c6_the_old_cookie_works_within_the_grace_and_not_after,
         }

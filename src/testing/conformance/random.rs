@@ -1,24 +1,26 @@
-//! Random changes do what the pure functions do (SPEC S2), for stores that say them in a language of their own.
+//! Random changes do what the pure functions do (SPEC S2), for stores that express them in a language of their own.
 
 use std::{net::IpAddr, time::Duration};
 
-use super::bench::{Bench, SECOND, json, plain, secret, session, subject};
+use super::{
+    bench::{Bench, MANY},
+    material::{SECOND, User, end, json, lifetimes, lowering, secret},
+};
 use crate::{
-    SessionId, SessionStore,
+    SessionStore,
     record::{
-        Change, Edits, End, EndReason, LastSeen, Lifetimes, Lowering, Metadata, Mode, Record, Rotation,
-        SecretHash, Timing, TimingChange, Updated,
+        Change, Edits, EndReason, EndRequest, LastSeen, Lifetimes, Metadata, Mode, Record, Rotation,
+        SecretHash, SubjectMark, Timing, TimingChange, UpdateOutcome,
     },
-    store::Page,
+    store::{Page, Revocation},
 };
 
-/// Small numbers that repeat from their seed (SplitMix64): the seed is told when a check fails.
+/// Small numbers that repeat from their seed (SplitMix64): the seed is in the message when a check fails.
 struct Dice(u64);
 
 impl Dice {
     fn new() -> Self {
-        let sid = super::bench::sid();
-        Self(sid.as_bytes().iter().fold(0, |seed, byte| (seed << 4) ^ u64::from(*byte)))
+        Self(u64::from_le_bytes(super::material::random()))
     }
 
     /// From 0 to `sides - 1`.
@@ -39,7 +41,7 @@ impl Dice {
 
     fn lifetimes(&mut self) -> Lifetimes {
         let mut lifetime = || Duration::from_millis(1) + self.millis(400);
-        Lifetimes::of(lifetime(), lifetime())
+        lifetimes(lifetime(), lifetime())
     }
 
     fn secret(&mut self) -> SecretHash {
@@ -55,16 +57,16 @@ impl Dice {
     /// Of a session that lives for some 100 ms after its creation.
     fn timing(&mut self, plain: Timing) -> Timing {
         let mode = if self.one_in(2) { Mode::Persistent } else { Mode::NonPersistent };
-        let one_off_idle = self.one_in(2).then(|| Duration::from_millis(1) + self.millis(300));
-        Timing { mode, lifetimes: self.lifetimes(), bound: self.lifetimes(), one_off_idle, ..plain }
+        let one_off_idle = self.one_in(2).then(|| (Duration::from_millis(1) + self.millis(300)).into());
+        let (lifetimes, policy_at_creation) = (self.lifetimes(), self.lifetimes());
+        Timing { mode, lifetimes, policy_at_creation, one_off_idle, ..plain }
     }
 
     fn change(&mut self, record: &Record) -> Change {
         let at = record.timing.created_at + self.millis(300);
-        let lowering = self.one_in(4).then(|| Lowering {
-            lifetimes: self.lifetimes(),
-            one_off_idle: Duration::from_millis(1) + self.millis(300),
-        });
+        let mut lifetime = || Duration::from_millis(1) + self.millis(300);
+        let lowering = lowering(lifetime(), lifetime(), lifetime());
+        let lowering = self.one_in(4).then_some(lowering);
         let interaction_at = self.one_in(2).then_some(at);
         let mut edits = Edits::default();
         for _ in 0..self.roll(4) {
@@ -77,7 +79,7 @@ impl Dice {
         }
         let mut metadata = Metadata::default();
         metadata.set("n", &self.roll(1000).to_string()).expect("it fits");
-        let rotation = Rotation { from: self.secret(), to: self.secret(), grace: self.millis(50) };
+        let rotation = Rotation { from: self.secret(), to: self.secret(), until: at + self.millis(50) };
         Change {
             at,
             timing: TimingChange { interaction_at, lowering },
@@ -85,98 +87,141 @@ impl Dice {
             rotation: self.one_in(4).then_some(rotation),
             last_seen: self.one_in(4).then(|| self.seen()),
             metadata: self.one_in(6).then_some(metadata),
+            confirms: self.one_in(8),
             if_revision: self.one_in(4).then(|| record.revision.saturating_sub(u64::from(self.roll(2)))),
+            max_data: if self.one_in(4) { self.roll(40) as usize } else { usize::MAX },
         }
     }
 
-    fn end(&mut self, record: &Record) -> End {
-        let reasons = [EndReason::SignedOut, EndReason::Revoked, EndReason::Idle];
+    fn end(&mut self, record: &Record, user: &User) -> EndRequest {
+        let reasons = [EndReason::SignedOut, EndReason::Revoked, EndReason::Idle, EndReason::Superseded];
         let at = record.timing.created_at + self.millis(500);
-        let seen = record.timing.last_interaction_at - self.millis(2);
-        let if_idle_since = self.one_in(2).then_some(seen);
-        End { if_idle_since, ..End::new(reasons[self.roll(3) as usize], at) }
+        let mut request = end(reasons[self.roll(4) as usize], at);
+        request.retention = self.millis(500).into();
+        let options = &mut request.options;
+        options.if_idle_since = self.one_in(3).then_some(record.timing.last_interaction_at - self.millis(2));
+        options.if_secret = self.one_in(6).then(|| self.secret());
+        options.resume_for = if self.one_in(2) { self.millis(300).into() } else { Duration::ZERO.into() };
+        options.replaced_by = self.one_in(3).then(|| user.replacement(user.session(at).sid));
+        request
     }
 }
 
-/// Answers and records, step by step. Now and then an end comes between, and nothing changes after it.
+/// Answers and records, step by step. Now and then an end or a revocation comes between.
 pub(super) async fn s2_random_changes_and_ends_do_what_the_pure_functions_do<S: SessionStore>(
     bench: Bench<S>,
 ) {
     for _ in 0..20 {
         let mut dice = Dice::new();
         let seed = dice.0;
-        let mut record = session(Some(&subject()), bench.start);
+        let user = bench.user();
+        let mut record = user.session(bench.start);
         record.timing = dice.timing(record.timing);
         record.secret = dice.secret();
-        let (mut model, _) = bench.open(plain(record)).await;
+        let mut model = bench.open(record).await;
+        let mut mark = SubjectMark::default();
         for step in 0..20 {
-            if dice.one_in(20) {
-                let end = dice.end(&model);
+            if dice.one_in(10) {
+                let request = dice.end(&model, &user);
                 let what = format!("the end at step {step} from the seed {seed}");
-                bench.same(&what, bench.end(model.sid, end).await, model.end(&end));
+                bench.same(&what, bench.end(model.sid, request.clone()).await, model.end(&request));
                 bench.same_record(&format!("after {what}"), &bench.find(model.sid).await, &model);
+            }
+            if dice.one_in(20) {
+                let at = bench.start + dice.millis(400);
+                let except = dice.one_in(2).then_some(model.sid);
+                bench.revoke(Revocation { except, ..user.revocation(at) }).await;
+                mark = mark.revoked(at, except);
+                model.see_mark(&mark);
+                let what = format!("after the revocation at step {step} from the seed {seed}");
+                bench.same_record(&what, &bench.find(model.sid).await, &model);
             }
             let change = dice.change(&model);
             let what = format!("the change at step {step} from the seed {seed}");
             let wanted = change.apply(&mut model);
             bench.same(&what, bench.update(model.sid, change).await, wanted);
             bench.same_record(&format!("after {what}"), &bench.find(model.sid).await, &model);
-            if matches!(wanted, Updated::Gone(_)) && dice.one_in(2) {
+            if matches!(wanted, UpdateOutcome::Gone(_)) && dice.one_in(3) {
                 break;
             }
         }
     }
 }
 
-/// A list has exactly those that are live at its moment, and a sweep removes exactly those that were over before its own:
-/// also after interactions, lowerings and ends, which move the deadline to and fro.
-pub(super) async fn s2_random_sessions_are_listed_and_swept_by_their_deadlines<S: SessionStore>(
+/// Sessions of one user, some of which were changed, ended, or are covered by a revocation.
+async fn some<S: SessionStore>(bench: &Bench<S>, dice: &mut Dice, user: &User) -> Vec<Record> {
+    let mut models = Vec::new();
+    for number in 0..20 {
+        let mut record = user.session(bench.start + dice.millis(50));
+        record.admitted_at = bench.start + SECOND;
+        record.secret = secret();
+        record.timing = dice.timing(record.timing);
+        let mut model = bench.open(record).await;
+        for _ in 0..dice.roll(4) {
+            let change = dice.change(&model);
+            change.apply(&mut model);
+            bench.update(model.sid, change).await;
+        }
+        if dice.one_in(3) {
+            let request = dice.end(&model, user);
+            model.end(&request);
+            bench.end(model.sid, request).await;
+        }
+        models.push(model);
+        if number == 9 && dice.one_in(2) {
+            let at = bench.start;
+            let except = dice.one_in(2).then(|| models[dice.roll(10) as usize].sid);
+            bench.revoke(Revocation { except, ..user.revocation(at) }).await;
+            let mark = SubjectMark::default().revoked(at, except);
+            for model in &mut models {
+                model.see_mark(&mark);
+            }
+        }
+    }
+    models.sort_unstable_by_key(|model| (model.timing.created_at, model.sid));
+    models
+}
+
+/// A list has exactly those that have not ended. A sweep ends exactly those that are over at its moment, and
+/// removes exactly those that may be forgotten: also after interactions, lowerings and ends, which move the
+/// deadline to and fro.
+pub(super) async fn o2_random_sessions_are_listed_and_swept_by_their_deadlines<S: SessionStore>(
     bench: Bench<S>,
 ) {
-    let mut bench = super::sweeps::long_ago(bench).await;
+    let mut bench = super::sweeping::long_ago(bench).await;
     for _ in 0..4 {
         let mut dice = Dice::new();
         let seed = dice.0;
-        let user = subject();
-        let mut models = Vec::new();
-        for _ in 0..20 {
-            let mut record = session(Some(&user), bench.start + dice.millis(50));
-            record.secret = secret();
-            record.timing = dice.timing(record.timing);
-            let (mut model, _) = bench.open(plain(record)).await;
-            for _ in 0..dice.roll(4) {
-                let change = dice.change(&model);
-                change.apply(&mut model);
-                bench.update(model.sid, change).await;
-            }
-            if dice.one_in(3) {
-                let end = dice.end(&model);
-                model.end(&end);
-                bench.end(model.sid, end).await;
-            }
-            models.push(model);
-        }
-        models.sort_unstable_by_key(|model| (model.timing.created_at, model.sid));
-        let sids = |models: &[&Record]| models.iter().map(|model| model.sid).collect::<Vec<SessionId>>();
-        for step in 0..10_u32 {
+        let user = bench.user();
+        let mut models = some(&bench, &mut dice, &user).await;
+        for step in 0..18_u32 {
             let now = bench.start + Duration::from_millis(u64::from(step * 60));
-            let live: Vec<_> = models.iter().filter(|model| model.is_live(now)).collect();
-            let what = format!("the live sessions at step {step} from the seed {seed}");
-            bench.same(&what, bench.live(&user, now).await, sids(&live));
-            let page = Page { subject: None, after: None, limit: 1000, now };
-            let all = bench.list(page).await;
-            let ours: Vec<_> = all.iter().filter(|found| found.subject.as_ref() == Some(&user)).collect();
-            bench.same(&format!("{what}, in the list of all"), sids(&ours), sids(&live));
-        }
-        for step in 0..10_u32 {
-            let before = bench.start + Duration::from_millis(u64::from(step * 60));
-            bench.sweep(before, 7).await;
+            let stay: Vec<_> = models.iter().filter(|model| model.ended.is_none()).cloned().collect();
+            let what = format!("the list at step {step} from the seed {seed}");
+            bench.same_records(&what, &bench.list(user.page()).await, &stay);
+            let all = bench.list(Page { subject: None, limit: MANY, ..user.page() }).await;
+            let ours = all.iter().filter(|found| found.subject.as_ref() == Some(&user.name));
+            bench.same_records(&format!("{what}, of the realm"), ours, &stay);
+
+            let mut ended = bench.sweep_all(now, 7).await;
+            ended.retain(|(sid, _)| models.iter().any(|model| model.sid == *sid));
+            ended.sort_unstable_by_key(|(sid, _)| *sid);
+            let mut wanted = Vec::new();
+            for model in models.iter_mut().filter(|model| model.ended.is_none()) {
+                if let Some(reason) = model.end_reason_at(now) {
+                    wanted.push((model.sid, reason));
+                    *model = bench.find(model.sid).await;
+                }
+            }
+            wanted.sort_unstable_by_key(|(sid, _)| *sid);
+            bench.same(&format!("what a sweep ended at step {step} from the seed {seed}"), ended, wanted);
             for model in &models {
                 let found = bench.load(model.sid).await.is_some();
+                let stays = model.ended.is_none_or(|tombstone| tombstone.forget_at > now);
                 let what = format!("whether a session survives a sweep at step {step} from the seed {seed}");
-                bench.same(&what, found, model.over_at() >= before);
+                bench.same(&what, found, stays);
             }
         }
-        bench.start = bench.start + SECOND;
+        bench.start = bench.start + 2 * SECOND;
     }
 }

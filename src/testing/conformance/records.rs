@@ -2,116 +2,83 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::bench::{
-    ABSOLUTE, Bench, IDLE, MINUTE, SECOND, cap, json, plain, replaces, secret, session, sid, subject, touch,
-    write,
+use super::{
+    bench::Bench,
+    hostile,
+    material::{
+        ABSOLUTE, IDLE, MINUTE, SECOND, TICK, edits, end, holding, lifetimes, lowering, rotation, secret,
+        sid, superseded, touch, visitor, write,
+    },
 };
 use crate::{
-    SessionStore, Timestamp,
-    policy::Overflow,
+    SessionStore,
     record::{
-        AuthenticationMethod, Change, Device, Edits, End, EndReason, Ending, Facts, LastSeen, Lifetimes,
-        Lowering, Metadata, Mode, Record, Rotation, TimingChange, Updated,
+        Change, Edits, EndOutcome, EndReason, LastSeen, Metadata, Mode, PreviousSecret, Record, TimingChange,
+        UpdateOutcome,
     },
-    store::{Created, Creation, Page},
+    store::{CreateOutcome, Creation, CreationPlan, Page},
 };
 
-/// Keys and values that a careless store would trip over.
-fn hostile() -> Edits {
-    let mut edits = Edits::default();
-    for text in [
-        "",
-        " ",
-        "'",
-        "\"",
-        "\\",
-        "\0",
-        "a\0b",
-        "\r\n\t",
-        "'; DROP TABLE sessions; --",
-        "{\"$set\":1}",
-        "%s",
-        "null",
-    ] {
-        edits.set(text, json(text));
-    }
-    for text in ["🦀🧑‍🔬", "é", "e\u{301}", "\u{202e}", "\u{feff}", "\u{ffff}", "日本語"] {
-        edits.set(text, json(text));
-    }
-    edits.set("100 kB", json(&"\0\"x🦀".repeat(12_500)));
-    edits
-}
-
-fn facts(at: Timestamp) -> Facts {
-    let mut metadata = Metadata::default();
-    for (key, value) in [("risk", "low"), ("a-b_9", ""), ("quote", "'\"\\\0🦀")] {
-        metadata.set(key, value).expect("it fits");
-    }
-    let seen = |ip: &str, agent: &str| LastSeen { ip: ip.parse().ok(), user_agent: Some(agent.into()) };
-    Facts {
-        device: Device {
-            initial_ip: Some(IpAddr::from([192, 0, 2, 1])),
-            initial_user_agent: Some("Mozilla/5.0 (X11; \"quoted\\\")".into()),
-            last: seen("2001:db8::ffff", "curl/8"),
-        },
-        clients: vec!["b".into(), "a".into(), "it's".into()],
-        authentication: vec![
-            AuthenticationMethod { name: "pwd".into(), at },
-            AuthenticationMethod { name: "mfa".into(), at: at + Duration::from_millis(1) },
-        ],
-        metadata,
-    }
-}
-
-/// Every field of a record comes back as it went in: from `create`, `load` and `list`, for a user and for an anonymous
-/// visitor.
+/// Every field of a record comes back as it went in: from `create`, `load` and `list`, for users with strange
+/// names and for an anonymous visitor.
 pub(super) async fn s8_a_record_comes_back_exactly<S: SessionStore>(bench: Bench<S>) {
-    let user = subject();
-    let at = bench.start + Duration::from_millis(1);
-    let mut full = session(Some(&user), at);
+    let at = bench.start + TICK;
+    let mut full = bench.user().session(at);
     full.timing.mode = Mode::Persistent;
-    full.timing.authenticated_at = Some(at + Duration::from_millis(2));
-    full.timing.lifetimes =
-        Lifetimes::new(IDLE + Duration::from_millis(3), ABSOLUTE + Duration::from_millis(5))
-            .unwrap_or(full.timing.lifetimes);
-    full.timing.bound = Lifetimes::from_minutes(11, 13);
-    full.timing.one_off_idle = Some(MINUTE + Duration::from_millis(7));
-    full.facts = Arc::new(facts(at));
-    let longest = "ü".repeat(256).into();
+    full.timing.authenticated_at = Some(at + 2 * TICK);
+    full.timing.last_interaction_at = at + 4 * TICK;
+    full.timing.longest_gap = (6 * TICK).into();
+    full.timing.lifetimes = lifetimes(IDLE + 3 * TICK, ABSOLUTE + 5 * TICK);
+    full.timing.policy_at_creation = lifetimes(11 * MINUTE, 13 * MINUTE);
+    full.timing.policy_stamp = u64::MAX - 3;
+    full.timing.one_off_idle = Some((MINUTE + 7 * TICK).into());
+    full.previous_secret = Some(PreviousSecret { hash: secret(), until: at + 8 * TICK });
+    full.updated_at = at + 9 * TICK;
+    full.admitted_at = at + 10 * TICK;
+    full.confirmed = true;
+    full.revision = u64::MAX / 2;
+    full.facts = Arc::new(hostile::facts(at));
+    let named = |name: &str| bench.user_of(&bench.realm, name).session(at);
+    let unusual = format!("\0 {} \u{feff}", sid());
+    let longest = format!("{}{}", "ü".repeat(240), sid());
 
-    for record in [full, session(None, at), session(Some(&longest), at)] {
-        let creation = Creation { edits: hostile(), ..plain(record) };
-        let (wanted, _) = creation.clone().into_record(None);
-        let (created, evicted) = bench.open(creation).await;
-        bench.same("what a creation without a cap evicted", evicted, vec![]);
+    for record in [full, visitor(&bench.realm, at), named(&unusual), named(&longest)] {
+        let creation = Creation { edits: hostile::edits(), ..Creation::new(holding(record, "before", "1")) };
+        let plan = creation.clone().plan(None, vec![], 0);
+        let CreationPlan::Store { record: wanted, .. } = plan else { bench.fail("the model") };
+        let (created, ended) = bench.replace(creation).await;
+        bench.same("what a creation that ends nothing ended", ended, vec![]);
         bench.same_record("the answer to `create`", &created, &wanted);
         bench.same_record("a record that was created and loaded", &bench.find(wanted.sid).await, &wanted);
-        if let Some(subject) = wanted.subject.clone() {
-            let page = Page { subject: Some(subject), after: None, limit: 1000, now: at };
-            let listed = bench.list(page).await.into_iter().find(|record| record.sid == wanted.sid);
-            let listed =
-                listed.unwrap_or_else(|| bench.fail("a live session is not in the list of its subject"));
-            bench.same_record("a record that was created and listed", &listed, &wanted);
-        }
-        bench.end(wanted.sid, End::new(EndReason::SignedOut, at)).await; // 100 kB less
+        let subject = wanted.subject.clone().map(|name| (wanted.sid.tag(), name));
+        let page = Page { realm: Arc::clone(&bench.realm), subject, after: None, limit: super::bench::MANY };
+        let listed = bench.list(page).await.into_iter().find(|record| record.sid == wanted.sid);
+        let listed = listed.unwrap_or_else(|| bench.fail("a live session is not in the list of its subject"));
+        bench.same_record("a record that was created and listed", &listed, &wanted);
+        bench.end(wanted.sid, end(EndReason::SignedOut, at)).await; // 100 kB less
     }
 }
 
 /// Applies a change in the store and to what the record should be, and compares.
-async fn change_both<S: SessionStore>(bench: &Bench<S>, what: &str, change: Change, model: &mut Record) {
+pub(super) async fn change_both<S: SessionStore>(
+    bench: &Bench<S>,
+    what: &str,
+    change: Change,
+    model: &mut Record,
+) {
     let wanted = change.apply(model);
     let found = bench.update(model.sid, change).await;
     bench.same(&format!("the answer to {what}"), found, wanted);
     bench.same_record(&format!("after {what}"), &bench.find(model.sid).await, model);
 }
 
-/// A store that says a change in its own language says the same as `Change::apply`.
+/// A store that expresses a change in its own language says the same as `Change::apply`.
 pub(super) async fn s2_every_change_does_what_apply_does<S: SessionStore>(bench: Bench<S>) {
-    let at = |seconds: u32| bench.start + SECOND * seconds + Duration::from_millis(1);
-    let mut record = session(Some(&subject()), bench.start);
-    record.timing.one_off_idle = Some(2 * MINUTE);
-    record.facts = Arc::new(facts(bench.start));
-    let (mut model, _) = bench.open(plain(record)).await;
+    let at = |seconds: u32| bench.start + SECOND * seconds + TICK;
+    let mut record = bench.user().session(bench.start);
+    record.timing.one_off_idle = Some((2 * MINUTE).into());
+    record.facts = Arc::new(hostile::facts(bench.start));
+    let mut model = bench.open(record).await;
 
     let change = |at| Change::at(at);
     change_both(&bench, "a change of nothing", change(at(0)), &mut model).await;
@@ -122,111 +89,121 @@ pub(super) async fn s2_every_change_does_what_apply_does<S: SessionStore>(bench:
     change_both(&bench, "a write over a value", write(at(91), "a", "2"), &mut model).await;
     change_both(&bench, "a write that comes late", write(at(2), "b", "1"), &mut model).await;
 
-    let mut edits = hostile();
-    edits.remove("a");
-    edits.remove("never set");
-    change_both(&bench, "many writes and removals at once", Change { edits, ..change(at(92)) }, &mut model)
+    let mut many = hostile::edits();
+    many.remove("a");
+    many.remove("never set");
+    let all_at_once = Change { edits: many, ..change(at(92)) };
+    change_both(&bench, "many writes and removals at once", all_at_once, &mut model).await;
+    let mut none = Edits::default();
+    hostile::edits().iter().for_each(|(key, _)| none.remove(key));
+    change_both(&bench, "the removal of all of them", Change { edits: none, ..change(at(93)) }, &mut model)
         .await;
-    let mut edits = Edits::default();
-    for (key, _) in hostile().iter() {
-        edits.remove(key);
-    }
-    change_both(&bench, "the removal of all of them", Change { edits, ..change(at(93)) }, &mut model).await;
 
-    let lowering = Lowering { lifetimes: Lifetimes::from_minutes(14, 9999), one_off_idle: MINUTE };
-    let timing = TimingChange { interaction_at: None, lowering: Some(lowering) };
+    let lowering = Some(lowering(14 * MINUTE, 9999 * MINUTE, MINUTE));
+    let timing = TimingChange { interaction_at: None, lowering };
     change_both(&bench, "a lowered policy", Change { timing, ..change(at(94)) }, &mut model).await;
 
     let last_seen = LastSeen { ip: Some(IpAddr::from([198, 51, 100, 7])), user_agent: None };
-    let moved = Change { last_seen: Some(last_seen.clone()), ..touch(at(95)) };
+    let moved = Change { last_seen: Some(last_seen), ..touch(at(95)) };
     change_both(&bench, "an interaction from another address", moved, &mut model).await;
     let slow = Change { last_seen: Some(LastSeen::default()), ..touch(at(50)) };
     change_both(&bench, "an interaction from elsewhere that comes late", slow, &mut model).await;
     let mut metadata = Metadata::default();
     metadata.set("only", "'🦀'").expect("it fits");
-    let told = Change { metadata: Some(metadata.clone()), ..change(at(96)) };
-    change_both(&bench, "new metadata", told, &mut model).await;
+    let noted = Change { metadata: Some(metadata), ..change(at(96)) };
+    change_both(&bench, "new metadata", noted, &mut model).await;
+    let confirmed = Change { confirms: true, ..change(at(96)) };
+    change_both(&bench, "the return of the cookie", confirmed, &mut model).await;
 
-    let rotation = Rotation { from: model.secret, to: secret(), grace: Duration::from_millis(10_001) };
     let all = Change {
         at: at(97),
-        timing: TimingChange { interaction_at: Some(at(97)), lowering: Some(lowering) },
-        edits: write(at(97), "c", "1").edits,
-        rotation: Some(rotation),
+        timing: TimingChange { interaction_at: Some(at(97)), lowering },
+        edits: edits("c", "1"),
+        rotation: rotation(model.secret, secret(), at(107) + TICK),
         last_seen: Some(LastSeen { ip: None, user_agent: Some("other".into()) }),
         metadata: Some(Metadata::default()),
+        confirms: true,
         if_revision: Some(model.revision),
+        max_data: 1000,
     };
     change_both(&bench, "all kinds of changes at once", all, &mut model).await;
 }
 
-/// Absence is a value: `None`, `Gone(None)`, `Unknown`, and a creation that replaces nobody.
+/// Absence is a value: `None`, `Gone(None)`, `Unknown`, and a creation that replaces nothing.
 pub(super) async fn s2_an_unknown_id_is_a_value_and_not_an_error<S: SessionStore>(bench: Bench<S>) {
-    let nobody = sid();
-    let end = End::new(EndReason::SignedOut, bench.start);
-    bench.same("loading an unknown id", bench.load(nobody).await, None);
-    for change in [write(bench.start, "a", "1"), touch(bench.start)] {
-        bench.same("updating an unknown id", bench.update(nobody, change).await, Updated::Gone(None));
+    let user = bench.user();
+    let unknown = user.session(bench.start).sid;
+    let request = || end(EndReason::SignedOut, bench.start);
+    bench.same("loading an unknown id", bench.load(unknown).await, None);
+    for change in [write(bench.start, "a", "1"), touch(bench.start), Change::at(bench.start)] {
+        let updated = bench.update(unknown, change).await;
+        bench.same("updating an unknown id", updated, UpdateOutcome::Gone(None));
     }
-    bench.same("ending an unknown id", bench.end(nobody, end).await, Ending::Unknown);
-    bench.same("ending all of an unknown subject", bench.end_subject(&subject(), end, None).await, vec![]);
-    bench.same("listing an unknown subject", bench.live(&subject(), bench.start).await, vec![]);
-    bench.same("loading an id that was only updated and ended", bench.load(nobody).await, None);
+    bench.same("ending an unknown id", bench.end(unknown, request()).await, EndOutcome::Unknown);
+    let many = bench.end_many(vec![(unknown, request()), (sid(), request())]).await;
+    bench.same("ending several unknown ids", many, vec![EndOutcome::Unknown; 2]);
+    bench.same("ending none", bench.end_many(vec![]).await, vec![]);
+    bench.reschedule(vec![(unknown, bench.start)]).await;
+    bench.reschedule(vec![]).await;
+    bench.same("listing an unknown subject", bench.listed(&user).await, vec![]);
+    let page = Page { subject: None, ..user.page() };
+    bench.same("listing an unknown realm", bench.list(page).await, vec![]);
+    bench.same("the moment of an unknown realm", bench.not_before(&bench.realm).await, None);
+    bench.revoke(user.revocation(bench.start)).await;
+    bench.same("loading an id that was only updated and ended", bench.load(unknown).await, None);
 
-    let record = session(None, bench.start);
-    bench.open(Creation { replaces: Some(replaces(nobody, end, true)), ..plain(record) }).await;
-    bench.same("loading an unknown id that a creation replaced", bench.load(nobody).await, None);
+    let record = user.session(bench.start + SECOND);
+    let replaced = superseded(bench.start + SECOND, user.replacement(record.sid));
+    let ends = vec![(unknown, replaced)];
+    let (_, ended) = bench.replace(Creation { ends, ..Creation::new(record) }).await;
+    bench.same("the end of an unknown id that goes first", ended, vec![EndOutcome::Unknown]);
+    bench.same("loading an unknown id that a creation replaced", bench.load(unknown).await, None);
 }
 
-/// The second try of a creation whose answer was lost: `Exists`, whatever the cap says, live or ended, and nothing else
-/// happens.
+/// The second try of a creation whose answer was lost: `Exists`, whatever the cap and the mark say, live or
+/// ended, and nothing else happens.
 pub(super) async fn s2_create_on_a_known_id_changes_nothing<S: SessionStore>(bench: Bench<S>) {
-    let user = subject();
-    let end = End::new(EndReason::Superseded, bench.start);
-    let (other, _) = bench.open(plain(session(Some(&user), bench.start))).await;
-    let creation =
-        Creation { edits: write(bench.start, "a", "1").edits, ..plain(session(Some(&user), bench.start)) };
-    let (known, _) = bench.open(creation).await;
-
-    let usurper = Record { sid: known.sid, ..session(Some(&user), bench.start + MINUTE) };
-    for overflow in [Overflow::Refuse, Overflow::Evict] {
-        let again = Creation {
-            edits: write(bench.start, "a", "2").edits,
-            replaces: Some(replaces(other.sid, end, true)),
-            cap: cap(1, overflow),
-            ..plain(usurper.clone())
-        };
-        bench.same("creating a known id", bench.create(again).await, Created::Exists);
-        let full = Creation { cap: cap(1, overflow), ..plain(usurper.clone()) };
-        bench.same("creating a known id when the cap is full", bench.create(full).await, Created::Exists);
+    let user = bench.user();
+    let other = bench.open(user.session(bench.start)).await;
+    let known = bench.open(holding(user.session(bench.start), "a", "1")).await;
+    let usurper = Record { sid: known.sid, ..user.session(bench.start + MINUTE) };
+    let again = Creation {
+        edits: edits("a", "2"),
+        ends: vec![(other.sid, superseded(bench.start + MINUTE, user.replacement(known.sid)))],
+        ..Creation::new(usurper)
+    };
+    let full = Creation { cap: 1_u32.try_into().ok(), ..again.clone() };
+    for (creation, what) in [(&again, "creating a known id"), (&full, "creating it when the cap is full")] {
+        bench.same(what, bench.create(creation.clone()).await, CreateOutcome::Exists);
         bench.same_record("a session that was created again", &bench.find(known.sid).await, &known);
-        bench.same_record(
-            "a session beside one that was created again",
-            &bench.find(other.sid).await,
-            &other,
-        );
+        bench.same_record("a session beside it", &bench.find(other.sid).await, &other);
     }
-    bench.end(known.sid, End::new(EndReason::SignedOut, bench.start)).await;
+    let theirs = Creation::new(Record { sid: known.sid, ..bench.user().session(bench.start) });
+    let theirs = bench.create(theirs).await;
+    bench.same("creating a known id for another user", theirs, CreateOutcome::Exists);
+
+    bench.end(known.sid, end(EndReason::SignedOut, bench.start)).await;
     let tombstone = bench.find(known.sid).await;
-    bench.same(
-        "creating the id of a session that has ended",
-        bench.create(plain(usurper)).await,
-        Created::Exists,
-    );
+    let outcome = bench.create(again.clone()).await;
+    bench.same("creating the id of a session that has ended", outcome, CreateOutcome::Exists);
     bench.same_record("a tombstone that was created again", &bench.find(known.sid).await, &tombstone);
+    bench.revoke(user.revocation(bench.start + 2 * MINUTE)).await;
+    let outcome = bench.create(again).await;
+    bench.same("creating a known id after a revocation", outcome, CreateOutcome::Exists);
+    bench.expect(bench.find(other.sid).await.ended.is_none(), "a creation that was refused ended a session");
 }
 
 /// `Conflict`, and nothing of the change is there.
 pub(super) async fn s3_a_condition_on_the_revision_that_does_not_hold_writes_nothing<S: SessionStore>(
     bench: Bench<S>,
 ) {
-    let (mut model, _) = bench.open(plain(session(None, bench.start))).await;
+    let mut model = bench.open(visitor(&bench.realm, bench.start)).await;
     let at = bench.start + SECOND;
     change_both(&bench, "a first write", write(at, "a", "1"), &mut model).await;
     for revision in [0, 2] {
         let mut change = Change { if_revision: Some(revision), ..write(at + SECOND, "a", "2") };
         change.timing.interaction_at = Some(at + SECOND);
-        change.rotation = Some(Rotation { from: model.secret, to: secret(), grace: MINUTE });
+        change.rotation = rotation(model.secret, secret(), at + MINUTE);
         change_both(&bench, "a write on the condition of another revision", change, &mut model).await;
     }
     let touched = Change { if_revision: Some(0), ..touch(at + SECOND) };
@@ -240,33 +217,31 @@ pub(super) async fn s3_a_condition_on_the_revision_that_does_not_hold_writes_not
 pub(super) async fn l9_an_interaction_moves_forward_only_and_leaves_the_data_alone<S: SessionStore>(
     bench: Bench<S>,
 ) {
-    let creation = Creation { edits: hostile(), ..plain(session(Some(&subject()), bench.start)) };
-    let (mut model, _) = bench.open(creation).await;
+    let creation = Creation { edits: hostile::edits(), ..Creation::new(bench.user().session(bench.start)) };
+    let (mut model, _) = bench.replace(creation).await;
     for minutes in [5, 3, 0, 9, 8, 9] {
         let at = bench.start + MINUTE * minutes;
         change_both(&bench, "interactions in and out of order", touch(at), &mut model).await;
     }
-    bench.same("the longest gap", model.timing.longest_gap, 5 * MINUTE);
+    bench.same("the longest gap", Duration::from(model.timing.longest_gap), 5 * MINUTE);
     let early = bench.start - MINUTE;
     change_both(&bench, "an interaction from before the session", touch(early), &mut model).await;
-    bench.end(model.sid, End::new(EndReason::SignedOut, bench.start + 9 * MINUTE)).await; // 100 kB less
+    bench.end(model.sid, end(EndReason::SignedOut, bench.start + 9 * MINUTE)).await; // 100 kB less
 }
 
 /// Field by field, and whatever the order: no lowering undoes another.
 pub(super) async fn l5_lowerings_are_minima_in_any_order<S: SessionStore>(bench: Bench<S>) {
-    let lowerings = [(10, 400, 5), (12, 200, 3), (14, 300, 4)].map(|(idle, absolute, one_off)| Lowering {
-        lifetimes: Lifetimes::from_minutes(idle, absolute),
-        one_off_idle: one_off * MINUTE,
-    });
+    let lowerings = [(10, 400, 5), (12, 200, 3), (14, 300, 4)]
+        .map(|(idle, absolute, one_off)| lowering(idle * MINUTE, absolute * MINUTE, one_off * MINUTE));
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
-        let mut record = session(None, bench.start);
-        record.timing.one_off_idle = Some(IDLE);
-        let (mut model, _) = bench.open(plain(record)).await;
+        let mut record = visitor(&bench.realm, bench.start);
+        record.timing.one_off_idle = Some(IDLE.into());
+        let mut model = bench.open(record).await;
         for index in order {
             let timing = TimingChange { interaction_at: None, lowering: Some(lowerings[index]) };
             let change = Change { timing, ..Change::at(bench.start) };
             change_both(&bench, "a lowered policy", change, &mut model).await;
         }
-        bench.same("three lowered policies", model.timing.lifetimes, Lifetimes::from_minutes(10, 200));
+        bench.same("three lowered policies", model.timing.lifetimes, lifetimes(10 * MINUTE, 200 * MINUTE));
     }
 }

@@ -2,31 +2,35 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, SECOND, plain, secret, session, subject};
+use super::{
+    bench::Bench,
+    material::{SECOND, secret},
+};
 use crate::{
     SessionStore,
-    record::{Change, Record, Rotation, SecretHash, Updated},
+    record::{Change, Record, Rotation, SecretHash, UpdateOutcome},
 };
 
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Whether it took place.
 async fn rotate<S: SessionStore>(bench: &Bench<S>, record: &Record, to: SecretHash, grace: Duration) -> bool {
-    let rotation = Rotation { from: record.secret, to, grace };
     let at = bench.start + SECOND;
+    let rotation = Rotation { from: record.secret, to, until: at + grace };
     match bench.update(record.sid, Change { rotation: Some(rotation), ..Change::at(at) }).await {
-        Updated::Applied(applied) => applied.rotated,
+        UpdateOutcome::Applied(applied) => applied.rotated,
         other => bench.fail(format_args!("the rotation of a live session's secret said {other:?}")),
     }
 }
 
-/// The new secret is in place, the old one is known until the grace is over, and a rotation from neither does nothing.
+/// The new secret is in place, the old one is known until the grace is over, and a rotation from neither does
+/// nothing.
 pub(super) async fn c6_a_rotation_takes_place_once_and_honours_the_old_secret_for_the_grace<
     S: SessionStore,
 >(
     bench: Bench<S>,
 ) {
-    let (record, _) = bench.open(plain(session(Some(&subject()), bench.start))).await;
+    let record = bench.open(bench.user().session(bench.start)).await;
     let new = secret();
     bench.expect(rotate(&bench, &record, new, GRACE).await, "a rotation did not say that it took place");
     let rotated = bench.find(record.sid).await;
@@ -52,7 +56,7 @@ pub(super) async fn c6_a_rotation_takes_place_once_and_honours_the_old_secret_fo
 pub(super) async fn c6_a_second_try_after_a_lost_answer_succeeds_and_changes_nothing<S: SessionStore>(
     bench: Bench<S>,
 ) {
-    let (record, _) = bench.open(plain(session(Some(&subject()), bench.start))).await;
+    let record = bench.open(bench.user().session(bench.start)).await;
     let new = secret();
     rotate(&bench, &record, new, GRACE).await;
     let rotated = bench.find(record.sid).await;
@@ -61,9 +65,9 @@ pub(super) async fn c6_a_second_try_after_a_lost_answer_succeeds_and_changes_not
     bench.same_record("after the second try of a rotation", &bench.find(record.sid).await, &rotated);
 }
 
-/// Exactly one is told that it took place, and its secret is the one in place.
+/// Exactly one took place, by its answer, and its secret is the one in place.
 pub(super) async fn c6_of_parallel_rotations_one_wins<S: SessionStore>(bench: Bench<S>) {
-    let (record, _) = bench.open(plain(session(Some(&subject()), bench.start))).await;
+    let record = bench.open(bench.user().session(bench.start)).await;
     let new: Vec<_> = (0..8).map(|_| secret()).collect();
     let rotated = bench.together(new.iter().map(|new| rotate(&bench, &record, *new, GRACE))).await;
     let winners: Vec<_> =

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::store::{KeptSettings, SettingsStore};
+use crate::store::{SettingsStore, StoredSettings};
 
-/// Runs all checks of settings against two handles of one store: two nodes, or clones. A tokio runtime with timers has to
-/// be there. What the store keeps is put back at the end, in later versions.
+/// The realms whose settings the checks write. Nothing else should use them.
+const REALMS: [&str; 3] = ["conformance", "conformance 'two' \"%_ 🦀", "conformanc"];
+
+/// Runs all checks of settings against two handles of one store: two nodes, or clones. A tokio runtime with
+/// timers has to be there. They leave small documents of three realms whose names begin with `conformanc`.
 ///
 /// # Example
 ///
@@ -23,39 +26,53 @@ use crate::store::{KeptSettings, SettingsStore};
 ///
 /// When the store does not keep one of its promises, or fails.
 pub async fn check_settings<S: SettingsStore>(here: &S, there: &S) {
-    let before = load(here).await;
-    let mut version = before.as_ref().map(|kept| kept.version);
-    assert_eq!(load(there).await, before, "two nodes see different settings");
-
-    for text in ["{}", "{\"quoted\":\"'\\u0000🦀\\\\\"}", "{}", &format!("\"{}\"", "x".repeat(100_000))] {
-        assert!(
-            save(here, text, version).await,
-            "settings in place of the version that is there are refused"
-        );
-        version = Some(version.unwrap_or(0) + 1);
-        let wanted = Some(KeptSettings { version: version.unwrap_or(0), text: text.into() });
-        assert_eq!(load(here).await, wanted, "settings come back as something else");
-        assert_eq!(load(there).await, wanted, "another node does not see what was saved");
+    for realm in REALMS {
+        check_realm(here, there, realm).await;
     }
-    for stale in [None, Some(0), version.map(|version| version - 1), version.map(|version| version + 1)] {
-        let before = load(there).await;
-        assert!(
-            !save(there, "{\"lost\":1}", stale).await,
-            "settings in place of version {stale:?} are taken"
-        );
-        assert_eq!(load(there).await, before, "settings that were refused changed something");
+    // What a realm keeps is its own.
+    for realm in REALMS {
+        let version = load(here, realm).await.map(|stored| stored.version);
+        assert!(save(there, realm, &format!("{{\"of\":{realm:?}}}"), version).await, "settings are refused");
     }
-    let text = before.map_or_else(|| "{}".into(), |kept| kept.text);
-    assert!(save(there, &text, version).await, "the settings can not be put back");
+    for realm in REALMS {
+        let text = load(here, realm).await.map(|stored| stored.text.to_string());
+        assert_eq!(text, Some(format!("{{\"of\":{realm:?}}}")), "a realm has the settings of another");
+    }
+    assert_eq!(load(here, "conformance, never written").await, None, "a new realm has settings");
 
-    // A change wakes whoever waits, or nobody: but it does not hang the one who asks.
+    // A change wakes every waiter, or none; but it does not hang the one that asks.
     let _ = tokio::time::timeout(Duration::from_millis(10), here.settings_changed()).await;
 }
 
-async fn load<S: SettingsStore>(store: &S) -> Option<KeptSettings> {
-    store.load_settings().await.expect("the store loads settings")
+async fn check_realm<S: SettingsStore>(here: &S, there: &S, realm: &str) {
+    let before = load(here, realm).await;
+    let mut version = before.as_ref().map(|stored| stored.version);
+    assert_eq!(load(there, realm).await, before, "two nodes see different settings");
+
+    for text in ["{}", "{\"quoted\":\"'\\u0000🦀\\\\\"}", "{}", &format!("\"{}\"", "x".repeat(100_000))] {
+        assert!(
+            save(here, realm, text, version).await,
+            "settings in place of the version that is there are refused"
+        );
+        version = Some(version.unwrap_or(0) + 1);
+        let wanted = Some(StoredSettings { version: version.unwrap_or(0), text: text.into() });
+        assert_eq!(load(here, realm).await, wanted, "settings come back as something else");
+        assert_eq!(load(there, realm).await, wanted, "another node does not see what was saved");
+    }
+    for stale in [None, Some(0), version.map(|version| version - 1), version.map(|version| version + 1)] {
+        let before = load(there, realm).await;
+        assert!(
+            !save(there, realm, "{\"lost\":1}", stale).await,
+            "settings in place of version {stale:?} are taken"
+        );
+        assert_eq!(load(there, realm).await, before, "settings that were refused changed something");
+    }
 }
 
-async fn save<S: SettingsStore>(store: &S, text: &str, after: Option<u64>) -> bool {
-    store.save_settings(Arc::from(text), after).await.expect("the store saves settings")
+async fn load<S: SettingsStore>(store: &S, realm: &str) -> Option<StoredSettings> {
+    store.load_settings(realm).await.expect("the store loads settings")
+}
+
+async fn save<S: SettingsStore>(store: &S, realm: &str, text: &str, after: Option<u64>) -> bool {
+    store.save_settings(realm, Arc::from(text), after).await.expect("the store saves settings")
 }

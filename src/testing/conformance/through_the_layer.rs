@@ -1,170 +1,15 @@
-//! The middleware over the store, with a clock that is turned by hand (SPEC L2, L3, C2, C6, S4, S9, E1).
+//! The middleware over the store (SPEC L2, L3, L13, L14, C2, C6, C10, S4, S9, E1, O2).
 
-use std::{
-    convert::Infallible,
-    future::poll_fn,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
+use std::time::Duration;
+
+use super::{
+    bench::Bench,
+    material::{ABSOLUTE, IDLE, MINUTE, SECOND, TICK, cap},
+    site::{Reply, Site},
 };
+use crate::{SessionStore, policy::Overflow};
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use tower::{Layer, Service};
-
-use super::bench::{ABSOLUTE, Bench, IDLE, MINUTE, SECOND, cap, subject};
-use crate::{
-    Error, Key, Lifetimes, Outcome, Policy, Session, SessionLayer, SessionService, SessionStore, Sessions,
-    policy::Overflow, testing::ManualClock,
-};
-
-const VALUE: Key<String> = Key::new("value");
-const TICK: Duration = Duration::from_millis(1);
-
-/// A site over the store, for one user.
-struct Site {
-    service: SessionService<Handler>,
-    sessions: Sessions,
-    clock: ManualClock,
-    user: Arc<str>,
-}
-
-impl Site {
-    /// Every interaction is recorded, so that the deadlines are exact over any store.
-    fn new<S: SessionStore>(bench: &Bench<S>, set: impl FnOnce(Policy) -> Policy) -> Self {
-        let clock = ManualClock::new(bench.start);
-        let user = subject();
-        let lifetimes = Lifetimes::new(IDLE, ABSOLUTE).unwrap_or_else(|error| bench.fail(error));
-        let policy = set(Policy::new(lifetimes, lifetimes).with_granularity(Duration::ZERO));
-        let layer = SessionLayer::new(Arc::clone(&bench.store))
-            .with_policy(policy)
-            .with_clock(clock.clone())
-            .with_store_budget(MINUTE);
-        let service = layer.layer(Handler { user: Arc::clone(&user) });
-        Self { service, sessions: layer.sessions(), clock, user }
-    }
-
-    const fn browser(&self) -> Browser<'_> {
-        Browser { site: self, cookie: None }
-    }
-}
-
-/// Sends the last cookie that it got.
-#[derive(Clone)]
-struct Browser<'a> {
-    site: &'a Site,
-    cookie: Option<String>,
-}
-
-impl Browser<'_> {
-    async fn visit(&mut self, path: &'static str) -> Reply {
-        let mut request = Request::new(());
-        *request.uri_mut() = http::Uri::from_static(path);
-        let cookie = self.cookie.as_deref().and_then(|cookie| HeaderValue::from_str(cookie).ok());
-        request.headers_mut().extend(cookie.map(|cookie| (header::COOKIE, cookie)));
-
-        let mut service = self.site.service.clone();
-        let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await;
-        let Ok(response) = service.call(request).await;
-        let text =
-            |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let set_cookie = text("set-cookie");
-        if let Some(line) = &set_cookie {
-            self.cookie = line.split(';').next().filter(|_| !line.contains("Max-Age=0")).map(str::to_owned);
-        }
-        Reply {
-            status: response.status(),
-            is_user: text("is-user").is_some(),
-            value: text("value"),
-            reason: text("reason"),
-            set_cookie,
-        }
-    }
-}
-
-struct Reply {
-    status: StatusCode,
-    /// Whether the user was logged in when the handler was done.
-    is_user: bool,
-    value: Option<String>,
-    reason: Option<String>,
-    set_cookie: Option<String>,
-}
-
-impl Reply {
-    fn removes_cookie(&self) -> bool {
-        self.set_cookie.as_ref().is_some_and(|line| line.contains("Max-Age=0"))
-    }
-}
-
-impl<S: SessionStore> Bench<S> {
-    fn welcome(&self, what: &str, reply: &Reply) {
-        self.same(&format!("the status {what}"), reply.status, StatusCode::OK);
-        self.expect(reply.is_user, &format!("the user is logged out {what}"));
-    }
-
-    fn turned_away(&self, what: &str, reply: &Reply, reason: &str) {
-        self.same(&format!("the status {what}"), reply.status, StatusCode::OK);
-        self.expect(!reply.is_user, &format!("the user is still logged in {what}"));
-        self.same(&format!("the reason told {what}"), reply.reason.as_deref(), Some(reason));
-        self.expect(reply.removes_cookie(), &format!("the cookie is not removed {what}"));
-    }
-}
-
-/// `/login`, `/logout`, `/rotate`, `/write`; tells in headers what it sees.
-#[derive(Clone)]
-struct Handler {
-    user: Arc<str>,
-}
-
-impl Service<Request<()>> for Handler {
-    type Response = Response<String>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<()>) -> Self::Future {
-        let user = Arc::clone(&self.user);
-        Box::pin(async move {
-            let mut response = Response::new(String::new());
-            let session = request.extensions().get::<Session>();
-            let served = match session {
-                Some(session) => serve(session, request.uri().path(), user, response.headers_mut()).await,
-                None => unreachable!("the layer puts a session into every request"),
-            };
-            if served.is_err() {
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            }
-            Ok(response)
-        })
-    }
-}
-
-async fn serve(session: &Session, path: &str, user: Arc<str>, headers: &mut HeaderMap) -> Result<(), Error> {
-    match path {
-        "/login" => match session.login(Arc::clone(&user)).await? {
-            Outcome::Done => {}
-            Outcome::Refused(_) => unreachable!("nothing here refuses a login before it is stored"),
-        },
-        "/logout" => session.logout()?,
-        "/rotate" => session.rotate()?,
-        "/write" => session.insert(&VALUE, &"written".to_owned())?,
-        _ => {}
-    }
-    if session.subject().as_ref() == Some(&user) {
-        headers.insert("is-user", HeaderValue::from_static("yes"));
-    }
-    let value = session.get(&VALUE)?.and_then(|value| HeaderValue::try_from(value).ok());
-    headers.extend(value.map(|value| (header::HeaderName::from_static("value"), value)));
-    let reason = session.end_reason().map(|reason| HeaderValue::from_static(reason.as_str()));
-    headers.extend(reason.map(|reason| (header::HeaderName::from_static("reason"), reason)));
-    Ok(())
-}
-
-/// Live until a millisecond before, whoever keeps coming; told `idle` and rid of the cookie from then on.
+/// Live until a millisecond before, however often the user comes; `idle`, and rid of the cookie, from then on.
 pub(super) async fn l2_a_session_is_over_exactly_at_its_idle_deadline<S: SessionStore>(bench: Bench<S>) {
     let site = Site::new(&bench, |policy| policy);
     let mut browser = site.browser();
@@ -205,12 +50,12 @@ pub(super) async fn l3_a_login_keeps_what_an_anonymous_visitor_left<S: SessionSt
     bench.welcome("after a login from an anonymous session", &reply);
     bench.same("the value from before the login", reply.value.as_deref(), Some("written"));
     let reply = earlier.visit("/").await;
-    bench.same("what the cookie from before is told", reply.reason.as_deref(), Some("superseded"));
+    bench.same("the reason for the cookie from before", reply.reason.as_deref(), Some("superseded"));
     bench.same("the value under the cookie from before", reply.value, None);
 }
 
 /// Also for a copy of the cookie, and also when a write comes with it.
-pub(super) async fn s4_a_logged_out_cookie_is_dead_and_told_so<S: SessionStore>(bench: Bench<S>) {
+pub(super) async fn s4_a_logged_out_cookie_is_dead_and_says_why<S: SessionStore>(bench: Bench<S>) {
     let site = Site::new(&bench, |policy| policy);
     let mut browser = site.browser();
     browser.visit("/login").await;
@@ -224,31 +69,157 @@ pub(super) async fn s4_a_logged_out_cookie_is_dead_and_told_so<S: SessionStore>(
     bench.expect(!copy.visit("/write").await.is_user, "a write brought back a session that was logged out");
 }
 
-/// One by its id, or all of a user.
+/// One by its id, or all of a user but one; on the node that was asked and on another.
 pub(super) async fn e1_a_revocation_is_seen_by_the_very_next_request<S: SessionStore>(bench: Bench<S>) {
     let site = Site::new(&bench, |policy| policy);
+    let other_node = site.another_node(&bench);
     let mut browsers = [site.browser(), site.browser(), site.browser()];
     for browser in &mut browsers {
         bench.welcome("right after the login", &browser.visit("/login").await);
         site.clock.advance(SECOND);
     }
-    let listed =
-        site.sessions.list(Some(&*site.user), None, 10).await.unwrap_or_else(|error| bench.fail(error));
+    let listed = bench.answer("list", site.sessions.list(Some(&*site.user), None, 10).await).sessions;
     bench.same("the sessions listed", listed.len(), 3);
-    let revoked = site.sessions.revoke(listed[0].sid).await.unwrap_or_else(|error| bench.fail(error));
+    let revoked = bench.answer("revoke", other_node.sessions.revoke(listed[0].sid).await);
     bench.expect(revoked, "a live session could not be revoked");
     bench.turned_away("after a revocation", &browsers[0].visit("/").await, "revoked");
     bench.welcome("after the revocation of another session", &browsers[1].visit("/").await);
 
-    let all = site.sessions.revoke_all(&site.user, Some(listed[2].sid)).await;
-    bench.same("all that was revoked", all.unwrap_or_else(|error| bench.fail(error)), vec![listed[1].sid]);
-    bench.turned_away("after all were revoked", &browsers[1].visit("/").await, "revoked");
-    bench.welcome("when it was excepted", &browsers[2].visit("/").await);
+    let except = Some(listed[2].sid);
+    bench.answer("revoke", other_node.sessions.revoke_all(&site.user, except).await);
+    for node in [&site, &other_node] {
+        let reply = browsers[1].at(node).visit("/").await;
+        bench.turned_away("after all were revoked", &reply, "revoked");
+        bench.welcome("when it was excepted", &browsers[2].at(node).visit("/").await);
+    }
+    let left = bench.answer("list", site.sessions.list(Some(&*site.user), None, 10).await).sessions;
+    bench.same("the sessions that are left", super::bench::sids(&left), vec![listed[2].sid]);
+}
+
+/// And what comes later works: another login of the same user, and the session of another user.
+pub(super) async fn l14_signing_out_everywhere_ends_what_was_there_and_nothing_else<S: SessionStore>(
+    bench: Bench<S>,
+) {
+    let site = Site::new(&bench, |policy| policy);
+    let (mut user, mut guest, mut other) = (site.browser(), site.browser(), site.browser());
+    bench.welcome("right after the login", &user.visit("/login").await);
+    guest.visit("/write").await;
+    other.visit("/login-other").await;
+    other.visit("/write").await;
+    site.clock.advance(SECOND);
+    bench.answer("revoke", site.sessions.revoke_all(&site.user, None).await);
+    let mut copy = user.clone();
+    bench.expect(!copy.visit("/write").await.is_user, "a write goes through after signing out everywhere");
+    bench.turned_away("after signing out everywhere", &user.visit("/").await, "revoked");
+    for (browser, what) in [(&mut guest, "an anonymous visitor"), (&mut other, "another user")] {
+        let value = browser.visit("/").await.value;
+        bench.same(&format!("the value of {what}"), value.as_deref(), Some("written"));
+    }
+    site.clock.advance(SECOND);
+    bench.welcome("after another login", &user.visit("/login").await);
+    bench.welcome("after that", &user.visit("/").await);
+}
+
+/// On the node that was asked at once. Anonymous sessions stay, and later logins work.
+pub(super) async fn l14_signing_everybody_out_leaves_visitors_and_later_logins<S: SessionStore>(
+    bench: Bench<S>,
+) {
+    let site = Site::new(&bench, |policy| policy);
+    let realm = format!("another {}", bench.realm).into();
+    let elsewhere = site.in_realm(&bench, &realm);
+    let (mut user, mut guest, mut there) = (site.browser(), site.browser(), elsewhere.browser());
+    bench.welcome("right after the login", &user.visit("/login").await);
+    bench.welcome("right after the login in another realm", &there.visit("/login").await);
+    guest.visit("/write").await;
+    site.clock.advance(SECOND);
+    bench.answer("revoke", site.sessions.revoke_everybody().await);
+    bench.turned_away("after everybody was signed out", &user.visit("/").await, "revoked");
+    let value = guest.visit("/").await.value;
+    bench.same("the value of an anonymous visitor", value.as_deref(), Some("written"));
+    bench.welcome("after everybody in another realm was signed out", &there.visit("/").await);
+    site.clock.advance(SECOND);
+    bench.welcome("after another login", &user.visit("/login").await);
+    bench.welcome("after that", &user.visit("/").await);
+}
+
+/// Neither its cookie, nor its cap, list and revocation; and it is none the worse for having been tried there.
+pub(super) async fn c10_a_cookie_of_one_realm_is_nothing_in_another<S: SessionStore>(bench: Bench<S>) {
+    let here = Site::new(&bench, |policy| policy.with_cap(Some(cap(1, Overflow::Evict))));
+    let realm = format!("another {}", bench.realm).into();
+    let there = here.in_realm(&bench, &realm);
+    let (mut browser, mut theirs) = (here.browser(), there.browser());
+    bench.welcome("right after the login", &browser.visit("/login").await);
+    browser.visit("/write").await;
+    for path in ["/", "/write", "/rotate", "/logout"] {
+        let reply = browser.at(&there).visit(path).await;
+        bench.expect(!reply.is_user, "a cookie of one realm logs its user in in another");
+        bench.same("the reason for a cookie of another realm", reply.reason, None);
+    }
+    bench.welcome("after its cookie was tried in another realm", &browser.visit("/").await);
+    bench.welcome("right after the login in the other realm", &theirs.visit("/login").await);
+    let listed = bench.answer("list", here.sessions.list(Some(&*here.user), None, 10).await).sessions;
+    bench.same("the sessions of the one realm", listed.len(), 1);
+    let all = bench.answer("list", there.sessions.list(None, None, 10).await).sessions;
+    bench.expect(all.iter().all(|record| record.realm == realm), "a list of a realm has those of another");
+    let revoked = bench.answer("revoke", there.sessions.revoke(listed[0].sid).await);
+    bench.expect(!revoked, "a session was revoked through another realm");
+    bench.answer("revoke", there.sessions.revoke_all(&here.user, None).await);
+    bench.turned_away("after signing out everywhere", &theirs.visit("/").await, "revoked");
+    let reply = browser.visit("/").await;
+    bench.welcome("after that was done in another realm", &reply);
+    bench.same("its value", reply.value.as_deref(), Some("written"));
+}
+
+/// No request reads it before, and only a login of the same user gets it.
+pub(super) async fn l13_work_waits_unseen_until_its_user_logs_in<S: SessionStore>(bench: Bench<S>) {
+    let site = Site::new(&bench, |policy| policy.with_resume_for(2 * IDLE));
+    for (path, wanted) in [("/login", Some("written")), ("/login-other", None)] {
+        let mut browser = site.browser();
+        browser.visit("/login").await;
+        browser.visit("/write").await;
+        site.clock.advance(IDLE + MINUTE);
+        let reply = browser.visit("/").await;
+        bench.same("the reason when work waits", reply.reason.as_deref(), Some("idle"));
+        bench.same("the value of a session that is over", reply.value.as_deref(), None);
+        bench.expect(!reply.is_user, "the user is still logged in at the idle deadline");
+        bench.expect(!reply.removes_cookie(), "the cookie is removed while work waits");
+        browser.visit(path).await;
+        let reply = browser.visit("/").await;
+        bench.same(&format!("the work after {path}"), reply.value.as_deref(), wanted);
+    }
+    let mut browser = site.browser();
+    browser.visit("/login").await;
+    browser.visit("/write").await;
+    site.clock.advance(IDLE + 2 * IDLE);
+    browser.visit("/login").await;
+    bench.same("the work after its time", browser.visit("/").await.value.as_deref(), None);
+}
+
+/// Also when its holder never returns. The reason stays known to the cookie.
+pub(super) async fn o2_a_sweep_ends_what_is_over_by_the_live_policy<S: SessionStore>(bench: Bench<S>) {
+    let bench = super::sweeping::long_ago(bench).await;
+    let site = Site::new(&bench, |policy| policy);
+    let (mut gone, mut stays) = (site.browser(), site.browser());
+    gone.visit("/login").await;
+    site.clock.advance(MINUTE);
+    stays.visit("/login").await;
+    site.clock.advance(IDLE.saturating_sub(MINUTE));
+    let mut ended = 0;
+    for _ in 0..1000 {
+        let swept = bench.answer("sweep", site.sessions.sweep(10).await);
+        ended += swept.ended;
+        if swept.finished {
+            break;
+        }
+    }
+    bench.same("how many a sweep ended", ended, 1);
+    bench.turned_away("after a sweep", &gone.visit("/").await, "idle");
+    bench.welcome("when it was live at the sweep", &stays.visit("/").await);
 }
 
 /// The one that was least recently active, for whom a third made no room.
-pub(super) async fn s9_the_evicted_user_is_told<S: SessionStore>(bench: Bench<S>) {
-    let site = Site::new(&bench, |policy| policy.with_cap(cap(2, Overflow::Evict)));
+pub(super) async fn s9_the_evicted_user_learns_why<S: SessionStore>(bench: Bench<S>) {
+    let site = Site::new(&bench, |policy| policy.with_cap(Some(cap(2, Overflow::Evict))));
     let (mut first, mut second, mut third) = (site.browser(), site.browser(), site.browser());
     for browser in [&mut first, &mut second] {
         browser.visit("/login").await;
@@ -261,6 +232,35 @@ pub(super) async fn s9_the_evicted_user_is_told<S: SessionStore>(bench: Bench<S>
     bench.welcome("when it was not the least recently active", &first.visit("/").await);
 }
 
+/// All of them succeed, and as many as fit stay.
+pub(super) async fn s9_parallel_logins_at_the_cap_all_succeed<S: SessionStore>(bench: Bench<S>) {
+    const LOGINS: usize = 24;
+    let site = Site::new(&bench, |policy| policy.with_cap(Some(cap(2, Overflow::Evict))));
+    for _ in 0..3 {
+        site.browser().visit("/login").await;
+        site.clock.advance(SECOND); // so that these go first
+    }
+    let logins = (0..LOGINS).map(|_| async {
+        let mut browser = site.browser();
+        let reply = browser.visit("/login").await;
+        (browser, reply)
+    });
+    let logged_in = bench.together(logins).await;
+    for (_, reply) in &logged_in {
+        bench.welcome("after one of many parallel logins", reply);
+    }
+    let listed = bench.answer("list", site.sessions.list(Some(&*site.user), None, 100).await).sessions;
+    bench.same("the sessions after parallel logins at the cap", listed.len(), 2);
+    let mut live = 0;
+    for (mut browser, _) in logged_in {
+        let reply = browser.visit("/").await;
+        let evicted = reply.reason.as_deref() == Some("evicted");
+        bench.expect(reply.is_user || evicted, "a session that was evicted does not say so");
+        live += usize::from(reply.is_user);
+    }
+    bench.same("how many of the browsers are logged in", live, 2);
+}
+
 /// By the deadlines that the store gave back, to the second.
 pub(super) async fn c2_a_persistent_cookie_is_refreshed_when_the_deadline_moves<S: SessionStore>(
     bench: Bench<S>,
@@ -271,7 +271,8 @@ pub(super) async fn c2_a_persistent_cookie_is_refreshed_when_the_deadline_moves<
         let line = reply.set_cookie.as_ref()?;
         line.split("; ").find_map(|part| part.strip_prefix("Max-Age="))?.parse::<u64>().ok()
     };
-    // The cookie goes at the whole second that is not before the deadline, counted from the whole second of the arrival.
+    // The cookie goes at the whole second that is not before the deadline, counted from the whole second of
+    // the arrival.
     let around = |found: Option<u64>, wanted: Duration| {
         found.is_some_and(|found| found == wanted.as_secs() || found == wanted.as_secs() + 1)
     };

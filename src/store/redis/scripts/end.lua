@@ -1,8 +1,9 @@
--- sid, reason, at, only if idle since, whether to give its data, whether to leave a mark for a creation that is on its way.
-local data = ARGV[5] == '1' and find(ARGV[1]) and data_of(ARGV[1]) or {}
-local outcome, reason = finish(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]))
-if outcome == 'unknown' and ARGV[6] == '1' then
-  redis.call('SET', P .. ':x:' .. ARGV[1], ARGV[2] .. ',' .. ARGV[3], 'PX', 60000)
-  return { 'done', ARGV[2], data }
+-- Puts a tombstone in place of a session, or of another tombstone, if it is still of the version that the caller knows.
+-- ARGV: tag, field, version, stamp of the marks, tombstone, its time to live, when it may go
+local now = redis.call('HMGET', P, ARGV[2], 'm')
+if not now[1] then now[3] = redis.call('GET', P .. ARGV[2]) end
+if version(now[1] or now[3]) == ARGV[3] and stamp(now[2]) == ARGV[4] then
+  bury(ARGV[1], ARGV[2], now[1], ARGV[5], ARGV[6], ARGV[7])
+  return 1
 end
-return { outcome, reason, data }
+return now

@@ -1,0 +1,138 @@
+//! Many callers at the same time, and how fast they were served: shared by `benches/stores.rs` and `benches/through.rs`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`drive`]: the callers; [`Served`]: what they measured |
+//! | `sessions.rs` | made-up sessions |
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
+
+pub(crate) mod sessions;
+
+use std::{
+    env, fmt, fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// When the callers stop.
+#[derive(Clone)]
+pub(crate) enum Until {
+    /// After so many calls of all together.
+    Calls(u64),
+    /// After this time.
+    Time(Duration),
+    /// When it is set.
+    Set(Arc<AtomicBool>),
+}
+
+impl Until {
+    fn goes_on(&self, number: u64, begun: Instant) -> bool {
+        match self {
+            Self::Calls(calls) => number < *calls,
+            Self::Time(time) => begun.elapsed() < *time,
+            Self::Set(flag) => !flag.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// How fast calls were served.
+pub(crate) struct Served {
+    pub(crate) calls: u64,
+    pub(crate) time: Duration,
+    /// The time that half of the calls stay under, and 99 of 100.
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+}
+
+impl Served {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.calls as f64 / self.time.as_secs_f64()
+    }
+}
+
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0}/s ({:.1?}, {:.1?})", self.per_second(), self.p50, self.p99)
+    }
+}
+
+/// Lets so many callers call, each again as soon as it is answered. Calls are numbered from 0; a caller stops before the first
+/// number that is too high, but makes one call at least.
+pub(crate) async fn drive<F>(
+    callers: u64,
+    until: Until,
+    call: impl Fn(u64) -> F + Clone + Send + 'static,
+) -> Served
+where
+    F: Future<Output = ()> + Send,
+{
+    let begun = Instant::now();
+    let tasks = (0..callers).map(|caller| {
+        let (call, until) = (call.clone(), until.clone());
+        tokio::spawn(async move {
+            let (mut times, mut number) = (Vec::new(), caller);
+            let mut now = Instant::now();
+            while until.goes_on(number, begun) {
+                call(number).await;
+                let done = Instant::now();
+                times.push(done - now);
+                now = done;
+                number += callers;
+            }
+            times
+        })
+    });
+    let mut times = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        times.extend(task.await.expect("no caller fails"));
+    }
+    let time = begun.elapsed();
+    assert!(!times.is_empty(), "there were calls");
+    times.sort_unstable();
+    Served {
+        calls: times.len() as u64,
+        time,
+        p50: times[times.len() / 2],
+        p99: times[times.len() * 99 / 100],
+    }
+}
+
+/// How long one call takes: the median of some, and the longest.
+pub(crate) async fn each<F: Future<Output = ()>>(times: usize, call: impl Fn() -> F) -> (Duration, Duration) {
+    let mut taken = Vec::with_capacity(times);
+    for _ in 0..times {
+        let begun = Instant::now();
+        call().await;
+        taken.push(begun.elapsed());
+    }
+    taken.sort_unstable();
+    (taken[times / 2], taken[times - 1])
+}
+
+pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+/// A number from the environment.
+pub(crate) fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
+    let read = |text: String| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}"));
+    env::var(name).map_or(otherwise, read)
+}
+
+/// Whether the command line names this part, or none.
+pub(crate) fn is_wanted(part: &str) -> bool {
+    let mut named = env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
+    named.peek().is_none() || named.any(|named| named == part)
+}
+
+/// Bytes of this process in memory.
+pub(crate) fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
+}

@@ -1,0 +1,186 @@
+//! The whole layer over each network server, beside one bare command with the same client library, in one run.
+//!
+//! ```text
+//! cargo bench --bench through                          # about a minute for each server
+//! cargo bench --bench through -- redis                 # only this; memory and postgres are the others
+//! BENCH_SECONDS=0.1 cargo bench --bench through        # how long each side is timed in each round; 1 unless set
+//! ROUNDS=15 cargo bench --bench through                # rounds; 9 unless set, 3 when they are short
+//! THROUGH_FSYNC=off cargo bench --bench through        # PostgreSQL that does not wait for the disk
+//! ```
+//!
+//! A request goes through `SessionLayer` around a small service, in this process and without HTTP's wire; 64 at a time, by two
+//! threads of Tokio's. What it is compared with has no HTTP at all. The sides take turns within each round, and each ratio
+//! is the median of those of the rounds, so that what else the machine does strikes both.
+//!
+//! | request | bare in Redis | bare in PostgreSQL |
+//! |---|---|---|
+//! | read: the handler asks who it is | `GET` | `SELECT` by primary key |
+//! | write: it stores one value | `GET`, then `SET` | `SELECT`, then `UPDATE` |
+//! | login | `SET` of a new key | `INSERT` |
+//!
+//! Bare values have 250 bytes, as records do. CPU is the server's and this process's in microseconds a request.
+
+#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "numbers to print")]
+
+#[expect(dead_code, reason = "the benchmark of the stores uses the rest")]
+mod load;
+#[path = "../tests/common/servers.rs"]
+mod servers;
+mod sides;
+
+use std::time::Duration;
+
+use load::{Served, Until, drive, is_wanted, median, resident, setting};
+use servers::{Kind, Server};
+use sides::{Ask, Cpu, Request, layer::Layered, postgres, redis};
+use tower_tenure::{
+    MemoryStore,
+    store::{PostgresStore, RedisStore},
+};
+
+/// Requests at the same time.
+const CALLERS: u64 = 64;
+
+/// Sessions, and bare values.
+const SESSIONS: u64 = 10_000;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() {
+    if is_wanted("memory") {
+        memory().await;
+    }
+    if is_wanted("redis")
+        && let Some(server) = Server::start(Kind::Redis, "redis")
+    {
+        let layered = Layered::new(RedisStore::connect(&server.url()).await.expect("it connects"));
+        let bare = redis::Bare::connect(&server.url()).await;
+        let meter = redis::Meter::new(&server);
+        compare("Redis", layered, bare, &meter).await;
+    }
+    let fsync = format!("fsync={}", setting("THROUGH_FSYNC", "on".to_owned()));
+    if is_wanted("postgres")
+        && let Some(server) = Server::start_with(Kind::Postgres, "postgres", &["-c", &fsync])
+    {
+        let layered = Layered::new(PostgresStore::connect(&server.url()).await.expect("it connects"));
+        let bare = postgres::Bare::connect(&server.url()).await;
+        let meter = postgres::Meter::new(&server);
+        compare(&format!("PostgreSQL, {fsync}"), layered, bare, &meter).await;
+    }
+}
+
+/// What a side of a round came to.
+struct Side {
+    served: Served,
+    server: f64,
+    client: f64,
+    commands: Vec<(String, f64)>,
+}
+
+async fn compare(server: &str, layered: Layered, bare: impl Ask, meter: &impl Cpu) {
+    fill(&layered, SESSIONS).await;
+    fill(&bare, SESSIONS).await;
+    println!("\n{server}: {CALLERS} requests at a time, {SESSIONS} sessions\n");
+    println!(
+        "| request | bare/s | layer/s | ratio | server µs, bare | layer | ratio | client µs, bare | layer | a request's commands, bare | layer |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    for request in [Request::Read, Request::Write, Request::Login] {
+        let mut rounds = Vec::new();
+        for round in 0..rounds_of_each() {
+            // Who goes first alternates.
+            let first = if round % 2 == 0 { Some(side(&bare, request, meter).await) } else { None };
+            let ours = side(&layered, request, meter).await;
+            let bare = match first {
+                Some(first) => first,
+                None => side(&bare, request, meter).await,
+            };
+            rounds.push((bare, ours));
+        }
+        print(request, &rounds);
+    }
+}
+
+fn seconds() -> f64 {
+    setting("BENCH_SECONDS", 1.0)
+}
+
+fn rounds_of_each() -> usize {
+    setting("ROUNDS", if seconds() < 0.5 { 3 } else { 9 })
+}
+
+async fn fill(side: &impl Ask, sessions: u64) {
+    run(side, CALLERS, Until::Calls(sessions), Request::Login).await;
+    run(side, CALLERS, Until::Calls(sessions), Request::Read).await;
+}
+
+async fn run(side: &impl Ask, callers: u64, until: Until, request: Request) -> Served {
+    let side = side.clone();
+    drive(callers, until, move |number| side.clone().ask(request, number)).await
+}
+
+async fn side(side: &impl Ask, request: Request, meter: &impl Cpu) -> Side {
+    let before = (meter.server().await, sides::client(), meter.commands().await);
+    let served = run(side, CALLERS, Until::Time(Duration::from_secs_f64(seconds())), request).await;
+    let after = (meter.server().await, sides::client(), meter.commands().await);
+    let each = |before: f64, after: f64| (after - before) / served.calls as f64;
+    let commands = after.2.into_iter().map(|(name, calls)| {
+        let before = before.2.iter().find(|(other, _)| *other == name).map_or(0.0, |(_, calls)| *calls);
+        (each(before, calls), name)
+    });
+    let commands = commands.filter(|(calls, _)| *calls > 0.01).map(|(calls, name)| (name, calls)).collect();
+    Side { server: each(before.0, after.0), client: each(before.1, after.1), commands, served }
+}
+
+fn print(request: Request, rounds: &[(Side, Side)]) {
+    let of = |number: &dyn Fn(&(Side, Side)) -> f64| median(rounds.iter().map(number).collect());
+    let commands = |side: &Side| {
+        let texts: Vec<_> = side.commands.iter().map(|(name, calls)| format!("{name} {calls:.2}")).collect();
+        texts.join(", ")
+    };
+    let (last_bare, last_layer) = rounds.last().expect("there were rounds");
+    println!(
+        "| {request:?} | {:.0} | {:.0} | **{:.2}** | {:.1} | {:.1} | **{:.2}** | {:.1} | {:.1} | {} | {} |",
+        of(&|(bare, _)| bare.served.per_second()),
+        of(&|(_, layer)| layer.served.per_second()),
+        of(&|(bare, layer)| layer.served.per_second() / bare.served.per_second()),
+        of(&|(bare, _)| bare.server),
+        of(&|(_, layer)| layer.server),
+        of(&|(bare, layer)| layer.server / bare.server),
+        of(&|(bare, _)| bare.client),
+        of(&|(_, layer)| layer.client),
+        commands(last_bare),
+        commands(last_layer),
+    );
+}
+
+/// The layer over the memory store beside few sessions and beside many: logins and reads.
+async fn memory() {
+    let many = setting("STORES_SESSIONS", 100_000).max(SESSIONS);
+    let few = Layered::new(MemoryStore::new());
+    run(&few, 2, Until::Calls(SESSIONS), Request::Login).await;
+    let before = resident();
+    let crowded = Layered::new(MemoryStore::new());
+    let filling = run(&crowded, 2, Until::Calls(many), Request::Login).await;
+    let bytes = (resident() - before) / many;
+    println!(
+        "\nMemory: {many} logins, {:.0}/s; {bytes} bytes a session with its cookie's 64 here\n",
+        filling.per_second()
+    );
+    println!("| request | /s beside {SESSIONS} | /s beside {many} | time: ratio |\n|---|---|---|---|");
+    for request in [Request::Login, Request::Read] {
+        let (mut rates, mut ratios) = (Vec::new(), Vec::new());
+        for _ in 0..rounds_of_each() {
+            let until = || match request {
+                // Few, so that few stay few.
+                Request::Login => Until::Calls(2000),
+                _ => Until::Time(Duration::from_secs_f64(seconds() / 2.0)),
+            };
+            let beside_few = run(&few, 2, until(), request).await.per_second();
+            let beside_many = run(&crowded, 2, until(), request).await.per_second();
+            rates.push((beside_few, beside_many));
+            ratios.push(beside_few / beside_many);
+        }
+        let (few, many): (Vec<_>, Vec<_>) = rates.into_iter().unzip();
+        println!("| {request:?} | {:.0} | {:.0} | **{:.2}** |", median(few), median(many), median(ratios));
+    }
+}

@@ -1,0 +1,301 @@
+//! A new session takes its place: under its cap, with the data of the one before.
+
+use std::sync::Arc;
+
+use super::{Engine, PendingEnd, RealmState};
+use crate::{
+    Error, ErrorKind, Policy, SessionId, Timestamp,
+    events::Operation,
+    policy::{Admission, Cap, Departure, Refusal, admit},
+    record::{
+        Change, Data, Edits, EndOptions, EndOutcome, EndReason, EndRequest, Record, Replacement,
+        UpdateOutcome,
+    },
+    store::{CreateOutcome, Creation, handed_over},
+};
+
+/// A session to be created.
+#[derive(Debug)]
+pub(crate) struct NewSession<'a> {
+    /// Without data.
+    pub(crate) record: Record,
+    pub(crate) edits: Edits,
+    pub(crate) realm: &'a Arc<RealmState>,
+    pub(crate) policy: &'a Policy,
+    pub(crate) cap: Option<Cap>,
+    pub(crate) max_data: usize,
+    /// The session in the same browser that it takes the place of.
+    pub(crate) before: Option<Predecessor<'a>>,
+    /// A session in the same browser that is over: its successor is replaced, and work that waits is taken.
+    pub(crate) past: Option<SessionId>,
+    /// The session that a login put in its place.
+    pub(crate) successor: Option<SessionId>,
+}
+
+/// The session in the same browser that a new one takes the place of.
+#[derive(Debug)]
+pub(crate) struct Predecessor<'a> {
+    /// As far as it is known.
+    pub(crate) record: &'a Record,
+    pub(crate) reason: EndReason,
+    pub(crate) keeps_data: bool,
+}
+
+/// What came of a [`NewSession`].
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
+pub(crate) enum Established {
+    Done(Record),
+    Refused(Refusal),
+    /// There was a session of this id, from an earlier try, and it has ended since.
+    Gone,
+}
+
+/// How often a login is tried again because others changed the subject's sessions meanwhile. Of logins that find the cap full
+/// together one gets in each time, so it is also how many of them may come at once.
+const MAX_ATTEMPTS: usize = 256;
+
+/// How many sessions that replaced one another are followed.
+const MAX_SUCCESSORS: usize = 8;
+
+impl Engine {
+    /// Stores a new session, ends the one it replaces, and takes over its data.
+    ///
+    /// Where both live in one place it is one step. Otherwise the new one comes first, so that a refusal leaves the old one as it
+    /// is; then the old one ends and hands over what was written to it since it was loaded.
+    pub(crate) async fn establish(&self, new: NewSession<'_>) -> Result<Established, Error> {
+        let now = new.record.timing.created_at;
+        let mut creation = Creation {
+            record: new.record,
+            edits: new.edits,
+            ends: Vec::new(),
+            cap: new.cap.map(|cap| cap.most()).filter(|_| new.before.is_some() || new.cap.is_some()),
+            max_data: new.max_data,
+        };
+        creation.record.admitted_at = self.shared_time(now).await;
+        let policy = self.policy_of(new.realm, new.policy, now).await?;
+        let (tag, sid) = (creation.record.sid.tag(), creation.record.sid);
+        let subject = creation.record.subject.clone();
+
+        let replaces = |keeps_data, same_subject_only| Replacement {
+            sid,
+            subject: subject.clone().unwrap_or_default(),
+            takes_data: keeps_data,
+            same_subject_only,
+        };
+        // Those in the same place end in the same step; the others after it.
+        let mut elsewhere = None;
+        if let Some(before) = &new.before {
+            let request = self.replace(before.reason, now, replaces(before.keeps_data, false));
+            if before.record.sid.tag() == tag && subject.is_some() {
+                creation.ends.push((before.record.sid, request));
+            } else {
+                if before.keeps_data {
+                    creation.record.data = before.record.data.clone();
+                }
+                elsewhere = Some((before.record.sid, request));
+            }
+        } else if subject.is_some() {
+            for earlier in [new.past, new.successor].into_iter().flatten().filter(|sid| sid.tag() == tag) {
+                let request = self.replace(EndReason::Superseded, now, replaces(true, true));
+                creation.ends.push((earlier, request));
+            }
+        }
+        let seen_data = creation.record.data.clone();
+        let edits = creation.edits.clone();
+        let (record, outcomes) = match self.create(creation, new.cap, &policy, now).await? {
+            Creating::Done(record, outcomes) => (record, outcomes),
+            Creating::Refused(refusal) => return Ok(Established::Refused(refusal)),
+            Creating::Gone => return Ok(Established::Gone),
+        };
+        let mut next = outcomes.iter().rev().find_map(successor_of).filter(|next| *next != sid);
+        let mut took = outcomes.iter().find_map(handed_over).cloned();
+        if let Some((old, request)) = elsewhere {
+            let outcome = self.end(old, request, new.before.as_ref().map(|before| before.record)).await?;
+            next = successor_of(&outcome).filter(|next| *next != sid);
+            took = handed_over(&outcome).cloned();
+            if let Some(data) = &took {
+                self.hand_over(&record, &seen_data, data, &edits, new.max_data, now).await?;
+            }
+        }
+        // A double click: the other login was first, so this one takes its place, and its data.
+        for _ in 0..MAX_SUCCESSORS {
+            let Some(other) =
+                next.take().filter(|other| subject.is_some() && took.is_none() && other.tag() == tag)
+            else {
+                break;
+            };
+            let request = self.replace(EndReason::Superseded, now, replaces(true, true));
+            let outcome = self.end(other, request, None).await?;
+            next = successor_of(&outcome).filter(|next| *next != sid);
+            if let Some(data) = handed_over(&outcome) {
+                self.hand_over(&record, &seen_data, data, &edits, new.max_data, now).await?;
+                took = Some(data.clone());
+            }
+        }
+        self.sweep_now_and_then(now, new.realm, new.policy).await;
+        Ok(Established::Done(record))
+    }
+
+    fn replace(&self, reason: EndReason, now: Timestamp, new: Replacement) -> EndRequest {
+        self.end_request(reason, now, EndOptions { replaced_by: Some(new), ..EndOptions::default() })
+    }
+
+    /// Stores the session, making room under the cap.
+    async fn create(
+        &self,
+        mut creation: Creation,
+        cap: Option<Cap>,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<Creating, Error> {
+        let given = creation.ends.len();
+        for _ in 0..MAX_ATTEMPTS {
+            let ends: Vec<_> = creation.ends.iter().map(|(sid, request)| (*sid, request.call)).collect();
+            let pending = PendingEnd::new(self, now, ends.clone());
+            let sid = creation.record.sid;
+            let answer = self.store.calls().create(creation.clone());
+            let created = self.call(Operation::Create, Some(sid), now, answer).await?;
+            pending.answered();
+            let (count, sessions) = match created {
+                CreateOutcome::Created { record, mut ended } => {
+                    self.created(&record);
+                    for ((sid, _), outcome) in ends.iter().zip(&ended) {
+                        self.report(*sid, now, outcome);
+                    }
+                    ended.truncate(given);
+                    return Ok(Creating::Done(record, ended));
+                }
+                CreateOutcome::SignedOutEverywhere => {
+                    return Ok(Creating::Refused(Refusal::SignedOutEverywhere));
+                }
+                CreateOutcome::Exists => return self.created_before(&creation, now).await,
+                CreateOutcome::TooLarge => return Err(too_large(creation.max_data)),
+                CreateOutcome::Full { count, sessions } => (count, sessions),
+            };
+            let Some(cap) = cap else {
+                return Err(Error::new(ErrorKind::Store, "the store refused a login without a cap"));
+            };
+            let replaced =
+                |record: &&Record| creation.ends[..given].iter().any(|(sid, _)| *sid == record.sid);
+            let (theirs, others): (Vec<_>, Vec<_>) = sessions.iter().partition(|record| replaced(record));
+            let others_count = count - theirs.len();
+            let (departures, refused) = match admit(cap, others_count, others, policy, now) {
+                Admission::Admit(departures) => (departures, false),
+                Admission::Refuse(departures) => (departures, true),
+            };
+            let trusts_clock = departures.is_empty() || self.clock_agrees(now).await;
+            let requests = departures.into_iter().filter(|gone| trusts_clock || !gone.is_by_time());
+            let requests: Vec<_> = requests.map(|gone| self.departure(gone, policy, now)).collect();
+            if refused {
+                if !requests.is_empty() {
+                    self.end_many(requests, now).await?;
+                }
+                return Ok(Creating::Refused(Refusal::TooManySessions));
+            }
+            creation.ends.truncate(given);
+            let left = others_count.saturating_sub(requests.len());
+            if left >= usize::try_from(cap.most().get()).unwrap_or(usize::MAX) {
+                // The cap was lowered for a user with more sessions than an answer names: room is made in steps.
+                self.end_many(requests, now).await?;
+            } else {
+                creation.ends.extend(requests);
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Store,
+            "the user's sessions change faster than a login can make room among them",
+        ))
+    }
+
+    /// The session is there: from an earlier try whose answer was lost, since ids are never used twice. It lacks what was
+    /// written since that try, and may have ended since.
+    async fn created_before(&self, creation: &Creation, now: Timestamp) -> Result<Creating, Error> {
+        let found = self.load(creation.record.sid, now).await?;
+        let Some(mut record) = found.filter(|record| record.tombstone().is_none()) else {
+            return Ok(Creating::Gone);
+        };
+        if !creation.edits.is_empty() {
+            let (edits, max_data) = (creation.edits.clone(), creation.max_data);
+            let change = Change { edits, max_data, ..Change::at(now) };
+            match self.update(&record, change.clone()).await? {
+                UpdateOutcome::TooLarge => return Err(too_large(max_data)),
+                UpdateOutcome::Gone(_) => return Ok(Creating::Gone),
+                UpdateOutcome::Applied(_) | UpdateOutcome::Conflict => drop(change.apply(&mut record)),
+            }
+        }
+        self.created(&record);
+        Ok(Creating::Done(record, Vec::new()))
+    }
+
+    fn departure(&self, gone: Departure, policy: &Policy, now: Timestamp) -> (SessionId, EndRequest) {
+        let options = EndOptions {
+            if_idle_since: Some(gone.last_interaction_at),
+            lowering: gone.lowering.filter(|_| gone.is_by_time()),
+            resume_for: policy.resume_for().into(),
+            ..EndOptions::default()
+        };
+        (gone.sid, self.end_request(gone.reason, now, options))
+    }
+
+    /// Stores a session that nothing goes with.
+    #[cfg(feature = "tower-sessions")]
+    pub(crate) async fn insert(&self, creation: Creation) -> Result<CreateOutcome, Error> {
+        let (sid, at) = (creation.record.sid, creation.record.timing.created_at);
+        let created =
+            self.call(Operation::Create, Some(sid), at, self.store.calls().create(creation)).await?;
+        if let CreateOutcome::Created { record, .. } = &created {
+            self.created(record);
+        }
+        Ok(created)
+    }
+
+    /// Writes to the new session what was written to the old one since it was loaded.
+    async fn hand_over(
+        &self,
+        new: &Record,
+        seen: &Data,
+        data: &Data,
+        edits: &Edits,
+        max_data: usize,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let edits = Edits::difference(seen, data, edits);
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let change = Change { edits, max_data, ..Change::at(now) };
+        match self.update(new, change).await? {
+            UpdateOutcome::TooLarge => Err(too_large(max_data)),
+            // Gone: another login has taken its place already, and what it took is what there was.
+            _ => Ok(()),
+        }
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
+enum Creating {
+    Done(Record, Vec<EndOutcome>),
+    Refused(Refusal),
+    Gone,
+}
+
+impl Departure {
+    const fn is_by_time(&self) -> bool {
+        matches!(self.reason, EndReason::Idle | EndReason::Absolute)
+    }
+}
+
+/// The session that took the place of one that had ended before.
+fn successor_of(outcome: &EndOutcome) -> Option<SessionId> {
+    match outcome {
+        EndOutcome::AlreadyEnded { tombstone, .. } => tombstone.successor,
+        _ => None,
+    }
+}
+
+/// The error of data over the limit (S13).
+pub(crate) fn too_large(max_data: usize) -> Error {
+    let message = format!("the data of a session may take {max_data} bytes at most");
+    Error::new(ErrorKind::TooLarge, message)
+}

@@ -1,0 +1,97 @@
+//! "Sign out everywhere": one mark per subject, whatever the number of its sessions.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Record, SessionId};
+use crate::Timestamp;
+
+/// Ends all sessions of one subject in one write.
+///
+/// Each revocation begins a new epoch, and a session is of the epoch in which it was stored. A session of an earlier epoch is
+/// over. So a revocation needs no clock to end what is stored: a node whose clock is wrong ends no more and no less. The
+/// moment is only for logins that are in flight: one whose request arrived before it is not stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectMark {
+    /// Grows with each revocation, also over a mark that was dropped in between: at least the seconds since 1970 at its moment.
+    pub epoch: u32,
+    /// When that was last, by the clock that all nodes share.
+    pub not_before: Timestamp,
+    /// The session that was excepted, and the earliest epoch that it may be of.
+    pub except: Option<(SessionId, u32)>,
+}
+
+impl SubjectMark {
+    /// The mark after another revocation.
+    #[must_use]
+    pub fn revoked(self, at: Timestamp, except: Option<SessionId>) -> Self {
+        let except = except.map(|sid| match self.except {
+            // Excepted from the revocation before as well.
+            Some((known, since)) if known == sid => (sid, since),
+            // INVARIANT: a session that an earlier revocation covers can not be excepted from a later one.
+            _ => (sid, self.epoch),
+        });
+        // INVARIANT: no epoch comes twice. A store drops a mark once it is not needed any more, while sessions of its epoch
+        // may live on; counted from zero again, the next revocation would miss those.
+        let seconds = u32::try_from(at.unix_seconds_floor().max(0)).unwrap_or(u32::MAX);
+        let epoch = self.epoch.saturating_add(1).max(seconds);
+        Self { epoch, not_before: self.not_before.max(at), except }
+    }
+
+    /// Whether this session was revoked.
+    pub fn covers(&self, record: &Record) -> bool {
+        let excepted = self.except.is_some_and(|(sid, since)| sid == record.sid && record.epoch >= since);
+        record.subject.is_some() && record.epoch < self.epoch && !excepted
+    }
+
+    /// Whether a login whose request arrived then is too late to be stored.
+    pub fn covers_login(&self, arrived_at: Timestamp) -> bool {
+        self.epoch > 0 && arrived_at <= self.not_before
+    }
+}
+
+impl Record {
+    /// Notes that a revocation of all its subject's sessions covers this one. What a store does in `load`, `update`, `end`,
+    /// `list` and `sweep` with each record of a subject that has a mark.
+    pub fn see_mark(&mut self, mark: &SubjectMark) {
+        self.revoked_at = mark.covers(self).then_some(mark.not_before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l14_a_session_is_covered_by_every_later_revocation_that_does_not_except_it() {
+        let at = Timestamp::from_unix_millis;
+        let record = |byte: u8, epoch: u32| Record {
+            sid: SessionId::from_bytes([byte; 16]),
+            subject: Some("alice".into()),
+            epoch,
+            ..crate::record::tests::blank()
+        };
+        let (a, b) = (record(1, 0), record(2, 0));
+        let first = SubjectMark::default().revoked(at(1), Some(a.sid));
+        assert!(!first.covers(&a) && first.covers(&b) && !first.covers(&record(3, 1)));
+        let again = first.revoked(at(2), Some(a.sid));
+        assert!(!again.covers(&a) && again.covers(&record(3, 1)), "excepted twice");
+        let other = first.revoked(at(2), Some(b.sid));
+        assert!(other.covers(&a) && other.covers(&b), "what was over can not be excepted");
+        assert!(!other.covers(&record(3, 2)));
+        let anonymous = Record { subject: None, ..record(4, 0) };
+        assert!(!other.covers(&anonymous));
+        assert!(other.covers_login(at(2)) && !other.covers_login(at(3)));
+        assert_eq!(first.revoked(at(0), None).not_before, at(1), "it never moves back");
+    }
+
+    #[test]
+    fn l14_a_revocation_covers_sessions_from_after_a_mark_that_was_dropped() {
+        let at = |hours: i64| Timestamp::from_unix_millis(1_700_000_000_000 + hours * 3_600_000);
+        let first = SubjectMark::default().revoked(at(0), None).revoked(at(0), None);
+        let since =
+            Record { subject: Some("alice".into()), epoch: first.epoch, ..crate::record::tests::blank() };
+        assert!(!first.covers(&since));
+        // The first mark was dropped.
+        assert!(SubjectMark::default().revoked(at(1), None).covers(&since));
+    }
+}

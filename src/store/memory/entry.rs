@@ -1,0 +1,159 @@
+//! One session, as the memory store keeps it.
+
+use super::sync::{AtomicI64, AtomicU64, Ordering};
+use crate::{
+    SessionId, Timestamp,
+    record::{
+        Applied, Change, Data, Facts, Lifetimes, Millis, Mode, PreviousSecret, Record, SecretHash, Timing,
+        Tombstone, UpdateOutcome,
+    },
+};
+use std::sync::Arc;
+
+/// A record in few bytes, with the two fields that every interaction moves as atomics.
+///
+/// INVARIANT: the atomics only grow while the entry is shared, so an interaction needs no more than a read lock: a reader that
+/// comes between two of them sees a state that was or will be. Everything else changes under the write lock.
+pub(super) struct Entry {
+    pub(super) sid: SessionId,
+    secret: SecretHash,
+    last_interaction_at: AtomicI64,
+    longest_gap: AtomicU64,
+    created_at: Timestamp,
+    authenticated_at: Option<Timestamp>,
+    lifetimes: Lifetimes,
+    policy_at_creation: Lifetimes,
+    policy_stamp: u64,
+    updated_at: Timestamp,
+    admitted_at: Timestamp,
+    revision: u64,
+    realm: Arc<str>,
+    subject: Option<Arc<str>>,
+    data: Data,
+    facts: Arc<Facts>,
+    /// What few records have.
+    rare: Option<Box<Rare>>,
+    epoch: u32,
+    mode: Mode,
+    confirmed: bool,
+}
+
+struct Rare {
+    previous_secret: Option<PreviousSecret>,
+    one_off_idle: Option<Millis>,
+    ended: Option<Tombstone>,
+}
+
+impl Entry {
+    pub(super) fn new(record: Record) -> Self {
+        let timing = record.timing;
+        let rare = Rare {
+            previous_secret: record.previous_secret,
+            one_off_idle: timing.one_off_idle,
+            ended: record.ended,
+        };
+        let plain = rare.previous_secret.is_none() && rare.one_off_idle.is_none() && rare.ended.is_none();
+        Self {
+            sid: record.sid,
+            secret: record.secret,
+            last_interaction_at: AtomicI64::new(timing.last_interaction_at.as_unix_millis()),
+            longest_gap: AtomicU64::new(timing.longest_gap.as_u64()),
+            created_at: timing.created_at,
+            authenticated_at: timing.authenticated_at,
+            lifetimes: timing.lifetimes,
+            policy_at_creation: timing.policy_at_creation,
+            policy_stamp: timing.policy_stamp,
+            updated_at: record.updated_at,
+            admitted_at: record.admitted_at,
+            revision: record.revision,
+            realm: record.realm,
+            subject: record.subject,
+            data: record.data,
+            facts: record.facts,
+            rare: (!plain).then(|| Box::new(rare)),
+            epoch: record.epoch,
+            mode: timing.mode,
+            confirmed: record.confirmed,
+        }
+    }
+
+    /// The record as it is now, without regard to marks.
+    pub(super) fn to_record(&self) -> Record {
+        let timing = self.timing();
+        let rare = self.rare.as_deref();
+        Record {
+            sid: self.sid,
+            realm: Arc::clone(&self.realm),
+            secret: self.secret,
+            previous_secret: rare.and_then(|rare| rare.previous_secret),
+            updated_at: self.updated_at.max(timing.last_interaction_at),
+            timing,
+            subject: self.subject.clone(),
+            epoch: self.epoch,
+            admitted_at: self.admitted_at,
+            confirmed: self.confirmed,
+            data: self.data.clone(),
+            revision: self.revision,
+            facts: Arc::clone(&self.facts),
+            ended: self.ended().copied(),
+            revoked_at: None,
+            version: 0,
+        }
+    }
+
+    fn timing(&self) -> Timing {
+        Timing {
+            mode: self.mode,
+            created_at: self.created_at,
+            authenticated_at: self.authenticated_at,
+            last_interaction_at: Timestamp::from_unix_millis(
+                self.last_interaction_at.load(Ordering::Relaxed),
+            ),
+            longest_gap: Millis::new(self.longest_gap.load(Ordering::Relaxed)),
+            lifetimes: self.lifetimes,
+            policy_at_creation: self.policy_at_creation,
+            policy_stamp: self.policy_stamp,
+            one_off_idle: self.rare.as_deref().and_then(|rare| rare.one_off_idle),
+        }
+    }
+
+    /// Records an interaction, if the change is nothing else; `None` leaves it to the write lock.
+    pub(super) fn touch(&self, change: &Change) -> Option<UpdateOutcome> {
+        let arrival = change.timing.interaction_at?;
+        let plain =
+            change.timing.lowering.is_none() && change.is_timing_only() && change.if_revision.is_none();
+        if !plain || self.rare.is_some() {
+            return None;
+        }
+        let before = self.last_interaction_at.fetch_max(arrival.as_unix_millis(), Ordering::Relaxed);
+        let gap = arrival.since(Timestamp::from_unix_millis(before));
+        self.longest_gap.fetch_max(Millis::from(gap).as_u64(), Ordering::Relaxed);
+        Some(UpdateOutcome::Applied(Applied {
+            timing: self.timing(),
+            revision: self.revision,
+            rotated: false,
+            secret: self.secret,
+        }))
+    }
+
+    pub(super) fn ended(&self) -> Option<&Tombstone> {
+        self.rare.as_ref()?.ended.as_ref()
+    }
+
+    pub(super) const fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    pub(super) const fn realm(&self) -> &Arc<str> {
+        &self.realm
+    }
+
+    pub(super) fn is_of(&self, realm: &str, subject: &str) -> bool {
+        self.subject.as_deref() == Some(subject) && *self.realm == *realm
+    }
+
+    /// When a sweep has to look at it, by what the record itself says.
+    pub(super) fn due_at(&self) -> Timestamp {
+        self.ended().map_or_else(|| self.timing().deadline(), |ended| ended.forget_at)
+    }
+}

@@ -1,0 +1,65 @@
+//! Where a subject's sessions live.
+
+use std::{fmt, sync::OnceLock};
+
+use sha2::{Digest, Sha256};
+
+use crate::record::{SessionId, Tag};
+
+/// The key under which a store's tags are computed; see [`Tag`].
+///
+/// A store that several nodes share keeps it beside the sessions, made once from a random source. `Debug` shows nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PlaceKey([u8; 32]);
+
+impl PlaceKey {
+    /// The key with these bytes, which should be random.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for a store to keep.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A random key.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system gives no random bytes.
+    pub fn random() -> Self {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        Self(bytes)
+    }
+
+    /// A random key that is the same for the life of this process: for stores that no other process shares.
+    pub fn of_this_process() -> Self {
+        static KEY: OnceLock<PlaceKey> = OnceLock::new();
+        *KEY.get_or_init(Self::random)
+    }
+
+    /// The tag of a subject in a realm.
+    pub fn tag(&self, realm: &str, subject: &str) -> Tag {
+        // The lengths keep realm and subject apart; a prefix key is enough for a digest that is cut.
+        let digest = Sha256::new()
+            .chain_update(self.0)
+            .chain_update(u64::try_from(realm.len()).unwrap_or(u64::MAX).to_le_bytes())
+            .chain_update(realm)
+            .chain_update(subject)
+            .finalize();
+        Tag::from_bytes([digest[0], digest[1], digest[2], digest[3], digest[4], digest[5]])
+    }
+
+    /// The id of a session of this subject: its random bits after the subject's tag.
+    pub fn place(&self, sid: SessionId, realm: &str, subject: &str) -> SessionId {
+        sid.with_tag(self.tag(realm, subject))
+    }
+}
+
+impl fmt::Debug for PlaceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlaceKey(…)")
+    }
+}

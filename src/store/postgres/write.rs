@@ -1,0 +1,216 @@
+//! Changes and ends: compare-and-set of a record.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::{IsolationLevel, Row, types::ToSql};
+
+use super::{
+    MAX_ATTEMPTS, PostgresStore,
+    connection::Failed,
+    row::{self, Sid, millis},
+};
+use crate::{
+    Error, SessionStore,
+    record::{EndOutcome, EndRequest, Record, SessionId},
+    store::packed::pack,
+};
+
+/// How many tries a write has before it waits for its turn, by a lock of the row.
+const FREE_ATTEMPTS: usize = 4;
+
+/// What came of a compare-and-set.
+enum Written {
+    Done,
+    /// The record has another version: as the statement saw it at its start, which is before it waited for another write.
+    Conflict(Option<Box<Record>>),
+}
+
+impl PostgresStore {
+    /// Applies a change to a record, whole or not at all, and gives what the change said. `None` when there is none.
+    pub(super) async fn change<T>(
+        &self,
+        sid: SessionId,
+        seen: Option<Box<Record>>,
+        apply: impl Fn(&mut Record) -> T,
+    ) -> Result<Option<T>, Error> {
+        // What the caller saw may be old. A write finds out; what comes to nothing is decided by the record as it is.
+        let mut is_fresh = seen.is_none();
+        let mut known = match seen {
+            Some(seen) => Some(*seen),
+            None => self.load(sid).await?,
+        };
+        for _ in 0..FREE_ATTEMPTS {
+            let Some(before) = known else { return Ok(None) };
+            let mut after = before.clone();
+            let outcome = apply(&mut after);
+            if after != before {
+                known = match self.write(&before, &after).await? {
+                    Written::Done => return Ok(Some(outcome)),
+                    // It waited for the other write, and does not see it yet.
+                    Written::Conflict(Some(stale)) if stale.version == before.version => {
+                        self.load(sid).await?
+                    }
+                    Written::Conflict(fresh) => fresh.map(|fresh| *fresh),
+                };
+            } else if is_fresh {
+                return Ok(Some(outcome));
+            } else {
+                known = self.load(sid).await?;
+            }
+            is_fresh = true;
+        }
+        self.change_locked(sid, apply).await
+    }
+
+    /// One statement, one round trip.
+    async fn write(&self, before: &Record, after: &Record) -> Result<Written, Error> {
+        let write = Write::of(before, after)?;
+        read_written(after.sid, &self.query(&self.0.statements.write, &write.params()).await?)
+    }
+
+    /// As [`PostgresStore::change`], in a transaction that holds the row, so that of many writers each has its turn.
+    async fn change_locked<T>(
+        &self,
+        sid: SessionId,
+        apply: impl Fn(&mut Record) -> T,
+    ) -> Result<Option<T>, Error> {
+        let statements = &self.0.statements;
+        let (tag, id) = (row::tag(sid.tag()), Sid::from(sid));
+        let mut lease = self.0.connections.lease().await?;
+        let transaction = lease.client().build_transaction().isolation_level(IsolationLevel::ReadCommitted);
+        let transaction = transaction.start().await.map_err(Failed::from)?;
+        let [lock, load, write] = [&statements.lock, &statements.load, &statements.write];
+        let lock = transaction.prepare_cached(lock).await.map_err(Failed::from)?;
+        let load = transaction.prepare_cached(load).await.map_err(Failed::from)?;
+        let write = transaction.prepare_cached(write).await.map_err(Failed::from)?;
+        transaction.query(&lock, &[&tag, &id]).await.map_err(Failed::from)?;
+        let mut known =
+            row::read_load(sid, &transaction.query(&load, &[&tag, &id]).await.map_err(Failed::from)?)?;
+        // The row is ours; only the marks beside it may still change.
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(before) = known else { return Ok(None) };
+            let mut after = before.clone();
+            let outcome = apply(&mut after);
+            let params = Write::of(&before, &after)?;
+            let rows = transaction.query(&write, &params.params()).await.map_err(Failed::from)?;
+            match read_written(sid, &rows)? {
+                Written::Done => {
+                    transaction.commit().await.map_err(Failed::from)?;
+                    lease.give_back();
+                    return Ok(Some(outcome));
+                }
+                Written::Conflict(fresh) => known = fresh.map(|fresh| *fresh),
+            }
+        }
+        Err(Error::store("a session changes faster than it can be changed here"))
+    }
+
+    /// Ends a batch: one statement reads, one compares and sets. Those that changed between them end one by one.
+    pub(super) async fn end_batch(
+        &self,
+        requests: &[(SessionId, EndRequest)],
+    ) -> Result<Vec<EndOutcome>, Error> {
+        let tags: Vec<_> = requests.iter().map(|(sid, _)| row::tag(sid.tag())).collect();
+        let sids: Vec<_> = requests.iter().map(|(sid, _)| Sid::from(*sid)).collect();
+        let rows = self.query(&self.0.statements.load_many, &[&tags, &sids]).await?;
+        let mut found = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let (record, version) = row::read_with_mark(row)?;
+            found.insert(record.sid, (record, version));
+        }
+
+        let mut batch = Vec::new();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for (sid, request) in requests {
+            // Removed, so that a second request for the same session is carried out after the first.
+            let Some((mut record, seen)) = found.remove(sid) else {
+                outcomes.push((None, 0));
+                continue;
+            };
+            let before = record.clone();
+            let outcome = record.end(request);
+            let version = if record == before { 0 } else { row::new_version()? };
+            outcomes.push((Some(outcome), version));
+            if version != 0 {
+                batch.push(NewTombstone { record, seen, version });
+            }
+        }
+        let written = if batch.is_empty() { HashSet::new() } else { self.write_batch(batch).await? };
+
+        let mut done = Vec::with_capacity(requests.len());
+        for ((outcome, version), (sid, request)) in outcomes.into_iter().zip(requests) {
+            done.push(match outcome {
+                Some(outcome) if version == 0 || written.contains(&version) => outcome,
+                _ => self.end(*sid, request.clone(), None).await?,
+            });
+        }
+        Ok(done)
+    }
+
+    /// Gives the versions that were written.
+    async fn write_batch(&self, mut batch: Vec<NewTombstone>) -> Result<HashSet<i64>, Error> {
+        // Always in this order, so that two batches do not wait for each other.
+        batch.sort_unstable_by_key(|new| new.record.sid);
+        let columns = |column: fn(&NewTombstone) -> i64| batch.iter().map(column).collect::<Vec<_>>();
+        let sids: Vec<_> = batch.iter().map(|new| Sid::from(new.record.sid)).collect();
+        let records: Vec<_> = batch.iter().map(|new| pack(&new.record)).collect::<Result<_, _>>()?;
+        let written = self
+            .query(
+                &self.0.statements.write_many,
+                &[
+                    &columns(|new| row::tag(new.record.sid.tag())),
+                    &sids,
+                    &columns(|new| new.seen),
+                    &columns(|new| new.version),
+                    &columns(|new| millis(new.record.due_at())),
+                    &records,
+                ],
+            )
+            .await?;
+        written.iter().map(|row| row::get(row, 0)).collect()
+    }
+}
+
+/// The parameters of a compare-and-set.
+struct Write {
+    tag: i64,
+    sid: Sid,
+    version: i64,
+    seen: i64,
+    state: i16,
+    due_at: i64,
+    record: Vec<u8>,
+}
+
+impl Write {
+    fn of(before: &Record, after: &Record) -> Result<Self, Error> {
+        Ok(Self {
+            tag: row::tag(after.sid.tag()),
+            sid: after.sid.into(),
+            version: row::new_version()?,
+            seen: before.version.cast_signed(),
+            state: row::state(after),
+            due_at: millis(after.due_at()),
+            record: pack(after)?,
+        })
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 7] {
+        let Self { tag, sid, version, seen, state, due_at, record } = self;
+        [tag, sid, version, seen, state, due_at, record]
+    }
+}
+
+/// A record that has ended, and the versions of its row before and after.
+struct NewTombstone {
+    record: Record,
+    seen: i64,
+    version: i64,
+}
+
+fn read_written(sid: SessionId, rows: &[Row]) -> Result<Written, Error> {
+    match rows.first() {
+        Some(row) if row::get::<Option<i16>>(row, 0)?.is_none() => Ok(Written::Done),
+        _ => row::read_load(sid, rows).map(|fresh| Written::Conflict(fresh.map(Box::new))),
+    }
+}

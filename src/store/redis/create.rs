@@ -1,0 +1,254 @@
+//! A new session, with what ends first and the cap of its subject, in one step (S9).
+//!
+//! Usually nothing stands in the way, and one script stores the session. Else it answers with what there is; the decision is
+//! taken here, and a second script carries it out if nothing has changed since.
+
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use redis::Value;
+
+use super::{
+    RedisStore,
+    answer::{array, number, several},
+    keys::field,
+    marks::Marks,
+    place::{MAX_ATTEMPTS, POLITE_ATTEMPTS, forget_at, too_busy},
+    value::{Version, decode, encode, sessions, time_to_live, tombstone_time_to_live},
+};
+use crate::{
+    Error, ErrorKind,
+    record::{EndOutcome, Record, SessionId},
+    store::{CreateOutcome, Creation, CreationPlan},
+};
+
+/// What stands in the way of a creation.
+struct View {
+    /// The record under the new id.
+    taken: Option<Record>,
+    marks: Marks,
+    /// How many sessions there are in the place.
+    count: usize,
+    /// The records that are to end first, those that there are.
+    ends: BTreeMap<SessionId, Record>,
+    /// The sessions of the place, where the cap may be reached.
+    others: Vec<Record>,
+}
+
+/// What a script that looks has answered.
+#[expect(clippy::large_enum_variant, reason = "short-lived")]
+enum Looked {
+    Stored,
+    View(View),
+}
+
+/// What to store, and what has to be as it was for that to be right.
+struct Plan {
+    record: Record,
+    outcomes: Vec<EndOutcome>,
+    /// The records that end or hand over their data, before and after.
+    ended: Vec<(Record, Record)>,
+    /// Others that the decision depends on.
+    unchanged: Vec<Record>,
+    /// At most so many sessions in the place before.
+    most: Option<usize>,
+}
+
+/// What came of a view.
+enum Decision {
+    Store(Plan),
+    Answer(CreateOutcome),
+    /// The cap may be reached: the sessions of the place have to be known.
+    NameOthers,
+}
+
+impl RedisStore {
+    pub(super) async fn create_record(&self, creation: &Creation) -> Result<CreateOutcome, Error> {
+        let foreign = creation.ends.iter().any(|(sid, _)| sid.tag() != creation.record.sid.tag());
+        if foreign {
+            let message = "a session that ends with a creation must be of the same subject";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let mut tried: Option<(Version, CreateOutcome)> = None;
+        let mut name_others = false;
+        let mut _turn = None;
+        for attempt in 0..MAX_ATTEMPTS {
+            if attempt == POLITE_ATTEMPTS {
+                _turn = Some(self.turn(creation.record.sid.tag()).await);
+            }
+            let at_once = if attempt == 0 { at_once(creation) } else { None };
+            let version = Version::new();
+            let view = match self.look(creation, at_once.as_ref(), version, name_others).await? {
+                Looked::Stored => return Ok(created(at_once, version)),
+                Looked::View(view) => view,
+            };
+            if let Some(taken) = view.taken {
+                let ours = |tried: &Version| *tried == Version::of(&taken);
+                // The answer to an earlier try was lost.
+                return Ok(match tried {
+                    Some((tried, outcome)) if ours(&tried) => outcome,
+                    _ if ours(&version) && at_once.is_some() => created(at_once, version),
+                    _ => CreateOutcome::Exists,
+                });
+            }
+            let plan = match decide(creation, &view) {
+                Decision::Store(plan) => plan,
+                Decision::Answer(outcome) => return Ok(outcome),
+                Decision::NameOthers => {
+                    name_others = true;
+                    continue;
+                }
+            };
+            let is_stored = self.carry_out(creation, &plan, &view, version).await?;
+            let record = version.of_new(plan.record, &view.marks);
+            let outcome = CreateOutcome::Created { record, ended: plan.outcomes };
+            if is_stored {
+                return Ok(outcome);
+            }
+            tried = Some((version, outcome));
+        }
+        Err(too_busy())
+    }
+
+    /// Stores the session, if it is given and nothing stands in the way.
+    async fn look(
+        &self,
+        creation: &Creation,
+        record: Option<&Record>,
+        version: Version,
+        name_others: bool,
+    ) -> Result<Looked, Error> {
+        let (sid, tag) = (creation.record.sid, creation.record.sid.tag());
+        let cap = creation.cap.filter(|_| creation.record.subject.is_some());
+        let value = record.map(|record| encode(record, version)).transpose()?.unwrap_or_default();
+        let [ttl, due] = schedule(record.unwrap_or(&creation.record));
+        let mut ends: Vec<_> = creation.ends.iter().map(|(sid, _)| *sid).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let keys = self.index_keys(&creation.record.realm);
+        let mut call = self
+            .about(&self.0.scripts.create, tag, &keys)
+            .arg(tag.as_bytes().as_slice())
+            .arg(field(&sid))
+            .arg(value)
+            .arg(ttl)
+            .optional(cap.map(NonZeroU32::get))
+            .arg(due)
+            .arg(&*creation.record.realm)
+            .arg(CreateOutcome::MAX_CANDIDATES)
+            .arg(i32::from(name_others));
+        for sid in &ends {
+            call = call.arg(field(sid));
+        }
+        let answer = call.run(&self.0.connection).await?.value;
+        if answer == Value::Int(1) {
+            return Ok(Looked::Stored);
+        }
+        let [taken, marks, count, stored, others] = several(answer)?;
+        let marks = Marks::read(&marks)?;
+        let read = |sid: SessionId, value: Value| match value {
+            Value::BulkString(bytes) => decode(sid, &bytes, &marks).map(Some),
+            _ => Ok(None),
+        };
+        let taken = read(sid, taken)?;
+        let ends = ends.into_iter().zip(array(stored)?);
+        let ends = ends.filter_map(|(sid, value)| Some((sid, read(sid, value).transpose()?)));
+        let ends = ends.map(|(sid, record)| Ok((sid, record?))).collect::<Result<_, Error>>()?;
+        let count = usize::try_from(number(&count)?).unwrap_or_default();
+        let others = sessions(tag, others, &marks)?;
+        Ok(Looked::View(View { taken, marks, count, ends, others }))
+    }
+
+    /// Whether all was still as the plan has it, and is now as it says.
+    async fn carry_out(
+        &self,
+        creation: &Creation,
+        plan: &Plan,
+        view: &View,
+        version: Version,
+    ) -> Result<bool, Error> {
+        let (record, tag) = (&plan.record, plan.record.sid.tag());
+        let [ttl, due] = schedule(record);
+        let keys = self.index_keys(&record.realm);
+        let mut call = self
+            .about(&self.0.scripts.commit, tag, &keys)
+            .arg(tag.as_bytes().as_slice())
+            .arg(field(&record.sid))
+            .arg(encode(record, version)?)
+            .arg(ttl)
+            .optional(plan.most)
+            .arg(due)
+            .arg(&*record.realm)
+            .stamp(view.marks.stamp())
+            .arg(plan.ended.len() + plan.unchanged.len());
+        for known in plan.ended.iter().map(|(before, _)| before).chain(&plan.unchanged) {
+            call = call.arg(field(&known.sid)).arg(Version::of(known).bytes().as_slice());
+        }
+        for (_, after) in &plan.ended {
+            let at = creation.ends.iter().find(|(sid, _)| *sid == after.sid).map(|(_, request)| request.at);
+            let ttl = tombstone_time_to_live(at.unwrap_or(after.updated_at), forget_at(after));
+            call = call.arg(field(&after.sid)).arg(encode(after, Version::new())?).arg(ttl);
+            call = call.arg(forget_at(after).as_unix_millis());
+        }
+        if call.run(&self.0.connection).await?.value != Value::Int(1) {
+            return Ok(false);
+        }
+        for (before, after) in &plan.ended {
+            self.end_in_cluster(before, after).await;
+        }
+        Ok(true)
+    }
+}
+
+/// The record as it is stored where nothing stands in the way; `None` where something has to be known first.
+fn at_once(creation: &Creation) -> Option<Record> {
+    if !creation.ends.is_empty() {
+        return None;
+    }
+    match creation.clone().plan(None, Vec::new(), 0) {
+        CreationPlan::Store { record, .. } => Some(record),
+        _ => None,
+    }
+}
+
+fn created(record: Option<Record>, version: Version) -> CreateOutcome {
+    record.map_or(CreateOutcome::Exists, |record| CreateOutcome::Created {
+        record: version.of_new(record, &Marks::default()),
+        ended: Vec::new(),
+    })
+}
+
+/// How long its place is needed for the record, and when a sweep has to look at it.
+fn schedule(record: &Record) -> [i64; 2] {
+    let timing = &record.timing;
+    [time_to_live(timing.created_at, timing.expires_at()), record.due_at().as_unix_millis()]
+}
+
+fn decide(creation: &Creation, view: &View) -> Decision {
+    let subject = creation.record.subject.as_ref();
+    let mark = subject.and_then(|subject| view.marks.of(&creation.record.realm, subject));
+    let (counted, others): (Vec<&Record>, Vec<&Record>) =
+        view.others.iter().partition(|other| creation.counts(other));
+    // Those that were not named are taken for the subject's: another's would have to share the tag by chance.
+    let count = view.count.saturating_sub(others.len());
+    let found = creation.ends.iter().map(|(sid, _)| view.ends.get(sid).cloned()).collect();
+    match creation.clone().plan(mark, found, count) {
+        CreationPlan::Store { record, ended, outcomes } => {
+            let pair = |after: Record| view.ends.get(&after.sid).map(|before| (before.clone(), after));
+            let mut ended: Vec<_> = ended.into_iter().filter_map(pair).collect();
+            ended.retain(|(before, after)| before != after);
+            ended.dedup_by_key(|(before, _)| before.sid);
+            // While these are what they are, the subject's can not have become more unless there are more in all.
+            let unchanged =
+                others.into_iter().filter(|other| ended.iter().all(|(before, _)| before.sid != other.sid));
+            let unchanged = unchanged.cloned().collect();
+            let most = (creation.cap.is_some() && subject.is_some()).then_some(view.count);
+            Decision::Store(Plan { record, outcomes, ended, unchanged, most })
+        }
+        CreationPlan::Full if view.others.is_empty() => Decision::NameOthers,
+        CreationPlan::Full => {
+            Decision::Answer(CreateOutcome::Full { count, sessions: counted.into_iter().cloned().collect() })
+        }
+        CreationPlan::SignedOutEverywhere => Decision::Answer(CreateOutcome::SignedOutEverywhere),
+        CreationPlan::TooLarge => Decision::Answer(CreateOutcome::TooLarge),
+    }
+}
