@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A request goes through `SessionLayer` around a small service, in this process and without HTTP's wire; 64 at a time, by two
-//! threads of Tokio's. What it is compared with has no HTTP at all. The sides take turns within each round, and each ratio
+//! threads of Tokio's. It is compared with a bare command that no HTTP is around, and with the same in such a service. The sides take turns within each round, and each ratio
 //! is the median of those of the rounds, so that what else the machine does strikes both.
 //!
 //! | request | bare in Redis | bare in PostgreSQL |
@@ -32,7 +32,11 @@ use std::time::Duration;
 
 use load::{Served, Until, drive, is_wanted, median, resident, setting};
 use servers::{Kind, Server};
-use sides::{Ask, Cpu, Request, layer::Layered, postgres, redis};
+use sides::{
+    Ask, Cpu, Request,
+    layer::{InService, Layered},
+    postgres, redis,
+};
 use tower_tenure::{
     MemoryStore,
     store::{PostgresStore, RedisStore},
@@ -79,22 +83,25 @@ struct Side {
 async fn compare(server: &str, layered: Layered, bare: impl Ask, meter: &impl Cpu) {
     fill(&layered, SESSIONS).await;
     fill(&bare, SESSIONS).await;
+    let in_service = InService::new(bare.clone());
     println!("\n{server}: {CALLERS} requests at a time, {SESSIONS} sessions\n");
     println!(
-        "| request | bare/s | layer/s | ratio | server µs, bare | layer | ratio | client µs, bare | layer | a request's commands, bare | layer |"
+        "| request | bare/s | in a service | layer | layer / bare | layer / service | server µs: bare | layer | ratio | client µs: bare | in a service | layer | commands: bare | layer |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for request in [Request::Read, Request::Write, Request::Login] {
         let mut rounds = Vec::new();
         for round in 0..rounds_of_each() {
-            // Who goes first alternates.
-            let first = if round % 2 == 0 { Some(side(&bare, request, meter).await) } else { None };
-            let ours = side(&layered, request, meter).await;
-            let bare = match first {
-                Some(first) => first,
-                None => side(&bare, request, meter).await,
-            };
-            rounds.push((bare, ours));
+            // Who goes first changes.
+            let mut sides = [None, None, None];
+            for which in (0..3).map(|which| (which + round) % 3) {
+                sides[which] = Some(match which {
+                    0 => side(&bare, request, meter).await,
+                    1 => side(&in_service, request, meter).await,
+                    _ => side(&layered, request, meter).await,
+                });
+            }
+            rounds.push(sides.map(|side| side.expect("each had its turn")));
         }
         print(request, &rounds);
     }
@@ -131,25 +138,31 @@ async fn side(side: &impl Ask, request: Request, meter: &impl Cpu) -> Side {
     Side { server: each(before.0, after.0), client: each(before.1, after.1), commands, served }
 }
 
-fn print(request: Request, rounds: &[(Side, Side)]) {
-    let of = |number: &dyn Fn(&(Side, Side)) -> f64| median(rounds.iter().map(number).collect());
-    let commands = |side: &Side| {
+fn print(request: Request, rounds: &[[Side; 3]]) {
+    let of = |number: &dyn Fn(&[Side; 3]) -> f64| median(rounds.iter().map(number).collect());
+    let rate = |which: usize| of(&|sides| sides[which].served.per_second());
+    let client = |which: usize| of(&|sides| sides[which].client);
+    let ratio = |which: usize| of(&|sides| sides[2].served.per_second() / sides[which].served.per_second());
+    let commands = |which: usize| {
+        let side = &rounds.last().expect("there were rounds")[which];
         let texts: Vec<_> = side.commands.iter().map(|(name, calls)| format!("{name} {calls:.2}")).collect();
         texts.join(", ")
     };
-    let (last_bare, last_layer) = rounds.last().expect("there were rounds");
     println!(
-        "| {request:?} | {:.0} | {:.0} | **{:.2}** | {:.1} | {:.1} | **{:.2}** | {:.1} | {:.1} | {} | {} |",
-        of(&|(bare, _)| bare.served.per_second()),
-        of(&|(_, layer)| layer.served.per_second()),
-        of(&|(bare, layer)| layer.served.per_second() / bare.served.per_second()),
-        of(&|(bare, _)| bare.server),
-        of(&|(_, layer)| layer.server),
-        of(&|(bare, layer)| layer.server / bare.server),
-        of(&|(bare, _)| bare.client),
-        of(&|(_, layer)| layer.client),
-        commands(last_bare),
-        commands(last_layer),
+        "| {request:?} | {:.0} | {:.0} | {:.0} | **{:.2}** | {:.2} | {:.1} | {:.1} | **{:.2}** | {:.1} | {:.1} | {:.1} | {} | {} |",
+        rate(0),
+        rate(1),
+        rate(2),
+        ratio(0),
+        ratio(1),
+        of(&|sides| sides[0].server),
+        of(&|sides| sides[2].server),
+        of(&|sides| sides[2].server / sides[0].server),
+        client(0),
+        client(1),
+        client(2),
+        commands(0),
+        commands(2),
     );
 }
 
