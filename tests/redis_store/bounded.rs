@@ -206,13 +206,13 @@ async fn o2_a_touch_changes_no_index_and_an_earlier_deadline_does() {
     let store = node(&server).await;
     create(&store, login(1, second(0))).await;
     let due = format!("tenure:due:{REALM}");
-    let score = || {
+    let due_at = || {
         let shown = server.ask(&["ZRANGE", &due, "0", "-1", "WITHSCORES"]);
         shown.lines().last().unwrap().parse::<i64>().unwrap()
     };
-    let before = score();
+    let before = due_at();
     store.update(sid(1), touch(second(5000)), None).await.unwrap();
-    assert_eq!(score(), before);
+    assert_eq!(due_at(), before);
     let lifetimes = tower_tenure::Lifetimes::from_minutes(1, 600);
     let lowering =
         tower_tenure::record::Lowering { lifetimes, one_off_idle: tower_tenure::record::Millis::new(60_000) };
@@ -220,7 +220,7 @@ async fn o2_a_touch_changes_no_index_and_an_earlier_deadline_does() {
     change.timing.lowering = Some(lowering);
     store.update(sid(1), change, None).await.unwrap();
     let sooner = second(5061).as_unix_millis();
-    assert_eq!(score(), sooner);
+    assert_eq!(due_at(), sooner);
 }
 
 /// Two small values and a usual user agent, each user with one session: the place, its time to live, and the indexes.
