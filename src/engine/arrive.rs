@@ -7,8 +7,8 @@ use crate::{
     Error, ErrorKind, Policy, SessionId, Timestamp,
     policy::{Activity, Overflow, Verdict, decide},
     record::{
-        Applied, Change, EndOutcome, EndReason, LastSeen, PastSession, Proof, Record, SecretHash, Timing,
-        TimingChange, Tombstone,
+        Applied, Change, EndOutcome, LastSeen, PastSession, Proof, Record, SecretHash, Timing, TimingChange,
+        Tombstone,
     },
     token::Token,
 };
@@ -85,6 +85,11 @@ pub(crate) struct Past {
 }
 
 impl Past {
+    /// Whether its data still waits for its user.
+    pub(crate) fn work_waits(&self, now: Timestamp) -> bool {
+        self.work_until.is_some_and(|until| now < until)
+    }
+
     /// What a tombstone says of a session.
     pub(crate) fn of(sid: SessionId, session: PastSession, tombstone: &Tombstone) -> Self {
         let Tombstone { successor, work_until, .. } = *tombstone;
@@ -151,7 +156,7 @@ impl Engine {
                 return Ok(());
             }
             if let Some(ended) = record.ended {
-                let work_until = ended.work_until.filter(|_| record.end_is_not_revoked(&policy));
+                let work_until = ended.work_until.filter(|_| record.revoked_under(&policy).is_none());
                 let past = Past::of(sid, record.timing.past(ended.reason, ended.at), &ended);
                 break Past { work_until, ..past };
             }
@@ -168,7 +173,7 @@ impl Engine {
             // An end that was seen is an end for good, also for a clock that steps back or a policy that is raised again. But
             // not over a request that recorded its interaction since: then look again.
             let mut timing = record.timing;
-            timing.apply(&TimingChange { interaction_at: None, lowering: policy.lowering_of(&record) });
+            timing.apply(&TimingChange { interaction_at: None, lowering: policy.lowering(&record.timing) });
             let past = |reason, work_until, is_certain| Past {
                 sid,
                 session: timing.past(reason, at),
@@ -184,9 +189,8 @@ impl Engine {
                     return Err(Error::new(ErrorKind::Store, message));
                 }
                 Some(Ok(EndOutcome::Ended(ended))) => {
-                    let waits = matches!(ended.reason, EndReason::Idle | EndReason::Absolute)
-                        && ended.subject.is_some()
-                        && !record.data.is_empty();
+                    let waits =
+                        ended.reason.is_deadline() && ended.subject.is_some() && !record.data.is_empty();
                     let until = at + policy.resume_for();
                     break past(ended.reason, (waits && now < until).then_some(until), true);
                 }
@@ -199,13 +203,5 @@ impl Engine {
         };
         arrival.past = arrival.past.or(Some(past));
         Ok(())
-    }
-}
-
-impl Record {
-    /// Whether no revocation covers the end of this session, so that what waits may be taken over.
-    fn end_is_not_revoked(&self, policy: &Policy) -> bool {
-        let everybody = policy.not_before().is_some_and(|moment| self.admitted_at <= moment);
-        self.revoked_at.is_none() && !everybody
     }
 }

@@ -69,7 +69,7 @@ impl Engine {
             record: new.record,
             edits: new.edits,
             ends: Vec::new(),
-            cap: new.cap.map(|cap| cap.most()).filter(|_| new.before.is_some() || new.cap.is_some()),
+            cap: new.cap.map(|cap| cap.most()),
             max_data: new.max_data,
         };
         creation.record.admitted_at = self.shared_time(now).await;
@@ -185,7 +185,7 @@ impl Engine {
                 Admission::Refuse(departures) => (departures, true),
             };
             let trusts_clock = departures.is_empty() || self.clock_agrees(now).await;
-            let requests = departures.into_iter().filter(|gone| trusts_clock || !gone.is_by_time());
+            let requests = departures.into_iter().filter(|gone| trusts_clock || !gone.reason.is_deadline());
             let requests: Vec<_> = requests.map(|gone| self.departure(gone, policy, now)).collect();
             if refused {
                 if !requests.is_empty() {
@@ -231,7 +231,7 @@ impl Engine {
     fn departure(&self, gone: Departure, policy: &Policy, now: Timestamp) -> (SessionId, EndRequest) {
         let options = EndOptions {
             if_idle_since: Some(gone.last_interaction_at),
-            lowering: gone.lowering.filter(|_| gone.is_by_time()),
+            lowering: gone.lowering.filter(|_| gone.reason.is_deadline()),
             resume_for: policy.resume_for().into(),
             ..EndOptions::default()
         };
@@ -278,12 +278,6 @@ enum Creating {
     Done(Record, Vec<EndOutcome>),
     Refused(Refusal),
     Gone,
-}
-
-impl Departure {
-    const fn is_by_time(&self) -> bool {
-        matches!(self.reason, EndReason::Idle | EndReason::Absolute)
-    }
 }
 
 /// The session that took the place of one that had ended before.

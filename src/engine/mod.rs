@@ -193,8 +193,7 @@ impl Engine {
         now: Timestamp,
         reason: EndReason,
     ) -> Option<Result<EndOutcome, Error>> {
-        let by_time = matches!(reason, EndReason::Idle | EndReason::Absolute);
-        if record.ended.is_some() || (by_time && !self.clock_agrees(now).await) {
+        if record.ended.is_some() || (reason.is_deadline() && !self.clock_agrees(now).await) {
             return None;
         }
         let request = self.request_for(record, policy, now, reason);
@@ -209,10 +208,10 @@ impl Engine {
         now: Timestamp,
         reason: EndReason,
     ) -> EndRequest {
-        let by_time = matches!(reason, EndReason::Idle | EndReason::Absolute);
+        let by_time = reason.is_deadline();
         let options = EndOptions {
             if_idle_since: by_time.then_some(record.timing.last_interaction_at),
-            lowering: if by_time { policy.lowering_of(record) } else { None },
+            lowering: if by_time { policy.lowering(&record.timing) } else { None },
             resume_for: policy.resume_for().into(),
             ..EndOptions::default()
         };

@@ -77,7 +77,7 @@ impl Record {
     }
 
     /// When a revocation of all sessions of the subject, or of the realm, covered the session.
-    pub(super) fn revoked_under(&self, policy: &Policy) -> Option<Timestamp> {
+    pub(crate) fn revoked_under(&self, policy: &Policy) -> Option<Timestamp> {
         let realm =
             policy.not_before().filter(|moment| self.subject.is_some() && self.admitted_at <= *moment);
         match (self.revoked_at, realm) {

@@ -52,7 +52,7 @@ impl Record {
             self.end_at(&self.timing, self.revoked_at, request.at).unwrap_or((request.reason, request.at));
         self.timing.apply(&TimingChange { interaction_at: None, lowering: options.lowering });
 
-        let by_deadline = matches!(reason, EndReason::Idle | EndReason::Absolute);
+        let by_deadline = reason.is_deadline();
         let work_until = at + options.resume_for;
         let waits = by_deadline && work_until > request.at && self.subject.is_some() && !self.data.is_empty();
         let new = options.replaced_by.as_ref();

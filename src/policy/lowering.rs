@@ -1,14 +1,9 @@
 //! What a lowered policy does to a live session.
 
 use super::{Limits, Policy};
-use crate::record::{Lifetimes, Lowering, Millis, Record, Timing};
+use crate::record::{Lifetimes, Lowering, Millis, Timing};
 
 impl Policy {
-    /// What this policy takes from what a session remembers; `None` when nothing.
-    pub(crate) fn lowering_of(&self, record: &Record) -> Option<Lowering> {
-        self.lowering(&record.timing)
-    }
-
     /// A policy that judges by what each session remembers, and takes nothing from it: where the policy is not known.
     pub(crate) const fn unlimited() -> Self {
         let longest = Limits::NONE.as_lifetimes();
@@ -20,7 +15,7 @@ impl Policy {
     /// A lifetime gives way to the limits, and to a policy that is below the one of the session's creation or was lowered
     /// since. For lifetimes that came from the policy itself this is `min(remembered, policy)`; an override of the login (L6)
     /// that was longer than the policy of its day stays until the policy is lowered.
-    pub(super) fn lowering(&self, timing: &Timing) -> Option<Lowering> {
+    pub(crate) fn lowering(&self, timing: &Timing) -> Option<Lowering> {
         let policy = self.effective(timing.mode);
         let limits = self.limits().as_lifetimes();
         let lowered = self.history.lowered_since(timing.mode, timing.policy_stamp);

@@ -37,6 +37,11 @@ impl EndReason {
             Self::Superseded => "superseded",
         }
     }
+
+    /// Whether a deadline passed, as opposed to an end that someone asked for.
+    pub(crate) const fn is_deadline(self) -> bool {
+        matches!(self, Self::Idle | Self::Absolute)
+    }
 }
 
 /// Reads what [`EndReason::as_str`] writes.

@@ -226,9 +226,7 @@ impl Session {
                 reason: *reason,
                 keeps_data: keep_data,
             }),
-            past: past
-                .filter(|past| past.work_until.is_some_and(|until| inner.now < until))
-                .map(|past| past.sid),
+            past: past.filter(|past| past.work_waits(inner.now)).map(|past| past.sid),
             successor: past.and_then(|past| past.successor),
         };
         let established = engine.establish(new).await?;

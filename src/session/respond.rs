@@ -52,7 +52,7 @@ impl State {
     /// when a login has just replaced its session: requests that the browser sent before it had the new cookie come back after
     /// it, and a removal, which has the same name, would sign the user out.
     fn cookie_is_dead(&self, now: Timestamp, window: Duration) -> bool {
-        let waits = self.past.is_some_and(|past| past.work_until.is_some_and(|until| now < until));
+        let waits = self.past.is_some_and(|past| past.work_waits(now));
         self.cookie == Cookie::Brought && !waits && !self.newer_cookie_exists(now, window)
     }
 

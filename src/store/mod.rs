@@ -8,6 +8,7 @@ mod any;
 mod creation;
 #[doc = include_str!("guide.md")]
 pub mod guide {}
+mod marks;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod packed;

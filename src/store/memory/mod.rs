@@ -20,7 +20,7 @@ use std::{
 };
 
 use self::{
-    place::{Moved, Place},
+    place::Place,
     sync::{AtomicUsize, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, read, write},
     user_agents::UserAgents,
 };
@@ -160,7 +160,7 @@ impl SessionStore for MemoryStore {
         if let Some((tag, subject)) = subject {
             let mut shard = self.0.write(tag);
             let place = shard.places.entry(tag.as_u64()).or_default();
-            place.revoke(&realm, &subject, |mark| mark.revoked(at, except), keep_until);
+            place.marks_mut().revoke(&realm, &subject, at, except, keep_until);
         } else {
             let mut moments = write(&self.0.not_before);
             let moment = moments.entry(realm).or_insert(at);
@@ -252,7 +252,8 @@ impl Shard {
 
     fn change<T>(&mut self, sid: SessionId, change: impl FnOnce(&mut Record) -> T) -> Option<T> {
         let place = self.places.get_mut(&sid.tag().as_u64())?;
-        let (answer, Moved { was_live, is_live }, record) = place.change(sid, change)?;
+        let (answer, was_live, record) = place.change(sid, change)?;
+        let is_live = record.ended.is_none();
         if was_live != is_live {
             self.index(&record, is_live);
         }

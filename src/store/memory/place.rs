@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    sync::Arc,
 };
 
 use super::entry::Entry;
 use crate::{
     Timestamp,
     record::{Record, SessionId, SubjectMark},
-    store::{CreateOutcome, Creation},
+    store::{CreateOutcome, Creation, marks::Marks},
 };
 
 /// The sessions that share a tag. Most subjects have one session; the rest is for the others.
@@ -25,22 +24,7 @@ pub(super) struct Group {
     entries: BTreeMap<SessionId, Box<Entry>>,
     /// Those that have not ended, by age.
     live: BTreeSet<(Timestamp, SessionId)>,
-    marks: Vec<Mark>,
-}
-
-/// What is known of a subject that was signed out everywhere.
-struct Mark {
-    realm: Arc<str>,
-    subject: Arc<str>,
-    /// The latest.
-    revoked: SubjectMark,
-    keep_until: Timestamp,
-}
-
-/// What changed in the index of live sessions.
-pub(super) struct Moved {
-    pub(super) was_live: bool,
-    pub(super) is_live: bool,
+    marks: Marks,
 }
 
 impl Place {
@@ -78,28 +62,11 @@ impl Place {
 
     pub(super) fn mark(&self, realm: &str, subject: &str) -> Option<&SubjectMark> {
         let Self::Group(group) = self else { return None };
-        let found = group.marks.iter().find(|mark| *mark.realm == *realm && *mark.subject == *subject);
-        found.map(|found| &found.revoked)
+        group.marks.of(realm, subject)
     }
 
-    pub(super) fn revoke(
-        &mut self,
-        realm: &Arc<str>,
-        subject: &Arc<str>,
-        revoke: impl FnOnce(SubjectMark) -> SubjectMark,
-        keep_until: Timestamp,
-    ) {
-        let group = self.group();
-        let mut marks = group.marks.iter_mut();
-        if let Some(known) = marks.find(|known| known.realm == *realm && known.subject == *subject) {
-            known.revoked = revoke(known.revoked);
-            // One that is needed for less long does not shorten what an earlier one needs.
-            known.keep_until = known.keep_until.max(keep_until);
-        } else {
-            let (realm, subject) = (Arc::clone(realm), Arc::clone(subject));
-            let revoked = revoke(SubjectMark::default());
-            group.marks.push(Mark { realm, subject, revoked, keep_until });
-        }
+    pub(super) fn marks_mut(&mut self) -> &mut Marks {
+        &mut self.group().marks
     }
 
     /// Adds a session that is not there yet.
@@ -107,16 +74,15 @@ impl Place {
         self.group().put(Box::new(Entry::new(record)));
     }
 
-    /// Changes a record. `None` when it is not there.
+    /// Changes a record, and says whether it was live before. `None` when it is not there.
     pub(super) fn change<T>(
         &mut self,
         sid: SessionId,
         change: impl FnOnce(&mut Record) -> T,
-    ) -> Option<(T, Moved, Record)> {
+    ) -> Option<(T, bool, Record)> {
         let before = self.record(sid)?;
         let mut record = before.clone();
         let answer = change(&mut record);
-        let moved = Moved { was_live: before.ended.is_none(), is_live: record.ended.is_none() };
         if record != before {
             let entry = Entry::new(record.clone());
             match self {
@@ -124,7 +90,7 @@ impl Place {
                 Self::Group(group) => group.put(Box::new(entry)),
             }
         }
-        Some((answer, moved, record))
+        Some((answer, before.ended.is_none(), record))
     }
 
     /// How many sessions count under the cap of this creation, and those sessions if they leave no room.
@@ -200,7 +166,7 @@ impl Place {
                 if let Some(entry) = sid.and_then(|sid| group.entries.remove(&sid)) {
                     group.live.remove(&(entry.created_at(), entry.sid));
                 }
-                group.marks.retain(|mark| now < mark.keep_until);
+                group.marks.drop_old(now);
                 if group.marks.is_empty() && group.entries.len() == 1 {
                     if let Some((_, entry)) = group.entries.pop_first() {
                         *self = Self::Single(entry);
@@ -213,7 +179,7 @@ impl Place {
     }
 
     pub(super) fn has_old_marks(&self, now: Timestamp) -> bool {
-        matches!(self, Self::Group(group) if group.marks.iter().any(|mark| mark.keep_until <= now))
+        matches!(self, Self::Group(group) if group.marks.has_old(now))
     }
 
     fn group(&mut self) -> &mut Group {

@@ -12,8 +12,8 @@ use super::{
     answer::{array, number, several},
     keys::field,
     marks::Marks,
-    place::{MAX_ATTEMPTS, POLITE_ATTEMPTS, forget_at, too_busy},
-    value::{Version, decode, encode, sessions, time_to_live, tombstone_time_to_live},
+    place::{MAX_ATTEMPTS, POLITE_ATTEMPTS, forget_at, read_value, too_busy},
+    value::{Version, encode, sessions, time_to_live, tombstone_time_to_live},
 };
 use crate::{
     Error, ErrorKind,
@@ -145,13 +145,9 @@ impl RedisStore {
         }
         let [taken, marks, count, stored, others] = several(answer)?;
         let marks = Marks::read(&marks)?;
-        let read = |sid: SessionId, value: Value| match value {
-            Value::BulkString(bytes) => decode(sid, &bytes, &marks).map(Some),
-            _ => Ok(None),
-        };
-        let taken = read(sid, taken)?;
+        let taken = read_value(sid, taken, &marks)?;
         let ends = ends.into_iter().zip(array(stored)?);
-        let ends = ends.filter_map(|(sid, value)| Some((sid, read(sid, value).transpose()?)));
+        let ends = ends.filter_map(|(sid, value)| Some((sid, read_value(sid, value, &marks).transpose()?)));
         let ends = ends.map(|(sid, record)| Ok((sid, record?))).collect::<Result<_, Error>>()?;
         let count = usize::try_from(number(&count)?).unwrap_or_default();
         let others = sessions(tag, others, &marks)?;
@@ -225,7 +221,7 @@ fn schedule(record: &Record) -> [i64; 2] {
 
 fn decide(creation: &Creation, view: &View) -> Decision {
     let subject = creation.record.subject.as_ref();
-    let mark = subject.and_then(|subject| view.marks.of(&creation.record.realm, subject));
+    let mark = subject.and_then(|subject| view.marks.all.of(&creation.record.realm, subject));
     let (counted, others): (Vec<&Record>, Vec<&Record>) =
         view.others.iter().partition(|other| creation.counts(other));
     // Those that were not named are taken for the subject's: another's would have to share the tag by chance.

@@ -11,7 +11,6 @@ use redis::{Cmd, Value};
 use super::{
     RedisStore,
     answer::{array, bytes, number},
-    error::failed,
     keys::field,
     marks::Marks,
     place::{PAGE, forget_at},
@@ -150,7 +149,7 @@ impl RedisStore {
             for tag in tags {
                 let (covered, marks) = self.covered(Tag::from_bytes(tag), realm).await?;
                 if covered.is_empty() {
-                    match marks.needed_until().filter(|until| *until > sweep.now) {
+                    match marks.all.needed_until().filter(|until| *until > sweep.now) {
                         Some(until) => later.push((until, tag)),
                         None => self.drop_marks(Tag::from_bytes(tag), &marks).await?,
                     }
@@ -198,16 +197,14 @@ impl RedisStore {
 
     pub(super) async fn move_due(&self, sessions: &[(SessionId, Timestamp)]) -> Result<(), Error> {
         let sids: Vec<_> = sessions.iter().map(|(sid, _)| *sid).collect();
+        let moved: BTreeMap<SessionId, Timestamp> = sessions.iter().copied().collect();
         let records = self.read_live(&sids).await?;
-        self.set_due(&records, |record| {
-            sessions.iter().find(|(sid, _)| *sid == record.sid).map(|(_, at)| *at)
-        })
-        .await?;
+        self.set_due(&records, |record| moved.get(&record.sid).copied()).await?;
         // A write between the read and the move may have brought a deadline forward: an entry must not be late.
         let records = self.read_live(&sids).await?;
         self.set_due(&records, |record| {
             let due = record.due_at();
-            sessions.iter().any(|(sid, at)| *sid == record.sid && due < *at).then_some(due)
+            moved.get(&record.sid).is_some_and(|at| due < *at).then_some(due)
         })
         .await
     }
@@ -242,8 +239,8 @@ impl RedisStore {
         due.arg(self.0.keys.due(&record.realm)).arg(record.due_at().as_unix_millis());
         due.arg(record.sid.as_bytes().as_slice());
         realms.arg(self.0.keys.realms()).arg(&*record.realm);
-        for answer in join_all([&all, &due, &realms].map(|command| self.0.connection.ask(command))).await {
-            answer.map_err(|error| failed(&error))?;
+        for answer in join_all([&all, &due, &realms].map(|command| self.ask(command))).await {
+            answer?;
         }
         Ok(())
     }

@@ -1,29 +1,17 @@
-//! The marks of a place: which sessions were revoked at once (L14).
+//! The marks of a place, as its field `m` holds them: which sessions were revoked at once (L14).
 
 use redis::Value;
-use serde::{Deserialize, Serialize};
 
 use super::{answer::unreadable, value::unique};
-use crate::{
-    Error, ErrorKind, Timestamp,
-    record::{SessionId, SubjectMark},
-};
+use crate::{Error, ErrorKind, store::marks};
 
 const STAMP: usize = 3;
 
-/// The marks of the subjects of a place: hardly ever more than one.
+/// The marks of the subjects of a place, and which ones these are.
 #[derive(Clone, Default)]
 pub(super) struct Marks {
     stamp: u32,
-    marks: Vec<Mark>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct Mark {
-    realm: String,
-    subject: String,
-    says: SubjectMark,
-    keep_until: Timestamp,
+    pub(super) all: marks::Marks,
 }
 
 impl Marks {
@@ -31,10 +19,10 @@ impl Marks {
     pub(super) fn read(field: &Value) -> Result<Self, Error> {
         let Value::BulkString(bytes) = field else { return Ok(Self::default()) };
         let (stamp, marks) = bytes.split_first_chunk::<STAMP>().ok_or_else(unreadable)?;
-        let marks = postcard::from_bytes(marks).map_err(|_| unreadable())?;
-        let mut all = [0; 4];
-        all[1..].copy_from_slice(stamp);
-        Ok(Self { stamp: u32::from_be_bytes(all), marks })
+        let all = postcard::from_bytes(marks).map_err(|_| unreadable())?;
+        let mut four = [0; 4];
+        four[1..].copy_from_slice(stamp);
+        Ok(Self { stamp: u32::from_be_bytes(four), all })
     }
 
     /// As the field `m`, under a new stamp.
@@ -43,44 +31,12 @@ impl Marks {
         let stamp = (unique() >> 40).max(1);
         let [.., a, b, c] = stamp.to_be_bytes();
         let refuse = |_| Error::new(ErrorKind::Store, "a mark can not be packed");
-        postcard::to_extend(&self.marks, vec![a, b, c]).map_err(refuse)
+        postcard::to_extend(&self.all, vec![a, b, c]).map_err(refuse)
     }
 
     /// Which marks these are; zero when there are none.
     pub(super) const fn stamp(&self) -> u32 {
         self.stamp
-    }
-
-    pub(super) fn of(&self, realm: &str, subject: &str) -> Option<&SubjectMark> {
-        self.marks.iter().find(|mark| mark.realm == realm && mark.subject == subject).map(|mark| &mark.says)
-    }
-
-    /// Until when one of them is needed.
-    pub(super) fn needed_until(&self) -> Option<Timestamp> {
-        self.marks.iter().map(|mark| mark.keep_until).max()
-    }
-
-    /// Revokes all sessions of a subject.
-    pub(super) fn revoke(
-        &mut self,
-        realm: &str,
-        subject: &str,
-        at: Timestamp,
-        except: Option<SessionId>,
-        keep_until: Timestamp,
-    ) {
-        match self.marks.iter_mut().find(|mark| mark.realm == realm && mark.subject == subject) {
-            Some(mark) => {
-                mark.says = mark.says.revoked(at, except);
-                mark.keep_until = mark.keep_until.max(keep_until);
-            }
-            None => self.marks.push(Mark {
-                realm: realm.to_owned(),
-                subject: subject.to_owned(),
-                says: SubjectMark::default().revoked(at, except),
-                keep_until,
-            }),
-        }
     }
 }
 

@@ -123,10 +123,7 @@ impl RedisOptions {
         let clients = self.clients().ok_or_else(|| Error::new(ErrorKind::Configuration, NO_URL))?;
         let connection = if self.is_cluster {
             let Self { scheme, credentials, root, timeout, .. } = self;
-            // As the nodes are called among themselves: with a port.
-            let nodes = clients.iter().map(|client| client.get_connection_info().addr().to_string());
-            let nodes = nodes.collect();
-            Connection::to_cluster(Addresses { scheme, credentials, root, timeout }, nodes).await
+            Connection::to_cluster(Addresses { scheme, credentials, root, timeout }, nodes(&clients)).await
         } else {
             Connection::to_server(clients[0].clone(), self.timeout).await
         };
@@ -140,14 +137,18 @@ impl RedisOptions {
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clients = self.clients().unwrap_or_default();
-        let nodes = clients.iter().map(|client| client.get_connection_info().addr().to_string());
         f.debug_struct("RedisOptions")
-            .field("nodes", &nodes.collect::<Vec<_>>())
+            .field("nodes", &nodes(&clients))
             .field("is_cluster", &self.is_cluster)
             .field("prefix", &self.prefix)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
+}
+
+/// The addresses as the nodes of a cluster call each other: with a port.
+fn nodes(clients: &[Client]) -> Vec<String> {
+    clients.iter().map(|client| client.get_connection_info().addr().to_string()).collect()
 }
 
 const NO_URL: &str = "not a URL of a Redis server; write it like redis://user:password@host:6379/0, or \

@@ -1,5 +1,7 @@
 //! What happens in one place: load, update, end, revoke, and the pages of a subject's sessions.
 
+use std::sync::Arc;
+
 use redis::{Cmd, Value};
 
 use super::{
@@ -26,6 +28,15 @@ pub(super) const POLITE_ATTEMPTS: usize = 3;
 /// How many sessions are read at once: the server does nothing else meanwhile.
 pub(super) const PAGE: usize = 512;
 
+/// What is written over a record.
+#[derive(Clone, Copy)]
+enum Edit<'a> {
+    /// A live record.
+    Change(&'a Change),
+    /// A tombstone.
+    End(&'a EndRequest),
+}
+
 /// What a conditional write came to.
 enum Written {
     Done,
@@ -50,8 +61,8 @@ impl RedisStore {
         command.arg("HMGET").arg(self.0.keys.place(sid.tag())).arg(field(&sid)).arg("m");
         let [stored, marks] = several(self.ask(&command).await?)?;
         let marks = Marks::read(&marks)?;
-        if let Value::BulkString(bytes) = stored {
-            return decode(sid, &bytes, &marks).map(Some);
+        if stored != Value::Nil {
+            return read_value(sid, stored, &marks);
         }
         let mut command = Cmd::with_capacity(2, 64);
         command.arg("GET").arg(self.0.keys.tombstone(sid));
@@ -64,6 +75,32 @@ impl RedisStore {
         change: &Change,
         seen: Option<Box<Record>>,
     ) -> Result<UpdateOutcome, Error> {
+        let outcome = self.compare_and_set(sid, seen, Edit::Change(change), |record| change.apply(record));
+        Ok(outcome.await?.unwrap_or(UpdateOutcome::Gone(None)))
+    }
+
+    pub(super) async fn end_record(
+        &self,
+        sid: SessionId,
+        request: &EndRequest,
+        seen: Option<Box<Record>>,
+    ) -> Result<EndOutcome, Error> {
+        let outcome = self.compare_and_set(sid, seen, Edit::End(request), |record| record.end(request));
+        Ok(outcome.await?.unwrap_or(EndOutcome::Unknown))
+    }
+
+    /// Changes a record, and writes it if no other write came between; else starts again from what is there now. `None` when
+    /// there is no record.
+    async fn compare_and_set<T>(
+        &self,
+        sid: SessionId,
+        seen: Option<Box<Record>>,
+        edit: Edit<'_>,
+        apply: impl Fn(&mut Record) -> T + Send,
+    ) -> Result<Option<T>, Error>
+    where
+        T: Send,
+    {
         let mut is_fresh = seen.is_none();
         let mut known = match seen {
             Some(seen) => Some(*seen),
@@ -71,20 +108,25 @@ impl RedisStore {
         };
         let mut _turn = None;
         for attempt in 0..MAX_ATTEMPTS {
-            let Some(before) = known else { return Ok(UpdateOutcome::Gone(None)) };
+            let Some(before) = known else { return Ok(None) };
             let mut record = before.clone();
-            let outcome = change.apply(&mut record);
-            if !matches!(outcome, UpdateOutcome::Applied(_)) || record == before {
+            let outcome = apply(&mut record);
+            if record == before {
                 // Judged by what the caller has seen, perhaps long ago: not before another look.
                 if is_fresh {
-                    return Ok(outcome);
+                    return Ok(Some(outcome));
                 }
                 (known, is_fresh) = (self.read(sid).await?, true);
                 continue;
             }
-            match self.write(&before, &record).await? {
-                Written::Done => return Ok(outcome),
-                Written::Unclear(_) if !change.edits.is_empty() => return Err(unclear()),
+            let (written, is_repeatable) = match edit {
+                Edit::Change(change) => (self.write(&before, &record).await?, change.edits.is_empty()),
+                // Ended by an earlier try, it is recognised by its call.
+                Edit::End(request) => (self.write_tombstone(&before, &record, request.at).await?, true),
+            };
+            match written {
+                Written::Done => return Ok(Some(outcome)),
+                Written::Unclear(_) if !is_repeatable => return Err(unclear()),
                 Written::Now(now) | Written::Unclear(now) => (known, is_fresh) = (now, true),
             }
             if attempt == POLITE_ATTEMPTS {
@@ -127,42 +169,6 @@ impl RedisStore {
         written(sid, version, answer?)
     }
 
-    pub(super) async fn end_record(
-        &self,
-        sid: SessionId,
-        request: &EndRequest,
-        seen: Option<Box<Record>>,
-    ) -> Result<EndOutcome, Error> {
-        let mut is_fresh = seen.is_none();
-        let mut known = match seen {
-            Some(seen) => Some(*seen),
-            None => self.read(sid).await?,
-        };
-        let mut _turn = None;
-        for attempt in 0..MAX_ATTEMPTS {
-            let Some(before) = known else { return Ok(EndOutcome::Unknown) };
-            let mut record = before.clone();
-            let outcome = record.end(request);
-            if record == before {
-                if is_fresh {
-                    return Ok(outcome);
-                }
-                (known, is_fresh) = (self.read(sid).await?, true);
-                continue;
-            }
-            match self.write_tombstone(&before, &record, request.at).await? {
-                Written::Done => return Ok(outcome),
-                // Ended by an earlier try, it is recognised by its call.
-                Written::Now(now) | Written::Unclear(now) => (known, is_fresh) = (now, true),
-            }
-            if attempt == POLITE_ATTEMPTS {
-                _turn = Some(self.turn(sid.tag()).await);
-                known = self.read(sid).await?;
-            }
-        }
-        Err(too_busy())
-    }
-
     async fn write_tombstone(
         &self,
         before: &Record,
@@ -191,7 +197,7 @@ impl RedisStore {
         &self,
         revocation: &Revocation,
         tag: Tag,
-        subject: &str,
+        subject: &Arc<str>,
     ) -> Result<(), Error> {
         let Revocation { realm, at, except, keep_until, .. } = revocation;
         let due = self.0.keys.due(realm);
@@ -199,7 +205,7 @@ impl RedisStore {
         let mut marks = Marks::default();
         for _ in 0..MAX_ATTEMPTS {
             let stamp = marks.stamp();
-            marks.revoke(realm, subject, *at, *except, *keep_until);
+            marks.all.revoke(realm, subject, *at, *except, *keep_until);
             let written = marks.write()?;
             let call = self.about(&self.0.scripts.mark, tag, &keys).stamp(stamp).arg(&written);
             let call = call.arg(time_to_live(*at, *keep_until));
@@ -283,7 +289,7 @@ fn unclear() -> Error {
     )
 }
 
-fn read_value(sid: SessionId, stored: Value, marks: &Marks) -> Result<Option<Record>, Error> {
+pub(super) fn read_value(sid: SessionId, stored: Value, marks: &Marks) -> Result<Option<Record>, Error> {
     match stored {
         Value::BulkString(bytes) => decode(sid, &bytes, marks).map(Some),
         Value::Nil => Ok(None),

@@ -15,7 +15,6 @@ use tokio::{
 use super::{
     RedisStore,
     answer::{bytes, number, several, unreadable},
-    error::failed,
 };
 use crate::{
     Error,
@@ -80,8 +79,7 @@ impl RedisStore {
     async fn announce(&self) {
         let mut command = redis::cmd("PUBLISH");
         command.arg(self.0.keys.channel()).arg("");
-        if let Err(error) = self.0.connection.ask(&command).await {
-            let error = failed(&error);
+        if let Err(error) = self.ask(&command).await {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             tracing::warn!(
                 channel = self.0.keys.channel(),

@@ -99,7 +99,7 @@ pub(super) fn decode(sid: SessionId, bytes: &[u8], marks: &Marks) -> Result<Reco
     unsqueeze(packed, &mut unsqueezed).ok_or_else(unreadable)?;
     let mut record = unpack(sid, &unsqueezed)?;
     record.version = Version::read(*version).0 | u64::from(marks.stamp()) << Version::BITS;
-    if let Some(mark) = record.subject.as_ref().and_then(|subject| marks.of(&record.realm, subject)) {
+    if let Some(mark) = record.subject.as_ref().and_then(|subject| marks.all.of(&record.realm, subject)) {
         record.see_mark(mark);
     }
     Ok(record)
