@@ -57,8 +57,8 @@ pub struct SweepReport {
     pub finished: bool,
 }
 
-/// How many sessions one call to [`Sessions::list`] looks at (S13).
-const MAX_LOOKS: usize = 1000;
+/// After so many sessions that were found over, and ended, a list hands out what it has (S14).
+const ENDED_BY_A_LIST: usize = 128;
 
 /// How many sessions of a subject are ended right after a revocation; the sweep ends the others. All are over at once.
 const ENDED_AT_ONCE: usize = 64;
@@ -101,8 +101,10 @@ impl Sessions {
         }
     }
 
-    /// Up to `limit` live sessions of a user, or of all when `None`, oldest first, after the one named. Sessions are judged by
-    /// the live policy; those that are found over are ended.
+    /// Up to `limit` live sessions of a user, or of all when `None`, oldest first, after the one named.
+    ///
+    /// Sessions are judged by the live policy, and those that are found over are ended. A page that found many of those is
+    /// shorter, perhaps empty; it is the last one only when [`next`](SessionPage::next) is `None`.
     pub async fn list(
         &self,
         subject: Option<&str>,
@@ -114,16 +116,17 @@ impl Sessions {
         let policy = self.policy(now).await?;
         let place = |name: &str| (engine.place_key.tag(&self.realm.name, name), name.into());
         let subject = subject.map(place);
-        let (mut sessions, mut after, mut looks) = (Vec::new(), after, 0);
+        let (mut sessions, mut after, mut ended) = (Vec::new(), after, 0);
         loop {
-            let wanted = limit + 1 - sessions.len();
+            // A little at a time, since all of them may be over.
+            let wanted = (limit + 1 - sessions.len()).min(ENDED_BY_A_LIST - ended);
             let (realm, subject) = (Arc::clone(&self.realm.name), subject.clone());
             let found = engine.list(Page { realm, subject, after, limit: wanted }, now).await?;
             let is_last = found.len() < wanted;
-            looks += found.len();
             after = found.last().map(|last| (last.timing.created_at, last.sid)).or(after);
             let (live, over): (Vec<_>, Vec<_>) =
                 found.into_iter().partition(|record| record.end_reason_under(&policy, now).is_none());
+            ended += over.len();
             if !over.is_empty() && engine.clock_agrees(now).await {
                 engine.end_those_over(&over, |_| policy, now, false).await?;
             }
@@ -133,7 +136,7 @@ impl Sessions {
                 let next = sessions.last().map(|last| (last.timing.created_at, last.sid));
                 return Ok(SessionPage { sessions, next });
             }
-            if is_last || looks >= MAX_LOOKS {
+            if is_last || ended >= ENDED_BY_A_LIST {
                 return Ok(SessionPage { sessions, next: after.filter(|_| !is_last) });
             }
         }

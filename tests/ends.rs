@@ -429,6 +429,34 @@ async fn s10_sign_out_everywhere_is_one_write_and_leaves_none() {
     assert_eq!(bob.get("/me").await.status, StatusCode::OK);
 }
 
+/// S14: a list beside many sessions that are over ends some of them, says where to go on, and comes to the end.
+#[tokio::test]
+async fn s14_a_list_ends_a_bounded_number_of_sessions() {
+    let place = Place::new(MemoryStore::new(), policy());
+    for _ in 0..400 {
+        drop(place.log_in("alice").await);
+    }
+    place.site.clock.advance(Duration::from_secs(30 * 24 * 3600));
+    let last = place.log_in("alice").await;
+    // The login has swept some.
+    let (mut after, mut listed, mut ended) = (None, 0, place.take_ended().len());
+    for _ in 0..10 {
+        let page = place.sessions.list(Some("alice"), after, 50).await.unwrap();
+        let told = place.take_ended();
+        assert!(told.len() <= 128, "{} at once", told.len());
+        assert!(told.iter().all(|(user, reason)| user == "alice" && *reason != EndReason::Revoked));
+        ended += told.len();
+        listed += page.sessions.len();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((listed, after), (1, None));
+    assert_eq!(ended, 400, "each end is told once, by the list or by the login's sweep");
+    assert_eq!(last.get("/me").await.status, StatusCode::OK);
+}
+
 /// O2: the answer to an end is lost, and it is told once all the same.
 #[tokio::test(start_paused = true)]
 async fn o2_an_end_whose_answer_was_lost_is_told_once() {

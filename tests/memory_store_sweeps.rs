@@ -121,6 +121,26 @@ fn o2_a_sweep_ends_what_is_over_and_later_removes_it_and_leaves_what_is_live() {
     assert_eq!(store.everybody().len(), 600);
 }
 
+/// S14: a batch goes on within the sessions of one user, where the one before stopped.
+#[test]
+fn s14_a_sweep_looks_at_no_session_of_a_user_twice() {
+    let (store, over) = (Store::default(), second(24 * 3600 + 900));
+    for number in 0..900 {
+        store.create(login(number, second(number)));
+    }
+    let mut found = Vec::new();
+    loop {
+        let swept = now_or_never(store.0.sweep(Sweep { realm: None, now: over, limit: 10 }));
+        assert!(swept.found.len() <= 10);
+        found.extend(swept.found.into_iter().map(|record| record.sid));
+        if swept.finished {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 900);
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), (0..900).map(sid).collect());
+}
+
 #[test]
 fn s10_a_sweep_parallel_to_everything_else_loses_nothing_that_is_live_and_ends_each_other_once() {
     const SESSIONS: u32 = 60;

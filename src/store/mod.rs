@@ -209,7 +209,7 @@ pub struct Swept {
     pub found: Vec<Record>,
     /// How many tombstones were removed.
     pub removed: usize,
-    /// Whether there is no more to do; what becomes due later is for the next sweep.
+    /// Whether all sessions have been looked at once since this was last so; what became due meanwhile is for the next sweep.
     pub finished: bool,
 }
 

@@ -8,6 +8,7 @@
 
 mod entry;
 mod place;
+mod sweep;
 mod sync;
 mod user_agents;
 
@@ -21,7 +22,8 @@ use std::{
 
 use self::{
     place::Place,
-    sync::{AtomicUsize, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, read, write},
+    sweep::SweepCursor,
+    sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, read, write},
     user_agents::UserAgents,
 };
 use super::{
@@ -50,8 +52,7 @@ pub struct MemoryStore(Arc<Shared>);
 
 struct Shared {
     shards: Box<[RwLock<Shard>]>,
-    /// Where the next sweep goes on.
-    sweep_from: AtomicUsize,
+    sweep: Mutex<SweepCursor>,
     settings: RwLock<HashMap<Arc<str>, StoredSettings>>,
     /// When everybody in a realm was signed out.
     not_before: RwLock<HashMap<Arc<str>, Timestamp>>,
@@ -67,10 +68,7 @@ struct Shard {
     realms: BTreeMap<Arc<str>, BTreeSet<(Timestamp, SessionId)>>,
 }
 
-/// How many records a sweep looks at for each that it may find or remove, before it lets others have their turn.
-const LOOKS: usize = 40;
-
-/// A power of two; at a million sessions 4,000 a shard, which a sweep passes in well under a millisecond.
+/// A power of two; at a million sessions 4,000 a shard.
 #[cfg(not(shuttle))]
 const SHARDS: usize = 256;
 
@@ -83,7 +81,7 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self(Arc::new(Shared {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            sweep_from: AtomicUsize::new(0),
+            sweep: Mutex::default(),
             settings: RwLock::default(),
             not_before: RwLock::default(),
             place_key: PlaceKey::random(),
@@ -93,9 +91,7 @@ impl MemoryStore {
 
     /// How many records there are, tombstones and expired ones that are not yet swept included.
     pub fn len(&self) -> usize {
-        let count = |shard: &RwLock<Shard>| {
-            read(shard).places.values().map(|place| place.entries().count()).sum::<usize>()
-        };
+        let count = |shard: &RwLock<Shard>| read(shard).places.values().map(Place::len).sum::<usize>();
         self.0.shards.iter().map(count).sum()
     }
 
@@ -279,17 +275,6 @@ impl Shard {
             };
         }
     }
-
-    /// Whether it was there.
-    fn remove(&mut self, sid: SessionId, now: Timestamp) -> bool {
-        let tag = sid.tag().as_u64();
-        let Some(place) = self.places.get_mut(&tag) else { return false };
-        let was_there = place.get(sid).is_some();
-        if place.remove(Some(sid), now) {
-            self.places.remove(&tag);
-        }
-        was_there
-    }
 }
 
 impl Shared {
@@ -343,59 +328,6 @@ impl Shared {
             }
         }
         oldest
-    }
-
-    fn sweep(&self, sweep: &Sweep) -> Swept {
-        let mut swept = Swept::default();
-        let mut looked_at = 0;
-        while looked_at < sweep.limit.saturating_mul(LOOKS) {
-            let from = self.sweep_from.load(Ordering::Relaxed) % SHARDS;
-            let shard = &self.shards[from];
-            looked_at += Self::sweep_shard(shard, sweep, &mut swept);
-            if swept.found.len() >= sweep.limit || swept.removed >= sweep.limit {
-                break; // this shard may have more
-            }
-            self.sweep_from.store(from + 1, Ordering::Relaxed);
-            if from + 1 == SHARDS {
-                swept.finished = true;
-                break;
-            }
-        }
-        swept
-    }
-
-    fn sweep_shard(shard: &RwLock<Shard>, sweep: &Sweep, swept: &mut Swept) -> usize {
-        let (mut looked_at, mut forgotten, mut old_marks) = (1, Vec::new(), Vec::new());
-        let now = sweep.now;
-        let room = sweep.limit - swept.removed;
-        for (tag, place) in &read(shard).places {
-            old_marks.extend(place.has_old_marks(now).then_some(*tag));
-            for entry in place.entries() {
-                looked_at += 1;
-                if let Some(ended) = entry.ended() {
-                    if ended.forget_at <= now && forgotten.len() < room {
-                        forgotten.push(entry.sid);
-                    }
-                } else if swept.found.len() < sweep.limit
-                    && sweep.realm.as_ref().is_none_or(|realm| realm == entry.realm())
-                {
-                    swept.found.extend(place.due(entry, now));
-                }
-            }
-        }
-        if !forgotten.is_empty() || !old_marks.is_empty() {
-            let mut shard = write(shard);
-            for sid in forgotten {
-                // Another sweep may have been quicker since the look.
-                swept.removed += usize::from(shard.remove(sid, now));
-            }
-            for tag in old_marks {
-                if shard.places.get_mut(&tag).is_some_and(|place| place.remove(None, now)) {
-                    shard.places.remove(&tag);
-                }
-            }
-        }
-        looked_at
     }
 }
 

@@ -141,11 +141,24 @@ impl Place {
         }
     }
 
-    /// All entries, tombstones included.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    /// How many entries there are, tombstones included.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Single(_) => 1,
+            Self::Group(group) => group.entries.len(),
+        }
+    }
+
+    /// Entries in the order of their ids, tombstones included.
+    pub(super) fn entries_after(&self, after: Option<SessionId>) -> impl Iterator<Item = &Entry> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (single, group) = match self {
-            Self::Single(entry) => (Some(&**entry), None),
-            Self::Group(group) => (None, Some(group.entries.values().map(|entry| &**entry))),
+            Self::Single(entry) => {
+                (Some(&**entry).filter(|entry| after.is_none_or(|after| entry.sid > after)), None)
+            }
+            Self::Group(group) => {
+                (None, Some(group.entries.range((from, Bound::Unbounded)).map(|(_, entry)| &**entry)))
+            }
         };
         single.into_iter().chain(group.into_iter().flatten())
     }

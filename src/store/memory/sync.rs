@@ -8,8 +8,8 @@ use std::sync::{self, atomic};
 use shuttle::sync::{self, atomic};
 
 pub(super) use self::{
-    atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
-    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 /// A panic can not happen halfway through a change here, so a poisoned lock guards sound data.
@@ -20,4 +20,9 @@ pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 /// As [`read`].
 pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// As [`read`].
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
