@@ -86,6 +86,7 @@ pub mod middleware;
 pub mod policy;
 mod problem;
 pub mod record;
+mod request;
 mod require;
 mod session;
 mod sessions;

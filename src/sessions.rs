@@ -147,7 +147,10 @@ impl Sessions {
     pub async fn set_metadata(&self, sid: SessionId, metadata: Metadata) -> Result<Option<Record>, Error> {
         let Some(mut record) = self.load(sid).await? else { return Ok(None) };
         let change = Change { metadata: Some(metadata), ..Change::at(self.now()) };
-        let updated = self.config.engine.update(&record, change.clone()).await?;
+        let updated = {
+            let engine = &self.config.engine;
+            engine.update(sid, &record.realm, engine.hint(&record), change.clone()).await?
+        };
         Ok(matches!(updated, UpdateOutcome::Applied(_)).then(|| {
             change.apply(&mut record);
             record

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use http::{HeaderMap, StatusCode};
+
 use crate::{
     Policy, RequestHead, SystemClock,
     cookie::SessionCookie,
@@ -33,7 +35,14 @@ pub(crate) struct LayerConfig {
     pub(crate) home: Arc<RealmState>,
     /// How many bytes of data a session may have (S13).
     pub(crate) max_data: usize,
+    /// Whether a session ends when a secret comes back that it has replaced.
+    pub(crate) ends_on_secret_reuse: bool,
+    /// What else counts as a failure of the handler.
+    pub(crate) failure: Option<Classifier>,
 }
+
+/// Judges a response by its status and headers.
+type Classifier = Arc<dyn Fn(StatusCode, &HeaderMap) -> bool + Send + Sync>;
 
 /// S13.
 const DEFAULT_MAX_DATA: usize = 64 * 1024;
@@ -54,6 +63,8 @@ impl LayerConfig {
             realm_name: None,
             realm_by: None,
             max_data: DEFAULT_MAX_DATA,
+            ends_on_secret_reuse: false,
+            failure: None,
         }
     }
 
@@ -95,11 +106,26 @@ impl LayerConfig {
         }
     }
 
+    /// Whether the handler failed, so that its writes and logins are dropped.
+    pub(crate) fn has_failed(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        // A timeout layer inside answers 408 for a handler that it cancelled.
+        status.is_server_error()
+            || status == StatusCode::REQUEST_TIMEOUT
+            || has_grpc_error(headers)
+            || self.failure.as_ref().is_some_and(|failed| failed(status, headers))
+    }
+
     /// The policy of a request. A store in this process records every interaction (L9).
     pub(crate) fn policy(&self, head: RequestHead<'_>) -> Policy {
         let policy = self.policy.policy(head);
         if self.engine.store.in_process() { policy.with_granularity(Duration::ZERO) } else { policy }
     }
+}
+
+/// Whether a gRPC call failed before it had a body: HTTP's status is 200 then. The status of a call
+/// with a body comes in its trailers, after our headers are sent.
+fn has_grpc_error(headers: &HeaderMap) -> bool {
+    headers.get("grpc-status").is_some_and(|status| status.as_bytes() != b"0")
 }
 
 impl fmt::Debug for LayerConfig {

@@ -135,7 +135,8 @@ impl TheirStore for TowerSessions {
         let reach = Timestamp::from(record.expiry_date) - known.timing.lifetimes.idle();
         let timing = TimingChange { interaction_at: Some(reach.max(now)), lowering: None };
         let change = Change { timing, edits: edits(record)?, ..Change::at(now) };
-        match self.engine.update(&known, change).await.map_err(failed)? {
+        let hint = self.engine.hint(&known);
+        match self.engine.update(known.sid, &known.realm, hint, change).await.map_err(failed)? {
             UpdateOutcome::Gone(_) => Err(gone()),
             _ => Ok(()),
         }

@@ -12,7 +12,7 @@ use tower_tenure::{
     record::{
         AuthenticationMethod, CallId, Change, Data, Device, Edits, EndOutcome, EndRequest, Facts, Json,
         LastSeen, Lowering, Metadata, Millis, PreviousSecret, Proof, Record, Rotation, SecretHash,
-        SubjectMark, Timing, TimingChange, Tombstone, UpdateOutcome,
+        SubjectMark, Successor, Timing, TimingChange, Tombstone, UpdateOutcome,
     },
     testing,
 };
@@ -420,10 +420,10 @@ prop_compose! {
         at in any_moment(),
         forget_at in any_moment(),
         call: u64,
-        successor: Option<[u8; 16]>,
+        successor in prop::option::of((any::<[u8; 16]>(), any_moment())),
         work_until in prop::option::of(any_moment()),
     ) -> Tombstone {
-        let successor = successor.map(SessionId::from_bytes);
+        let successor = successor.map(|(sid, at)| Successor { sid: SessionId::from_bytes(sid), at });
         Tombstone { reason, at, forget_at, call: CallId::new(call), successor, work_until }
     }
 }

@@ -26,6 +26,10 @@ impl Call {
         match *self {}
     }
 
+    pub(crate) fn touch_must_succeed(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn prepare(&self, _: &Session) -> Result<(), Error> {
         match *self {}
     }

@@ -203,14 +203,16 @@ impl Call {
         }
     }
 
+    /// Whether the request fails if its interaction cannot be recorded: it is there for nothing
+    /// else.
+    pub(crate) const fn touch_must_succeed(&self) -> bool {
+        matches!(self, Self::Extend)
+    }
+
     /// What is to be done before the commit.
     pub(crate) fn prepare(&self, session: &Session) -> Result<(), Error> {
         match self {
             Self::Logout(_) => session.logout(),
-            Self::Extend => {
-                session.touch_must_succeed();
-                Ok(())
-            }
             _ => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ use cookie::Cookie;
 use http::HeaderValue;
 use memchr::memmem::Finder;
 
-pub(crate) use self::write::{expires, varies_by_cookie};
+pub(crate) use self::{read::Candidates, write::varies_by_cookie};
 use crate::{Error, ErrorKind, token::Token};
 
 /// The session cookie's name and attributes (SPEC C1).

@@ -11,6 +11,8 @@ pub(crate) struct Candidates {
     tokens: [Option<Token>; Self::MOST],
     /// Whether there was a cookie of our name at all, malformed ones included.
     pub(crate) brought: bool,
+    /// Whether there were more well-formed values than are looked at.
+    pub(crate) has_more: bool,
 }
 
 impl Candidates {
@@ -30,10 +32,12 @@ impl Candidates {
         self.brought = true;
         let Some(token) = Token::parse(value) else { return };
         let same = |known: &Option<Token>| known.as_ref().is_some_and(|known| known.same(&token));
-        if !self.tokens.iter().any(same)
-            && let Some(free) = self.tokens.iter_mut().find(|slot| slot.is_none())
-        {
-            *free = Some(token);
+        if self.tokens.iter().any(same) {
+            return;
+        }
+        match self.tokens.iter_mut().find(|slot| slot.is_none()) {
+            Some(free) => *free = Some(token),
+            None => self.has_more = true,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use httpdate::HttpDate;
 
 use super::SessionCookie;
@@ -63,6 +63,7 @@ impl SessionCookie {
         self.drop_ours(headers);
         headers.append(header::SET_COOKIE, value);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        drop_other_cache_controls(headers);
     }
 
     /// Exactly one of ours in a response (SPEC C3): a line that something else wrote under our name goes, others stay.
@@ -84,8 +85,21 @@ impl SessionCookie {
     }
 }
 
+/// Removes the headers by which a cache in front decides in place of `Cache-Control`: targeted ones
+/// (RFC 9213: `CDN-Cache-Control`, and those of one vendor that end like it), and their forerunners.
+fn drop_other_cache_controls(headers: &mut HeaderMap) {
+    const FORERUNNERS: [&str; 3] = ["surrogate-control", "edge-control", "x-accel-expires"];
+    let is_one = |name: &&HeaderName| {
+        name.as_str().ends_with("cdn-cache-control") || FORERUNNERS.contains(&name.as_str())
+    };
+    let found: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
 /// The second at which the browser drops the cookie: the deadline rounded up, so the cookie never dies before the session.
-pub(crate) const fn expires(deadline: Timestamp) -> i64 {
+const fn expires(deadline: Timestamp) -> i64 {
     deadline.unix_seconds_ceil()
 }
 

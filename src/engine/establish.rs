@@ -11,45 +11,9 @@ use crate::{
         Change, Data, Edits, EndOptions, EndOutcome, EndReason, EndRequest, Record, Replacement,
         UpdateOutcome,
     },
+    request::{CreateCall, Established, too_large},
     store::{CreateOutcome, Creation, handed_over},
 };
-
-/// A session to be created.
-#[derive(Debug)]
-pub(crate) struct NewSession<'a> {
-    /// Without data.
-    pub(crate) record: Record,
-    pub(crate) edits: Edits,
-    pub(crate) realm: &'a Arc<RealmState>,
-    pub(crate) policy: &'a Policy,
-    pub(crate) cap: Option<Cap>,
-    pub(crate) max_data: usize,
-    /// The session in the same browser that it takes the place of.
-    pub(crate) before: Option<Predecessor<'a>>,
-    /// A session in the same browser that is over: its successor is replaced, and work that waits is taken.
-    pub(crate) past: Option<SessionId>,
-    /// The session that a login put in its place.
-    pub(crate) successor: Option<SessionId>,
-}
-
-/// The session in the same browser that a new one takes the place of.
-#[derive(Debug)]
-pub(crate) struct Predecessor<'a> {
-    /// As far as it is known.
-    pub(crate) record: &'a Record,
-    pub(crate) reason: EndReason,
-    pub(crate) keeps_data: bool,
-}
-
-/// What came of a [`NewSession`].
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
-pub(crate) enum Established {
-    Done(Record),
-    Refused(Refusal),
-    /// There was a session of this id, from an earlier try, and it has ended since.
-    Gone,
-}
 
 /// How often a login is tried again because others changed the subject's sessions meanwhile. Of logins that find the cap full
 /// together one gets in each time, so it is also how many of them may come at once.
@@ -63,17 +27,22 @@ impl Engine {
     ///
     /// Where both live in one place it is one step. Otherwise the new one comes first, so that a refusal leaves the old one as it
     /// is; then the old one ends and hands over what was written to it since it was loaded.
-    pub(crate) async fn establish(&self, new: NewSession<'_>) -> Result<Established, Error> {
-        let now = new.record.timing.created_at;
+    pub(crate) async fn establish(
+        &self,
+        new: &CreateCall,
+        realm: &Arc<RealmState>,
+        policy: &Policy,
+    ) -> Result<Established, Error> {
+        let now = new.draft.record.timing.created_at;
         let mut creation = Creation {
-            record: new.record,
-            edits: new.edits,
+            record: new.draft.record.clone(),
+            edits: new.edits.clone(),
             ends: Vec::new(),
-            cap: new.cap.map(|cap| cap.most()),
+            cap: new.draft.cap.map(|cap| cap.most()),
             max_data: new.max_data,
         };
         creation.record.admitted_at = self.shared_time(now).await;
-        let policy = self.policy_of(new.realm, new.policy, now).await?;
+        let judged_by = self.policy_of(realm, policy, now).await?;
         let (tag, sid) = (creation.record.sid.tag(), creation.record.sid);
         let subject = creation.record.subject.clone();
 
@@ -84,34 +53,46 @@ impl Engine {
             same_subject_only,
         };
         // Those in the same place end in the same step; the others after it.
-        let mut elsewhere = None;
-        if let Some(before) = &new.before {
-            let request = self.replace(before.reason, now, replaces(before.keeps_data, false));
-            if before.record.sid.tag() == tag && subject.is_some() {
-                creation.ends.push((before.record.sid, request));
+        let (mut elsewhere, mut past_elsewhere) = (None, None);
+        if let Some((before, reason)) = &new.before {
+            let keeps_data = new.draft.keeps_data;
+            let request = self.replace(*reason, now, replaces(keeps_data, false));
+            if before.sid.tag() == tag && subject.is_some() {
+                creation.ends.push((before.sid, request));
             } else {
-                if before.keeps_data {
-                    creation.record.data = before.record.data.clone();
+                if keeps_data {
+                    creation.record.data = before.data.clone();
                 }
-                elsewhere = Some((before.record.sid, request));
+                elsewhere = Some((before, request));
             }
-        } else if subject.is_some() {
-            for earlier in [new.past, new.successor].into_iter().flatten().filter(|sid| sid.tag() == tag) {
+        } else if let Some(past) = new.past.filter(|past| past.is_certain && subject.is_some()) {
+            // The tombstone names its successor, so that a slow request with the dead cookie leaves
+            // the new one alone. Work that waits goes to the new session.
+            let successor = past.successor.map(|successor| successor.sid);
+            for earlier in [Some(past.sid), successor].into_iter().flatten() {
                 let request = self.replace(EndReason::Superseded, now, replaces(true, true));
-                creation.ends.push((earlier, request));
+                if earlier.tag() == tag {
+                    creation.ends.push((earlier, request));
+                } else if earlier == past.sid {
+                    past_elsewhere = Some((earlier, request));
+                }
             }
         }
         let seen_data = creation.record.data.clone();
         let edits = creation.edits.clone();
-        let (record, outcomes) = match self.create(creation, new.cap, &policy, now).await? {
+        let (record, outcomes) = match self.create(creation, new.draft.cap, &judged_by, now).await? {
             Creating::Done(record, outcomes) => (record, outcomes),
             Creating::Refused(refusal) => return Ok(Established::Refused(refusal)),
             Creating::Gone => return Ok(Established::Gone),
         };
         let mut next = outcomes.iter().rev().find_map(successor_of).filter(|next| *next != sid);
         let mut took = outcomes.iter().find_map(handed_over).cloned();
-        if let Some((old, request)) = elsewhere {
-            let outcome = self.end(old, request, new.before.as_ref().map(|before| before.record)).await?;
+        if let Some((earlier, request)) = past_elsewhere {
+            // Without it, at worst a slow request removes the new cookie.
+            let _ = self.end(earlier, request, None).await;
+        }
+        if let Some((before, request)) = elsewhere {
+            let outcome = self.end(before.sid, request, self.hint(before)).await?;
             next = successor_of(&outcome).filter(|next| *next != sid);
             took = handed_over(&outcome).cloned();
             if let Some(data) = &took {
@@ -133,7 +114,7 @@ impl Engine {
                 took = Some(data.clone());
             }
         }
-        self.sweep_now_and_then(now, new.realm, new.policy).await;
+        self.sweep_now_and_then(now, realm, policy).await;
         Ok(Established::Done(record))
     }
 
@@ -218,7 +199,7 @@ impl Engine {
         if !creation.edits.is_empty() {
             let (edits, max_data) = (creation.edits.clone(), creation.max_data);
             let change = Change { edits, max_data, ..Change::at(now) };
-            match self.update(&record, change.clone()).await? {
+            match self.update(record.sid, &record.realm, self.hint(&record), change.clone()).await? {
                 UpdateOutcome::TooLarge => return Err(too_large(max_data)),
                 UpdateOutcome::Gone(_) => return Ok(Creating::Gone),
                 UpdateOutcome::Applied(_) | UpdateOutcome::Conflict => drop(change.apply(&mut record)),
@@ -265,7 +246,7 @@ impl Engine {
             return Ok(());
         }
         let change = Change { edits, max_data, ..Change::at(now) };
-        match self.update(new, change).await? {
+        match self.update(new.sid, &new.realm, self.hint(new), change).await? {
             UpdateOutcome::TooLarge => Err(too_large(max_data)),
             // Gone: another login has taken its place already, and what it took is what there was.
             _ => Ok(()),
@@ -283,13 +264,7 @@ enum Creating {
 /// The session that took the place of one that had ended before.
 fn successor_of(outcome: &EndOutcome) -> Option<SessionId> {
     match outcome {
-        EndOutcome::AlreadyEnded { tombstone, .. } => tombstone.successor,
+        EndOutcome::AlreadyEnded { tombstone, .. } => tombstone.successor.map(|successor| successor.sid),
         _ => None,
     }
-}
-
-/// The error of data over the limit (S13).
-pub(crate) fn too_large(max_data: usize) -> Error {
-    let message = format!("the data of a session may take {max_data} bytes at most");
-    Error::new(ErrorKind::TooLarge, message)
 }

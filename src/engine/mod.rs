@@ -2,9 +2,9 @@
 //!
 //! Every call has a time budget, every failure is an event, and every end is reported once and wakes whoever waits for it.
 
-mod arrive;
 mod clock;
 mod establish;
+mod judge;
 mod realm;
 mod settle;
 mod sweep;
@@ -14,6 +14,7 @@ use std::{
     collections::HashMap,
     fmt,
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,18 +24,14 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::{
-    arrive::{Arrival, Live, Past, Unexamined},
-    establish::{Established, NewSession, Predecessor, too_large},
-    realm::RealmState,
-    settle::UnsettledLogin,
-};
 use self::{clock::ClockState, settle::PendingEnd, watch::Watches};
+pub(crate) use self::{judge::Judged, realm::RealmState, settle::UnsettledLogin};
 use crate::{
     Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
-    events::{Event, EventKind, Observer, Operation, is_sampled},
+    events::{self, Event, EventKind, Observer, Operation, is_sampled},
     metrics::{self, StoreTimer},
     record::{Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, UpdateOutcome},
+    request::{StoreAnswer, StoreCall, UpdateCall},
     store::{Answer, AnyStore, Page, PlaceKey},
 };
 
@@ -130,21 +127,55 @@ impl Engine {
         }
     }
 
-    /// Applies a change; `seen` is the record as far as it is known.
-    pub(crate) async fn update(&self, seen: &Record, change: Change) -> Result<UpdateOutcome, Error> {
-        let (sid, at, interaction) = (seen.sid, change.at, change.timing.interaction_at.is_some());
-        let updated = match self.store.calls().update(sid, change, self.hint(seen)) {
+    /// Performs what a request wants from the store.
+    pub(crate) async fn perform(
+        &self,
+        call: StoreCall,
+        realm: &Arc<RealmState>,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> StoreAnswer {
+        match call {
+            StoreCall::Update(UpdateCall { sid, seen, change, purpose }) => {
+                StoreAnswer::Updated(purpose, self.update(sid, &realm.name, seen, change).await)
+            }
+            StoreCall::Load(call) => StoreAnswer::Loaded(call, self.load(call.sid(), now).await),
+            StoreCall::End(mut call) => {
+                let options = EndOptions { if_secret: call.if_secret, ..EndOptions::default() };
+                let request = self.end_request(call.reason, now, options);
+                let (sid, seen) = (call.sid, call.seen.take());
+                let ended = self.answer(|| self.end(sid, request, seen)).await;
+                StoreAnswer::Ended(call, ended)
+            }
+            StoreCall::Create(call) => {
+                let established = self.answer(|| self.establish(&call, realm, policy)).await;
+                StoreAnswer::Created(call, established)
+            }
+        }
+    }
+
+    /// Applies a change; `seen` is the record as far as it is known, for stores that compare and
+    /// set.
+    pub(crate) async fn update(
+        &self,
+        sid: SessionId,
+        realm: &str,
+        seen: Option<Box<Record>>,
+        change: Change,
+    ) -> Result<UpdateOutcome, Error> {
+        let (at, interaction) = (change.at, change.timing.interaction_at.is_some());
+        let updated = match self.store.calls().update(sid, change, seen) {
             Answer::Ready(Some(Ok(updated))) => updated, // as in `load`
             answer => self.call(Operation::Update, Some(sid), at, answer).await?,
         };
         if let UpdateOutcome::Applied(Applied { rotated, .. }) = updated {
             if rotated {
-                self.emit(at, &seen.realm, Some(sid), None, EventKind::Rotated);
+                self.emit(at, realm, Some(sid), None, EventKind::Rotated);
             }
             if interaction {
                 metrics::extended();
                 if is_sampled(at, sid) {
-                    self.emit(at, &seen.realm, Some(sid), None, EventKind::Extended);
+                    self.emit(at, realm, Some(sid), None, EventKind::Extended);
                 }
             }
         }
@@ -156,13 +187,12 @@ impl Engine {
         &self,
         sid: SessionId,
         request: EndRequest,
-        seen: Option<&Record>,
+        seen: Option<Box<Record>>,
     ) -> Result<EndOutcome, Error> {
         let at = request.at;
         let pending = PendingEnd::new(self, at, vec![(sid, request.call)]);
-        let hint = seen.and_then(|seen| self.hint(seen));
         let outcome =
-            self.call(Operation::End, Some(sid), at, self.store.calls().end(sid, request, hint)).await?;
+            self.call(Operation::End, Some(sid), at, self.store.calls().end(sid, request, seen)).await?;
         pending.answered();
         self.report(sid, at, &outcome);
         Ok(outcome)
@@ -197,7 +227,7 @@ impl Engine {
             return None;
         }
         let request = self.request_for(record, policy, now, reason);
-        Some(self.end(record.sid, request, Some(record)).await)
+        Some(self.end(record.sid, request, self.hint(record)).await)
     }
 
     /// The request that ends a session which was judged over.
@@ -223,7 +253,7 @@ impl Engine {
     }
 
     /// A copy of what is known, for stores that compare and set.
-    fn hint(&self, seen: &Record) -> Option<Box<Record>> {
+    pub(crate) fn hint(&self, seen: &Record) -> Option<Box<Record>> {
         (!self.store.in_process()).then(|| Box::new(seen.clone()))
     }
 
@@ -259,7 +289,12 @@ impl Engine {
         event.trace();
         metrics::event(&kind);
         for observer in &self.observers {
-            observer.observe(&event);
+            // What an observer does is its own business: a logout must not fail because an audit
+            // log panics.
+            let observe = AssertUnwindSafe(|| observer.observe(&event));
+            if catch_unwind(observe).is_err() {
+                events::observer_panicked(kind.as_str());
+            }
         }
     }
 

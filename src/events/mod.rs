@@ -14,6 +14,9 @@
 //! | `session.everybody_signed_out` | warn | `realm` | all sessions of a realm were revoked |
 //! | `session.clocks_apart` | error | `ahead_by_millis` | this node's clock is too far from the store's |
 //! | `session.clocks_agree` | info | | it is not any more |
+//! | `session.secret_reused` | warn | `sid` | a secret that was replaced came back after its grace |
+//! | `session.value_unreadable` | error | `sid`, `key`, `expected`, `error` | a handler read a value that has another type |
+//! | `session.observer_panicked` | error | `event` | an observer panicked; the request went on |
 //! | `settings.changed` | info | `version` | settings that all nodes share came into force on this one |
 //! | `settings.store_failed` | error | `error`, `cause` | they could not be looked at; the policy in force stays |
 //!
@@ -105,6 +108,9 @@ pub enum EventKind<'a> {
     },
     /// The clocks agree again.
     ClocksAgree,
+    /// A secret that was replaced came back after its grace: from a copy of an old cookie, or from a
+    /// browser that never got the new one.
+    SecretReused,
 }
 
 impl EventKind<'_> {
@@ -123,6 +129,7 @@ impl EventKind<'_> {
             Self::EverybodySignedOut => "everybody_signed_out",
             Self::ClocksApart { .. } => "clocks_apart",
             Self::ClocksAgree => "clocks_agree",
+            Self::SecretReused => "secret_reused",
         }
     }
 }
@@ -206,6 +213,17 @@ pub(crate) fn settings_failed(error: &Error) {
     event!(ERROR, "settings.store_failed", %error, cause);
 }
 
+/// A value of session data is not what its key says: the application changed the type.
+pub(crate) fn value_unreadable(sid: Option<SessionId>, key: &str, expected: &str, error: &Error) {
+    let sid = sid.map(tracing::field::display);
+    event!(ERROR, "session.value_unreadable", sid, key, expected, %error);
+}
+
+/// An observer panicked. The request goes on.
+pub(crate) fn observer_panicked(event: &str) {
+    event!(ERROR, "session.observer_panicked", event);
+}
+
 impl Event<'_> {
     pub(crate) fn trace(&self) {
         let sid = self.sid.map(tracing::field::display);
@@ -231,6 +249,7 @@ impl Event<'_> {
                 advice = "set the clocks right; until then this node ends no session by time"
             ),
             EventKind::ClocksAgree => event!(INFO, "session.clocks_agree", sid),
+            EventKind::SecretReused => event!(WARN, "session.secret_reused", sid),
         }
     }
 }

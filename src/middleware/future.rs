@@ -12,12 +12,12 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    Error, ErrorKind, Outcome, Session, body::ResponseBody, browser::Call, engine::Arrival, policy::Refusal,
-    problem::Problem, session::Answered, store::Answer,
+    Error, ErrorKind, Outcome, Session, body::ResponseBody, browser::Call, policy::Refusal, problem::Problem,
+    store::Answer,
 };
 
 // Boxed, because it is large and seldom there: a store that answers at once is never waited for.
-type Loading = Pin<Box<dyn Future<Output = Result<Arrival, Error>> + Send>>;
+type Loading = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 type Committing = Answer<'static, Result<Outcome, Error>>;
 type Touching = Answer<'static, Result<(), Error>>;
 
@@ -109,16 +109,14 @@ where
                     match (arrival, then.take().expect("polled after completion")) {
                         (Err(_), _) => {
                             let response = ResponseBody::own(Problem::store_unavailable());
-                            return Poll::Ready(Ok(finish(this.session, response, Answered::StoreFailed)));
+                            return Poll::Ready(Ok(finish(this.session, response, true)));
                         }
-                        (Ok(arrival), Then::Call { mut service, request }) => {
-                            session.arrive(arrival);
+                        (Ok(()), Then::Call { mut service, request }) => {
                             let touch = session.start_touch();
                             let response = service.call(request);
                             this.state.set(State::running(touch, response));
                         }
-                        (Ok(arrival), Then::Endpoint(call)) => {
-                            session.arrive(arrival);
+                        (Ok(()), Then::Endpoint(call)) => {
                             let committed = match call.prepare(session) {
                                 Ok(()) => commit_endpoint(session),
                                 Err(error) => Answer::Ready(Some(Err(error))),
@@ -147,7 +145,8 @@ where
                     }
                     let response = ResponseBody::inner(answered.take().expect("it was put there above"));
                     let Some(session) = this.session.as_ref() else { return Poll::Ready(Ok(response)) };
-                    let committed = commit(session, response.status().is_server_error());
+                    let failed = session.has_failed(response.status(), response.headers());
+                    let committed = commit(session, failed);
                     this.state.set(State::Committing { committed, then: Some(Reply::Response(response)) });
                 }
                 StateProjection::Committing { committed, then } => {
@@ -162,19 +161,17 @@ where
                         }
                     };
                     let reply = then.take().expect("polled after completion");
-                    let (response, answered) = match outcome {
-                        Ok(Outcome::Done) => (sound(reply), Answered::Sound),
-                        Ok(Outcome::Refused(refusal)) => {
-                            (ResponseBody::own(refused(&refusal)), Answered::Sound)
-                        }
+                    let (response, store_failed) = match outcome {
+                        Ok(Outcome::Done) => (sound(reply), false),
+                        Ok(Outcome::Refused(refusal)) => (ResponseBody::own(refused(&refusal)), false),
                         // The write came before the end, which wiped it: the response stands, without a cookie (S4).
-                        Err(error) if error.kind() == ErrorKind::Ended => (sound(reply), Answered::Sound),
+                        Err(error) if error.kind() == ErrorKind::Ended => (sound(reply), false),
                         Err(error) if error.kind() == ErrorKind::TooLarge => {
-                            (ResponseBody::own(too_large(&error)), Answered::Sound)
+                            (ResponseBody::own(too_large(&error)), false)
                         }
-                        Err(_) => (ResponseBody::own(Problem::store_unavailable()), Answered::StoreFailed),
+                        Err(_) => (ResponseBody::own(Problem::store_unavailable()), true),
                     };
-                    return Poll::Ready(Ok(finish(this.session, response, answered)));
+                    return Poll::Ready(Ok(finish(this.session, response, store_failed)));
                 }
                 StateProjection::Answered { response } => {
                     return Poll::Ready(Ok(ResponseBody::own(
@@ -215,10 +212,10 @@ fn commit(session: &Session, failed: bool) -> Committing {
 fn finish<B>(
     session: &mut Option<Session>,
     mut response: Response<ResponseBody<B>>,
-    answered: Answered,
+    store_failed: bool,
 ) -> Response<ResponseBody<B>> {
     if let Some(session) = session.take() {
-        session.respond(response.headers_mut(), answered);
+        session.respond(response.headers_mut(), store_failed);
         session.recycle();
     }
     response

@@ -131,6 +131,36 @@ impl SessionLayer {
         self.with(|config| config.engine.observers.push(Arc::new(observer)))
     }
 
+    /// Ends a session when a secret comes back that it has replaced, after its grace: off unless set.
+    ///
+    /// Such a secret is from a copy of an old cookie, or from a browser that never got the new one.
+    /// In any case it is an event, [`SecretReused`](crate::events::EventKind::SecretReused). With
+    /// this setting neither the thief nor the user can go on without a new login. Requests that
+    /// were in flight when the secret was replaced do not count.
+    pub fn with_end_on_secret_reuse(self) -> Self {
+        self.with(|config| config.ends_on_secret_reuse = true)
+    }
+
+    /// Says which responses mean that the handler failed, so that its writes and logins are
+    /// dropped, while logout and rotation still happen. These always do: any 5xx, 408, and a
+    /// `grpc-status` header other than 0.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tower_tenure::{MemoryStore, SessionLayer};
+    ///
+    /// // Writes of a request that was answered with 4xx are dropped as well.
+    /// let layer = SessionLayer::new(MemoryStore::new())
+    ///     .with_failure(|status, _headers| status.is_client_error());
+    /// ```
+    pub fn with_failure(
+        self,
+        has_failed: impl Fn(http::StatusCode, &http::HeaderMap) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|config| config.failure = Some(Arc::new(has_failed)))
+    }
+
     /// How long a call to the store may take before it counts as failed (S6); 2 s unless set.
     pub fn with_store_budget(self, budget: Duration) -> Self {
         self.with(|config| config.engine.budget = budget)

@@ -69,7 +69,7 @@ where
         if let Some(realm) = &realm {
             realm.remember(&policy);
         }
-        let session = Session::new(&self.config, realm.clone(), policy, now, head, candidates.brought);
+        let session = Session::new(&self.config, realm, policy, now, head, &candidates);
 
         let endpoint = self.endpoints.as_ref().and_then(|endpoints| endpoints.route(head));
 
@@ -78,24 +78,19 @@ where
             extensions::insert(request.extensions_mut(), session.clone());
             return ResponseFuture::running(session, self.inner.call(request));
         }
-        let config = Arc::clone(&self.config);
-        let activity = endpoint.as_ref().map_or_else(|| config.activity(head), Call::activity);
-        let arrival = self.config.engine.answer(|| async move {
-            let realm = realm.as_ref().unwrap_or(&config.home);
-            config.engine.arrive(candidates.tokens(), realm, &policy, now, activity).await
-        });
+        let activity = endpoint.as_ref().map_or_else(|| self.config.activity(head), Call::activity);
+        if endpoint.as_ref().is_some_and(Call::touch_must_succeed) {
+            session.touch_must_succeed();
+        }
+        let arriving = session.clone();
+        let arrival = self.config.engine.answer(|| arriving.arrive(candidates, activity));
 
         if let Some(call) = endpoint {
             return ResponseFuture::endpoint(session, arrival.into_future(), call);
         }
         extensions::insert(request.extensions_mut(), session.clone());
         match arrival {
-            Answer::Ready(Some(Ok(arrival))) => {
-                session.arrive(arrival);
-                // Before the handler, since a store that answers at once has recorded it then (L9).
-                drop(session.start_touch());
-                ResponseFuture::running(session, self.inner.call(request))
-            }
+            Answer::Ready(Some(Ok(()))) => ResponseFuture::running(session, self.inner.call(request)),
             // The inner service that was polled ready is the one to be called; its clone has to become ready again.
             arrival => {
                 let clone = self.inner.clone();

@@ -1,8 +1,8 @@
 //! How a request to end a session is carried out.
 
 use crate::record::{
-    Data, EndOutcome, EndReason, EndRequest, EndedSession, Millis, Proof, Record, Replacement, TimingChange,
-    Tombstone,
+    Data, EndOutcome, EndReason, EndRequest, EndedSession, Millis, Proof, Record, Replacement, Successor,
+    TimingChange, Tombstone,
 };
 
 /// How long a tombstone stays at least after the call that made it, also for a session that was over long before: if the answer
@@ -63,7 +63,7 @@ impl Record {
             at,
             forget_at: (at + request.retention + TICK).max(request.at + SETTLE_FOR),
             call: request.call,
-            successor: new.map(|new| new.sid),
+            successor: new.map(|new| Successor { sid: new.sid, at: request.at }),
             work_until: waits.then_some(work_until),
         };
         // A login that finds the session just expired proves its secret, so what waits is taken in the same step.
@@ -84,6 +84,13 @@ impl Record {
             return EndOutcome::Ended(self.ended_session(tombstone.reason, None));
         }
         let work = self.take_work(&mut tombstone, request);
+        // A login after an expiry is noted as well. A request that the browser sent before it had
+        // the new cookie then knows that it must not remove it.
+        let successor = || {
+            let new = request.options.replaced_by.as_ref()?;
+            Some(Successor { sid: new.sid, at: request.at })
+        };
+        tombstone.successor = tombstone.successor.or_else(successor);
         self.ended = Some(tombstone);
         EndOutcome::AlreadyEnded { tombstone, work }
     }
@@ -95,7 +102,7 @@ impl Record {
         let taken = waits && self.revoked_at.is_none() && self.subject.is_some() && self.gives_data_to(new);
         taken.then(|| {
             tombstone.work_until = None;
-            tombstone.successor = Some(new.sid);
+            tombstone.successor = Some(Successor { sid: new.sid, at: request.at });
             std::mem::take(&mut self.data)
         })
     }

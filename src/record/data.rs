@@ -114,7 +114,7 @@ impl Data {
         if edits.is_empty() {
             return;
         }
-        let mut text = String::with_capacity(self.bytes() + edits.bytes());
+        let mut text = String::with_capacity(self.bytes_after(edits));
         let mut edited = edits.iter().peekable();
         for (key, value) in self.iter() {
             while let Some((new, change)) = edited.next_if(|(new, _)| *new < key) {
@@ -129,6 +129,13 @@ impl Data {
             put_entry(&mut text, new, change.map(Json::as_str));
         }
         *self = Self::from_checked(text);
+    }
+
+    /// How many bytes it takes once these edits are applied.
+    pub(crate) fn bytes_after(&self, edits: &Edits) -> usize {
+        let kept = self.iter().filter(|(key, _)| edits.get(key).is_none());
+        let set = edits.iter().filter_map(|(key, value)| Some((key, value?.as_str())));
+        kept.chain(set).map(|(key, value)| text_bytes(key) + text_bytes(value)).sum()
     }
 
     fn as_text(&self) -> &str {
@@ -163,6 +170,15 @@ fn put_entry(text: &mut String, key: &str, value: Option<&str>) {
     }
 }
 
+/// How many bytes a text takes with its length before it.
+const fn text_bytes(text: &str) -> usize {
+    let digits = match text.len().checked_ilog10() {
+        Some(digits) => digits as usize + 1,
+        None => 1,
+    };
+    digits + 1 + text.len()
+}
+
 fn take_text<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let (length, after) = rest.split_once(':')?;
     let (text, after) = after.split_at_checked(length.parse().ok()?)?;
@@ -176,7 +192,7 @@ impl fmt::Debug for Data {
     }
 }
 
-impl<K: Into<Arc<str>>> FromIterator<(K, Json)> for Data {
+impl<K: Into<Arc<str>> + AsRef<str>> FromIterator<(K, Json)> for Data {
     fn from_iter<I: IntoIterator<Item = (K, Json)>>(values: I) -> Self {
         let mut edits = Edits::default();
         values.into_iter().for_each(|(key, value)| edits.set(key, value));
@@ -207,46 +223,78 @@ impl<'de> Deserialize<'de> for Data {
 }
 
 /// Keys set and removed by one request; the last word on each key.
+///
+/// Cheap to clone: clones share the edits.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Edits(BTreeMap<Arc<str>, Option<Json>>);
+pub struct Edits(Option<Arc<Vec<Edit>>>);
+
+/// In the order of the keys.
+type Edit = (Arc<str>, Option<Json>);
 
 impl Edits {
     /// Sets a key.
-    pub fn set(&mut self, key: impl Into<Arc<str>>, value: Json) {
-        self.0.insert(key.into(), Some(value));
+    pub fn set(&mut self, key: impl Into<Arc<str>> + AsRef<str>, value: Json) {
+        self.put(key, Some(value));
     }
 
     /// Removes a key.
-    pub fn remove(&mut self, key: impl Into<Arc<str>>) {
-        self.0.insert(key.into(), None);
+    pub fn remove(&mut self, key: impl Into<Arc<str>> + AsRef<str>) {
+        self.put(key, None);
+    }
+
+    fn put(&mut self, key: impl Into<Arc<str>> + AsRef<str>, value: Option<Json>) {
+        let edits = Arc::make_mut(self.0.get_or_insert_default());
+        match edits.binary_search_by(|(known, _)| (**known).cmp(key.as_ref())) {
+            Ok(at) => edits[at].1 = value,
+            Err(at) => edits.insert(at, (key.into(), value)),
+        }
+    }
+
+    /// Says nothing of a key any more.
+    pub(crate) fn forget(&mut self, key: &str) {
+        self.retain(|known, _| *known != *key);
     }
 
     /// Forgets the edits that are the same in the other.
     pub(crate) fn subtract(&mut self, other: &Self) {
-        self.0.retain(|key, value| other.0.get(key) != Some(value));
+        if let (Some(mine), Some(theirs)) = (&self.0, &other.0)
+            && Arc::ptr_eq(mine, theirs)
+        {
+            self.0 = None;
+        } else if !other.is_empty() {
+            self.retain(|key, value| other.get(key) != Some(value));
+        }
+    }
+
+    fn retain(&mut self, keep: impl Fn(&str, Option<&Json>) -> bool) {
+        if let Some(edits) = &mut self.0 {
+            let edits = Arc::make_mut(edits);
+            edits.retain(|(key, value)| keep(key, value.as_ref()));
+            if edits.is_empty() {
+                self.0 = None;
+            }
+        }
     }
 
     /// What these edits say about a key: nothing, removed, or a value.
     pub fn get(&self, key: &str) -> Option<Option<&Json>> {
-        self.0.get(key).map(Option::as_ref)
+        let edits = self.edits();
+        let at = edits.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        Some(edits[at].1.as_ref())
     }
 
     /// All keys, each with its new value or `None` when it is removed.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&Json>)> {
-        self.0.iter().map(|(key, value)| (&**key, value.as_ref()))
+        self.edits().iter().map(|(key, value)| (&**key, value.as_ref()))
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
-    /// About how many bytes the keys and values take.
-    fn bytes(&self) -> usize {
-        self.0
-            .iter()
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.0.len()) + 8)
-            .sum()
+    fn edits(&self) -> &[Edit] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 
     /// The edits that turn one set of data into the other, but for the keys that are edited here.
@@ -267,13 +315,13 @@ impl Edits {
 
     /// Whether any key is set, as opposed to removed.
     pub fn sets_any(&self) -> bool {
-        self.0.values().any(Option::is_some)
+        self.iter().any(|(_, value)| value.is_some())
     }
 }
 
 impl fmt::Debug for Edits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Edits({} keys)", self.0.len())
+        write!(f, "Edits({} keys)", self.edits().len())
     }
 }
 
@@ -297,7 +345,9 @@ mod tests {
                 edits.set(key, Json::from_text(value.as_str()));
                 oracle.insert(key.to_owned(), value);
             }
+            let bytes = data.bytes_after(&edits);
             data.edit(&edits);
+            assert_eq!(data.bytes(), bytes);
             let found: Vec<_> = data.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
             assert_eq!(found, oracle.clone().into_iter().collect::<Vec<_>>());
             assert_eq!(Data::parse(data.as_text().to_owned()), Some(data.clone()));

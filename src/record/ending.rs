@@ -73,10 +73,19 @@ pub struct Tombstone {
     pub forget_at: Timestamp,
     /// Which call ended it, as [`EndRequest::call`] says.
     pub call: CallId,
-    /// The session that a login put in its place.
-    pub successor: Option<SessionId>,
+    /// The session that a login in the same browser put in its place.
+    pub successor: Option<Successor>,
     /// Until when a login of the same user can take over its data; absent when there is nothing to take.
     pub work_until: Option<Timestamp>,
+}
+
+/// The session that a login put in the place of one that had ended, or ended with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Successor {
+    /// Its id.
+    pub sid: SessionId,
+    /// The arrival of the login.
+    pub at: Timestamp,
 }
 
 /// A session that is over, as the one who held it may know it: enough to say "signed out after 15 minutes of inactivity".

@@ -24,7 +24,7 @@ pub use self::{
     data::{Data, Edits, Json},
     ending::{
         CallId, EndOptions, EndOutcome, EndReason, EndRequest, EndedSession, PastSession, Replacement,
-        Tombstone,
+        Successor, Tombstone,
     },
     facts::{AuthenticationMethod, Device, Facts, LastSeen, Metadata},
     id::{SessionId, Tag},
@@ -90,15 +90,6 @@ impl Record {
             Proof::Grace
         } else {
             Proof::None
-        }
-    }
-
-    /// Whether a rotation or a login replaced this session's secret a moment ago. A request with another secret may then be
-    /// an honest one that was in flight, and its response must not remove the newer cookie.
-    pub(crate) fn secret_just_replaced(&self, now: Timestamp) -> bool {
-        match self.ended {
-            None => self.previous_secret.is_some_and(|previous| now < previous.until + IN_FLIGHT_WINDOW),
-            Some(ended) => ended.reason == EndReason::Superseded && now.since(ended.at) < IN_FLIGHT_WINDOW,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::Timestamp;
 
@@ -28,7 +28,14 @@ impl SecretHash {
 
     /// Whether both are the same, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        // Word by word: byte by byte takes eight times as long, and is no more constant.
+        let words = self.words().into_iter().zip(other.words());
+        words.fold(Choice::from(1), |same, (a, b)| same & a.ct_eq(&b)).into()
+    }
+
+    fn words(&self) -> [u64; 4] {
+        let (chunks, _) = self.0.as_chunks::<8>();
+        std::array::from_fn(|word| u64::from_ne_bytes(chunks[word]))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Reading and writing session data.
 
+use std::any::type_name;
+
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Outcome, Session};
+use super::Session;
 use crate::{
-    Error, ErrorKind, Key,
-    engine::too_large,
-    record::{Change, Edits, Json, Record, UpdateOutcome},
+    Error, ErrorKind, Key, events,
+    record::{Edits, Json},
+    request::{Progress, StoreCall},
 };
 
 impl Session {
@@ -16,8 +18,8 @@ impl Session {
     ///
     /// [`Data`](ErrorKind::Data) when the stored value is of another type.
     pub fn get<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>, Error> {
-        let value = self.look().value(key.name());
-        value.map(|value| value.decode()).transpose()
+        let value = self.look().request.value(key.name());
+        value.map(|value| self.decode(key, &value)).transpose()
     }
 
     /// Sets the value under a key. Other keys are not touched, also not those that another request is changing (S3).
@@ -30,15 +32,8 @@ impl Session {
     /// session would exceed its limit, [`Closed`](ErrorKind::Closed) after the response head was sent. Nothing is changed then.
     pub fn insert<T: Serialize>(&self, key: &Key<T>, value: &T) -> Result<(), Error> {
         let value = Json::encode(value)?;
-        let mut state = self.edit()?;
-        let before = state.plan.edits.clone();
-        state.plan.edits.set(key.name(), value);
         let max_data = self.inner().config.max_data;
-        if state.data_bytes() > max_data {
-            state.plan.edits = before;
-            return Err(too_large(max_data));
-        }
-        Ok(())
+        self.edit()?.request.plan_edit(key.name(), Some(value), max_data)
     }
 
     /// Removes the value under a key.
@@ -47,8 +42,7 @@ impl Session {
     ///
     /// [`Closed`](ErrorKind::Closed) after the response head was sent.
     pub fn remove<T>(&self, key: &Key<T>) -> Result<(), Error> {
-        self.edit()?.plan.edits.remove(key.name());
-        Ok(())
+        self.edit()?.request.plan_edit(key.name(), None, usize::MAX)
     }
 
     /// Changes a value by what it is at that moment, atomically, also against requests that change it in parallel: for
@@ -74,65 +68,40 @@ impl Session {
         T: Serialize + DeserializeOwned,
         F: FnMut(Option<T>) -> T,
     {
-        // What is planned so far comes first.
-        let planned = !self.edit()?.plan.is_empty();
-        if planned && self.save().await? != Outcome::Done {
-            return Err(Error::new(ErrorKind::Ended, "the login was refused, so there is nothing to update"));
+        // What is planned so far comes first. A refused login says so (S9).
+        if self.edit()?.request.has_plan() {
+            self.save().await?.accepted()?;
         }
         loop {
-            let (stored, known) = {
-                let state = self.edit()?;
-                let stored = state.stored.as_ref().map(|stored| stored.live.record.clone());
-                (stored, state.value(key.name()))
-            };
-            let value = change(known.map(|value| value.decode()).transpose()?);
+            let known = self.edit()?.request.value(key.name());
+            let value = change(known.map(|value| self.decode(key, &value)).transpose()?);
             let mut edits = Edits::default();
             edits.set(key.name(), Json::encode(&value)?);
 
-            let Some(seen) = stored else {
-                // A session that is about to be created is nobody else's yet, and no cap is for anonymous ones.
-                self.edit()?.plan.edits.set(key.name(), Json::encode(&value)?);
+            let inner = self.inner();
+            let call = self.edit()?.request.compare_and_set(edits, &inner.context());
+            let Some(call) = call else {
+                // No other request knows a session that is about to be created, and no cap counts
+                // anonymous ones.
+                self.insert(key, &value)?;
                 return self.save().await.map(|_| value);
             };
-            if self.try_edit(&seen, edits).await? {
-                return Ok(value);
-            }
+            let answer = self.perform(call).await;
+            let Progress::Conflict(reload) = self.answered(answer)? else { return Ok(value) };
+            let answer = self.perform(StoreCall::Load(reload)).await;
+            self.answered(answer)?;
         }
     }
 
-    /// Stores edits if the data is at this revision still; `false` after taking a fresh look when it is not.
-    async fn try_edit(&self, seen: &Record, edits: Edits) -> Result<bool, Error> {
-        let inner = self.inner();
-        let engine = &inner.config.engine;
-        let change = Change { edits: edits.clone(), if_revision: Some(seen.revision), ..self.change() };
-        match engine.update(seen, change).await? {
-            UpdateOutcome::Applied(applied) => {
-                let mut state = self.state();
-                state.may_be_stale = false;
-                if let Some(stored) = &mut state.stored {
-                    stored.live.recorded(&applied);
-                    stored.live.record.data.edit(&edits);
-                    stored.live.record.revision = applied.revision;
-                }
-                Ok(true)
-            }
-            UpdateOutcome::Conflict => {
-                let fresh =
-                    engine.load(seen.sid, inner.now).await?.filter(|record| record.tombstone().is_none());
-                // Without a fresh one the next try says why it is gone.
-                if let (Some(stored), Some(fresh)) = (&mut self.state().stored, fresh) {
-                    let record = &mut stored.live.record;
-                    record.data = fresh.data;
-                    record.revision = fresh.revision;
-                    record.version = fresh.version;
-                }
-                Ok(false)
-            }
-            UpdateOutcome::TooLarge => Err(too_large(inner.config.max_data)),
-            UpdateOutcome::Gone(tombstone) => {
-                self.state().ended_elsewhere(tombstone, inner.now);
-                Err(Error::new(ErrorKind::Ended, "the session ended while the request was in flight"))
-            }
-        }
+    /// A value of another type is a mistake of the application: it changed a type while sessions
+    /// with the old one were live. The log has to name the key and the type (O3), never the value.
+    fn decode<T: DeserializeOwned>(&self, key: &Key<T>, value: &Json) -> Result<T, Error> {
+        value.decode().map_err(|error| {
+            let (sid, expected) =
+                (self.state().request.known().map(|known| known.record.sid), type_name::<T>());
+            events::value_unreadable(sid, key.name(), expected, &error);
+            let message = format!("the session value under `{}` cannot be read as `{expected}`", key.name());
+            Error::new(ErrorKind::Data, message).because(error)
+        })
     }
 }

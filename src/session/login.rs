@@ -4,39 +4,16 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
-use super::{Session, commit::new_record};
+use super::{Outcome, Session};
 use crate::{
     Error, ErrorKind, Mode, Timestamp,
     events::EventKind,
     hook::{LoginContext, LoginRequest},
     policy::{Overrides, Refusal, open},
     record::{AuthenticationMethod, Device, EndReason, Facts, LastSeen},
+    request::new_record,
     token::Token,
 };
-
-/// What came of a login or a save. A refusal is a value, not an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "a refused login opens no session"]
-pub enum Outcome {
-    /// It is done; a login is stored when the response goes out, or by [`Session::save`].
-    Done,
-    /// The login was refused.
-    Refused(Refusal),
-}
-
-impl Outcome {
-    /// Turns a refusal into an error, for handlers that answer it with `?`.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`](ErrorKind::Refused), with the refusal in the message.
-    pub fn accepted(self) -> Result<(), Error> {
-        match self {
-            Self::Done => Ok(()),
-            Self::Refused(refusal) => Err(Error::new(ErrorKind::Refused, refusal.to_string())),
-        }
-    }
-}
 
 /// A login that is being put together; await it. See [`Session::login`].
 #[derive(Debug)]
@@ -85,13 +62,6 @@ impl Session {
             facts: Facts::default(),
             wrong: None,
         }
-    }
-
-    /// There is no session, so no sid; whose it would have been an audit log has to know.
-    pub(super) fn emit_refused(&self, subject: Option<&str>, refusal: &Refusal) {
-        let inner = self.inner();
-        let realm = &inner.realm().name;
-        inner.config.engine.emit(inner.now, realm, None, subject, EventKind::Refused(refusal));
     }
 }
 
@@ -203,7 +173,7 @@ impl Login<'_> {
             Err(refusal) => {
                 session.emit_refused(Some(&subject), &refusal);
                 if matches!(refusal, Refusal::DeadlinePassed | Refusal::Revoked(_)) {
-                    session.edit()?.plan_end(EndReason::Revoked);
+                    session.edit()?.request.plan_end(EndReason::Revoked);
                 }
                 return Ok(Outcome::Refused(refusal));
             }
@@ -212,7 +182,7 @@ impl Login<'_> {
             engine.emit(inner.now, realm, Some(token.sid()), Some(&subject), EventKind::Clamped(clamped));
         }
         let record = new_record(&token, realm, opening.timing, Some(subject), facts);
-        session.edit()?.plan_login(record, token, cap);
+        session.edit()?.request.plan_login(record, token, cap);
         Ok(Outcome::Done)
     }
 }

@@ -1,22 +1,20 @@
 //! The handle that a handler gets.
 //!
-//! | file | holds |
-//! |---|---|
-//! | `mod.rs` | [`Session`] and what a page shows of it (H1, H2) |
-//! | `data.rs` | reading and writing values (H2, S3) |
-//! | `login.rs` | [`Login`]: logging in, with overrides and hooks (L3, L6, L7, A1) |
-//! | `state.rs` | what a request knows and plans |
-//! | `commit.rs` | from the plan to one call to the store, and back (H3, S4, S5) |
-//! | `respond.rs` | from the state to the response's headers (C3, C4, C8) |
-//! | `watch.rs` | the end of the session, for long responses (H4) |
-//! | `recycle.rs` | the allocation behind the handle, used again |
+//! It holds the state of the request behind a lock that is never held across an await, and drives
+//! it: what the state wants from the store is performed here, and the answers are handed back.
 
-mod commit;
+// data.rs      reading and writing values
+// login.rs     logging in, with overrides and hooks
+// save.rs      the driver
+// respond.rs   from the state to the response's headers
+// watch.rs     the end of the session, for long responses
+// recycle.rs   the allocation behind the handle, used again
+
 mod data;
 mod login;
 mod recycle;
 mod respond;
-mod state;
+mod save;
 mod watch;
 
 use std::{
@@ -30,16 +28,15 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
-pub(crate) use self::respond::Answered;
-use self::state::State;
-pub use self::{
-    login::{Login, Outcome},
-    watch::UntilEnded,
-};
+use self::recycle::State;
+pub use self::{login::Login, watch::UntilEnded};
+pub use crate::request::{Outcome, SessionInfo};
 use crate::{
-    EndReason, Error, Mode, Policy, RequestHead, SessionId, Timestamp,
-    engine::{Arrival, RealmState},
-    record::{Facts, LastSeen, PastSession, Timing},
+    EndReason, Error, Policy, RequestHead, SessionId, Timestamp,
+    cookie::Candidates,
+    engine::RealmState,
+    record::{PastSession, Timing},
+    request::{CookieSent, RequestContext, Visit},
     settings::LayerConfig,
     token::Token,
 };
@@ -97,54 +94,23 @@ pub(crate) struct Inner {
     looked: AtomicBool,
 }
 
-/// What a page needs to show of a session: one coherent view (SPEC H2).
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct SessionInfo {
-    /// The public id.
-    pub sid: SessionId,
-    /// The user; absent for an anonymous session.
-    pub subject: Option<Arc<str>>,
-    /// Whether the cookie survives a restart of the browser.
-    pub mode: Mode,
-    /// When the session was created.
-    pub created_at: Timestamp,
-    /// When its user logged in; absent for an anonymous session.
-    pub authenticated_at: Option<Timestamp>,
-    /// The last interaction: this request, or the last recorded one if this one is passive or not due to be recorded.
-    pub last_interaction_at: Timestamp,
-    /// When it is over if nothing happens.
-    pub idle_expires_at: Timestamp,
-    /// When it is over in any case.
-    pub expires_at: Timestamp,
-    /// Device, clients, authentication methods and metadata.
-    pub facts: Arc<Facts>,
-}
-
 impl Inner {
     fn realm(&self) -> &Arc<RealmState> {
         self.realm.as_ref().unwrap_or(&self.config.home)
     }
-}
 
-impl SessionInfo {
-    fn new(sid: SessionId, subject: Option<Arc<str>>, timing: &Timing, facts: Arc<Facts>) -> Self {
-        Self {
-            sid,
-            subject,
-            mode: timing.mode,
-            created_at: timing.created_at,
-            authenticated_at: timing.authenticated_at,
-            last_interaction_at: timing.last_interaction_at,
-            idle_expires_at: timing.idle_expires_at(),
-            expires_at: timing.expires_at(),
-            facts,
+    /// What the request is judged by.
+    fn context(&self) -> RequestContext<'_> {
+        let engine = &self.config.engine;
+        RequestContext {
+            now: self.now,
+            shared_now: engine.shared_time_as_known(self.now),
+            policy: &self.policy,
+            realm: &self.realm().name,
+            max_data: self.config.max_data,
+            in_flight_window: self.config.in_flight_window(),
+            wants_hints: !engine.store.in_process(),
         }
-    }
-
-    /// The nearer of both deadlines.
-    pub fn deadline(&self) -> Timestamp {
-        self.idle_expires_at.min(self.expires_at)
     }
 }
 
@@ -155,7 +121,7 @@ impl Session {
         policy: Policy,
         now: Timestamp,
         head: RequestHead<'_>,
-        brought: bool,
+        candidates: &Candidates,
     ) -> Self {
         let inner = Inner {
             realm,
@@ -170,19 +136,18 @@ impl Session {
             config: Arc::clone(config),
         };
         let user_agent = head.headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
-        Self(recycle::fill(inner, brought, user_agent))
+        let mut cookie = CookieSent::new(candidates.brought);
+        if candidates.has_more {
+            // One that was not examined may be live.
+            cookie.keep();
+        }
+        let keep_longer = inner.policy.resume_for().into();
+        Self(recycle::fill(inner, cookie, keep_longer, user_agent))
     }
 
-    /// Takes what the request's cookies led to.
-    pub(crate) fn arrive(&self, arrival: Arrival) {
-        let ip = self.inner().ip;
-        self.state().arrive(arrival, self.keep_longer(), |known| {
-            let known_agent = known.user_agent.as_deref();
-            // First as bytes, which as a rule settles it.
-            let same = known_agent.unwrap_or_default().as_bytes() == self.0.user_agent
-                || known_agent == self.user_agent();
-            (!same || known.ip != ip).then(|| LastSeen { ip, user_agent: self.user_agent().map(Into::into) })
-        });
+    /// Where the request came from.
+    fn visit(&self) -> Visit<'_> {
+        Visit { ip: self.inner().ip, user_agent: &self.0.user_agent }
     }
 
     /// The user agent, cut at 512 bytes.
@@ -193,7 +158,7 @@ impl Session {
 
     /// One coherent view of the session: logged in or anonymous; `None` when there is none.
     pub fn info(&self) -> Option<SessionInfo> {
-        self.look().info()
+        self.look().request.info()
     }
 
     /// The user who is logged in.
@@ -214,7 +179,7 @@ impl Session {
     /// What is known of that session: enough to say "signed out after 15 minutes of inactivity" (SPEC E3). Kept for an hour
     /// after the end, unless the layer is told otherwise, and told only to who holds the token.
     pub fn past(&self) -> Option<PastSession> {
-        self.look().past(self.inner().now)
+        self.look().request.past(self.inner().now)
     }
 
     /// The arrival of the request: the moment that everything is judged by (SPEC L10).
@@ -229,7 +194,7 @@ impl Session {
 
     /// The timing as it was before this request: what a route with tighter rules judges by (E2).
     pub(crate) fn timing_on_arrival(&self) -> Option<Timing> {
-        self.look().timing_on_arrival()
+        self.look().request.timing_on_arrival()
     }
 
     /// The name of the cookie that this session is read from.
@@ -257,24 +222,42 @@ impl Session {
     ///
     /// [`Closed`](crate::ErrorKind::Closed) after the response head was sent.
     pub fn logout(&self) -> Result<(), Error> {
-        self.edit()?.plan_end(EndReason::SignedOut);
+        self.edit()?.request.plan_end(EndReason::SignedOut);
         Ok(())
     }
 
-    /// Replaces the secret in the cookie, for instance when rights change; the sid and the deadlines stay (SPEC C6).
+    /// Replaces the secret in the cookie; the sid and the deadlines stay.
     ///
-    /// The old secret is honoured for the policy's grace, counted from this request's arrival. Of parallel rotations one
-    /// wins; the others succeed without a new token. Without a session it does nothing. A response that is lost on its way
-    /// to the browser takes the new token with it, and the session is out of reach once the grace is over.
+    /// The old secret is honoured for the policy's grace, counted from this request's arrival, so
+    /// that requests in flight do not fail. When the user's rights change, use
+    /// [`Session::rotate_now`]. Of parallel rotations one wins; the others succeed without a new
+    /// token. Without a session it does nothing. If the response is lost on its way to the browser,
+    /// the new token is lost with it, and the user has to log in again once the grace is over.
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed) after the response head was sent, [`Random`](crate::ErrorKind::Random)
-    /// without random bytes.
+    /// [`Closed`](crate::ErrorKind::Closed) after the response head was sent,
+    /// [`Random`](crate::ErrorKind::Random) without random bytes.
     pub fn rotate(&self) -> Result<(), Error> {
+        self.plan_rotation(true)
+    }
+
+    /// Replaces the secret in the cookie, and honours the old one no more: for a change of rights.
+    ///
+    /// As [`Session::rotate`], but without the grace. A request that is in flight with the old
+    /// secret finds no session; its response leaves the browser's new cookie alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::rotate`].
+    pub fn rotate_now(&self) -> Result<(), Error> {
+        self.plan_rotation(false)
+    }
+
+    fn plan_rotation(&self, has_grace: bool) -> Result<(), Error> {
         let mut state = self.edit()?;
-        if let Some(sid) = state.rotatable() {
-            state.plan_rotation(Token::renew(sid)?);
+        if let Some(sid) = state.request.rotatable() {
+            state.request.plan_rotation(Token::renew(sid)?, has_grace);
         }
         Ok(())
     }
@@ -288,7 +271,7 @@ impl Session {
 
     /// The state, for the middleware: not a look of the handler.
     fn state(&self) -> MutexGuard<'_, State> {
-        // No code of the application runs under this lock, so a panic can not leave the state halfway.
+        // No code of the application runs under this lock, so a panic cannot leave the state halfway.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -300,7 +283,7 @@ impl Session {
     /// The state, for a change.
     fn edit(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.look();
-        state.check_open()?;
+        state.request.check_open()?;
         Ok(state)
     }
 }
@@ -308,7 +291,7 @@ impl Session {
 /// Shows the sid, never a token or data (SPEC H5).
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let info = self.state().info();
+        let info = self.state().request.info();
         f.debug_struct("Session")
             .field("sid", &info.as_ref().map(|info| info.sid))
             .field("mode", &info.as_ref().map(|info| info.mode))

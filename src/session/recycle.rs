@@ -10,9 +10,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{
-    Inner, Session,
-    state::{Cookie, State},
+use super::{Inner, Session};
+use crate::{
+    engine::UnsettledLogin,
+    record::Millis,
+    request::{CookieSent, RequestState},
 };
 
 /// The part of a handle that its clones share.
@@ -26,6 +28,14 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
 }
 
+/// What changes while the request runs.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) request: RequestState,
+    /// A login that was sent to the store, and may or may not have taken place.
+    pub(super) unsettled: Option<UnsettledLogin>,
+}
+
 /// How many a thread keeps; it needs one for each request that it has between its first and last poll.
 const KEPT: usize = 64;
 
@@ -36,7 +46,7 @@ thread_local! {
 const USER_AGENT: usize = 512;
 
 /// A handle's shared part with this in it.
-pub(super) fn fill(inner: Inner, brought: bool, user_agent: &[u8]) -> Arc<Shared> {
+pub(super) fn fill(inner: Inner, cookie: CookieSent, keep_longer: Millis, user_agent: &[u8]) -> Arc<Shared> {
     let user_agent = &user_agent[..user_agent.len().min(USER_AGENT)];
     let free = FREE.with(|free| free.try_borrow_mut().ok()?.pop());
     if let Some(mut shared) = free
@@ -44,12 +54,15 @@ pub(super) fn fill(inner: Inner, brought: bool, user_agent: &[u8]) -> Arc<Shared
     {
         slot.inner = Some(inner);
         slot.user_agent.extend_from_slice(user_agent);
-        slot.state.get_mut().unwrap_or_else(PoisonError::into_inner).cookie = Cookie::new(brought);
+        let state = slot.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.request.start(cookie, keep_longer);
         return shared;
     }
     let mut room = Vec::with_capacity(USER_AGENT);
     room.extend_from_slice(user_agent);
-    Arc::new(Shared { inner: Some(inner), user_agent: room, state: Mutex::new(State::new(brought)) })
+    let mut state = State::default();
+    state.request.start(cookie, keep_longer);
+    Arc::new(Shared { inner: Some(inner), user_agent: room, state: Mutex::new(state) })
 }
 
 impl Session {
@@ -59,7 +72,9 @@ impl Session {
         if let Some(slot) = Arc::get_mut(&mut shared) {
             slot.inner = None;
             slot.user_agent.clear();
-            slot.state.get_mut().unwrap_or_else(PoisonError::into_inner).reset();
+            let state = slot.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            state.request.reset();
+            state.unsettled = None;
             // `try_with`: the thread may be ending.
             let _ = FREE.try_with(|free| {
                 if let Ok(mut free) = free.try_borrow_mut()

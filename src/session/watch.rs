@@ -59,10 +59,10 @@ impl Session {
         let inner = self.inner();
         let (sid, timing) = {
             let state = self.look();
-            let Some(stored) = state.lasting() else {
-                return state.past(inner.now).map(|past| past.reason);
+            let Some(known) = state.request.lasting() else {
+                return state.request.past(inner.now).map(|past| past.reason);
             };
-            (stored.live.record.sid, stored.live.next)
+            (known.record.sid, known.next_timing())
         };
         let (config, realm) = (&inner.config, inner.realm());
         config.engine.until_over(sid, timing, realm, || config.policy_without_request(realm)).await

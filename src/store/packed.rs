@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// A [`Record`] without what its place says, in few bytes: moments count from the creation, and what is the same twice is there
 /// once.
@@ -198,7 +198,7 @@ fn intern(realm: &str) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{CallId, EndReason, Json, tests::blank};
+    use crate::record::{CallId, EndReason, Json, Successor, tests::blank};
 
     #[test]
     fn s8_a_packed_record_comes_back_exactly_and_cut_ones_are_errors() {
@@ -210,7 +210,10 @@ mod tests {
                 at: Timestamp::from_unix_millis(-1),
                 forget_at: Timestamp::from_unix_millis(i64::MAX),
                 call: CallId::new(u64::MAX),
-                successor: Some(SessionId::from_bytes([9; 16])),
+                successor: Some(Successor {
+                    sid: SessionId::from_bytes([9; 16]),
+                    at: Timestamp::from_unix_millis(i64::MIN),
+                }),
                 work_until: None,
             }),
             updated_at: Timestamp::from_unix_millis(i64::MIN),

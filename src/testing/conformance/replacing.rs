@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     SessionStore,
-    record::{EndOutcome, EndReason, EndRequest, Record, Replacement, UpdateOutcome},
+    record::{EndOutcome, EndReason, EndRequest, Record, Replacement, Successor, Tombstone, UpdateOutcome},
     store::{CreateOutcome, Creation, CreationPlan, handed_over},
 };
 
@@ -51,7 +51,7 @@ pub(super) async fn l3_the_new_session_takes_over_the_data_and_the_old_one_is_su
     bench.same_record("a session that took over data", &bench.find(wanted.sid).await, &wanted);
     bench.same("its keys", keys(&created), ["meanwhile", "new", "old", "written"].map(Into::into).to_vec());
     bench.same_record("the session that was replaced", &bench.find(old.sid).await, &old);
-    let tombstone = old.ended.map(|ended| (ended.reason, ended.at, ended.successor));
+    let tombstone = old.ended.map(|ended| (ended.reason, ended.at, ended.successor.map(|next| next.sid)));
     let wanted = Some((SUPERSEDED, bench.start + MINUTE, Some(created.sid)));
     bench.same("its tombstone", tombstone, wanted);
     bench.same("the sessions of the user", bench.listed(&user).await, vec![created.sid]);
@@ -102,7 +102,8 @@ pub(super) async fn l3_the_new_session_of_another_user_starts_empty<S: SessionSt
     bench.expect(theirs.data.is_empty(), "a session that was replaced still has data");
 }
 
-/// A login that was in flight while the old session was logged out brings nothing of it back.
+/// A login that was in flight while the old session was logged out brings nothing of it back. The
+/// tombstone names the login, and is otherwise as it was.
 pub(super) async fn s4_a_replaced_session_that_has_ended_gives_nothing_and_keeps_its_reason<
     S: SessionStore,
 >(
@@ -111,14 +112,24 @@ pub(super) async fn s4_a_replaced_session_that_has_ended_gives_nothing_and_keeps
     let user = bench.user();
     let old = with_data(&bench, &user).await;
     let creation = login(&bench, &user, &old);
+    let arrival = creation.record.timing.created_at;
     bench.end(old.sid, end(EndReason::SignedOut, bench.start)).await;
-    let tombstone = bench.find(old.sid).await;
+    let mut tombstone = bench.find(old.sid).await;
     let (created, ended) = bench.replace(creation).await;
+    tombstone.ended = tombstone
+        .ended
+        .map(|ended| Tombstone { successor: Some(Successor { sid: created.sid, at: arrival }), ..ended });
     let already = matches!(&ended[..], [EndOutcome::AlreadyEnded { tombstone: found, work: None }]
         if Some(*found) == tombstone.ended);
     bench.expect(already, "a session that had ended was ended again by a login");
     bench.same("the keys of the new session", keys(&bench.find(created.sid).await), vec!["new".into()]);
     bench.same_record("the session that had ended before", &bench.find(old.sid).await, &tombstone);
+    // A later login finds the first one's name there, so that it can take its place.
+    let again = login(&bench, &user, &old);
+    let (_, ended) = bench.replace(again).await;
+    let names_the_first = matches!(&ended[..], [EndOutcome::AlreadyEnded { tombstone: found, .. }]
+        if found.successor.map(|next| next.sid) == Some(created.sid));
+    bench.expect(names_the_first, "a tombstone forgot the login that followed its session");
 }
 
 /// Every write that was applied to the old session is in the new one; every other was answered `Gone`.
@@ -173,7 +184,7 @@ pub(super) async fn s4_of_two_logins_in_one_browser_one_takes_over_the_data<S: S
         let first = ended.iter().filter(|outcome| matches!(outcome, EndOutcome::Ended(_))).count();
         bench.same("how many of two parallel logins ended the session", first, 1);
         let successors = ended.iter().filter_map(|outcome| match outcome {
-            EndOutcome::AlreadyEnded { tombstone, .. } => tombstone.successor,
+            EndOutcome::AlreadyEnded { tombstone, .. } => tombstone.successor.map(|next| next.sid),
             _ => None,
         });
         bench.same("the successor that the other login finds", successors.collect(), heirs);
@@ -196,7 +207,7 @@ pub(super) async fn s9_tombstones_lead_from_login_to_login<S: SessionStore>(benc
             match bench.end(target, request).await {
                 EndOutcome::Ended(session) => break session.data,
                 EndOutcome::AlreadyEnded { tombstone, .. } => match tombstone.successor {
-                    Some(successor) => target = successor,
+                    Some(successor) => target = successor.sid,
                     None => bench.fail("the tombstone of a replaced session names no successor"),
                 },
                 other => bench.fail(format_args!("the end of a session that was replaced said {other:?}")),

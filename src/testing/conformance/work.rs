@@ -61,7 +61,8 @@ pub(super) async fn l13_work_waits_in_the_tombstone_and_is_taken_once<S: Session
     let ends = vec![(old.sid, superseded(at, user.replacement(record.sid)))];
     let (created, _) = bench.replace(Creation { ends, ..Creation::new(record) }).await;
     bench.same("the keys of a login that took work", keys(&created), vec!["work".into()]);
-    let successor = bench.find(old.sid).await.ended.and_then(|tombstone| tombstone.successor);
+    let successor =
+        bench.find(old.sid).await.ended.and_then(|tombstone| tombstone.successor).map(|next| next.sid);
     bench.same("the successor of a session whose work was taken", successor, Some(created.sid));
 }
 

@@ -1,0 +1,85 @@
+//! From a token of a request to its session: load it, judge it, and end it if it is over.
+
+use std::sync::Arc;
+
+use super::{Engine, RealmState, both};
+use crate::{
+    Error, ErrorKind, Policy, Timestamp,
+    policy::Activity,
+    record::{EndOutcome, SecretHash},
+    request::{Judgement, KnownSession, OldSecret, Past, Visit, judge},
+    token::Token,
+};
+
+/// What a token leads to.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
+pub(crate) enum Judged {
+    Live(KnownSession),
+    Past(Past),
+    NotProved(OldSecret),
+}
+
+/// How often a session that was found over, but used meanwhile, is loaded again.
+const MAX_LOOKS: usize = 8;
+
+impl Engine {
+    /// Finds what a token leads to. A session that is over is ended in the same step: an end that
+    /// was seen is an end for good, also when a clock steps back or a policy is raised again.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    #[expect(clippy::too_many_arguments, reason = "all that a judgement depends on")]
+    pub(crate) async fn judge(
+        &self,
+        token: Token,
+        secret: &SecretHash,
+        realm: &Arc<RealmState>,
+        policy: &Policy,
+        now: Timestamp,
+        activity: Activity,
+        visit: &Visit<'_>,
+    ) -> Result<Judged, Error> {
+        let sid = token.sid();
+        for _ in 0..MAX_LOOKS {
+            let (found, policy) = if let Some(policy) = Self::known_policy(realm, policy, now) {
+                (self.load(sid, now).await?, policy)
+            } else {
+                let both =
+                    || async { Ok(both(self.load(sid, now), self.policy_of(realm, policy, now)).await) };
+                let (found, policy) = self.answer(both).await?;
+                (found?, policy?)
+            };
+            if self.clock_is_unknown() {
+                let compare = || async {
+                    self.compare_clocks(now).await;
+                    Ok(())
+                };
+                self.answer(compare).await?;
+            }
+            let Some(record) = found else { return Ok(Judged::NotProved(OldSecret::Unknown)) };
+            let shared_now = self.shared_time_as_known(now);
+            let over = match judge(record, token.clone(), secret, &policy, now, shared_now, activity, visit) {
+                Judgement::Live(known) => return Ok(Judged::Live(known)),
+                Judgement::Past(past) => return Ok(Judged::Past(past)),
+                Judgement::NotProved(secret) => return Ok(Judged::NotProved(secret)),
+                Judgement::Over(over) => over,
+            };
+            // Not over a request that recorded its interaction since: that one is loaded again.
+            let end = || async { Ok(self.end_found_over(&over.record, &policy, now, over.reason).await) };
+            let ended = match self.answer(end).await? {
+                // A failure is reported already. The session is over all the same.
+                Some(Err(_)) => Some(EndOutcome::Unknown),
+                Some(Ok(outcome)) => Some(outcome),
+                None => None,
+            };
+            if let Some(past) = over.past(ended.as_ref(), policy.resume_for(), now) {
+                return Ok(Judged::Past(past));
+            }
+        }
+        // A store may read from a replica that is behind, but not for long.
+        let message = "the session store keeps showing a session as it was before its last interaction";
+        Err(Error::new(ErrorKind::Store, message))
+    }
+}

@@ -1,0 +1,311 @@
+//! The one place where a store's answer is taken.
+
+use super::{
+    CreateCall, Established, KnownSession, LoadCall, RequestContext, RequestState, UpdatePurpose,
+    plan::EndCall,
+};
+use crate::{
+    Error, ErrorKind, SessionId,
+    policy::Refusal,
+    record::{Applied, Edits, EndOutcome, EndReason, Record, SecretHash, UpdateOutcome},
+    token::Token,
+};
+
+/// What the store answered to a call.
+#[derive(Debug)]
+pub(crate) enum StoreAnswer {
+    Updated(UpdatePurpose, Result<UpdateOutcome, Error>),
+    Loaded(LoadCall, Result<Option<Record>, Error>),
+    Ended(EndCall, Result<EndOutcome, Error>),
+    Created(Box<CreateCall>, Result<Established, Error>),
+}
+
+/// What came of a login or a save. A refusal is a value, not an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a refused login opens no session"]
+pub enum Outcome {
+    /// It is done; a login is stored when the response goes out, or by
+    /// [`Session::save`](crate::Session::save).
+    Done,
+    /// The login was refused.
+    Refused(Refusal),
+}
+
+impl Outcome {
+    /// Turns a refusal into an error, for handlers that answer it with `?`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused), with the refusal in the message.
+    pub fn accepted(self) -> Result<(), Error> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Refused(refusal) => Err(Error::new(ErrorKind::Refused, refusal.to_string())),
+        }
+    }
+}
+
+/// What an answer means for the request.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// The call is done; [`RequestState::next_call`] says what follows.
+    Done,
+    /// The login was refused. What else was planned stands.
+    Refused(Refusal),
+    /// Another request changed the data since this one loaded it.
+    Conflict(LoadCall),
+}
+
+impl RequestState {
+    /// Takes the answer to a call.
+    ///
+    /// # Errors
+    ///
+    /// What the handler that saves, or else the response, has to say: the store failed, the session
+    /// ended meanwhile, its data would be too large.
+    pub(crate) fn answered(
+        &mut self,
+        answer: StoreAnswer,
+        ctx: &RequestContext<'_>,
+    ) -> Result<Progress, Error> {
+        match answer {
+            StoreAnswer::Updated(UpdatePurpose::Touch { sid, secret }, outcome) => {
+                self.touched(sid, &secret, outcome, ctx)
+            }
+            StoreAnswer::Updated(UpdatePurpose::Plan { edits, token }, outcome) => {
+                self.planned(&edits, token, outcome?, ctx)
+            }
+            StoreAnswer::Updated(UpdatePurpose::CompareAndSet { sid, edits }, outcome) => {
+                self.compared(sid, &edits, outcome?, ctx)
+            }
+            StoreAnswer::Loaded(LoadCall::Reload(_), found) => {
+                self.reloaded(found?);
+                Ok(Progress::Done)
+            }
+            StoreAnswer::Loaded(LoadCall::RecheckLive(_), found) => {
+                self.rechecked(found, ctx);
+                Ok(Progress::Done)
+            }
+            StoreAnswer::Loaded(LoadCall::RecheckPast(_), found) => {
+                self.rechecked_past(found);
+                Ok(Progress::Done)
+            }
+            StoreAnswer::Ended(EndCall { if_secret: Some(_), .. }, outcome) => {
+                outcome?;
+                self.other_tokens.pop();
+                Ok(Progress::Done)
+            }
+            StoreAnswer::Ended(EndCall { if_secret: None, .. }, outcome) => {
+                self.ended(&outcome?, ctx);
+                Ok(Progress::Done)
+            }
+            StoreAnswer::Created(call, established) => self.established(&call, established?, ctx),
+        }
+    }
+
+    fn touched(
+        &mut self,
+        sid: SessionId,
+        secret: &SecretHash,
+        outcome: Result<UpdateOutcome, Error>,
+        ctx: &RequestContext<'_>,
+    ) -> Result<Progress, Error> {
+        // The handler may have replaced the session meanwhile.
+        let touched = self.known.as_mut().filter(|known| known.record.sid == sid);
+        match outcome {
+            Ok(UpdateOutcome::Applied(applied)) => {
+                if let Some(known) = touched {
+                    known.touched(secret, &applied);
+                    self.may_be_stale = false;
+                }
+            }
+            Ok(UpdateOutcome::Gone(tombstone)) => {
+                if touched.is_some() {
+                    self.ended_elsewhere(tombstone, ctx.now);
+                }
+                return Err(ended_meanwhile());
+            }
+            Ok(UpdateOutcome::Conflict | UpdateOutcome::TooLarge) => {}
+            // The failure is reported already, and the response stands: at worst the session
+            // expires early.
+            Err(error) if error.is_store_failure() && !self.touch_must_succeed => {
+                if let Some(known) = touched {
+                    known.touch_failed();
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Progress::Done)
+    }
+
+    fn planned(
+        &mut self,
+        edits: &Edits,
+        token: Option<Token>,
+        outcome: UpdateOutcome,
+        ctx: &RequestContext<'_>,
+    ) -> Result<Progress, Error> {
+        match outcome {
+            UpdateOutcome::Applied(applied) => {
+                self.plan.edits.subtract(edits);
+                self.plan.rotation = None;
+                self.stored(edits, &applied);
+                if let (Some(known), Some(token), true) = (&mut self.known, token, applied.rotated) {
+                    known.rotated(applied.secret, token);
+                }
+                Ok(Progress::Done)
+            }
+            UpdateOutcome::Gone(tombstone) => {
+                self.ended_elsewhere(tombstone, ctx.now);
+                Err(ended_meanwhile())
+            }
+            UpdateOutcome::TooLarge => {
+                self.plan.edits = Edits::default();
+                Err(too_large(ctx.max_data))
+            }
+            UpdateOutcome::Conflict => Err(Error::new(
+                ErrorKind::Store,
+                "the session store reported a conflict for an unconditional change",
+            )),
+        }
+    }
+
+    fn compared(
+        &mut self,
+        sid: SessionId,
+        edits: &Edits,
+        outcome: UpdateOutcome,
+        ctx: &RequestContext<'_>,
+    ) -> Result<Progress, Error> {
+        match outcome {
+            UpdateOutcome::Applied(applied) => {
+                self.stored(edits, &applied);
+                Ok(Progress::Done)
+            }
+            UpdateOutcome::Gone(tombstone) => {
+                self.ended_elsewhere(tombstone, ctx.now);
+                Err(ended_meanwhile())
+            }
+            UpdateOutcome::TooLarge => Err(too_large(ctx.max_data)),
+            UpdateOutcome::Conflict => Ok(Progress::Conflict(LoadCall::Reload(sid))),
+        }
+    }
+
+    /// Another request has changed the data. Without a live session the next attempt says why it
+    /// is gone.
+    fn reloaded(&mut self, found: Option<Record>) {
+        if let (Some(known), Some(found)) = (&mut self.known, found.filter(is_live)) {
+            known.record.data = found.data;
+            known.record.revision = found.revision;
+            known.record.version = found.version;
+        }
+    }
+
+    /// Whether the session whose cookie is to be set is live, and its token the latest.
+    fn rechecked(&mut self, found: Result<Option<Record>, Error>, ctx: &RequestContext<'_>) {
+        self.may_be_stale = false;
+        let Some(known) = &mut self.known else { return };
+        match found {
+            // The failure is reported already. A new token has to reach the browser all the same; a
+            // mere refresh can wait.
+            Err(_) => known.postpone_refresh(self.keep_longer),
+            Ok(Some(found)) if is_live(&found) => known.see_secret(&found.secret),
+            Ok(gone) => self.ended_elsewhere(gone.and_then(|record| record.tombstone()), ctx.now),
+        }
+    }
+
+    /// Whether a login has followed the session that is over.
+    fn rechecked_past(&mut self, found: Result<Option<Record>, Error>) {
+        self.may_be_stale = false;
+        match found {
+            // It is not known whether the browser has a newer cookie.
+            Err(_) => self.cookie.keep(),
+            Ok(found) => {
+                let tombstone = found.and_then(|record| record.tombstone());
+                if let (Some(past), Some(tombstone)) = (&mut self.past, tombstone) {
+                    *past = past.with(&tombstone);
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, outcome: &EndOutcome, ctx: &RequestContext<'_>) {
+        if let EndOutcome::AlreadyEnded { tombstone, .. } = outcome
+            && tombstone.reason == EndReason::Superseded
+        {
+            // The browser has a newer login's cookie, or will have it in a moment.
+            self.cookie.keep();
+        }
+        self.past = self.planned_past(ctx.now);
+        self.plan.end = None;
+        self.known = None;
+    }
+
+    fn established(
+        &mut self,
+        call: &CreateCall,
+        established: Established,
+        ctx: &RequestContext<'_>,
+    ) -> Result<Progress, Error> {
+        match established {
+            Established::Done(record) => {
+                self.created(record, call);
+                Ok(Progress::Done)
+            }
+            Established::Refused(refusal) => {
+                // What was written was meant for this login, and not for the session of another
+                // user.
+                self.plan.new = None;
+                self.plan.edits = Edits::default();
+                Ok(Progress::Refused(refusal))
+            }
+            Established::Gone => {
+                self.ended_elsewhere(None, ctx.now);
+                Err(ended_meanwhile())
+            }
+        }
+    }
+
+    /// The edits are in the store.
+    fn stored(&mut self, edits: &Edits, applied: &Applied) {
+        self.may_be_stale = false;
+        let Some(known) = &mut self.known else { return };
+        known.updated(applied);
+        // Any other revision means that another request changed the data since it was loaded. Then
+        // the old one stays, so that a compare-and-set by what was loaded fails and loads again.
+        if applied.revision == known.record.revision + u64::from(!edits.is_empty()) {
+            known.record.revision = applied.revision;
+        }
+        known.record.data.edit(edits);
+    }
+
+    /// What was planned to be new is in the store.
+    fn created(&mut self, record: Record, call: &CreateCall) {
+        self.may_be_stale = false;
+        self.past = None;
+        let reason = call.before.as_ref().map_or(EndReason::Superseded, |(_, reason)| *reason);
+        if call.draft.is_login() && !self.other_tokens.is_empty() {
+            self.plan.end_others = Some(reason);
+        }
+        // What was planned while the store was asked is for this session: a logout, another login.
+        if self.plan.new.take_if(|draft| draft.record.sid == record.sid).is_some() {
+            self.plan.end = None;
+            self.plan.rotation = None;
+        }
+        self.plan.edits.subtract(&call.edits);
+        self.known = Some(KnownSession::created(record, call.draft.token.clone()));
+    }
+}
+
+fn is_live(record: &Record) -> bool {
+    record.tombstone().is_none()
+}
+
+pub(super) fn ended_meanwhile() -> Error {
+    Error::new(ErrorKind::Ended, "the session ended while the request was in flight, so nothing was written")
+}
+
+/// The error of data over the limit.
+pub(crate) fn too_large(max_data: usize) -> Error {
+    Error::new(ErrorKind::TooLarge, format!("the data of a session may take at most {max_data} bytes"))
+}

@@ -1,0 +1,66 @@
+//! What a page sees of a session.
+
+use std::sync::Arc;
+
+use super::RequestState;
+use crate::{
+    Mode, SessionId, Timestamp,
+    record::{Facts, Record, Timing},
+};
+
+/// What a page needs to show of a session, as one consistent view.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// The public id.
+    pub sid: SessionId,
+    /// The user; absent for an anonymous session.
+    pub subject: Option<Arc<str>>,
+    /// Whether the cookie survives a restart of the browser.
+    pub mode: Mode,
+    /// When the session was created.
+    pub created_at: Timestamp,
+    /// When its user logged in; absent for an anonymous session.
+    pub authenticated_at: Option<Timestamp>,
+    /// The last interaction: this request, or the last recorded one if this request is passive or
+    /// not due to be recorded.
+    pub last_interaction_at: Timestamp,
+    /// When the session expires if there is no further interaction.
+    pub idle_expires_at: Timestamp,
+    /// When the session expires in any case.
+    pub expires_at: Timestamp,
+    /// Device, clients, authentication methods and metadata.
+    pub facts: Arc<Facts>,
+}
+
+impl SessionInfo {
+    fn new(record: &Record, timing: &Timing) -> Self {
+        Self {
+            sid: record.sid,
+            subject: record.subject.clone(),
+            mode: timing.mode,
+            created_at: timing.created_at,
+            authenticated_at: timing.authenticated_at,
+            last_interaction_at: timing.last_interaction_at,
+            idle_expires_at: timing.idle_expires_at(),
+            expires_at: timing.expires_at(),
+            facts: Arc::clone(&record.facts),
+        }
+    }
+
+    /// The nearer of both deadlines.
+    pub fn deadline(&self) -> Timestamp {
+        self.idle_expires_at.min(self.expires_at)
+    }
+}
+
+impl RequestState {
+    /// The session as a page sees it: a login of this request is in it already.
+    pub(crate) fn info(&self) -> Option<SessionInfo> {
+        if let Some(draft) = self.plan.new.as_ref().filter(|draft| draft.is_login()) {
+            return Some(SessionInfo::new(&draft.record, &draft.record.timing));
+        }
+        let known = self.lasting()?;
+        Some(SessionInfo::new(&known.record, &known.next_timing()))
+    }
+}

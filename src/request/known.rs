@@ -1,0 +1,222 @@
+//! The session that a request is about.
+
+use std::net::IpAddr;
+
+use crate::{
+    SessionId, Timestamp,
+    record::{
+        Applied, Change, LastSeen, Millis, Mode, PastSession, Proof, Record, SecretHash, Successor, Timing,
+        TimingChange, Tombstone,
+    },
+    token::Token,
+};
+
+/// A live session in the store, as far as the request knows it.
+#[derive(Debug)]
+pub(crate) struct KnownSession {
+    /// As it was loaded, with what this request has stored since.
+    pub(crate) record: Record,
+    pub(crate) token: Token,
+    /// Whether the token is the session's latest one.
+    pub(crate) proof: Proof,
+    /// What is to be recorded of the request itself; empty when that is done.
+    due: Due,
+    /// `None` when the browser has to be sent a new token.
+    browser_has: Option<Kept>,
+    timing_on_arrival: Timing,
+}
+
+/// What is to be recorded of the request itself, whatever the handler does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Due {
+    pub(crate) timing: TimingChange,
+    /// Whether to record that the cookie came back.
+    pub(crate) confirms: bool,
+    /// Where the request came from, when the record says otherwise.
+    pub(crate) last_seen: Option<LastSeen>,
+    is_in_flight: bool,
+}
+
+/// What the browser does with the cookie that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// Keeps it until this second.
+    Until(i64),
+    /// Keeps it until it closes.
+    SessionOnly,
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visit<'a> {
+    pub(crate) ip: Option<IpAddr>,
+    /// Empty when there is none.
+    pub(crate) user_agent: &'a [u8],
+}
+
+impl Visit<'_> {
+    /// Where the request came from, when the record says otherwise.
+    fn unless_known(&self, known: &LastSeen) -> Option<LastSeen> {
+        let known_agent = known.user_agent.as_deref().unwrap_or_default();
+        let text = Some(self.user_agent).filter(|text| !text.is_empty() && text.is_ascii());
+        let is_same = known.ip == self.ip
+            && (known_agent.as_bytes() == self.user_agent || (known_agent.is_empty() && text.is_none()));
+        (!is_same).then(|| LastSeen {
+            ip: self.ip,
+            user_agent: text.and_then(|text| std::str::from_utf8(text).ok()).map(Into::into),
+        })
+    }
+}
+
+impl KnownSession {
+    /// A session that a cookie led to.
+    pub(crate) fn loaded(
+        record: Record,
+        token: Token,
+        proof: Proof,
+        timing: TimingChange,
+        confirms: bool,
+        visit: &Visit<'_>,
+        keep_longer: Millis,
+    ) -> Self {
+        // Without an interaction it is not said where the session was seen last.
+        let interacted = timing.interaction_at.is_some();
+        let last_seen = if interacted { visit.unless_known(&record.facts.device.last) } else { None };
+        let timing_on_arrival = record.timing;
+        let due = Due { timing, confirms, last_seen, is_in_flight: false };
+        let mut known = Self { record, token, proof, due, browser_has: None, timing_on_arrival };
+        known.browser_has = Some(known.browser_should_have(keep_longer));
+        known
+    }
+
+    /// A session that this request has created.
+    pub(super) fn created(record: Record, token: Token) -> Self {
+        let timing_on_arrival = record.timing;
+        let (proof, due) = (Proof::Current, Due::default());
+        Self { record, token, proof, due, browser_has: None, timing_on_arrival }
+    }
+
+    pub(super) const fn timing_on_arrival(&self) -> Timing {
+        self.timing_on_arrival
+    }
+
+    /// The timing once what is due is recorded.
+    pub(crate) fn next_timing(&self) -> Timing {
+        let mut timing = self.record.timing;
+        timing.apply(&self.due.timing);
+        timing
+    }
+
+    /// What is to be recorded of the request itself, once.
+    pub(super) fn take_touch(&mut self, now: Timestamp) -> Option<Change> {
+        let is_empty = self.due.timing.is_empty() && !self.due.confirms && self.due.last_seen.is_none();
+        if is_empty || self.due.is_in_flight {
+            return None;
+        }
+        self.due.is_in_flight = true;
+        let Due { timing, confirms, .. } = self.due;
+        Some(Change { timing, confirms, last_seen: self.due.last_seen.take(), ..Change::at(now) })
+    }
+
+    /// The touch did not reach the store, or the store did not answer.
+    pub(super) fn touch_failed(&mut self) {
+        self.due = Due::default();
+    }
+
+    /// The touch is recorded. `secret` is the session's at the time when the touch was sent.
+    pub(super) fn touched(&mut self, secret: &SecretHash, applied: &Applied) {
+        self.due = Due::default();
+        // A save of the handler may have been answered before.
+        if applied.timing.last_interaction_at >= self.record.timing.last_interaction_at {
+            self.record.timing = applied.timing;
+        }
+        // A save that rotated the secret was answered before, so the touch knows the older one.
+        if self.record.secret == *secret {
+            self.see_secret(&applied.secret);
+        }
+    }
+
+    /// A change of the handler is stored, with what others stored meanwhile.
+    pub(super) fn updated(&mut self, applied: &Applied) {
+        // A touch in flight will say the same or less.
+        if applied.timing.last_interaction_at >= self.record.timing.last_interaction_at {
+            self.record.timing = applied.timing;
+        }
+        self.see_secret(&applied.secret);
+    }
+
+    /// The request has replaced the secret.
+    pub(super) fn rotated(&mut self, secret: SecretHash, token: Token) {
+        self.record.secret = secret;
+        self.token = token;
+        self.proof = Proof::Current;
+        self.browser_has = None;
+    }
+
+    /// Another request may have rotated since this one was loaded: then ours is the old secret, and
+    /// the other request brings the browser the new token.
+    pub(super) fn see_secret(&mut self, current: &SecretHash) {
+        if self.record.secret != *current {
+            self.proof = Proof::Grace;
+        }
+    }
+
+    pub(super) const fn has_new_token(&self) -> bool {
+        self.browser_has.is_none()
+    }
+
+    /// Whether the browser has to be sent a cookie: a new token, or another expiry to the second.
+    pub(super) fn cookie_changed(&self, keep_longer: Millis) -> bool {
+        self.proof == Proof::Current && self.browser_has != Some(self.browser_should_have(keep_longer))
+    }
+
+    /// Leaves a moved expiry to a later response. A new token has to be sent all the same.
+    pub(super) fn postpone_refresh(&mut self, keep_longer: Millis) {
+        self.browser_has = self.browser_has.map(|_| self.browser_should_have(keep_longer));
+    }
+
+    /// When a persistent cookie expires. That of a user lives longer than the session where work is
+    /// kept for them, so that a login can prove which session it resumes.
+    pub(crate) fn cookie_expires_at(&self, keep_longer: Millis) -> Timestamp {
+        let longer = if self.record.subject.is_some() { keep_longer } else { Millis::ZERO };
+        self.record.timing.deadline() + longer
+    }
+
+    fn browser_should_have(&self, keep_longer: Millis) -> Kept {
+        match self.record.timing.mode {
+            // `Expires` has whole seconds, rounded up.
+            Mode::Persistent => Kept::Until(self.cookie_expires_at(keep_longer).unix_seconds_ceil()),
+            Mode::NonPersistent => Kept::SessionOnly,
+        }
+    }
+}
+
+/// A session that is over, whose secret the request holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past {
+    pub(crate) sid: SessionId,
+    pub(crate) session: PastSession,
+    /// The session that a login put in its place.
+    pub(crate) successor: Option<Successor>,
+    /// Until when its data waits for its user.
+    pub(crate) work_until: Option<Timestamp>,
+    /// Whether the end is certain. It is not while this node's clock disagrees with the store's.
+    pub(crate) is_certain: bool,
+}
+
+impl Past {
+    pub(crate) const fn new(sid: SessionId, session: PastSession) -> Self {
+        Self { sid, session, successor: None, work_until: None, is_certain: true }
+    }
+
+    /// With what a tombstone says.
+    pub(crate) const fn with(self, tombstone: &Tombstone) -> Self {
+        let Tombstone { successor, work_until, .. } = *tombstone;
+        Self { successor, work_until, ..self }
+    }
+
+    /// Whether its data still waits for its user.
+    pub(crate) fn work_waits(&self, now: Timestamp) -> bool {
+        self.work_until.is_some_and(|until| now < until)
+    }
+}

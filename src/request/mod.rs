@@ -1,0 +1,211 @@
+//! One request, as a pure state machine.
+//!
+//! ```text
+//!             cookies                 handler                      response
+//!                │                       │                            ▲
+//!   Load ──► judge ──► arrived ──► reads and plans ──► next_call ──► cookie_verdict
+//!                                                      ▲      │
+//!                                               answered      ▼
+//!                                                      └── the engine performs it
+//! ```
+//!
+//! Nothing here waits, locks, reads a clock, draws random bytes or knows HTTP: what it needs is
+//! handed in. So each order of events is a plain function call, and tests can go through all of
+//! them. `session` holds the state behind its handle; `engine` performs the calls.
+
+// known.rs    the session that the request is about
+// judge.rs    what a loaded record means for who holds a token
+// plan.rs     what the handler wants, and the next call to the store that it takes
+// answer.rs   the one place where a store's answer is taken
+// cookie.rs   whether the response sets, keeps or removes the cookie
+// info.rs     what a page sees
+
+mod answer;
+mod cookie;
+mod info;
+mod judge;
+mod known;
+mod plan;
+
+use std::{sync::Arc, time::Duration};
+
+use self::plan::Plan;
+pub use self::{answer::Outcome, info::SessionInfo};
+pub(crate) use self::{
+    answer::{Progress, StoreAnswer, too_large},
+    cookie::{CookieSent, CookieVerdict},
+    judge::{Judgement, OldSecret, judge},
+    known::{KnownSession, Past, Visit},
+    plan::{CreateCall, Established, LoadCall, Scope, StoreCall, UpdateCall, UpdatePurpose, new_record},
+};
+use crate::{
+    Error, ErrorKind, Policy, SessionId, Timestamp,
+    record::{Data, Json, Millis, PastSession, SecretHash, Timing, Tombstone},
+};
+
+/// What a request is judged by. Handed in with each event, so that the state holds no clock and no
+/// settings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestContext<'a> {
+    /// The arrival of the request.
+    pub(crate) now: Timestamp,
+    /// The same moment by the clock that all nodes share, as far as it is known.
+    pub(crate) shared_now: Timestamp,
+    pub(crate) policy: &'a Policy,
+    pub(crate) realm: &'a Arc<str>,
+    /// How many bytes of data a session may have.
+    pub(crate) max_data: usize,
+    /// How long a request may be in flight that the browser sent before it had a newer cookie.
+    pub(crate) in_flight_window: Duration,
+    /// Whether the store compares and sets, and so is faster when it is told what was seen.
+    pub(crate) wants_hints: bool,
+}
+
+/// What one request knows of its session, and what it plans for it.
+#[derive(Debug, Default)]
+pub(crate) struct RequestState {
+    /// Whether the head of the response is sent.
+    is_closed: bool,
+    cookie: CookieSent,
+    /// The session in the store, as far as this request knows it.
+    known: Option<KnownSession>,
+    /// The session that a cookie led to and that is over.
+    past: Option<Past>,
+    /// Tokens that were not examined, because one before them led to a live session. A logout or a
+    /// login ends their sessions, too.
+    other_tokens: Vec<(SessionId, SecretHash)>,
+    /// Whether the handler waited since the store last answered. What is known of the session may
+    /// be out of date then: another request may have ended it, or rotated its secret.
+    may_be_stale: bool,
+    /// Whether the request fails if its interaction cannot be recorded.
+    touch_must_succeed: bool,
+    /// How much longer than its session a persistent cookie lives.
+    keep_longer: Millis,
+    plan: Plan,
+}
+
+impl RequestState {
+    /// A request that has arrived, before the store is asked.
+    pub(crate) fn start(&mut self, cookie: CookieSent, keep_longer: Millis) {
+        self.cookie = cookie;
+        self.keep_longer = keep_longer;
+    }
+
+    /// Back to the default, in place: nothing of a session outlives its request, and the room of
+    /// the vectors stays.
+    pub(crate) fn reset(&mut self) {
+        let mut other_tokens = std::mem::take(&mut self.other_tokens);
+        other_tokens.clear();
+        *self = Self { other_tokens, ..Self::default() };
+    }
+
+    /// A cookie led to this live session.
+    pub(crate) fn arrived(&mut self, known: KnownSession) {
+        self.known = Some(known);
+    }
+
+    /// A cookie led to a session that is over. The first one counts.
+    pub(crate) fn arrived_late(&mut self, past: Past) {
+        if !past.is_certain {
+            self.cookie.keep();
+        }
+        self.past.get_or_insert(past);
+    }
+
+    /// A cookie's secret was replaced a moment ago, so the browser has a newer one by now.
+    pub(crate) const fn arrived_with_old_secret(&mut self) {
+        self.cookie.keep();
+    }
+
+    /// A cookie that was not examined, because one before it led to a live session.
+    pub(crate) fn arrived_beside(&mut self, sid: SessionId, secret: SecretHash) {
+        self.other_tokens.push((sid, secret));
+    }
+
+    pub(crate) const fn is_live(&self) -> bool {
+        self.known.is_some()
+    }
+
+    /// The handler waits: other requests may change the session before it goes on.
+    pub(crate) const fn handler_waits(&mut self) {
+        self.may_be_stale = true;
+    }
+
+    /// From now on an interaction that cannot be recorded fails the request.
+    pub(crate) const fn touch_must_succeed(&mut self) {
+        self.touch_must_succeed = true;
+    }
+
+    /// The head of the response is about to be sent: no more changes. Says whether the store has to
+    /// be asked before.
+    pub(crate) fn close(&mut self, may_be_stale: bool, ctx: &RequestContext<'_>) -> bool {
+        self.is_closed = true;
+        self.may_be_stale |= may_be_stale;
+        !self.plan.is_empty() || self.cookie_verdict(false, ctx) == CookieVerdict::Recheck
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.is_closed {
+            let message = "the response head is already sent, so the session cannot be changed any more";
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
+        Ok(())
+    }
+
+    pub(crate) const fn known(&self) -> Option<&KnownSession> {
+        self.known.as_ref()
+    }
+
+    /// The session that is in the store, unless this request is about to end it.
+    pub(crate) fn lasting(&self) -> Option<&KnownSession> {
+        self.known.as_ref().filter(|_| self.plan.end.is_none())
+    }
+
+    /// The session that is over, by this request or before it; `None` while there is one that lasts.
+    pub(crate) fn past(&self, now: Timestamp) -> Option<PastSession> {
+        if self.info().is_some() {
+            return None;
+        }
+        self.planned_past(now).or(self.past).map(|past| past.session)
+    }
+
+    /// The known session, as it will be once the planned end is stored.
+    fn planned_past(&self, now: Timestamp) -> Option<Past> {
+        let (known, reason) = (self.known.as_ref()?, self.plan.end?);
+        Some(Past::new(known.record.sid, known.next_timing().past(reason, now)))
+    }
+
+    /// The timing before this request.
+    pub(crate) fn timing_on_arrival(&self) -> Option<Timing> {
+        match &self.plan.new {
+            Some(draft) if draft.is_login() => Some(draft.record.timing),
+            _ => self.lasting().map(KnownSession::timing_on_arrival),
+        }
+    }
+
+    /// The value under a key, as this request sees it.
+    pub(crate) fn value(&self, key: &str) -> Option<Json> {
+        match self.plan.edits.get(key) {
+            Some(edited) => edited.cloned(),
+            None => self.data().and_then(|data| data.get(key)),
+        }
+    }
+
+    /// The stored data, as far as the session of this request has it.
+    fn data(&self) -> Option<&Data> {
+        let keeps = self.plan.new.as_ref().is_none_or(|draft| draft.keeps_data);
+        self.lasting().filter(|_| keeps).map(|known| &known.record.data)
+    }
+
+    /// The session ended while this request was in flight. The call that ended it answered the
+    /// browser, so this request sets no cookie and removes none.
+    fn ended_elsewhere(&mut self, tombstone: Option<Tombstone>, now: Timestamp) {
+        self.cookie.keep();
+        let known = self.known.take();
+        self.past = known.zip(tombstone).map(|(known, tombstone)| {
+            let session = known.next_timing().past(tombstone.reason, now);
+            Past::new(known.record.sid, session).with(&tombstone)
+        });
+        self.plan = Plan::default();
+    }
+}

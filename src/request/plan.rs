@@ -1,0 +1,386 @@
+//! What the handler wants, and the next call to the store that it takes.
+
+use std::sync::Arc;
+
+use super::{CookieVerdict, KnownSession, Past, RequestContext, RequestState, answer::ended_meanwhile};
+use crate::{
+    Error, SessionId, Timestamp,
+    policy::{Cap, Refusal},
+    record::{Change, Data, Edits, EndReason, Facts, Json, Proof, Record, Rotation, SecretHash, Timing},
+    token::Token,
+};
+
+/// What is to be stored.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// End the known session, for this reason.
+    pub(super) end: Option<EndReason>,
+    /// End the sessions of the request's other tokens, for this reason.
+    pub(super) end_others: Option<EndReason>,
+    /// Put a new session in its place.
+    pub(super) new: Option<Draft>,
+    /// Change the data: of the new session if there is one, else of the known one.
+    pub(super) edits: Edits,
+    /// Replace the secret of the known session.
+    pub(super) rotation: Option<PlannedRotation>,
+}
+
+/// A session that is to be created.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) record: Record,
+    pub(crate) token: Token,
+    /// Whether it takes over the data of the known session.
+    pub(crate) keeps_data: bool,
+    /// How many sessions its subject may have.
+    pub(crate) cap: Option<Cap>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PlannedRotation {
+    pub(super) token: Token,
+    /// Whether the old secret is honoured for the policy's grace.
+    has_grace: bool,
+}
+
+/// How much of a plan is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All of it.
+    All,
+    /// Only logout, revocation and rotation, which are for safety: the handler failed.
+    Safety,
+    /// Nothing of it: only what the cookie of the response depends on.
+    Cookie,
+}
+
+/// What the request wants from the store next.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "short-lived")]
+pub(crate) enum StoreCall {
+    Update(UpdateCall),
+    Load(LoadCall),
+    End(EndCall),
+    Create(Box<CreateCall>),
+}
+
+/// Change a session.
+#[derive(Debug)]
+pub(crate) struct UpdateCall {
+    pub(crate) sid: SessionId,
+    /// The record as it was seen, for a store that compares and sets.
+    pub(crate) seen: Option<Box<Record>>,
+    pub(crate) change: Change,
+    pub(crate) purpose: UpdatePurpose,
+}
+
+/// Why a session is changed.
+#[derive(Debug)]
+pub(crate) enum UpdatePurpose {
+    /// To record the interaction; with the secret that the session had when it was sent.
+    Touch { sid: SessionId, secret: SecretHash },
+    /// To store what the handler planned; with the new token, if the secret is replaced.
+    Plan { edits: Edits, token: Option<Token> },
+    /// To change one value by what it is, if nobody else changed it meanwhile.
+    CompareAndSet { sid: SessionId, edits: Edits },
+}
+
+/// Load a session again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LoadCall {
+    /// After another request has changed the data.
+    Reload(SessionId),
+    /// Before its cookie is set.
+    RecheckLive(SessionId),
+    /// Before the cookie of one that is over is removed, or replaced by an anonymous session's.
+    RecheckPast(SessionId),
+}
+
+/// End a session.
+#[derive(Debug)]
+pub(crate) struct EndCall {
+    pub(crate) sid: SessionId,
+    pub(crate) seen: Option<Box<Record>>,
+    pub(crate) reason: EndReason,
+    /// Only if this proves it: another token of the request, whose session is not known.
+    pub(crate) if_secret: Option<SecretHash>,
+}
+
+/// Create a session, and end the one that it replaces.
+#[derive(Clone, Debug)]
+pub(crate) struct CreateCall {
+    pub(crate) draft: Draft,
+    pub(crate) edits: Edits,
+    pub(crate) max_data: usize,
+    /// The session in the same browser that is replaced, as far as it is known.
+    pub(crate) before: Option<(Record, EndReason)>,
+    /// One in the same browser that is over.
+    pub(crate) past: Option<Past>,
+}
+
+/// What came of a [`CreateCall`].
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
+pub(crate) enum Established {
+    Done(Record),
+    Refused(Refusal),
+    /// There was a session of this id, from an earlier attempt, and it has ended since.
+    Gone,
+}
+
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.end.is_none()
+            && self.end_others.is_none()
+            && self.new.is_none()
+            && self.edits.is_empty()
+            && self.rotation.is_none()
+    }
+}
+
+impl Draft {
+    pub(crate) const fn is_login(&self) -> bool {
+        self.record.subject.is_some()
+    }
+}
+
+impl LoadCall {
+    pub(crate) const fn sid(self) -> SessionId {
+        match self {
+            Self::Reload(sid) | Self::RecheckLive(sid) | Self::RecheckPast(sid) => sid,
+        }
+    }
+}
+
+/// What a handler plans.
+impl RequestState {
+    pub(crate) fn has_plan(&self) -> bool {
+        !self.plan.is_empty()
+    }
+
+    /// Ends what there is: what was planned for it is void.
+    pub(crate) fn plan_end(&mut self, reason: EndReason) {
+        // Also a session that a save is creating right now.
+        let any = self.known.is_some() || self.plan.new.is_some();
+        let end = self.plan.end.or(any.then_some(reason));
+        self.plan = Plan { end, end_others: self.plan.end_others, ..Plan::default() };
+    }
+
+    /// The session whose secret the holder of this token may replace. A new session has a new
+    /// secret anyway, but a failed request drops the login and still rotates.
+    pub(crate) fn rotatable(&self) -> Option<SessionId> {
+        let known = self.lasting()?;
+        (known.proof == Proof::Current).then_some(known.record.sid)
+    }
+
+    /// Replaces the secret. Of two rotations in one request the stricter one counts.
+    pub(crate) fn plan_rotation(&mut self, token: Token, has_grace: bool) {
+        match &mut self.plan.rotation {
+            Some(planned) => planned.has_grace &= has_grace,
+            None => self.plan.rotation = Some(PlannedRotation { token, has_grace }),
+        }
+    }
+
+    pub(crate) fn plan_login(&mut self, record: Record, token: Token, cap: Option<Cap>) {
+        let subject = record.subject.clone().unwrap_or_default();
+        let owner = match &self.plan.new {
+            Some(draft) => draft.record.subject.as_deref(),
+            None => self.lasting().and_then(|known| known.record.subject.as_deref()),
+        };
+        // The data goes on: that of the same user, or of an anonymous visitor.
+        let keeps = owner.is_none_or(|owner| *owner == *subject);
+        // A second login in the same request replaces the first one's plan, which never was a
+        // session.
+        let keeps_data =
+            keeps && self.plan.end.is_none() && self.plan.new.as_ref().is_none_or(|draft| draft.keeps_data);
+        if !keeps {
+            self.plan.edits = Edits::default();
+        }
+        self.plan.new = Some(Draft { record, token, keeps_data, cap });
+    }
+
+    /// Sets or removes a value.
+    ///
+    /// # Errors
+    ///
+    /// When the data would exceed its limit. Nothing is changed then.
+    pub(crate) fn plan_edit(&mut self, key: &str, value: Option<Json>, max_data: usize) -> Result<(), Error> {
+        let Some(value) = value else {
+            self.plan.edits.remove(key);
+            return Ok(());
+        };
+        let before = self.plan.edits.get(key).map(Option::<&Json>::cloned);
+        self.plan.edits.set(key, value);
+        let bytes = match self.data() {
+            Some(data) => data.bytes_after(&self.plan.edits),
+            None => Data::default().bytes_after(&self.plan.edits),
+        };
+        if bytes <= max_data {
+            return Ok(());
+        }
+        match before {
+            Some(Some(value)) => self.plan.edits.set(key, value),
+            Some(None) => self.plan.edits.remove(key),
+            None => self.plan.edits.forget(key),
+        }
+        Err(super::too_large(max_data))
+    }
+}
+
+/// What is wanted from the store.
+impl RequestState {
+    /// Records the interaction, beside the handler; `None` when nothing is due.
+    pub(crate) fn take_touch(&mut self, ctx: &RequestContext<'_>) -> Option<StoreCall> {
+        let known = self.known.as_mut()?;
+        let change = known.take_touch(ctx.now)?;
+        let purpose = UpdatePurpose::Touch { sid: known.record.sid, secret: known.record.secret };
+        Some(StoreCall::Update(update(known, change, purpose, ctx)))
+    }
+
+    /// Changes one value, if the data is as this request knows it. `None` when there is no session
+    /// in the store.
+    pub(crate) fn compare_and_set(&self, edits: Edits, ctx: &RequestContext<'_>) -> Option<StoreCall> {
+        let known = self.known.as_ref()?;
+        let change = Change {
+            edits: edits.clone(),
+            if_revision: Some(known.record.revision),
+            max_data: ctx.max_data,
+            ..Change::at(ctx.now)
+        };
+        let purpose = UpdatePurpose::CompareAndSet { sid: known.record.sid, edits };
+        Some(StoreCall::Update(update(known, change, purpose, ctx)))
+    }
+
+    /// The next call that the plan needs; `None` when it is carried out.
+    ///
+    /// The plan stays as it is until the call has succeeded, and its tokens are fixed. So a second
+    /// attempt after a lost answer does the same thing once.
+    ///
+    /// # Errors
+    ///
+    /// Without random bytes, and when what is planned is void because the session has ended.
+    pub(crate) fn next_call(
+        &mut self,
+        scope: Scope,
+        ctx: &RequestContext<'_>,
+        new_token: impl FnOnce() -> Result<Token, Error>,
+    ) -> Result<Option<StoreCall>, Error> {
+        match scope {
+            Scope::All => {}
+            Scope::Safety => {
+                self.plan.new = None;
+                self.plan.edits = Edits::default();
+            }
+            Scope::Cookie => {
+                let is_open = self.cookie_verdict(false, ctx) == CookieVerdict::Recheck;
+                return Ok(self.recheck().filter(|_| is_open));
+            }
+        }
+        if self.starts_anonymous_session() {
+            if self.known.is_none() && self.may_be_stale && self.past.is_some() {
+                // The write must not put its cookie over that of a login which came between.
+                return Ok(self.recheck());
+            }
+            if self.newer_cookie_exists(ctx) {
+                return Err(ended_meanwhile());
+            }
+            let token = new_token()?;
+            let record = new_record(&token, ctx.realm, ctx.policy.anonymous(ctx.now), None, Facts::default());
+            self.plan.new = Some(Draft { record, token, keeps_data: false, cap: None });
+        }
+        if let Some(draft) = &self.plan.new {
+            let reason = self.plan.end.unwrap_or(EndReason::Superseded);
+            return Ok(Some(StoreCall::Create(Box::new(CreateCall {
+                draft: draft.clone(),
+                edits: self.plan.edits.clone(),
+                max_data: ctx.max_data,
+                before: self.known.as_ref().map(|known| (known.record.clone(), reason)),
+                past: self.past,
+            }))));
+        }
+        // Others first: once the known session has ended, nothing is left to come back for.
+        let ends_others = self.plan.end_others.or(self.plan.end);
+        if let (Some(reason), Some((sid, secret))) = (ends_others, self.other_tokens.last()) {
+            let if_secret = Some(*secret);
+            return Ok(Some(StoreCall::End(EndCall { sid: *sid, seen: None, reason, if_secret })));
+        }
+        self.plan.end_others = None;
+        let Some(known) = &self.known else { return Ok(None) };
+        if let Some(reason) = self.plan.end {
+            let (sid, seen) = (known.record.sid, hint(known, ctx));
+            return Ok(Some(StoreCall::End(EndCall { sid, seen, reason, if_secret: None })));
+        }
+        let rotation = self.plan.rotation.as_ref().map(|planned| Rotation {
+            from: known.record.secret,
+            to: planned.token.hash(ctx.realm),
+            until: planned.honours_old_until(ctx),
+        });
+        let edits = self.plan.edits.clone();
+        let change = Change { edits, rotation, max_data: ctx.max_data, ..Change::at(ctx.now) };
+        if change.is_empty() {
+            return Ok(None);
+        }
+        let token = self.plan.rotation.as_ref().map(|planned| planned.token.clone());
+        let purpose = UpdatePurpose::Plan { edits: change.edits.clone(), token };
+        Ok(Some(StoreCall::Update(update(known, change, purpose, ctx))))
+    }
+
+    /// Whether a value was set and there is no session for it.
+    fn starts_anonymous_session(&self) -> bool {
+        self.plan.new.is_none() && self.plan.edits.sets_any() && self.lasting().is_none()
+    }
+
+    fn recheck(&self) -> Option<StoreCall> {
+        let live = self.known.as_ref().map(|known| LoadCall::RecheckLive(known.record.sid));
+        let past = || self.past.map(|past| LoadCall::RecheckPast(past.sid));
+        live.or_else(past).map(StoreCall::Load)
+    }
+}
+
+impl PlannedRotation {
+    fn honours_old_until(&self, ctx: &RequestContext<'_>) -> Timestamp {
+        if self.has_grace { ctx.shared_now + ctx.policy.rotation_grace() } else { ctx.shared_now }
+    }
+}
+
+fn update(
+    known: &KnownSession,
+    change: Change,
+    purpose: UpdatePurpose,
+    ctx: &RequestContext<'_>,
+) -> UpdateCall {
+    UpdateCall { sid: known.record.sid, seen: hint(known, ctx), change, purpose }
+}
+
+/// What was seen of the session, for a store that compares and sets.
+fn hint(known: &KnownSession, ctx: &RequestContext<'_>) -> Option<Box<Record>> {
+    ctx.wants_hints.then(|| Box::new(known.record.clone()))
+}
+
+/// A new record, still without data.
+pub(crate) fn new_record(
+    token: &Token,
+    realm: &Arc<str>,
+    timing: Timing,
+    subject: Option<Arc<str>>,
+    facts: Facts,
+) -> Record {
+    Record {
+        sid: token.sid(),
+        realm: Arc::clone(realm),
+        secret: token.hash(realm),
+        previous_secret: None,
+        updated_at: timing.created_at,
+        admitted_at: timing.created_at,
+        timing,
+        subject,
+        epoch: 0,
+        confirmed: false,
+        data: Data::default(),
+        revision: 0,
+        facts: Arc::new(facts),
+        ended: None,
+        revoked_at: None,
+        version: 0,
+    }
+}

@@ -1,0 +1,219 @@
+//! The driver: performs what the request wants from the store, and hands back the answers.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::{Outcome, Session};
+use crate::{
+    EndReason, Error, ErrorKind, SessionId,
+    cookie::Candidates,
+    engine::{Judged, UnsettledLogin},
+    events::EventKind,
+    policy::{Activity, Refusal},
+    record::EndOptions,
+    request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall},
+    store::Answer,
+    token::Token,
+};
+
+impl Session {
+    /// Finds the live session that the request's cookies lead to, if there is one: the first live
+    /// one wins.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails. Nothing is known then, and no session is taken for logged out.
+    pub(crate) async fn arrive(self, candidates: Candidates, activity: Activity) -> Result<(), Error> {
+        let inner = self.inner();
+        let (engine, realm, policy, now) = (&inner.config.engine, inner.realm(), &inner.policy, inner.now);
+        for token in candidates.tokens() {
+            let (sid, secret) = (token.sid(), token.hash(&realm.name));
+            if self.state().request.is_live() {
+                self.state().request.arrived_beside(sid, secret);
+                continue;
+            }
+            let judged = engine.judge(token, &secret, realm, policy, now, activity, &self.visit()).await?;
+            match judged {
+                Judged::Live(known) => self.state().request.arrived(known),
+                Judged::Past(past) => self.state().request.arrived_late(past),
+                Judged::NotProved(OldSecret::Unknown) => {}
+                Judged::NotProved(OldSecret::JustReplaced) => {
+                    self.state().request.arrived_with_old_secret();
+                }
+                Judged::NotProved(OldSecret::Reused { may_be_in_flight }) => {
+                    if may_be_in_flight {
+                        self.state().request.arrived_with_old_secret();
+                    }
+                    self.answer(|| self.clone().secret_reused(sid, may_be_in_flight)).await?;
+                }
+            }
+        }
+        if engine.store.in_process() {
+            // Before the handler, since it costs no time: a slow handler does not let its user's
+            // session expire.
+            if let Some(touch) = self.take_touch() {
+                let answer = self.perform(touch).await;
+                match self.answered(answer) {
+                    Err(error) if error.is_store_failure() => return Err(error),
+                    // A session that ended just now is no session.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A secret that was replaced came back after its grace. Either the cookie was copied, or the
+    /// browser never got the new one.
+    async fn secret_reused(self, sid: SessionId, may_be_in_flight: bool) -> Result<(), Error> {
+        let inner = self.inner();
+        let (engine, realm, now) = (&inner.config.engine, &inner.realm().name, inner.now);
+        engine.emit(now, realm, Some(sid), None, EventKind::SecretReused);
+        if inner.config.ends_on_secret_reuse && !may_be_in_flight {
+            let options = EndOptions { if_realm: Some(Arc::clone(realm)), ..EndOptions::default() };
+            engine.end(sid, engine.end_request(EndReason::Revoked, now, options), None).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores what is planned so far, now rather than when the response goes out.
+    ///
+    /// For a handler that must know: after a login it says whether the cap refused it, before a
+    /// long response it makes sure that the data is stored. What was saved stays, whatever the
+    /// handler answers.
+    ///
+    /// # Errors
+    ///
+    /// When the store failed: it is then unknown whether the change took place, and another attempt
+    /// is safe. [`Ended`](ErrorKind::Ended) when the session ended meanwhile, so that nothing was
+    /// written; [`TooLarge`](ErrorKind::TooLarge) when its data would exceed the limit;
+    /// [`Closed`](ErrorKind::Closed) after the response head was sent.
+    pub async fn save(&self) -> Result<Outcome, Error> {
+        drop(self.edit()?);
+        self.drive(Scope::All).await
+    }
+
+    /// Stores what is planned, as the last act of a request.
+    pub(crate) async fn commit(&self, failed: bool) -> Result<Outcome, Error> {
+        let outcome = self.drive(if failed { Scope::Safety } else { Scope::All }).await;
+        // A login that was sent and not answered is undone now that the request gives it up.
+        drop(self.state().unsettled.take());
+        // The response may go out in any case, so its cookie has to be right in any case.
+        let _ = self.drive(Scope::Cookie).await;
+        outcome
+    }
+
+    /// Calls the store until the plan is carried out.
+    async fn drive(&self, scope: Scope) -> Result<Outcome, Error> {
+        let mut outcome = Outcome::Done;
+        while let Some(call) = self.next_call(scope)? {
+            let answer = self.perform(call).await;
+            match self.answered(answer) {
+                Ok(Progress::Done | Progress::Conflict(_)) => {}
+                Ok(Progress::Refused(refusal)) => outcome = Outcome::Refused(refusal),
+                // The refusal says more than that what stood beside it is void.
+                Err(error) if error.kind() == ErrorKind::Ended && outcome != Outcome::Done => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn next_call(&self, scope: Scope) -> Result<Option<StoreCall>, Error> {
+        let inner = self.inner();
+        self.state().request.next_call(scope, &inner.context(), Token::generate)
+    }
+
+    /// Performs a call, without a lock: the handler may read and plan meanwhile.
+    pub(super) async fn perform(&self, call: StoreCall) -> StoreAnswer {
+        let inner = self.inner();
+        if let StoreCall::Create(create) = &call
+            && create.draft.is_login()
+        {
+            let sid = create.draft.record.sid;
+            // It is undone when the request ends without an answer to it. A save that is dropped
+            // does not end the request.
+            let mut state = self.state();
+            if !state.unsettled.as_ref().is_some_and(|login| login.is_of(sid)) {
+                state.unsettled = Some(UnsettledLogin::new(&inner.config.engine, sid, inner.now));
+            }
+        }
+        let answer = inner.config.engine.perform(call, inner.realm(), &inner.policy, inner.now).await;
+        if let StoreAnswer::Created(_, Ok(_)) = &answer {
+            let unsettled = self.state().unsettled.take();
+            unsettled.into_iter().for_each(UnsettledLogin::settled);
+        }
+        answer
+    }
+
+    pub(super) fn answered(&self, answer: StoreAnswer) -> Result<Progress, Error> {
+        let inner = self.inner();
+        let subject = match &answer {
+            StoreAnswer::Created(create, _) => create.draft.record.subject.clone(),
+            _ => None,
+        };
+        let progress = self.state().request.answered(answer, &inner.context());
+        if let Ok(Progress::Refused(refusal)) = &progress {
+            self.emit_refused(subject.as_deref(), refusal);
+        }
+        progress
+    }
+
+    /// There is no session, so no sid. An audit log has to know who wanted to log in.
+    pub(super) fn emit_refused(&self, subject: Option<&str>, refusal: &Refusal) {
+        let inner = self.inner();
+        let realm = &inner.realm().name;
+        inner.config.engine.emit(inner.now, realm, None, subject, EventKind::Refused(refusal));
+    }
+
+    fn take_touch(&self) -> Option<StoreCall> {
+        let inner = self.inner();
+        self.state().request.take_touch(&inner.context())
+    }
+
+    /// Starts to record the interaction, beside the handler; `None` when nothing is due.
+    pub(crate) fn start_touch(&self) -> Option<Answer<'static, Result<(), Error>>> {
+        let call = self.take_touch()?;
+        let touching = self.clone();
+        Some(self.answer(|| async move {
+            let answer = touching.perform(call).await;
+            touching.answered(answer).map(drop)
+        }))
+    }
+
+    /// Whether the handler failed, so that its writes and logins are dropped.
+    pub(crate) fn has_failed(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.inner().config.has_failed(status, headers)
+    }
+
+    /// The handler waits: other requests may change the session before it goes on.
+    pub(crate) fn handler_waits(&self) {
+        self.state().request.handler_waits();
+    }
+
+    /// From now on an interaction that cannot be recorded fails the request.
+    pub(crate) fn touch_must_succeed(&self) {
+        self.state().request.touch_must_succeed();
+    }
+
+    /// Closes the session to changes; `false` when there is nothing to store and nothing to ask, as
+    /// for most requests.
+    pub(crate) fn close(&self) -> bool {
+        let inner = self.inner();
+        // Where the store is in this process it costs nothing to ask again, so there a handler that
+        // was merely slow counts as one that waited.
+        let in_process = inner.config.engine.store.in_process();
+        let mut state = self.state();
+        state.request.close(in_process, &inner.context()) || state.unsettled.is_some()
+    }
+
+    /// Runs a future of this session in place if the store answers at once.
+    pub(crate) fn answer<T, F>(&self, future: impl FnOnce() -> F) -> Answer<'static, Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        self.inner().config.engine.answer(future)
+    }
+}
