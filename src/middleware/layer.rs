@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use http::{Extensions, Uri};
 use tower::Layer;
 
 use super::SessionService;
@@ -83,9 +84,10 @@ impl SessionLayer {
         self.with(|config| config.engine.clock_tolerance = tolerance)
     }
 
-    /// Says which requests are interactions (L8). Unless set, all are. Whatever it says, these are passive: speculative loads
-    /// (`Sec-Purpose: prefetch`), requests that the page marks as background polling (`Session-Activity: passive`), and the
-    /// status endpoint.
+    /// Says which requests are interactions. Unless set, all are. Whatever it says, the status endpoint
+    /// and requests that are [always passive](RequestHead::is_always_passive) are not: speculative loads,
+    /// images and other parts of a page, and what the page marks as background polling
+    /// (`Session-Activity: passive`).
     ///
     /// # Example
     ///
@@ -110,6 +112,37 @@ impl SessionLayer {
     /// handler behind them takes an `Option<Session>`. CORS preflights always pass like this.
     pub fn with_skip(self, skip: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.with(|config| config.skip = Some(Arc::new(skip)))
+    }
+
+    /// Finds the target of a request as the client sent it, in a layer that is inside a router.
+    ///
+    /// A router that nests another one takes a prefix from the target. A layer inside the nested router
+    /// sees only the rest, but frameworks keep the whole target in the request's extensions. With this
+    /// setting everything here uses the whole one: [`RequestHead::uri`] in all the settings, the paths
+    /// of the endpoints, and the `return_to` of [`RequireSession`](crate::RequireSession).
+    ///
+    /// # Example
+    ///
+    /// In axum:
+    ///
+    /// ```
+    /// use axum::{Router, extract::OriginalUri, routing::get};
+    /// use tower_tenure::{MemoryStore, SessionLayer, policy::Activity};
+    ///
+    /// let sessions = SessionLayer::new(MemoryStore::new())
+    ///     .with_original_uri(|extensions| extensions.get::<OriginalUri>().map(|original| &original.0))
+    ///     .with_activity(|head| match head.uri.path() {
+    ///         "/app/poll" => Activity::Passive,
+    ///         _ => Activity::Interaction,
+    ///     });
+    /// let inner = Router::new().route("/poll", get(async || "nothing new")).layer(sessions);
+    /// let app: Router = Router::new().nest("/app", inner);
+    /// ```
+    pub fn with_original_uri(
+        self,
+        find: impl Fn(&Extensions) -> Option<&Uri> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|config| config.original_uri = Some(Arc::new(find)))
     }
 
     /// Finds the client's address, for the facts of a session (A2). Unless set none is recorded: whether a forwarded
