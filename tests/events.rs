@@ -446,6 +446,8 @@ fn o3_each_refusal_is_logged_with_more_of_its_reason_than_the_client_gets() {
         browser.get("/me").await;
         let extend = Request::post("/session/extend").header("sec-fetch-site", "same-origin");
         other_tab.request(extend.body(Body::empty()).unwrap()).await;
+        let extend = Request::post("/session/extend").header("sec-fetch-site", "cross-site");
+        other_tab.request(extend.body(Body::empty()).unwrap()).await;
     });
     let denied: Vec<_> = lines.iter().filter_map(|line| line.split_once("session.denied ")).collect();
     assert!(denied.iter().all(|(before, _)| *before == "DEBUG tower_tenure "));
@@ -460,9 +462,10 @@ fn o3_each_refusal_is_logged_with_more_of_its_reason_than_the_client_gets() {
         "sid reason=\"step_up\"",
         "reason=\"idle\"",
         "reason=\"idle\"",
+        "reason=\"cross_site\"",
     ];
     assert_eq!(reasons, expected);
-    assert_ne!(denied[5], denied[6], "the detail tells the rules apart");
+    assert_ne!(denied[5], denied[6], "the detail says which rule");
 }
 
 #[test]

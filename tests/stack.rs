@@ -378,9 +378,9 @@ async fn e1_a_layer_inside_a_nested_router_sees_the_target_as_the_client_sent_it
         let body = String::from_utf8(to_bytes(body, 10_000).await.unwrap().to_vec()).unwrap();
         (parts, body)
     };
-    let (sent, _) = send("GET", "/app/deep/account?x=1", "a=b").await;
+    let (redirect, _) = send("GET", "/app/deep/account?x=1", "a=b").await;
     let login = "/app/deep/login?return_to=/app/deep/account%3Fx%3D1&reason=none";
-    assert_eq!(sent.headers[header::LOCATION], login);
+    assert_eq!(redirect.headers[header::LOCATION], login);
     assert_eq!(send("GET", login, "a=b").await.1, "who are you?");
     assert_eq!(send("GET", "/app/deep/skipped", "a=b").await.1, "false");
     let (_, status) = send("GET", "/app/deep/session/status", "a=b").await;
@@ -401,7 +401,7 @@ async fn e1_where_no_router_took_anything_the_target_is_the_requests() {
     let guard = RequireSession::new().with_login_page("/login").unwrap();
     let routes = Router::new().nest("/app", Router::new().route("/x", get(async || "yours")).layer(guard));
     let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| {
-        layer.with_original_uri(|extensions| extensions.get::<axum::http::Uri>())
+        layer.with_original_uri(http::Extensions::get::<axum::http::Uri>)
     });
     let request = Request::get("/app/x").header("sec-fetch-mode", "navigate").body(Body::empty()).unwrap();
     let reply = site.send(request).await;

@@ -32,7 +32,8 @@ use self::{
     rules::{Denial, Evidence, RequiredMethod, Rules},
 };
 use crate::{
-    Error, RequestHead, Session, cookie::SessionCookie, events, metrics, problem::Problem, session::Skipped,
+    Error, RequestHead, Session, SessionId, cookie::SessionCookie, events, metrics, problem::Problem,
+    session::Skipped,
 };
 
 /// A layer that lets only logged-in users through. It goes inside a
@@ -212,8 +213,7 @@ impl RequireSession {
             }
             // C9: the session of a layer further out is not the inner one's.
             (None, Some(skipped)) => {
-                events::denied("skipped", None, "The session layer skips this request.");
-                metrics::denied("skipped");
+                denied("skipped", None, "The session layer skips this request.");
                 (Denial::NoSession, &*skipped.cookie)
             }
             (None, None) => return Verdict::Deny(no_session_layer()),
@@ -267,11 +267,16 @@ fn no_session_layer() -> Response<Bytes> {
 }
 
 fn report(denial: Denial, reason: &'static str, session: &Session) {
-    events::denied(reason, session.sid(), denial.detail());
+    denied(reason, session.sid(), denial.detail());
+}
+
+/// Logs and counts a request that was not let through (O3).
+pub(crate) fn denied(reason: &'static str, sid: Option<SessionId>, detail: &'static str) {
+    events::denied(reason, sid, detail);
     metrics::denied(reason);
 }
 
-/// O3: tells apart what is one reason for the client, who must not learn more.
+/// O3: the log says more than the client may know.
 fn reason_in_log(denial: Denial, session: &Session, head: RequestHead<'_>) -> &'static str {
     if denial != Denial::NoSession {
         return denial.reason();
