@@ -4,7 +4,8 @@ use std::fmt;
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, header, request::Parts};
 
-/// The head of a request, borrowed: what classifiers, policy choosers and the client-address function look at.
+/// The head of a request, borrowed: what classifiers, policy choosers and the client-address
+/// function look at.
 ///
 /// # Example
 ///
@@ -22,9 +23,9 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, header, req
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The target as the client sent it, if the layer is outside of all routers that take a prefix from
-    /// it, or has [`with_original_uri`](crate::SessionLayer::with_original_uri). Otherwise the target
-    /// that reached the layer. A prefix that a proxy took is never in it.
+    /// The target as the client sent it, if the layer is outside of all routers that take a prefix
+    /// from it, or has [`with_original_uri`](crate::SessionLayer::with_original_uri). Otherwise the
+    /// target that reached the layer. A prefix that a proxy took is never in it.
     pub uri: &'a Uri,
     /// The headers.
     pub headers: &'a HeaderMap,
@@ -60,8 +61,8 @@ impl<'a> RequestHead<'a> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether a browser asks for permission ahead of a cross-origin request (Fetch, "CORS-preflight request"). It carries
-    /// no cookies, and the layers here let it pass untouched (SPEC L8, E1).
+    /// Whether a browser asks for permission ahead of a cross-origin request (Fetch,
+    /// "CORS-preflight request"). It carries no cookies, and the layers here let it pass untouched.
     pub fn is_cors_preflight(&self) -> bool {
         self.method == Method::OPTIONS
             && self.headers.contains_key(header::ORIGIN)
@@ -70,17 +71,19 @@ impl<'a> RequestHead<'a> {
 
     /// Whether it cannot be an interaction, whatever the application says.
     ///
-    /// - A speculative load, which nobody may ever look at: `prefetch` in `Sec-Purpose`, `X-Sec-Purpose`,
-    ///   `Purpose` or `X-Moz`, `prefetch` or `preview` in `X-Purpose`, or `HX-Preloaded: true`.
-    /// - A part of a page, which the browser loads on its own: `Sec-Fetch-Dest` is `image`, `style`,
-    ///   `script`, `font`, `audio`, `video`, `track`, `manifest`, `json`, `text`, `xslt`, `report`, or
-    ///   a worker or worklet. A page that reloads an image each minute must not keep a session alive.
+    /// - A speculative load, before anybody asked for the page: `prefetch` in `Sec-Purpose`,
+    ///   `X-Sec-Purpose`, `Purpose` or `X-Moz`, `prefetch` or `preview` in `X-Purpose`, or
+    ///   `HX-Preloaded: true`.
+    /// - A part of a page, which the browser loads on its own: `Sec-Fetch-Dest` is `image`,
+    ///   `style`, `script`, `font`, `audio`, `video`, `track`, `manifest`, `json`, `text`, `xslt`,
+    ///   `report`, or a worker or worklet. A page that reloads an image each minute must not keep a
+    ///   session alive.
     /// - What the page marked as background polling: `Session-Activity: passive`.
     ///
-    /// Documents, frames, `embed` and `object` stay interactions, since people navigate in them. So does
-    /// `empty`, which is `fetch` and everything else that a script asks for: most of it follows what a
-    /// user does, and a page can mark the rest. A browser that sends no `Sec-Fetch-Dest` says nothing
-    /// about it, so its images count.
+    /// Documents, frames, `embed` and `object` stay interactions, since people navigate in them. So
+    /// does `empty`, which is `fetch` and everything else that a script asks for: most of it
+    /// follows what a user does, and a page can mark the rest. A browser that sends no
+    /// `Sec-Fetch-Dest` says nothing about it, so its images count.
     pub fn is_always_passive(&self) -> bool {
         // One pass over the headers is cheaper than to look for each of the names.
         self.headers.iter().any(|(name, value)| {
@@ -97,9 +100,10 @@ impl<'a> RequestHead<'a> {
     }
 }
 
-/// The destinations of the Fetch standard that are neither navigations nor asked for by `fetch`. The
-/// destination is enough: the mode is `no-cors` for most, and `cors` for fonts, modules and images with
-/// `crossorigin`. What is not known here stays an interaction, so that no session ends too early.
+/// The destinations of the Fetch standard that are neither navigations nor asked for by `fetch`.
+/// The destination is enough: the mode is `no-cors` for most, and `cors` for fonts, modules and
+/// images with `crossorigin`. What is not known here stays an interaction, so that no session ends
+/// too early.
 const PARTS_OF_A_PAGE: &[&str] = &[
     "image",
     "script",

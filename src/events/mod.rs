@@ -18,11 +18,12 @@
 //! | `settings.changed` | info | `version` | settings that all nodes share came into force on this one |
 //! | `settings.store_failed` | error | `error`, `cause` | they could not be looked at; the policy in force stays |
 //!
-//! The reason of `session.denied` is the one that the client got, or `cross_site` for an endpoint that a
-//! page of another site asked for. Where [`RequireSession`](crate::RequireSession) answers `none`, the
-//! log has more: `none` (there was no cookie), `malformed` (a cookie that is not a token), `unknown` (a
-//! token that leads to no session), `anonymous` (a session without a user), or `skipped` (the session
-//! layer skips the request). Observers do not get this event, because anybody can send such requests.
+//! The reason of `session.denied` is the one that the client got, or `cross_site` for an endpoint
+//! that a page of another site asked for. Where [`RequireSession`](crate::RequireSession) answers
+//! `none`, the log has more: `none` (there was no cookie), `malformed` (a cookie that is not a
+//! token), `unknown` (a token that leads to no session), `anonymous` (a session without a user), or
+//! `skipped` (the session layer skips the request). Observers do not get this event, because anybody
+//! can send such requests.
 //!
 //! The target is `tower_tenure`. A session is named by its `sid` only; no token, no data, no user (SPEC H5).
 

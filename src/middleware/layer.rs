@@ -84,10 +84,10 @@ impl SessionLayer {
         self.with(|config| config.engine.clock_tolerance = tolerance)
     }
 
-    /// Says which requests are interactions. Unless set, all are. Whatever it says, the status endpoint
-    /// and requests that are [always passive](RequestHead::is_always_passive) are not: speculative loads,
-    /// images and other parts of a page, and what the page marks as background polling
-    /// (`Session-Activity: passive`).
+    /// Says which requests are interactions. Unless set, all are. Whatever it says, the status
+    /// endpoint and requests that are [always passive](RequestHead::is_always_passive) are not:
+    /// speculative loads, images and other parts of a page, and what the page marks as background
+    /// polling (`Session-Activity: passive`).
     ///
     /// # Example
     ///
@@ -116,10 +116,13 @@ impl SessionLayer {
 
     /// Finds the target of a request as the client sent it, in a layer that is inside a router.
     ///
-    /// A router that nests another one takes a prefix from the target. A layer inside the nested router
-    /// sees only the rest, but frameworks keep the whole target in the request's extensions. With this
-    /// setting everything here uses the whole one: [`RequestHead::uri`] in all the settings, the paths
-    /// of the endpoints, and the `return_to` of [`RequireSession`](crate::RequireSession).
+    /// A router that nests another one takes a prefix from the target. A layer inside the nested
+    /// router sees only the rest, but frameworks keep the whole target in the request's extensions.
+    /// With this setting everything here uses the whole one: [`RequestHead::uri`] in all the
+    /// settings, the paths of the endpoints, and the login page and `return_to` of
+    /// [`RequireSession`](crate::RequireSession).
+    ///
+    /// It is asked for on every request. Where it finds nothing, the target of the request counts.
     ///
     /// # Example
     ///

@@ -3,7 +3,7 @@
 //! ```text
 //! request ─ preflight? ─ login page? ─ session ─ rules ─ inner service ─ Cache-Control ─ response
 //!              │             │            │        │
-//!              └─ passes     └─ passes    │        └─ denied: event, then 303 for a navigation, else 401
+//!              └─ passes     └─ passes    │        └─ denied: 303 for a navigation, else 401
 //!                                         └─ no session layer outside: 500
 //! ```
 //!
@@ -44,15 +44,15 @@ use crate::{
 ///
 /// With a [login page](Self::with_login_page), browser navigations get a 303 to that page instead.
 /// Its query has the `reason`, and in `return_to` the path and query that the browser asked for. A
-/// form that was posted cannot be returned to, so its redirect has the `reason` only. A login handler
-/// must check `return_to` with [`is_same_origin_path`] before it redirects.
+/// form that was posted cannot be returned to, so its redirect has the `reason` only. A login
+/// handler must check `return_to` with [`is_same_origin_path`] before it redirects.
 ///
 /// Each refusal is an [event](crate::events) `session.denied`.
 ///
 /// A response that passes and has no `Cache-Control` of its own gets `private, no-store`.
 ///
-/// CORS preflights pass, as they carry no cookies: a CORS layer belongs outside, and a handler inside
-/// should not answer `OPTIONS` with anything that is not for everybody.
+/// CORS preflights pass, as they carry no cookies: a CORS layer belongs outside, and a handler
+/// inside should not answer `OPTIONS` with anything that is not for everybody.
 ///
 /// # Example
 ///
@@ -97,13 +97,18 @@ impl RequireSession {
     /// Redirects browser navigations to this page instead: a path as the browser sees it, or an
     /// absolute `http(s)` URL.
     ///
-    /// The login page itself always passes, with any method, so this layer may be around it: a request
-    /// with exactly this path. A page with a query also asks for this query, followed by nothing but
-    /// what the redirect adds. Only the page passes; what it loads must be outside of this layer.
+    /// The login page itself always passes, with any method, so this layer may be around it: a
+    /// request with exactly this path. A page with a query also asks for this query, followed by
+    /// nothing but what the redirect adds. Only the page passes; what it loads must be outside of
+    /// this layer.
     ///
-    /// An absolute URL is always taken for another site. Give a page of this site as a path: else it
-    /// would be redirected to itself, because the `Host` header cannot be trusted to say which site
-    /// this is.
+    /// An absolute URL is always taken for another site. Give a page of this site as a path: else
+    /// it would be redirected to itself, because the `Host` header cannot be trusted to say which
+    /// site this is.
+    ///
+    /// A login page inside a nested router needs
+    /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri), as the paths are
+    /// compared whole.
     ///
     /// # Errors
     ///
@@ -115,16 +120,16 @@ impl RequireSession {
 
     /// The path prefix that a proxy in front takes off before a request reaches this server.
     ///
-    /// It is put before `return_to`, which so is a path as the browser sees it. A login page is given
-    /// as the browser sees it, so with its prefix.
+    /// It is put before the path in `return_to`. It is not put before a login page: that is given as
+    /// the browser sees it, with its prefix.
     ///
     /// For a prefix that a router takes off there is
     /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri).
     ///
     /// # Example
     ///
-    /// A proxy serves this application below `https://example.com/shop/` and forwards `/shop/account`
-    /// as `/account`. Without a session, that request gets a redirect to
+    /// A proxy serves this application below `https://example.com/shop/` and forwards
+    /// `/shop/account` as `/account`. Without a session, that request gets a redirect to
     /// `/shop/login?return_to=/shop/account&reason=none`.
     ///
     /// ```
@@ -169,19 +174,20 @@ impl RequireSession {
         self
     }
 
-    /// As [`with_method`](Self::with_method), and the method must have been used less than this ago.
+    /// As [`with_method`](Self::with_method), and the method must have been used less than this
+    /// ago.
     pub fn with_method_within(mut self, name: impl Into<Cow<'static, str>>, age: Duration) -> Self {
         self.rules.methods.push(RequiredMethod { name: name.into(), within: Some(age) });
         self
     }
 
-    /// A shorter idle lifetime for the routes inside. For them a session that was ever idle for this
-    /// long since its login is over (401 `idle`), also after activity elsewhere, until its user logs in
-    /// again.
+    /// A shorter idle lifetime for the routes inside. For them a session that was ever idle for
+    /// this long since its login is over (401 `idle`), also after activity elsewhere, until its
+    /// user logs in again.
     ///
-    /// A longer lifetime than the policy's changes nothing. Recorded interactions are as far apart as
-    /// the policy's [granularity](crate::Policy::with_granularity), so the lifetime should be longer
-    /// than that.
+    /// A longer lifetime than the policy's changes nothing. Recorded interactions are as far apart
+    /// as the policy's [granularity](crate::Policy::with_granularity), so the lifetime should be
+    /// longer than that.
     pub const fn with_idle_lifetime(mut self, idle: Duration) -> Self {
         self.rules.idle = Some(idle);
         self
@@ -250,7 +256,8 @@ pub(crate) fn no_live_session(session: &Session) -> Response<Bytes> {
 fn refusal(denial: Denial, cookie: &str) -> Response<Bytes> {
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "Login required");
     let mut response = problem.with_detail(denial.detail()).with_reason(denial.reason()).into_response();
-    // RFC 9110 section 11.6.1 asks for a challenge; the scheme is that of draft-broyer-http-cookie-auth.
+    // RFC 9110 section 11.6.1 asks for a challenge; the scheme is that of
+    // draft-broyer-http-cookie-auth.
     if let Ok(challenge) =
         HeaderValue::try_from(format!("Cookie realm=\"session\", cookie-name=\"{cookie}\""))
     {

@@ -53,8 +53,8 @@ impl LoginPage {
     /// Whether a request asks for this very page.
     ///
     /// It then passes without a session, so this is strict: whole paths, byte by byte. Never for an
-    /// absolute URL: only the Host header could say that it means this server, and the client chooses
-    /// that.
+    /// absolute URL: only the Host header could say that it means this server, and the client
+    /// chooses that.
     pub(super) fn is_target(&self, target: &Uri, prefix: Option<&PublicPrefix>) -> bool {
         let (path, query) = match self.0.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -153,7 +153,8 @@ const QUERY_VALUE: &AsciiSet =
 /// assert!(!is_same_origin_path("https://evil.example/"));
 /// ```
 pub fn is_same_origin_path(path: &str) -> bool {
-    // The URL standard drops tabs and newlines and takes a backslash for a slash before it looks for an authority.
+    // The URL standard drops tabs and newlines and takes a backslash for a slash before it looks
+    // for an authority.
     let plain = path.bytes().all(|byte| byte > 0x20 && byte != 0x7f && byte != b'\\');
     plain && path.starts_with('/') && !path.starts_with("//")
 }
