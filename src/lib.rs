@@ -43,7 +43,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `axum` | `Session` as an extractor |
+//! | `axum` | `Session` as an extractor. A layer inside a nested router also needs [`with_original_uri`](SessionLayer::with_original_uri) |
 //! | `browser` | for pages: status, extend, logout with an allow-list, and a script that warns in time |
 //! | `management` | settings and sessions over HTTP, for administrators and their tools; a dashboard |
 //! | `metrics` | counters `tower_tenure_events_total` (labels `event`, `reason`, `operation`) and the histogram `tower_tenure_store_seconds` (label `operation`), through the `metrics` facade |

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
+
 use crate::{
     EndReason, Error, Policy, SessionId, Timestamp,
     engine::RealmState,
@@ -30,6 +32,16 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sessions {
+    layer: Arc<LayerSettings>,
+    /// `None` for that of the layer.
+    realm: Option<Arc<str>>,
+}
+
+/// The settings of a layer: also those that are set after its [`Sessions`] were handed out.
+pub(crate) type LayerSettings = ArcSwap<LayerConfig>;
+
+/// The settings and the realm at the time of a call.
+struct View {
     config: Arc<LayerConfig>,
     realm: Arc<RealmState>,
 }
@@ -63,16 +75,7 @@ const ENDED_BY_A_LIST: usize = 128;
 /// How many sessions of a subject are ended right after a revocation; the sweep ends the others. All are over at once.
 const ENDED_AT_ONCE: usize = 64;
 
-impl Sessions {
-    pub(crate) const fn new(config: Arc<LayerConfig>, realm: Arc<RealmState>) -> Self {
-        Self { config, realm }
-    }
-
-    /// The realm that these sessions belong to.
-    pub fn realm(&self) -> &str {
-        &self.realm.name
-    }
-
+impl View {
     fn now(&self) -> Timestamp {
         self.config.engine.clock.now()
     }
@@ -81,15 +84,36 @@ impl Sessions {
         let policy = self.config.policy_without_request(&self.realm);
         self.config.engine.policy_of(&self.realm, &policy, now).await
     }
+}
+
+impl Sessions {
+    pub(crate) const fn new(layer: Arc<LayerSettings>, realm: Option<Arc<str>>) -> Self {
+        Self { layer, realm }
+    }
+
+    fn view(&self) -> View {
+        let config = self.layer.load_full();
+        let realm = match &self.realm {
+            Some(name) => config.engine.realm(name),
+            None => Arc::clone(&config.home),
+        };
+        View { config, realm }
+    }
+
+    /// The realm that these sessions belong to.
+    pub fn realm(&self) -> Arc<str> {
+        Arc::clone(&self.view().realm.name)
+    }
 
     /// A live session, as the store keeps it: with its data, which is not for every eye. `None` when there is none of this id,
     /// or it is over.
     pub async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
-        let now = self.now();
-        let engine = &self.config.engine;
-        let found = engine.load(sid, now).await?.filter(|record| record.realm == self.realm.name);
+        let view = self.view();
+        let now = view.now();
+        let engine = &view.config.engine;
+        let found = engine.load(sid, now).await?.filter(|record| record.realm == view.realm.name);
         let Some(record) = found else { return Ok(None) };
-        let policy = self.policy(now).await?;
+        let policy = view.policy(now).await?;
         match record.end_reason_under(&policy, now) {
             None => Ok(Some(record)),
             Some(reason) => {
@@ -111,16 +135,17 @@ impl Sessions {
         after: Option<(Timestamp, SessionId)>,
         limit: usize,
     ) -> Result<SessionPage, Error> {
-        let now = self.now();
-        let engine = &self.config.engine;
-        let policy = self.policy(now).await?;
-        let place = |name: &str| (engine.place_key.tag(&self.realm.name, name), name.into());
+        let view = self.view();
+        let now = view.now();
+        let engine = &view.config.engine;
+        let policy = view.policy(now).await?;
+        let place = |name: &str| (engine.place_key.tag(&view.realm.name, name), name.into());
         let subject = subject.map(place);
         let (mut sessions, mut after, mut ended) = (Vec::new(), after, 0);
         loop {
             // A little at a time, since all of them may be over.
             let wanted = (limit + 1 - sessions.len()).min(ENDED_BY_A_LIST - ended);
-            let (realm, subject) = (Arc::clone(&self.realm.name), subject.clone());
+            let (realm, subject) = (Arc::clone(&view.realm.name), subject.clone());
             let found = engine.list(Page { realm, subject, after, limit: wanted }, now).await?;
             let is_last = found.len() < wanted;
             after = found.last().map(|last| (last.timing.created_at, last.sid)).or(after);
@@ -145,10 +170,11 @@ impl Sessions {
     /// Puts metadata in place of all that a live session has; no deadline moves. The session as it is then; `None` when there is
     /// none of this id, or it is over.
     pub async fn set_metadata(&self, sid: SessionId, metadata: Metadata) -> Result<Option<Record>, Error> {
+        let view = self.view();
         let Some(mut record) = self.load(sid).await? else { return Ok(None) };
-        let change = Change { metadata: Some(metadata), ..Change::at(self.now()) };
+        let change = Change { metadata: Some(metadata), ..Change::at(view.now()) };
         let updated = {
-            let engine = &self.config.engine;
+            let engine = &view.config.engine;
             engine.update(sid, &record.realm, engine.hint(&record), change.clone()).await?
         };
         Ok(matches!(updated, UpdateOutcome::Applied(_)).then(|| {
@@ -160,9 +186,10 @@ impl Sessions {
     /// Ends a session; its user learns the reason `revoked`. `false` when there is none of this id, or it is over. In any case
     /// it is over afterwards, whatever the clocks of the nodes say.
     pub async fn revoke(&self, sid: SessionId) -> Result<bool, Error> {
-        let engine = &self.config.engine;
-        let options = EndOptions { if_realm: Some(Arc::clone(&self.realm.name)), ..EndOptions::default() };
-        let request = engine.end_request(EndReason::Revoked, self.now(), options);
+        let view = self.view();
+        let engine = &view.config.engine;
+        let options = EndOptions { if_realm: Some(Arc::clone(&view.realm.name)), ..EndOptions::default() };
+        let request = engine.end_request(EndReason::Revoked, view.now(), options);
         let outcome = engine.end(sid, request, None).await?;
         Ok(matches!(outcome, EndOutcome::Ended(session) if session.reason == EndReason::Revoked))
     }
@@ -173,15 +200,16 @@ impl Sessions {
     /// is an event of its own; with very many sessions the sweep emits most of them. An excepted session of another user
     /// protects nothing.
     pub async fn revoke_all(&self, subject: &str, except: Option<SessionId>) -> Result<(), Error> {
-        let now = self.now();
-        let engine = &self.config.engine;
-        let tag = engine.place_key.tag(&self.realm.name, subject);
+        let view = self.view();
+        let now = view.now();
+        let engine = &view.config.engine;
+        let tag = engine.place_key.tag(&view.realm.name, subject);
         let subject: Arc<str> = subject.into();
         // As long as a session, or work that waits for its user, can be there that the revocation covers.
-        let policy = self.config.policy_without_request(&self.realm);
+        let policy = view.config.policy_without_request(&view.realm);
         let keep = policy.limits().as_lifetimes().absolute().max(policy.resume_for());
-        engine.revoke_subject(&self.realm, (tag, Arc::clone(&subject)), except, keep, now).await?;
-        let realm = Arc::clone(&self.realm.name);
+        engine.revoke_subject(&view.realm, (tag, Arc::clone(&subject)), except, keep, now).await?;
+        let realm = Arc::clone(&view.realm.name);
         let page = Page { realm, subject: Some((tag, subject)), after: None, limit: ENDED_AT_ONCE };
         // The revocation stands, whatever comes of this: the sweep does the same later.
         if let Ok(found) = engine.list(page, now).await {
@@ -194,7 +222,8 @@ impl Sessions {
     /// Signs everybody in the realm out, in one write whatever their number: every session with a user that was authenticated
     /// until now is over, reason `revoked`. At once on this node, within a second or two on the others. Anonymous sessions stay.
     pub async fn revoke_everybody(&self) -> Result<(), Error> {
-        self.config.engine.revoke_everybody(&self.realm, self.now()).await
+        let view = self.view();
+        view.config.engine.revoke_everybody(&view.realm, view.now()).await
     }
 
     /// One batch of a sweep: ends at most `limit` sessions that are over and whose holder did not return, so that their end is
@@ -202,10 +231,11 @@ impl Sessions {
     ///
     /// A node whose clock disagrees with the store's does nothing.
     pub async fn sweep(&self, limit: usize) -> Result<SweepReport, Error> {
-        let policy = self.config.policy_without_request(&self.realm);
-        let only_this_realm = self.config.realm_by.is_none();
-        let now = self.now();
-        let swept = self.config.engine.sweep(&self.realm, &policy, only_this_realm, now, limit).await?;
+        let view = self.view();
+        let policy = view.config.policy_without_request(&view.realm);
+        let only_this_realm = view.config.realm_by.is_none();
+        let now = view.now();
+        let swept = view.config.engine.sweep(&view.realm, &policy, only_this_realm, now, limit).await?;
         Ok(SweepReport { ended: swept.ended, removed: swept.removed, finished: swept.finished })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode};
+use http::{Extensions, HeaderMap, Request, StatusCode, Uri};
 
 use crate::{
     Policy, RequestHead, SystemClock,
@@ -16,6 +16,7 @@ use crate::{
 };
 
 type Ask<T> = Arc<dyn Fn(RequestHead<'_>) -> T + Send + Sync>;
+type FindUri = Arc<dyn Fn(&Extensions) -> Option<&Uri> + Send + Sync>;
 
 /// Everything a layer was configured with.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub(crate) struct LayerConfig {
     pub(crate) activity: Option<Ask<Activity>>,
     pub(crate) skip: Option<Ask<bool>>,
     pub(crate) client_ip: Option<Ask<Option<IpAddr>>>,
+    /// Finds the target as the client sent it, where a router took a prefix from it (E1).
+    pub(crate) original_uri: Option<FindUri>,
     /// The realm, unless it is that of the cookie's name (C10).
     pub(crate) realm_name: Option<Arc<str>>,
     /// The realm of each request, for several tenants.
@@ -60,6 +63,7 @@ impl LayerConfig {
             activity: None,
             skip: None,
             client_ip: None,
+            original_uri: None,
             realm_name: None,
             realm_by: None,
             max_data: DEFAULT_MAX_DATA,
@@ -72,6 +76,13 @@ impl LayerConfig {
     pub(crate) fn finish(&mut self) {
         let name = self.realm_name.clone().unwrap_or_else(|| self.cookie.name().into());
         self.home = self.engine.realm(&name);
+    }
+
+    /// The head of a request, with the target as the client sent it.
+    pub(crate) fn head<'a, B>(&self, request: &'a Request<B>) -> RequestHead<'a> {
+        let head = RequestHead::from(request);
+        let original = self.original_uri.as_ref().and_then(|find| find(head.extensions));
+        RequestHead { uri: original.unwrap_or(head.uri), ..head }
     }
 
     /// The realm of a request; `None` when it is the layer's own.
@@ -117,7 +128,15 @@ impl LayerConfig {
 
     /// The policy of a request. A store in this process records every interaction (L9).
     pub(crate) fn policy(&self, head: RequestHead<'_>) -> Policy {
-        let policy = self.policy.policy(head);
+        self.exact(self.policy.policy(head))
+    }
+
+    /// The policy of a response that outlasts its request: the live one.
+    pub(crate) fn policy_of_stream(&self, realm: &RealmState) -> Policy {
+        self.exact(self.policy_without_request(realm))
+    }
+
+    fn exact(&self, policy: Policy) -> Policy {
         if self.engine.store.in_process() { policy.with_granularity(Duration::ZERO) } else { policy }
     }
 }

@@ -72,7 +72,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("asset", &[]),
     ("dashboard", &["asset", "error", "require"]),
-    ("require", &["body", "error", "head", "problem", "record", "session"]),
+    (
+        "require",
+        &[
+            "body",
+            "cookie",
+            "error",
+            "events",
+            "head",
+            "metrics",
+            "problem",
+            "record",
+            "session",
+            "timestamp",
+        ],
+    ),
     (
         "middleware",
         &[

@@ -578,6 +578,33 @@ fn h4_the_stream_of_events_ends_with_the_session() {
     assert!(stream.join().unwrap().contains("event: tick"));
 }
 
+/// The redirect takes the cookie away, by which the page could have known.
+#[test]
+fn e1_the_login_page_says_why_it_is_shown() {
+    let demo = Demo::start(&["--idle=1s"]);
+    let mut browser = demo.browser();
+    browser.login("user=ada&remember=1");
+    sleep(1.1);
+    let sent = browser.send("GET /me", &["Sec-Fetch-Mode: navigate"], b"");
+    assert_eq!((sent.status, sent.header("location")), (303, Some("/?return_to=/me&reason=idle")));
+    assert_eq!(browser.cookie, None);
+    for reason in ["idle", "absolute", "signed_out", "revoked", "evicted", "superseded", "step_up"] {
+        let page = browser.get(&format!("/?return_to=/me&reason={reason}")).body;
+        let notes: Vec<_> = page.lines().filter(|line| line.contains("data-reason=")).collect();
+        let shown: Vec<_> = notes.into_iter().filter(|line| !line.contains("hidden>")).collect();
+        assert_eq!(shown.len(), 1, "{reason}: {shown:?}");
+        assert!(shown[0].contains(&format!("data-reason=\"{reason}\"")), "{reason}: {shown:?}");
+        assert!(page.contains("value=\"/me\""), "return_to is carried");
+    }
+    for reason in ["none", "", "%3Cscript%3E"] {
+        let page = browser.get(&format!("/?reason={reason}")).body;
+        assert!(
+            page.lines().filter(|line| line.contains("data-reason=")).all(|line| line.contains("hidden>"))
+        );
+        assert!(!page.contains("<script>"));
+    }
+}
+
 #[test]
 fn q_the_page_works_without_a_script_and_takes_nothing_at_its_word() {
     let demo = Demo::start(&["--idle=15m"]);

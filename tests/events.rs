@@ -16,11 +16,13 @@ use axum::{
     Router,
     body::Body,
     http::{Request, StatusCode},
-    routing::post,
+    routing::{get, post},
 };
 use common::{Site, usual_routes};
 use tower_tenure::{
-    Error, Lifetimes, LoginContext, LoginHook, MemoryStore, Mode, Outcome, Policy, Session, SessionLayer,
+    Error, Lifetimes, LoginContext, LoginHook, MemoryStore, Mode, Outcome, Policy, RequireSession, Session,
+    SessionLayer,
+    browser::Endpoints,
     events::{Event, EventKind, Observer, Operation},
     policy::{Cap, Limits, Overflow},
     store::AnyStore,
@@ -400,6 +402,7 @@ fn o1_names_targets_levels_and_fields_are_what_the_documentation_says() {
         "INFO tower_tenure session.rotated sid",
         "ERROR tower_tenure session.store_failed sid operation=load error=the session store failed cause=made to fail",
         "INFO tower_tenure session.ended sid reason=signed_out",
+        "DEBUG tower_tenure session.denied reason=\"signed_out\" detail=\"You have signed out.\"",
         "WARN tower_tenure session.refused reason=the deadline asked for is not in the future",
         "WARN tower_tenure session.clamped sid setting=\"expires_at\"",
         "WARN tower_tenure session.clamped sid setting=\"idle_lifetime\"",
@@ -408,6 +411,61 @@ fn o1_names_targets_levels_and_fields_are_what_the_documentation_says() {
         "INFO tower_tenure session.authenticated sid",
     ];
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn o3_each_refusal_is_logged_with_more_of_its_reason_than_the_client_gets() {
+    let lines = logged(async {
+        let guarded = |path: &str, guard: RequireSession| {
+            axum::Router::new().route(path, get(async || "let through")).layer(guard)
+        };
+        let routes = usual_routes()
+            .merge(guarded("/recent", RequireSession::new().with_authentication_within(SECOND)))
+            .merge(guarded("/mfa", RequireSession::new().with_method("mfa")))
+            .merge(guarded("/page", RequireSession::new().with_login_page("/login").unwrap()));
+        let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| {
+            layer.with_policy(policy()).with_endpoints(Endpoints::at("/session").unwrap())
+        });
+        let browser = site.browser();
+        browser.get("/me").await;
+        browser
+            .request(Request::get("/page").header("sec-fetch-mode", "navigate").body(Body::empty()).unwrap())
+            .await;
+        browser.set_cookies(Some("__Host-id=junk"));
+        browser.get("/me").await;
+        browser.set_cookies(Some(&format!("__Host-id={}", "A".repeat(64))));
+        browser.get("/me").await;
+        browser.request(Request::put("/data/x").body(Body::from("x")).unwrap()).await;
+        browser.get("/me").await;
+        browser.post("/login/alice").await;
+        browser.get("/mfa").await;
+        site.clock.advance(SECOND);
+        browser.get("/recent").await;
+        site.clock.advance(IDLE);
+        let other_tab = browser.copy();
+        browser.get("/me").await;
+        let extend = Request::post("/session/extend").header("sec-fetch-site", "same-origin");
+        other_tab.request(extend.body(Body::empty()).unwrap()).await;
+        let extend = Request::post("/session/extend").header("sec-fetch-site", "cross-site");
+        other_tab.request(extend.body(Body::empty()).unwrap()).await;
+    });
+    let denied: Vec<_> = lines.iter().filter_map(|line| line.split_once("session.denied ")).collect();
+    assert!(denied.iter().all(|(before, _)| *before == "DEBUG tower_tenure "));
+    let reasons: Vec<_> = denied.iter().map(|(_, fields)| fields.split(" detail").next().unwrap()).collect();
+    let expected = [
+        "reason=\"none\"",
+        "reason=\"none\"",
+        "reason=\"malformed\"",
+        "reason=\"unknown\"",
+        "sid reason=\"anonymous\"",
+        "sid reason=\"step_up\"",
+        "sid reason=\"step_up\"",
+        "reason=\"idle\"",
+        "reason=\"idle\"",
+        "reason=\"cross_site\"",
+    ];
+    assert_eq!(reasons, expected);
+    assert_ne!(denied[5], denied[6], "the detail says which rule");
 }
 
 #[test]

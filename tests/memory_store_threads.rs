@@ -410,7 +410,7 @@ fn s4_of_two_logins_in_the_place_of_one_session_only_one_gets_its_data() {
             let CreateOutcome::Created { record, ended } = created else { panic!("{created:?}") };
             let successor = match &ended[..] {
                 [EndOutcome::Ended(_)] => None,
-                [EndOutcome::AlreadyEnded { tombstone, .. }] => tombstone.successor,
+                [EndOutcome::AlreadyEnded { tombstone, .. }] => tombstone.successor.map(|next| next.sid),
                 other => panic!("{other:?}"),
             };
             (record.data.len(), successor)

@@ -85,6 +85,7 @@ fn o1_events_are_counted_by_name_and_reason_and_store_calls_are_timed_by_operati
             store.fail(Operation::Load, 1);
             browser.get("/me").await;
             browser.post("/logout").await;
+            browser.get("/me").await;
         });
     });
     let events = |labels: &str| format!("tower_tenure_events_total{{{labels}}}");
@@ -98,6 +99,7 @@ fn o1_events_are_counted_by_name_and_reason_and_store_calls_are_timed_by_operati
         (calls("update"), 2),
         (events("event=authenticated"), 1),
         (events("event=created"), 1),
+        (events("event=denied,reason=none"), 1),
         (events("event=ended,reason=signed_out"), 1),
         (events("event=extended"), 1),
         (events("event=rotated"), 1),

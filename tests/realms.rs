@@ -82,7 +82,7 @@ async fn b1_caps_lists_and_revocations_of_one_layer_are_nothing_in_another() {
     );
     let list = theirs.list(None, None, 10).await.unwrap().sessions;
     assert_eq!((list.len(), ours.list(None, None, 10).await.unwrap().sessions.len()), (1, 1));
-    assert_eq!((ours.realm(), theirs.realm()), ("__Host-id", "administrators"));
+    assert_eq!((ours.realm(), theirs.realm()), ("__Host-id".into(), "administrators".into()));
     assert!(ours.load(list[0].sid).await.unwrap().is_none());
     assert!(!ours.revoke(list[0].sid).await.unwrap(), "a session of another realm is unknown");
     ours.revoke_all("alice", None).await.unwrap();

@@ -1,4 +1,4 @@
-//! Routes that need a session (SPEC E1 to E3): what is told to whom, and tighter rules that never loosen.
+//! Routes that need a session (SPEC E1 to E4, C8): what is told to whom, and tighter rules that never loosen.
 
 mod common;
 
@@ -7,13 +7,16 @@ use std::{num::NonZeroU32, time::Duration};
 use axum::{
     Router,
     body::Body,
+    extract::Path,
     http::{Method, Request, StatusCode, Uri, header},
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use common::{Browser, Reply, Site, usual_routes};
 use tower_tenure::{
-    Lifetimes, MemoryStore, Mode, Policy, RequireSession, SessionLayer, SessionStore, is_same_origin_path,
+    Lifetimes, MemoryStore, Mode, Outcome, Policy, RequireSession, Session, SessionLayer, SessionStore,
+    is_same_origin_path,
     policy::{Cap, Overflow},
+    store::AnyStore,
     testing::Probe,
 };
 use url::Url;
@@ -219,12 +222,13 @@ async fn e1_a_navigation_is_redirected_with_the_path_and_query_it_wanted() {
     ] {
         let reply = site.browser().request(navigation(Method::GET, wanted)).await;
         assert_eq!(reply.status, StatusCode::SEE_OTHER, "{wanted}");
-        assert_eq!(location(&reply), format!("/login?return_to={return_to}"));
+        assert_eq!(location(&reply), format!("/login?return_to={return_to}&reason=none"));
         assert_eq!(reply.headers[header::CACHE_CONTROL], "no-store");
         // And a server reads it back as it was.
         let url = Url::parse("https://app.example").unwrap().join(location(&reply)).unwrap();
         let query: Vec<_> = url.query_pairs().collect();
-        assert_eq!(query, [("return_to".into(), wanted.trim_end_matches('#').into())]);
+        let return_to = ("return_to".into(), wanted.trim_end_matches('#').into());
+        assert_eq!(query, [return_to, ("reason".into(), "none".into())]);
     }
 }
 
@@ -233,10 +237,10 @@ async fn e1_what_was_posted_is_not_returned_to() {
     let site = site();
     for method in [Method::POST, Method::PUT, Method::DELETE] {
         let reply = site.browser().request(navigation(method, "/page/a?x=1")).await;
-        assert_eq!((reply.status, location(&reply)), (StatusCode::SEE_OTHER, "/login"));
+        assert_eq!((reply.status, location(&reply)), (StatusCode::SEE_OTHER, "/login?reason=none"));
     }
     let head = site.browser().request(navigation(Method::HEAD, "/page/a")).await;
-    assert_eq!(location(&head), "/login?return_to=/page/a");
+    assert_eq!(location(&head), "/login?return_to=/page/a&reason=none");
 }
 
 #[tokio::test]
@@ -272,11 +276,119 @@ async fn e1_a_redirect_also_takes_the_dead_cookie_away() {
     assert!(reply.removes_cookie());
 }
 
+/// Guards against a login page that cannot say why: the redirect takes the cookie away, by which the
+/// page could have known.
+#[tokio::test]
+async fn e1_the_redirect_says_why_to_any_method() {
+    let (layer, routes) = layer_and_routes(MemoryStore::new());
+    let clock = tower_tenure::testing::ManualClock::default();
+    let cap = Cap::new(NonZeroU32::MIN, Overflow::Evict);
+    let step_up = RequireSession::new().with_authentication_within(5 * SECOND);
+    let routes = routes.merge(guarded("/sudo", step_up.with_login_page("/login").unwrap()));
+    let layer = layer.with_clock(clock.clone()).with_policy(policy().with_cap(Some(cap)));
+    let sessions = layer.sessions();
+    let mut site = Site::over(layer, routes, |layer| layer.with_clock(clock.clone()));
+    site.clock = clock;
+    let log_in = async |user: &str| {
+        let browser = site.browser();
+        browser.post(&format!("/login/{user}")).await;
+        browser
+    };
+    let assert_sent = async |browser: &Browser, path: &str, reason: &str| {
+        let page = browser.copy().request(navigation(Method::GET, path)).await;
+        let return_to = path.replace('?', "%3F");
+        assert_eq!(location(&page), format!("/login?return_to={return_to}&reason={reason}"));
+        let form = browser.copy().request(navigation(Method::POST, path)).await;
+        assert_eq!(
+            (form.status, location(&form)),
+            (StatusCode::SEE_OTHER, &*format!("/login?reason={reason}"))
+        );
+    };
+    assert_sent(&site.browser(), "/page/a", "none").await;
+
+    let signed_out = log_in("leaver").await;
+    signed_out.copy().post("/logout").await;
+    assert_sent(&signed_out, "/page/a", "signed_out").await;
+
+    let revoked = log_in("suspect").await;
+    sessions.revoke_all("suspect", None).await.unwrap();
+    assert_sent(&revoked, "/page/a", "revoked").await;
+
+    let evicted = log_in("wanderer").await;
+    log_in("wanderer").await;
+    assert_sent(&evicted, "/page/a", "evicted").await;
+
+    let superseded = log_in("twice").await;
+    superseded.copy().post("/login/twice").await;
+    assert_sent(&superseded, "/page/a", "superseded").await;
+
+    let live = log_in("live").await;
+    site.clock.advance(5 * SECOND);
+    assert_sent(&live, "/sudo", "step_up").await;
+
+    site.clock.advance(IDLE);
+    assert_sent(&live, "/page/a", "idle").await;
+
+    let absolute = log_in("absolute").await;
+    for _ in 0..8 {
+        assert_eq!(absolute.get("/me").await.status, StatusCode::OK);
+        site.clock.advance(ABSOLUTE / 8);
+    }
+    assert_sent(&absolute, "/page/a", "absolute").await;
+}
+
+/// Guards against a redirect to itself for ever, of a login page that has the guard around it.
+#[tokio::test]
+async fn e1_the_login_page_itself_is_neither_redirected_to_nor_denied() {
+    let guard = RequireSession::new().with_login_page("/login").unwrap();
+    let routes = Router::new()
+        .route("/login", any(async || "who are you?"))
+        .fallback(any(async || "let through"))
+        .layer(guard.clone());
+    let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
+    let sent = site.browser().request(navigation(Method::GET, "/account")).await;
+    let login = site.browser().request(navigation(Method::GET, location(&sent))).await;
+    assert_eq!((login.status, &*login.body), (StatusCode::OK, "who are you?"));
+    assert_eq!(site.browser().post("/login").await.body, "who are you?", "its form");
+    assert_refused(&site.browser().get("/login/x").await, "none");
+
+    // Also where the session layer skips its login page.
+    let routes = Router::new().route("/login", any(async || "who are you?")).layer(guard);
+    let inner = SessionLayer::new(MemoryStore::new())
+        .with_cookie(tower_tenure::cookie::SessionCookie::builder("__Host-inner").build().unwrap())
+        .with_skip(|head| head.uri.path() == "/login");
+    let site = Site::over(SessionLayer::new(MemoryStore::new()), routes.layer(inner), |layer| layer);
+    let login = site.browser().request(navigation(Method::GET, "/login?reason=none")).await;
+    assert_eq!(login.body, "who are you?");
+}
+
+#[tokio::test]
+async fn e1_a_prefix_that_a_proxy_took_is_put_back() {
+    let guard = || RequireSession::new().with_public_prefix("/shop").unwrap();
+    let guard_with = |page: &'static str| guard().with_login_page(page).unwrap();
+    for (guard, expected) in [
+        (guard_with("/shop/login"), "/shop/login?return_to=/shop/a%3Fb&reason=none"),
+        (guard_with("/login"), "/login?return_to=/shop/a%3Fb&reason=none"),
+        (guard_with("https://id.example/"), "https://id.example/?return_to=/shop/a%3Fb&reason=none"),
+    ] {
+        let routes = Router::new().fallback(any(async || "let through")).layer(guard);
+        let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
+        let reply = site.browser().request(navigation(Method::GET, "/a?b")).await;
+        assert_eq!(location(&reply), expected);
+        let login = site.browser().request(navigation(Method::GET, "/login")).await;
+        let passes = expected.starts_with("/shop/login");
+        assert_eq!(login.status == StatusCode::OK, passes, "{expected}");
+    }
+    for prefix in ["", "/", "shop", "/shop/", "//shop", "/sh op", "/shop?x", "/shop#x", "/\\shop", "/käse"] {
+        assert!(RequireSession::new().with_public_prefix(prefix).is_err(), "{prefix:?}");
+    }
+}
+
 #[tokio::test]
 async fn e1_a_login_page_with_a_query_or_on_another_host_is_extended_not_broken() {
     for (page, expected) in [
-        ("/login?lang=de", "/login?lang=de&return_to=/x"),
-        ("https://id.example/login", "https://id.example/login?return_to=/x"),
+        ("/login?lang=de", "/login?lang=de&return_to=/x&reason=none"),
+        ("https://id.example/login", "https://id.example/login?return_to=/x&reason=none"),
     ] {
         let routes = guarded("/x", RequireSession::new().with_login_page(page).unwrap());
         let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
@@ -295,7 +407,7 @@ async fn e1_a_nested_router_keeps_the_full_path() {
     let routes = Router::new().nest("/outer", Router::new().nest("/inner", inner));
     let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
     let reply = site.browser().request(navigation(Method::GET, "/outer/inner/deep/7?x=1")).await;
-    assert_eq!(location(&reply), "/login?return_to=/outer/inner/deep/7%3Fx%3D1");
+    assert_eq!(location(&reply), "/login?return_to=/outer/inner/deep/7%3Fx%3D1&reason=none");
 }
 
 /// Follows the redirect, and what the login page will do with `return_to`, as a browser does.
@@ -304,7 +416,9 @@ fn assert_stays_here(reply: &Reply, wanted: &str) {
     let here = Url::parse("https://app.example/somewhere").unwrap();
     let login = here.join(location(reply)).unwrap();
     assert_eq!((login.origin(), login.path()), (here.origin(), "/login"), "{wanted:?}");
-    for (name, value) in login.query_pairs() {
+    let mut pairs: Vec<_> = login.query_pairs().collect();
+    assert_eq!(pairs.pop(), Some(("reason".into(), "none".into())), "{wanted:?}");
+    for (name, value) in pairs {
         assert_eq!(name, "return_to");
         assert!(is_same_origin_path(&value), "a login page would refuse it: {value:?}");
         let back = login.join(&value).unwrap();
@@ -387,6 +501,39 @@ fn e1_a_path_of_this_origin_is_told_from_one_that_only_looks_so() {
     ] {
         assert!(!is_same_origin_path(bad), "{bad:?}");
     }
+}
+
+// C8
+
+/// Guards against a page of one user in the cache of another: what passes is private unless it says otherwise.
+#[tokio::test]
+async fn c8_what_passes_without_a_cache_control_of_its_own_is_private() {
+    let own = async || ([(header::CACHE_CONTROL, "private, max-age=60")], "own");
+    let routes = Router::new()
+        .route("/own", get(own))
+        .route("/none", any(async || "none"))
+        .route("/missing", get(async || StatusCode::NOT_FOUND))
+        .layer(RequireSession::new())
+        .merge(usual_routes())
+        .route("/outside", get(async || "outside"));
+    let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
+    let browser = site.browser();
+    assert_refused(&browser.get("/none").await, "none");
+    browser.post("/login/alice").await;
+    browser.get("/none").await; // the first one after the login may set the cookie again
+    let cache_control = |reply: &Reply| {
+        let lines = reply.headers.get_all(header::CACHE_CONTROL).iter();
+        lines.map(|line| line.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(cache_control(&browser.get("/none").await), ["private, no-store"]);
+    assert_eq!(cache_control(&browser.get("/missing").await), ["private, no-store"]);
+    assert_eq!(cache_control(&browser.get("/own").await), ["private, max-age=60"]);
+    assert_eq!(cache_control(&browser.get("/outside").await), [""; 0]);
+    let preflight = Request::options("/none")
+        .header("origin", "https://other.example")
+        .header("access-control-request-method", "PUT")
+        .body(Body::empty());
+    assert_eq!(cache_control(&site.send(preflight.unwrap()).await), [""; 0], "not touched");
 }
 
 // E2
@@ -535,6 +682,53 @@ async fn e2_a_rule_for_anonymous_sessions_counts_their_gaps_too() {
     let browser = site.browser();
     put(&browser, "/data/cart").await;
     assert_refused(&browser.get("/sure").await, "step_up");
+}
+
+// E4
+
+#[tokio::test]
+async fn e4_a_route_may_ask_for_an_authentication_method_or_a_young_one() {
+    let log_in = async |session: Session, Path(methods): Path<String>| {
+        let login = methods.split('+').fold(session.login("alice"), tower_tenure::Login::with_method);
+        assert_eq!(login.await.unwrap(), Outcome::Done);
+    };
+    let any_user = || RequireSession::new();
+    let routes = usual_routes()
+        .route("/login-by/{methods}", post(log_in))
+        .merge(guarded("/mfa", any_user().with_method("mfa")))
+        .merge(guarded("/both", any_user().with_method("mfa").with_method("pwd")))
+        .merge(guarded("/fresh", any_user().with_method_within("mfa", 60 * SECOND)))
+        .merge(guarded("/cart", any_user().with_anonymous().with_method("mfa")));
+    for store in [AnyStore::from(MemoryStore::new()), Probe::remote(MemoryStore::new()).into()] {
+        let site = Site::over(SessionLayer::new(store), routes.clone(), |layer| layer.with_policy(policy()));
+        let browser = site.browser();
+        assert_refused(&browser.get("/mfa").await, "none");
+        put(&browser, "/data/cart").await;
+        assert_refused(&browser.get("/mfa").await, "none");
+        assert_refused(&browser.get("/cart").await, "step_up");
+        browser.post("/login-by/pwd").await;
+        for path in ["/mfa", "/both", "/fresh", "/cart"] {
+            assert_refused(&browser.get(path).await, "step_up");
+        }
+        assert_eq!(browser.get("/me").await.body, "alice", "elsewhere the session is as good as before");
+        browser.post("/login-by/mfa2").await;
+        assert_refused(&browser.get("/mfa").await, "step_up");
+
+        browser.post("/login-by/mfa").await;
+        assert_eq!(browser.get("/mfa").await.body, "let through");
+        assert_eq!(browser.get("/cart").await.body, "let through");
+        assert_refused(&browser.get("/both").await, "step_up");
+        browser.post("/login-by/pwd+mfa").await;
+        site.clock.advance(60 * SECOND - TICK);
+        for path in ["/mfa", "/both", "/fresh", "/cart"] {
+            assert_eq!(browser.get(path).await.body, "let through", "{path}");
+        }
+        site.clock.advance(TICK);
+        assert_refused(&browser.get("/fresh").await, "step_up");
+        assert_eq!(browser.get("/both").await.body, "let through");
+        site.clock.advance(IDLE);
+        assert_refused(&browser.get("/mfa").await, "idle");
+    }
 }
 
 // E3

@@ -31,9 +31,11 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_tenure::{
-    MemoryStore, MissingSessionLayer, RequireSession, Session, SessionLayer,
+    MemoryStore, MissingSessionLayer, Policy, RequestHead, RequireSession, Session, SessionLayer,
+    browser::Endpoints,
     cookie::SessionCookie,
     middleware::{ResponseBody, ResponseFuture},
+    policy::Activity,
     testing::{ManualClock, Probe},
 };
 
@@ -326,6 +328,84 @@ async fn a_body_comes_through_as_it_is_with_its_size_and_trailers() {
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
     assert_eq!(body.frame().await.unwrap().unwrap().into_trailers().unwrap()[header::EXPIRES], "x");
     assert_eq!(body.frame().await.unwrap().unwrap_err(), "broken");
+}
+
+/// Guards against a layer inside of a nested router that sees, and sends people to, half of a path.
+#[tokio::test]
+async fn e1_a_layer_inside_a_nested_router_sees_the_target_as_the_client_sent_it() {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let note = |what: &'static str| {
+        let seen = Arc::clone(&seen);
+        move |head: RequestHead<'_>| seen.lock().unwrap().push(format!("{what} {}", head.uri))
+    };
+    let (skip, policy, realm, activity) = (note("skip"), note("policy"), note("realm"), note("activity"));
+    let sessions = SessionLayer::new(MemoryStore::new())
+        .with_original_uri(|extensions| {
+            extensions.get::<axum::extract::OriginalUri>().map(|original| &original.0)
+        })
+        .with_skip(move |head| {
+            skip(head);
+            head.uri.path() == "/app/deep/skipped"
+        })
+        .with_policy_by(move |head| {
+            policy(head);
+            Policy::default()
+        })
+        .with_realm_by(move |head| {
+            realm(head);
+            "tenant".into()
+        })
+        .with_activity(move |head| {
+            activity(head);
+            Activity::Interaction
+        })
+        .with_endpoints(Endpoints::at("/app/deep/session").unwrap());
+    let guard = RequireSession::new().with_login_page("/app/deep/login").unwrap();
+    let inner = Router::new()
+        .route("/account", get(async || "yours"))
+        .route("/login", get(async || "who are you?"))
+        .layer(guard)
+        .route("/login/{user}", post(async |session: Session| drop(session.login("alice").await.unwrap())))
+        .route("/skipped", get(async |session: Option<Session>| session.is_some().to_string()))
+        // axum calls no layer for a path that it has no route for.
+        .route("/session/{*what}", axum::routing::any(async || "nothing"))
+        .layer(sessions.with_clock(ManualClock::default()));
+    let app = Router::new().nest("/app", Router::new().nest("/deep", inner));
+    let send = async |method: &str, uri: &str, cookie: &str| {
+        let request = Request::builder().method(method).uri(uri).header("sec-fetch-mode", "navigate");
+        let request = request.header(header::COOKIE, cookie).body(Body::empty()).unwrap();
+        let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
+        let body = String::from_utf8(to_bytes(body, 10_000).await.unwrap().to_vec()).unwrap();
+        (parts, body)
+    };
+    let (redirect, _) = send("GET", "/app/deep/account?x=1", "a=b").await;
+    let login = "/app/deep/login?return_to=/app/deep/account%3Fx%3D1&reason=none";
+    assert_eq!(redirect.headers[header::LOCATION], login);
+    assert_eq!(send("GET", login, "a=b").await.1, "who are you?");
+    assert_eq!(send("GET", "/app/deep/skipped", "a=b").await.1, "false");
+    let (_, status) = send("GET", "/app/deep/session/status", "a=b").await;
+    assert!(status.contains("\"live\":false"), "{status}");
+
+    let (logged_in, _) = send("POST", "/app/deep/login/alice", "a=b").await;
+    let cookie = logged_in.headers[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap();
+    seen.lock().unwrap().clear();
+    assert_eq!(send("GET", "/app/deep/account", cookie).await.1, "yours");
+    let whole = |what: &&str| format!("{what} /app/deep/account");
+    let expected: Vec<_> = ["skip", "policy", "realm", "activity"].iter().map(whole).collect();
+    assert_eq!(*seen.lock().unwrap(), expected);
+}
+
+/// A layer around a router works the same with the setting as without: nothing was taken from the target there.
+#[tokio::test]
+async fn e1_where_no_router_took_anything_the_target_is_the_requests() {
+    let guard = RequireSession::new().with_login_page("/login").unwrap();
+    let routes = Router::new().nest("/app", Router::new().route("/x", get(async || "yours")).layer(guard));
+    let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| {
+        layer.with_original_uri(http::Extensions::get::<axum::http::Uri>)
+    });
+    let request = Request::get("/app/x").header("sec-fetch-mode", "navigate").body(Body::empty()).unwrap();
+    let reply = site.send(request).await;
+    assert_eq!(reply.headers[header::LOCATION], "/login?return_to=/app/x&reason=none");
 }
 
 fn named(name: &str) -> SessionLayer {

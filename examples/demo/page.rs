@@ -54,20 +54,24 @@ fn shell(title: &str, content: &str) -> String {
 
 fn signed_out(session: &Session, policy: Policy, query: Option<&str>, hidden: bool) -> String {
     let (persistent, other) = (policy.effective(Mode::Persistent), policy.effective(Mode::NonPersistent));
-    let past = session.past();
-    let reason = past.map_or("none", |past| past.reason.as_str());
     let pairs = form::pairs(query.unwrap_or_default().as_bytes()).unwrap_or_default();
-    let mut return_to = pairs.into_iter().filter(|(name, _)| name == "return_to").map(|(_, value)| value);
-    let return_to = return_to.next().filter(|path| is_same_origin_path(path));
+    let given = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let return_to = given("return_to").filter(|path| is_same_origin_path(path));
+    // The redirect that led here took the cookie away, so that only its query knows why. Anybody can write a query: it only
+    // chooses among the notes of the page.
+    let past = session.past();
+    let reason = past.map_or_else(|| given("reason").unwrap_or("none"), |past| past.reason.as_str());
     fill(SIGNED_OUT, |name| match name {
         "hidden" => if hidden { "hidden" } else { "" }.to_owned(),
-        "return_to" => escape(return_to.as_deref().unwrap_or("/")),
+        "return_to" => escape(return_to.unwrap_or("/")),
         "persistent_idle" => words(persistent.idle()),
         "persistent_absolute" => words(persistent.absolute()),
         "other_idle" => words(other.idle()),
         "other_absolute" => words(other.absolute()),
-        "past_idle" => words(past.map_or(persistent.idle(), |past| past.idle_lifetime)),
-        "past_absolute" => words(past.map_or(persistent.absolute(), |past| past.absolute_lifetime)),
+        "past_idle" => past.map_or_else(|| "a time".to_owned(), |past| words(past.idle_lifetime)),
+        "of_past_absolute" => {
+            past.map(|past| format!(" of {}", words(past.absolute_lifetime))).unwrap_or_default()
+        }
         _ => if name.strip_prefix("unless_") == Some(reason) { "" } else { "hidden" }.to_owned(),
     })
 }

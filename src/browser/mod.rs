@@ -82,6 +82,9 @@ impl ListSource {
 impl Endpoints {
     /// Endpoints below this path.
     ///
+    /// In a layer that is inside a nested router it is the whole path, if the layer has
+    /// [`with_original_uri`](crate::SessionLayer::with_original_uri).
+    ///
     /// # Errors
     ///
     /// When it is not a path such as `/session`, without a slash at its end.
@@ -232,6 +235,7 @@ impl Call {
             }
             Self::CrossSite => {
                 let detail = "This has to be asked from a page of the same origin: the browser says it was not, or nothing.";
+                require::denied("cross_site", None, detail);
                 Problem::new(StatusCode::FORBIDDEN, "Cross-site request refused")
                     .with_detail(detail)
                     .into_response()

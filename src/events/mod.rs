@@ -9,6 +9,7 @@
 //! | `session.ended` | info | `sid`, `reason` | it is over |
 //! | `session.clamped` | warn | `sid`, `setting` | an override of a login was above a limit |
 //! | `session.refused` | warn | `reason` | a login was refused |
+//! | `session.denied` | debug | `sid`, `reason`, `detail` | a request was not let through; see below |
 //! | `session.store_failed` | error | `sid`, `operation`, `error`, `cause` | a call to the store failed or took too long |
 //! | `session.signed_out_everywhere` | info | `realm` | all sessions of a user were revoked |
 //! | `session.everybody_signed_out` | warn | `realm` | all sessions of a realm were revoked |
@@ -19,6 +20,13 @@
 //! | `session.observer_panicked` | error | `event` | an observer panicked; the request went on |
 //! | `settings.changed` | info | `version` | settings that all nodes share came into force on this one |
 //! | `settings.store_failed` | error | `error`, `cause` | they could not be looked at; the policy in force stays |
+//!
+//! The reason of `session.denied` is the one that the client got, or `cross_site` for an endpoint
+//! that a page of another site asked for. Where [`RequireSession`](crate::RequireSession) answers
+//! `none`, the log has more: `none` (there was no cookie), `malformed` (a cookie that is not a
+//! token), `unknown` (a token that leads to no session), `anonymous` (a session without a user), or
+//! `skipped` (the session layer skips the request). Observers do not get this event, because anybody
+//! can send such requests.
 //!
 //! The target is `tower_tenure`. A session is named by its `sid` only; no token, no data, no user (SPEC H5).
 
@@ -200,6 +208,12 @@ macro_rules! event {
     ($level:ident, $name:literal, $($field:tt)*) => {
         tracing::event!(name: $name, target: "tower_tenure", tracing::Level::$level, $($field)*, $name)
     };
+}
+
+/// A request was not let through (O3). Not for observers: whoever sends junk would fill their logs.
+pub(crate) fn denied(reason: &'static str, sid: Option<SessionId>, detail: &'static str) {
+    let sid = sid.map(tracing::field::display);
+    event!(DEBUG, "session.denied", sid, reason, detail);
 }
 
 /// Another node, or this one, changed the settings that all share.

@@ -6,6 +6,8 @@ pub(crate) const fn event(_: &EventKind<'_>) {}
 
 pub(crate) const fn extended() {}
 
+pub(crate) const fn denied(_: &'static str) {}
+
 #[derive(Debug)]
 pub(crate) struct StoreTimer;
 

@@ -2,7 +2,7 @@
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `tower_tenure_events_total` | counter | `event`: as in [`events`](crate::events); `reason` of an end; `operation` of a failure |
+//! | `tower_tenure_events_total` | counter | `event`: as in [`events`](crate::events); `reason` of an end or of a request that was denied; `operation` of a failure |
 //! | `tower_tenure_store_seconds` | histogram | `operation` |
 
 use crate::{
@@ -30,6 +30,11 @@ pub(crate) fn event(kind: &EventKind<'_>) {
 /// Counts a recorded interaction.
 pub(crate) fn extended() {
     metrics::counter!(EVENTS, "event" => "extended").increment(1);
+}
+
+/// Counts a request that was not let through.
+pub(crate) fn denied(reason: &'static str) {
+    metrics::counter!(EVENTS, "event" => "denied", "reason" => reason).increment(1);
 }
 
 /// Measures a call to the store.

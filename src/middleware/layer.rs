@@ -1,35 +1,57 @@
 //! The layer and its settings.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use http::{Extensions, Uri};
 use tower::Layer;
 
 use super::SessionService;
 use crate::{
     Clock, LivePolicy, LoginHook, Policy, RequestHead, Sessions, browser::Endpoints, cookie::SessionCookie,
-    events::Observer, live::PolicySource, policy::Activity, settings::LayerConfig, store::AnyStore,
+    events::Observer, live::PolicySource, policy::Activity, sessions::LayerSettings, settings::LayerConfig,
+    store::AnyStore,
 };
 
 /// Keeps sessions around a service; see the [module](crate::middleware) for how.
 ///
 /// Safe without configuration: the cookie `__Host-id`, Auth0's lifetimes, every request an interaction.
-#[derive(Clone, Debug)]
 #[must_use]
 pub struct SessionLayer {
     config: Arc<LayerConfig>,
+    /// The same, for the [`Sessions`] that were handed out: they follow what is set later.
+    settings: Arc<LayerSettings>,
     endpoints: Option<Arc<Endpoints>>,
+}
+
+/// A clone goes its own way: what is set on it later is nothing to the sessions of the original.
+impl Clone for SessionLayer {
+    fn clone(&self) -> Self {
+        let settings = Arc::new(LayerSettings::from(Arc::clone(&self.config)));
+        Self { config: Arc::clone(&self.config), settings, endpoints: self.endpoints.clone() }
+    }
+}
+
+impl fmt::Debug for SessionLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionLayer")
+            .field("config", &self.config)
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SessionLayer {
     /// Keeps sessions in this store.
     pub fn new(store: impl Into<AnyStore>) -> Self {
-        Self { config: Arc::new(LayerConfig::new(store.into())), endpoints: None }
+        let config = Arc::new(LayerConfig::new(store.into()));
+        Self { settings: Arc::new(LayerSettings::from(Arc::clone(&config))), config, endpoints: None }
     }
 
     fn with(mut self, set: impl FnOnce(&mut LayerConfig)) -> Self {
         let config = Arc::make_mut(&mut self.config);
         set(config);
         config.finish();
+        self.settings.store(Arc::clone(&self.config));
         self
     }
 
@@ -83,9 +105,10 @@ impl SessionLayer {
         self.with(|config| config.engine.clock_tolerance = tolerance)
     }
 
-    /// Says which requests are interactions (L8). Unless set, all are. Whatever it says, these are passive: speculative loads
-    /// (`Sec-Purpose: prefetch`), requests that the page marks as background polling (`Session-Activity: passive`), and the
-    /// status endpoint.
+    /// Says which requests are interactions. Unless set, all are. Whatever it says, the status
+    /// endpoint and requests that are [always passive](RequestHead::is_always_passive) are not:
+    /// speculative loads, images and other parts of a page, and what the page marks as background
+    /// polling (`Session-Activity: passive`).
     ///
     /// # Example
     ///
@@ -110,6 +133,40 @@ impl SessionLayer {
     /// handler behind them takes an `Option<Session>`. CORS preflights always pass like this.
     pub fn with_skip(self, skip: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.with(|config| config.skip = Some(Arc::new(skip)))
+    }
+
+    /// Finds the target of a request as the client sent it, in a layer that is inside a router.
+    ///
+    /// A router that nests another one takes a prefix from the target. A layer inside the nested
+    /// router sees only the rest, but frameworks keep the whole target in the request's extensions.
+    /// With this setting everything here uses the whole one: [`RequestHead::uri`] in all the
+    /// settings, the paths of the endpoints, and the login page and `return_to` of
+    /// [`RequireSession`](crate::RequireSession).
+    ///
+    /// It is asked for on every request. Where it finds nothing, the target of the request counts.
+    ///
+    /// # Example
+    ///
+    /// In axum:
+    ///
+    /// ```
+    /// use axum::{Router, extract::OriginalUri, routing::get};
+    /// use tower_tenure::{MemoryStore, SessionLayer, policy::Activity};
+    ///
+    /// let sessions = SessionLayer::new(MemoryStore::new())
+    ///     .with_original_uri(|extensions| extensions.get::<OriginalUri>().map(|original| &original.0))
+    ///     .with_activity(|head| match head.uri.path() {
+    ///         "/app/poll" => Activity::Passive,
+    ///         _ => Activity::Interaction,
+    ///     });
+    /// let inner = Router::new().route("/poll", get(async || "nothing new")).layer(sessions);
+    /// let app: Router = Router::new().nest("/app", inner);
+    /// ```
+    pub fn with_original_uri(
+        self,
+        find: impl Fn(&Extensions) -> Option<&Uri> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|config| config.original_uri = Some(Arc::new(find)))
     }
 
     /// Finds the client's address, for the facts of a session (A2). Unless set none is recorded: whether a forwarded
@@ -183,16 +240,15 @@ impl SessionLayer {
         self
     }
 
-    /// The sessions of this layer's realm: to list and to revoke them from anywhere. Comes after the settings: clock and
-    /// observers that are set later are not theirs.
+    /// The sessions of this layer's realm: to list and to revoke them from anywhere. They follow
+    /// what is set on the layer later, such as a clock or an observer.
     pub fn sessions(&self) -> Sessions {
-        Sessions::new(Arc::clone(&self.config), Arc::clone(&self.config.home))
+        Sessions::new(Arc::clone(&self.settings), None)
     }
 
     /// The sessions of another realm behind this layer: of one tenant.
     pub fn sessions_of(&self, realm: impl Into<Arc<str>>) -> Sessions {
-        let realm = self.config.engine.realm(&realm.into());
-        Sessions::new(Arc::clone(&self.config), realm)
+        Sessions::new(Arc::clone(&self.settings), Some(realm.into()))
     }
 }
 

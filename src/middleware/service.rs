@@ -11,7 +11,7 @@ use tower::Service;
 
 use super::{ResponseFuture, extensions};
 use crate::{
-    RequestHead, Session,
+    Session,
     body::ResponseBody,
     browser::{Call, Endpoints},
     problem::Problem,
@@ -47,7 +47,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let head = RequestHead::from(&request);
+        let head = self.config.head(&request);
         if self.config.skips(head) {
             // A session of a layer further out is not this one's: behind a skip there is none (C9, C10).
             if request.extensions_mut().remove::<Session>().is_some() {

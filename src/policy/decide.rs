@@ -84,7 +84,8 @@ pub fn decide(record: &Record, policy: &Policy, now: Timestamp, activity: Activi
     Verdict::Live(Next { timing, change })
 }
 
-fn is_due(timing: &Timing, policy: &Policy, now: Timestamp) -> bool {
+/// Whether an interaction at this moment has to be recorded.
+pub(crate) fn is_due(timing: &Timing, policy: &Policy, now: Timestamp) -> bool {
     let age = now.since(timing.last_interaction_at);
     timing.one_off_idle.is_some() || age > policy.granularity(timing.lifetimes.idle())
 }

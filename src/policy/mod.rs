@@ -23,6 +23,7 @@ use crate::{
     record::{Lifetimes, Millis, Mode},
 };
 
+pub(crate) use self::decide::is_due;
 pub use self::{
     admission::{Admission, Cap, Departure, Overflow, UNCONFIRMED, admit},
     decide::{Activity, Next, Verdict, decide},

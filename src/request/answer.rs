@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Error, ErrorKind, SessionId,
     policy::Refusal,
-    record::{Applied, Edits, EndOutcome, EndReason, Record, SecretHash, UpdateOutcome},
+    record::{Applied, Edits, EndOutcome, EndReason, Record, SecretHash, Timing, UpdateOutcome},
     token::Token,
 };
 
@@ -263,6 +263,13 @@ impl RequestState {
                 self.ended_elsewhere(None, ctx.now);
                 Err(ended_meanwhile())
             }
+        }
+    }
+
+    /// An interaction was recorded that was not this request's arrival.
+    pub(crate) fn touched_outside(&mut self, sid: SessionId, timing: Timing) {
+        if let Some(known) = self.known.as_mut().filter(|known| known.record.sid == sid) {
+            known.record.timing = timing;
         }
     }
 

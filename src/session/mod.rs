@@ -33,7 +33,7 @@ pub use self::{login::Login, watch::UntilEnded};
 pub use crate::request::{Outcome, SessionInfo};
 use crate::{
     EndReason, Error, Policy, RequestHead, SessionId, Timestamp,
-    cookie::Candidates,
+    cookie::{Candidates, SessionCookie},
     engine::RealmState,
     record::{PastSession, Timing},
     request::{CookieSent, RequestContext, Visit},
@@ -200,6 +200,10 @@ impl Session {
     /// The name of the cookie that this session is read from.
     pub fn cookie_name(&self) -> &str {
         self.inner().config.cookie.name()
+    }
+
+    pub(crate) fn cookie(&self) -> &SessionCookie {
+        &self.inner().config.cookie
     }
 
     /// The session of another layer in the same stack, by its cookie's name (SPEC C9). The session in the extensions is

@@ -11,7 +11,11 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::Session;
-use crate::EndReason;
+use crate::{
+    EndReason, Error, ErrorKind,
+    policy::{Activity, Verdict, decide, is_due},
+    record::{Change, UpdateOutcome},
+};
 
 impl Session {
     /// Resolves when the session is over, by time or because it was ended, on this node or another (SPEC H4): within 1 s
@@ -53,6 +57,66 @@ impl Session {
     /// ```
     pub fn until_ended<T>(&self, inner: T) -> UntilEnded<T> {
         UntilEnded { inner, ended: Some(Box::pin(self.ended())) }
+    }
+
+    /// Records that the user is active: an interaction like any other, also after the head of the
+    /// response was sent.
+    ///
+    /// For a long connection, such as a WebSocket, on which the user acts without further requests.
+    /// It may be called for every message: an interaction is recorded when the policy's
+    /// [granularity](crate::Policy::with_granularity) has passed since the last one, and other calls
+    /// ask no store.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`](ErrorKind::Ended) without a live session. When the store failed: the session may
+    /// then expire although its user was active.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use tower_tenure::{Error, Session};
+    /// async fn on_message(session: &Session, text: &str) -> Result<(), Error> {
+    ///     session.touch().await?;
+    ///     println!("{text}");
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn touch(&self) -> Result<(), Error> {
+        let inner = self.inner();
+        let (engine, realm, now) = (&inner.config.engine, inner.realm(), inner.config.engine.clock.now());
+        let ended = || Error::new(ErrorKind::Ended, "there is no live session to record an interaction of");
+        let policy = inner.config.policy_of_stream(realm);
+        let sid = {
+            let state = self.look();
+            let known = state.request.lasting().ok_or_else(ended)?;
+            if !is_due(&known.next_timing(), &policy, now) {
+                return Ok(());
+            }
+            known.record.sid
+        };
+        // What this request knows may be old: others may have ended the session, or used it.
+        let record = engine.load(sid, now).await?.filter(|record| record.tombstone().is_none());
+        let record = record.ok_or_else(ended)?;
+        let policy = engine.policy_of(realm, &policy, now).await?;
+        let timing = match decide(&record, &policy, now, Activity::Interaction) {
+            Verdict::Live(next) if next.change.is_empty() => next.timing,
+            Verdict::Live(next) => {
+                let change = Change { timing: next.change, ..Change::at(now) };
+                match engine.update(sid, &realm.name, engine.hint(&record), change).await? {
+                    UpdateOutcome::Applied(applied) => applied.timing,
+                    _ => return Err(ended()),
+                }
+            }
+            Verdict::Over { reason, .. } => {
+                if let Some(outcome) = engine.end_found_over(&record, &policy, now, reason).await {
+                    outcome?;
+                }
+                return Err(ended());
+            }
+        };
+        self.state().request.touched_outside(sid, timing);
+        Ok(())
     }
 
     async fn wait_for_end(self) -> Option<EndReason> {

@@ -1,0 +1,211 @@
+//! The way to the login page and back (E1).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::{Error, ErrorKind, RequestHead};
+
+/// Where browser navigations without a session are sent: a path as the browser sees it, or an
+/// absolute URL.
+#[derive(Clone, Debug)]
+pub(super) struct LoginPage(Cow<'static, str>);
+
+/// The path prefix that a proxy takes off.
+#[derive(Clone, Debug)]
+pub(super) struct PublicPrefix(Cow<'static, str>);
+
+impl PublicPrefix {
+    pub(super) fn new(prefix: Cow<'static, str>) -> Result<Self, Error> {
+        let plain = is_same_origin_path(&prefix) && prefix.is_ascii();
+        if !plain || prefix.ends_with('/') || prefix.contains(['?', '#']) {
+            let message = "a public prefix is a path such as /shop, without a slash at its end";
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
+        Ok(Self(prefix))
+    }
+
+    /// The path on the server of a path that the browser sees, once the proxy took the prefix off.
+    fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
+        match path.strip_prefix(&*self.0)? {
+            "" => Some("/"),
+            inner => Some(inner).filter(|inner| inner.starts_with('/')),
+        }
+    }
+}
+
+impl LoginPage {
+    pub(super) fn new(page: Cow<'static, str>) -> Result<Self, Error> {
+        let absolute = page.starts_with("https://") || page.starts_with("http://");
+        if !(is_same_origin_path(&page) || absolute)
+            || HeaderValue::try_from(&*page).is_err()
+            || page.contains('#')
+        {
+            let message =
+                "a login page is a path such as /login, or an absolute http(s) URL, without a fragment";
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
+        Ok(Self(page))
+    }
+
+    /// Whether a request asks for this very page.
+    ///
+    /// It then passes without a session, so this is strict: whole paths, byte by byte. Never for an
+    /// absolute URL: only the Host header could say that it means this server, and the client
+    /// chooses that.
+    pub(super) fn is_target(&self, target: &Uri, prefix: Option<&PublicPrefix>) -> bool {
+        let (path, query) = match self.0.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (&*self.0, None),
+        };
+        let same_path = match prefix {
+            None => target.path() == path,
+            // A request that reaches the server without the proxy has the prefix still.
+            Some(prefix) => {
+                prefix.strip(path).is_some_and(|inner| target.path() == inner || target.path() == path)
+            }
+        };
+        same_path && query.is_none_or(|query| is_page_query(query, target.query().unwrap_or_default()))
+    }
+
+    /// The 303 to this page.
+    pub(super) fn redirect(
+        &self,
+        reason: &str,
+        method: &Method,
+        target: &Uri,
+        prefix: Option<&PublicPrefix>,
+    ) -> Response<Bytes> {
+        let mut location = self.0.clone().into_owned();
+        location.push(if location.contains('?') { '&' } else { '?' });
+        if let Some(path) = return_to(method, target, prefix) {
+            location.push_str("return_to=");
+            location.extend(utf8_percent_encode(&path, QUERY_VALUE));
+            location.push('&');
+        }
+        location.push_str("reason=");
+        location.push_str(reason);
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::SEE_OTHER;
+        if let Ok(location) = HeaderValue::try_from(location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// Whether a query is that of a login page, alone or with what the redirect adds.
+///
+/// In `/index?page=login` the query decides which page it is, and of `?page=login&page=admin` an
+/// application may read either.
+fn is_page_query(page: &str, query: &str) -> bool {
+    let added = |rest: &str| {
+        let mut pairs = rest.split('&');
+        pairs.all(|pair| pair.starts_with("return_to=") || pair.starts_with("reason="))
+    };
+    match query.strip_prefix(page) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('&').is_some_and(added),
+        None => false,
+    }
+}
+
+/// What the browser asked for, as it sees it. What was posted cannot be returned to.
+fn return_to<'a>(method: &Method, target: &'a Uri, prefix: Option<&PublicPrefix>) -> Option<Cow<'a, str>> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let path = target.path_and_query().map_or("/", |target| target.as_str());
+    let path = match prefix {
+        Some(prefix) => Cow::Owned(format!("{}{path}", prefix.0)),
+        None => Cow::Borrowed(path),
+    };
+    Some(path).filter(|path| is_same_origin_path(path))
+}
+
+/// Whether a browser is loading a page (W3C Fetch Metadata), by `Accept` where it does not say.
+pub(super) fn is_navigation(head: RequestHead<'_>) -> bool {
+    match head.header("sec-fetch-mode") {
+        Some(mode) => mode == "navigate",
+        None => head.header("accept").is_some_and(|accept| accept.contains("text/html")),
+    }
+}
+
+/// All but what RFC 3986 calls unreserved, and the slash.
+const QUERY_VALUE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// Whether a `return_to` stays on this origin: a path as browsers understand it.
+///
+/// A login handler has to check this before it redirects.
+///
+/// # Example
+///
+/// ```
+/// use tower_tenure::is_same_origin_path;
+///
+/// assert!(is_same_origin_path("/account?tab=1"));
+/// assert!(!is_same_origin_path("//evil.example"));
+/// assert!(!is_same_origin_path("/\\evil.example"));
+/// assert!(!is_same_origin_path("https://evil.example/"));
+/// ```
+pub fn is_same_origin_path(path: &str) -> bool {
+    // The URL standard drops tabs and newlines and takes a backslash for a slash before it looks
+    // for an authority.
+    let plain = path.bytes().all(|byte| byte > 0x20 && byte != 0x7f && byte != b'\\');
+    plain && path.starts_with('/') && !path.starts_with("//")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e1_only_the_login_page_itself_is_taken_for_it() {
+        for (page, prefix, target, expected) in [
+            ("/login", None, "/login", true),
+            ("/login", None, "/login?reason=idle&return_to=/x", true),
+            ("/login", None, "/login?anything", true),
+            ("/login", None, "/login/", false),
+            ("/login", None, "/login/x", false),
+            ("/login", None, "/Login", false),
+            ("/login", None, "/%6cogin", false),
+            ("/login", None, "//login", false),
+            ("/login", None, "/x/../login", false),
+            ("/login", None, "/account?/login", false),
+            ("/login", None, "http://any.example/login", true),
+            ("/", None, "/", true),
+            ("/", None, "/account", false),
+            // A query that says which page it is.
+            ("/i?page=login", None, "/i?page=login", true),
+            ("/i?page=login", None, "/i?page=login&return_to=/x&reason=none", true),
+            ("/i?page=login", None, "/i?page=login&reason=none", true),
+            ("/i?page=login", None, "/i?page=login&page=admin", false),
+            ("/i?page=login", None, "/i?page=login&reason=none&page=admin", false),
+            ("/i?page=login", None, "/i?page=login2", false),
+            ("/i?page=login", None, "/i?page=admin", false),
+            ("/i?page=login", None, "/i", false),
+            // Another site, as far as can be known.
+            ("https://id.example/", None, "/", false),
+            ("https://id.example/login", None, "/login", false),
+            ("https://id.example/login", None, "https://id.example/login", false),
+            // Behind a proxy that takes the prefix off.
+            ("/shop/login", Some("/shop"), "/login", true),
+            ("/shop/login", Some("/shop"), "/shop/login", true),
+            ("/shop", Some("/shop"), "/", true),
+            ("/shop/login", Some("/shop"), "/account", false),
+            ("/shop/login", Some("/shop"), "/shop", false),
+            ("/login", Some("/shop"), "/login", false), // this one is /shop/login for browsers
+            ("/shopping/login", Some("/shop"), "/login", false),
+            ("/shopping/login", Some("/shop"), "ping/login", false),
+        ] {
+            let page = LoginPage::new(page.into()).unwrap();
+            let prefix = prefix.map(|prefix| PublicPrefix::new(prefix.into()).unwrap());
+            let Ok(uri) = target.parse() else { continue };
+            assert_eq!(page.is_target(&uri, prefix.as_ref()), expected, "{page:?} {prefix:?} {target}");
+        }
+    }
+}
