@@ -70,7 +70,9 @@ impl Engine {
             // the new one alone. Work that waits goes to the new session.
             let successor = past.successor.map(|successor| successor.sid);
             for earlier in [Some(past.sid), successor].into_iter().flatten() {
-                let request = self.replace(EndReason::Superseded, now, replaces(true, true));
+                // Work that was revoked with everything else does not wait.
+                let takes_data = earlier != past.sid || past.work_waits(now);
+                let request = self.replace(EndReason::Superseded, now, replaces(takes_data, true));
                 if earlier.tag() == tag {
                     creation.ends.push((earlier, request));
                 } else if earlier == past.sid {
@@ -89,7 +91,8 @@ impl Engine {
         let mut took = outcomes.iter().find_map(handed_over).cloned();
         if let Some((earlier, request)) = past_elsewhere {
             // Without it, at worst a slow request removes the new cookie.
-            let _ = self.end(earlier, request, None).await;
+            let outcome = self.end(earlier, request, None).await;
+            next = next.or(outcome.ok().as_ref().and_then(successor_of)).filter(|next| *next != sid);
         }
         if let Some((before, request)) = elsewhere {
             let outcome = self.end(before.sid, request, self.hint(before)).await?;
@@ -99,13 +102,11 @@ impl Engine {
                 self.hand_over(&record, &seen_data, data, &edits, new.max_data, now).await?;
             }
         }
-        // A double click: the other login was first, so this one takes its place, and its data.
+        // A double click: the other login was first, so this one takes its place, and its data. The
+        // same for an anonymous session that another request began meanwhile. A session of another
+        // user is spared.
         for _ in 0..MAX_SUCCESSORS {
-            let Some(other) =
-                next.take().filter(|other| subject.is_some() && took.is_none() && other.tag() == tag)
-            else {
-                break;
-            };
+            let Some(other) = next.take().filter(|_| subject.is_some() && took.is_none()) else { break };
             let request = self.replace(EndReason::Superseded, now, replaces(true, true));
             let outcome = self.end(other, request, None).await?;
             next = successor_of(&outcome).filter(|next| *next != sid);

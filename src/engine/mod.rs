@@ -30,8 +30,11 @@ use crate::{
     Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
     events::{self, Event, EventKind, Observer, Operation, is_sampled},
     metrics::{self, StoreTimer},
-    record::{Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, UpdateOutcome},
-    request::{StoreAnswer, StoreCall, UpdateCall},
+    record::{
+        Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, Replacement,
+        UpdateOutcome,
+    },
+    request::{EndPurpose, StoreAnswer, StoreCall, UpdateCall},
     store::{Answer, AnyStore, Page, PlaceKey},
 };
 
@@ -141,7 +144,19 @@ impl Engine {
             }
             StoreCall::Load(call) => StoreAnswer::Loaded(call, self.load(call.sid(), now).await),
             StoreCall::End(mut call) => {
-                let options = EndOptions { if_secret: call.if_secret, ..EndOptions::default() };
+                let mut options = EndOptions::default();
+                match call.purpose {
+                    EndPurpose::Known => {}
+                    EndPurpose::Other(secret) => options.if_secret = Some(secret),
+                    EndPurpose::Follow(sid) => {
+                        options.replaced_by = Some(Replacement {
+                            sid,
+                            subject: Arc::default(),
+                            takes_data: false,
+                            same_subject_only: true,
+                        });
+                    }
+                }
                 let request = self.end_request(call.reason, now, options);
                 let (sid, seen) = (call.sid, call.seen.take());
                 let ended = self.answer(|| self.end(sid, request, seen)).await;

@@ -2,7 +2,7 @@
 
 use super::{
     CreateCall, Established, KnownSession, LoadCall, RequestContext, RequestState, UpdatePurpose,
-    plan::EndCall,
+    plan::{EndCall, EndPurpose},
 };
 use crate::{
     Error, ErrorKind, SessionId,
@@ -90,14 +90,23 @@ impl RequestState {
                 self.rechecked_past(found);
                 Ok(Progress::Done)
             }
-            StoreAnswer::Ended(EndCall { if_secret: Some(_), .. }, outcome) => {
+            StoreAnswer::Ended(EndCall { purpose: EndPurpose::Follow(new), .. }, outcome) => {
+                self.followed(new, outcome, ctx);
+                Ok(Progress::Done)
+            }
+            StoreAnswer::Ended(EndCall { purpose: EndPurpose::Other(_), .. }, outcome) => {
                 outcome?;
                 self.other_tokens.pop();
                 Ok(Progress::Done)
             }
-            StoreAnswer::Ended(EndCall { if_secret: None, .. }, outcome) => {
+            StoreAnswer::Ended(EndCall { purpose: EndPurpose::Known, .. }, outcome) => {
                 self.ended(&outcome?, ctx);
-                Ok(Progress::Done)
+                // What was written to it is void.
+                if std::mem::take(&mut self.is_in_the_way) {
+                    Err(ended_meanwhile())
+                } else {
+                    Ok(Progress::Done)
+                }
             }
             StoreAnswer::Created(call, established) => self.established(&call, established?, ctx),
         }
@@ -229,6 +238,21 @@ impl RequestState {
         }
     }
 
+    /// The tombstone of the session that was over names its successor: the anonymous session, or a
+    /// login that was first. Then the anonymous one goes, since its cookie would overwrite the
+    /// login's. If the store failed, at worst it does.
+    fn followed(&mut self, new: SessionId, outcome: Result<EndOutcome, Error>, ctx: &RequestContext<'_>) {
+        let past = self.created_after.take();
+        if let (Some(past), Ok(EndOutcome::AlreadyEnded { tombstone, .. })) = (past, outcome)
+            && tombstone.successor.is_some_and(|first| first.sid != new)
+            && past.with(&tombstone).was_just_replaced(ctx)
+        {
+            self.cookie.keep();
+            self.plan.end = Some(EndReason::Superseded);
+            self.is_in_the_way = true;
+        }
+    }
+
     fn ended(&mut self, outcome: &EndOutcome, ctx: &RequestContext<'_>) {
         if let EndOutcome::AlreadyEnded { tombstone, .. } = outcome
             && tombstone.reason == EndReason::Superseded
@@ -289,7 +313,7 @@ impl RequestState {
     /// What was planned to be new is in the store.
     fn created(&mut self, record: Record, call: &CreateCall) {
         self.may_be_stale = false;
-        self.past = None;
+        self.created_after = self.past.take().filter(|past| past.is_certain && !call.draft.is_login());
         let reason = call.before.as_ref().map_or(EndReason::Superseded, |(_, reason)| *reason);
         if call.draft.is_login() && !self.other_tokens.is_empty() {
             self.plan.end_others = Some(reason);

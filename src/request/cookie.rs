@@ -103,7 +103,7 @@ impl CookieSent {
 impl Past {
     /// Whether a login in the same browser replaced the session so shortly before that the browser
     /// may not have had the new cookie when it sent this request.
-    fn was_just_replaced(&self, ctx: &RequestContext<'_>) -> bool {
+    pub(super) fn was_just_replaced(&self, ctx: &RequestContext<'_>) -> bool {
         let is_recent = |at: Timestamp| ctx.now.since(at) < ctx.in_flight_window;
         let superseded = self.session.reason == EndReason::Superseded && is_recent(self.session.ended_at);
         superseded || self.successor.is_some_and(|successor| is_recent(successor.at))

@@ -36,7 +36,10 @@ pub(crate) use self::{
     cookie::{CookieSent, CookieVerdict},
     judge::{Judgement, OldSecret, judge},
     known::{KnownSession, Past, Visit},
-    plan::{CreateCall, Established, LoadCall, Scope, StoreCall, UpdateCall, UpdatePurpose, new_record},
+    plan::{
+        CreateCall, EndPurpose, Established, LoadCall, Scope, StoreCall, UpdateCall, UpdatePurpose,
+        new_record,
+    },
 };
 use crate::{
     Error, ErrorKind, Policy, SessionId, Timestamp,
@@ -79,6 +82,12 @@ pub(crate) struct RequestState {
     may_be_stale: bool,
     /// Whether the request fails if its interaction cannot be recorded.
     touch_must_succeed: bool,
+    /// The session that was over when this request created an anonymous one for what the handler
+    /// wrote. Its tombstone has to name the new one: then a login in flight takes that over, and a
+    /// request in flight does not remove its cookie.
+    created_after: Option<Past>,
+    /// Whether a login was first. The anonymous session is then about to be ended.
+    is_in_the_way: bool,
     /// How much longer than its session a persistent cookie lives.
     keep_longer: Millis,
     plan: Plan,
@@ -101,6 +110,8 @@ impl RequestState {
 
     /// A cookie led to this live session.
     pub(crate) fn arrived(&mut self, known: KnownSession) {
+        // Whatever came before it: an old copy of the cookie, say.
+        self.cookie = CookieSent::Something;
         self.known = Some(known);
     }
 

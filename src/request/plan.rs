@@ -102,8 +102,18 @@ pub(crate) struct EndCall {
     pub(crate) sid: SessionId,
     pub(crate) seen: Option<Box<Record>>,
     pub(crate) reason: EndReason,
-    /// Only if this proves it: another token of the request, whose session is not known.
-    pub(crate) if_secret: Option<SecretHash>,
+    pub(crate) purpose: EndPurpose,
+}
+
+/// Which session is ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum EndPurpose {
+    /// The known one.
+    Known,
+    /// That of another token of the request, if this proves it.
+    Other(SecretHash),
+    /// One that was over before. Its tombstone is to name this anonymous session as the successor.
+    Follow(SessionId),
 }
 
 /// Create a session, and end the one that it replaces.
@@ -276,6 +286,11 @@ impl RequestState {
                 return Ok(self.recheck().filter(|_| is_open));
             }
         }
+        if let (Some(past), Some(known)) = (self.created_after, &self.known) {
+            let (sid, reason) = (past.sid, EndReason::Superseded);
+            let purpose = EndPurpose::Follow(known.record.sid);
+            return Ok(Some(StoreCall::End(EndCall { sid, seen: None, reason, purpose })));
+        }
         if self.starts_anonymous_session() {
             if self.known.is_none() && self.may_be_stale && self.past.is_some() {
                 // The write must not put its cookie over that of a login which came between.
@@ -301,14 +316,15 @@ impl RequestState {
         // Others first: once the known session has ended, nothing is left to come back for.
         let ends_others = self.plan.end_others.or(self.plan.end);
         if let (Some(reason), Some((sid, secret))) = (ends_others, self.other_tokens.last()) {
-            let if_secret = Some(*secret);
-            return Ok(Some(StoreCall::End(EndCall { sid: *sid, seen: None, reason, if_secret })));
+            let purpose = EndPurpose::Other(*secret);
+            return Ok(Some(StoreCall::End(EndCall { sid: *sid, seen: None, reason, purpose })));
         }
         self.plan.end_others = None;
         let Some(known) = &self.known else { return Ok(None) };
         if let Some(reason) = self.plan.end {
             let (sid, seen) = (known.record.sid, hint(known, ctx));
-            return Ok(Some(StoreCall::End(EndCall { sid, seen, reason, if_secret: None })));
+            let purpose = EndPurpose::Known;
+            return Ok(Some(StoreCall::End(EndCall { sid, seen, reason, purpose })));
         }
         let rotation = self.plan.rotation.as_ref().map(|planned| Rotation {
             from: known.record.secret,

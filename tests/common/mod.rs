@@ -1,197 +1,32 @@
-//! What the integration tests share: a small site behind a layer, a browser that talks to it, and a clock to turn.
+//! What the tests share. Each binary (`tests/NAME/main.rs`) includes all of it, once.
+//!
+//! Also included alone: [`servers`] by benches and a unit test, [`search`] and [`store`] by `tests/interleavings.rs`.
 
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     missing_docs,
+    missing_debug_implementations,
     clippy::missing_panics_doc,
-    reason = "shared: what is dead differs from crate to crate"
+    reason = "shared: each binary uses a part of it"
 )]
 
-use std::sync::Mutex;
+pub mod backends;
+pub mod chrome;
+pub mod client;
+pub mod demo;
+pub mod door;
+pub mod logs;
+pub mod nodes;
+pub mod policy;
+pub mod proxy;
+pub mod search;
+pub mod servers;
+pub mod site;
+pub mod store;
+pub mod visit;
 
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-    extract::Path,
-    http::{HeaderMap, Method, Request, StatusCode, header},
-    routing::{get, post, put},
-};
-use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
-use tower_tenure::{
-    Error, Key, MemoryStore, Outcome, RequireSession, Session, SessionLayer, middleware::ResponseBody,
-    testing::ManualClock,
-};
-
-/// A site behind a session layer, with the clock that the layer reads.
-#[derive(Clone)]
-pub struct Site {
-    service: BoxCloneSyncService<Request<Body>, http::Response<ResponseBody<Body>>, std::convert::Infallible>,
-    pub clock: ManualClock,
-}
-
-impl Site {
-    /// The usual routes behind the default layer and a memory store.
-    pub fn new() -> Self {
-        Self::with(|layer| layer)
-    }
-
-    /// The usual routes behind a layer with these settings.
-    pub fn with(set: impl FnOnce(SessionLayer) -> SessionLayer) -> Self {
-        Self::over(SessionLayer::new(MemoryStore::new()), usual_routes(), set)
-    }
-
-    /// These routes behind this layer; its clock is a manual one.
-    pub fn over(layer: SessionLayer, routes: Router, set: impl FnOnce(SessionLayer) -> SessionLayer) -> Self {
-        let clock = ManualClock::default();
-        let layer = set(layer.with_clock(clock.clone()));
-        Self { service: BoxCloneSyncService::new(layer.layer(routes)), clock }
-    }
-
-    /// A browser that has never been here.
-    pub fn browser(&self) -> Browser {
-        Browser { site: self.clone(), cookies: Mutex::default() }
-    }
-
-    /// Sends one request as it is.
-    pub async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.service.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        }
-    }
-}
-
-/// A response, read to its end.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: String,
-}
-
-impl Reply {
-    /// All `Set-Cookie` lines.
-    pub fn set_cookies(&self) -> Vec<&str> {
-        self.headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect()
-    }
-
-    /// Whether the response removes a cookie.
-    pub fn removes_cookie(&self) -> bool {
-        self.set_cookies().iter().any(|line| line.contains("Max-Age=0"))
-    }
-
-    /// `reason` of a problem (E1).
-    pub fn reason(&self) -> Option<String> {
-        let problem: serde_json::Value = serde_json::from_str(&self.body).ok()?;
-        Some(problem.get("reason")?.as_str()?.to_owned())
-    }
-}
-
-/// Keeps cookies as a browser does, by name, and drops those that a response removes.
-pub struct Browser {
-    site: Site,
-    cookies: Mutex<Vec<(String, String)>>,
-}
-
-impl Browser {
-    pub async fn get(&self, path: &str) -> Reply {
-        self.send(Method::GET, path).await
-    }
-
-    pub async fn post(&self, path: &str) -> Reply {
-        self.send(Method::POST, path).await
-    }
-
-    pub async fn send(&self, method: Method, path: &str) -> Reply {
-        self.request(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
-    }
-
-    /// Sends a request with the cookies it has, and takes those of the response.
-    pub async fn request(&self, mut request: Request<Body>) -> Reply {
-        if let Some(cookies) = self.cookie_header() {
-            request.headers_mut().insert(header::COOKIE, cookies.parse().unwrap());
-        }
-        let reply = self.site.send(request).await;
-        for line in reply.set_cookies() {
-            let pair = line.split(';').next().unwrap();
-            let (name, value) = pair.split_once('=').unwrap();
-            let mut cookies = self.cookies.lock().unwrap();
-            cookies.retain(|(known, _)| known != name);
-            if !line.contains("Max-Age=0") {
-                cookies.push((name.to_owned(), value.to_owned()));
-            }
-        }
-        reply
-    }
-
-    /// What it would send as `Cookie`.
-    pub fn cookie_header(&self) -> Option<String> {
-        let cookies = self.cookies.lock().unwrap();
-        let pairs: Vec<_> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        (!pairs.is_empty()).then(|| pairs.join("; "))
-    }
-
-    /// Puts a `Cookie` header's worth of cookies in place of those it has.
-    pub fn set_cookies(&self, header: Option<&str>) {
-        let pairs =
-            header.into_iter().flat_map(|header| header.split("; ")).filter_map(|pair| pair.split_once('='));
-        *self.cookies.lock().unwrap() =
-            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    }
-
-    /// Another with the same cookies, for instance a tab with a request in flight.
-    pub fn copy(&self) -> Self {
-        Self { site: self.site.clone(), cookies: Mutex::new(self.cookies.lock().unwrap().clone()) }
-    }
-}
-
-/// `GET /` reads nothing; `/me` is protected; `/login/{user}`, `/logout`, `/rotate`; `/data/{key}` reads, writes, removes
-/// text; `/add/{key}` counts atomically; `/fail` writes and answers 500.
-pub fn usual_routes() -> Router {
-    let me = get(async |session: Session| session.subject().unwrap_or_default().to_string());
-    Router::new()
-        .route("/me", me)
-        .layer(RequireSession::new())
-        .route("/", get(async || "hello"))
-        .route("/login/{user}", post(log_in))
-        .route("/logout", post(async |session: Session| session.logout()))
-        .route("/rotate", post(async |session: Session| session.rotate()))
-        .route("/data/{key}", get(read).merge(put(write)).delete(remove))
-        .route("/add/{key}", post(add))
-        .route("/fail", post(fail))
-}
-
-async fn log_in(session: Session, Path(user): Path<String>) -> Result<StatusCode, Error> {
-    Ok(match session.login(user).await? {
-        Outcome::Done => StatusCode::OK,
-        Outcome::Refused(_) => StatusCode::FORBIDDEN,
-    })
-}
-
-async fn read(session: Session, Path(key): Path<String>) -> Result<(StatusCode, String), Error> {
-    let value = session.get(&Key::<String>::named(key))?;
-    Ok(value.map_or((StatusCode::NOT_FOUND, String::new()), |value| (StatusCode::OK, value)))
-}
-
-async fn write(session: Session, Path(key): Path<String>, value: String) -> Result<(), Error> {
-    session.insert(&Key::named(key), &value)
-}
-
-async fn remove(session: Session, Path(key): Path<String>) -> Result<(), Error> {
-    session.remove(&Key::<String>::named(key))
-}
-
-async fn add(session: Session, Path(key): Path<String>) -> Result<String, Error> {
-    let sum = session.update(&Key::<u64>::named(key), |sum| sum.unwrap_or(0) + 1).await?;
-    Ok(sum.to_string())
-}
-
-async fn fail(session: Session) -> Result<StatusCode, Error> {
-    session.insert(&Key::new("fail"), &"x".to_owned())?;
-    Ok(StatusCode::INTERNAL_SERVER_ERROR)
-}
+pub use door::{Door, background_tasks, soon};
+pub use policy::{ABSOLUTE, DAY, HOUR, IDLE, MINUTE, SECOND, TICK, TOUCH_IS_DUE, policy, policy_of, stores};
+pub use site::{Browser, Reply, Site, usual_routes};

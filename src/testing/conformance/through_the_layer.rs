@@ -109,8 +109,8 @@ pub(super) async fn l14_signing_out_everywhere_ends_what_was_there_and_nothing_e
     site.clock.advance(SECOND);
     bench.answer("revoke", site.sessions.revoke_all(&site.user, None).await);
     let mut copy = user.clone();
-    bench.expect(!copy.visit("/write").await.is_user, "a write goes through after signing out everywhere");
     bench.turned_away("after signing out everywhere", &user.visit("/").await, "revoked");
+    bench.expect(!copy.visit("/write").await.is_user, "a write goes through after signing out everywhere");
     for (browser, what) in [(&mut guest, "an anonymous visitor"), (&mut other, "another user")] {
         let value = browser.visit("/").await.value;
         bench.same(&format!("the value of {what}"), value.as_deref(), Some("written"));

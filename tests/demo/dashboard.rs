@@ -1,0 +1,229 @@
+//! The dashboard in a real browser (SPEC D1): settings, live sessions, revocation, by mouse and by keyboard, and a server that
+//! goes away.
+
+use fantoccini::{Locator, key::Key};
+use serde_json::{Value, json};
+
+use crate::common::{
+    backends::Backend,
+    client::{self, Browser},
+    demo::{self, Demo},
+    visit::{Result, Visit},
+};
+
+const TOKEN: &str = "--management-token=root";
+
+impl Visit {
+    /// On the dashboard, with the token given.
+    async fn enter(test: &str, flags: &[&str]) -> Option<Self> {
+        let visit = Self::start(test, &[&[TOKEN], flags].concat()).await?;
+        visit.client.goto(&visit.url("/admin")).await.unwrap();
+        visit.fill("token", "root").await.unwrap();
+        visit.click("#enter button").await.unwrap();
+        visit.sees("#connection", "As of").await.unwrap();
+        Some(visit)
+    }
+
+    fn settings(&self) -> Value {
+        let headers = ["Authorization: Bearer root"];
+        self.demo.browser().send("GET /api/v2/tenants/settings", &headers, b"").json()
+    }
+
+    fn log_in_elsewhere(&self, user: &str) -> Browser {
+        let mut browser = self.demo.browser();
+        let agent = "User-Agent: Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36";
+        let form = format!("user={user}");
+        assert_eq!(browser.send("POST /login", &[client::FORM, agent], form.as_bytes()).status, 303);
+        browser
+    }
+
+    async fn shows_rows(&self, count: usize) -> Result {
+        let script = "return document.querySelectorAll('#rows tr').length === arguments[0];";
+        self.becomes_true(script, vec![count.into()]).await
+    }
+}
+
+#[tokio::test]
+async fn d1_the_lifetimes_are_shown_and_changed_in_minutes() {
+    let Some(visit) = Visit::enter("the dashboard's settings", &[]).await else { return };
+    for (label, id, minutes) in [
+        ("Idle Session Lifetime (Persistent)", "idle_session_lifetime", "4320"),
+        ("Maximum Session Lifetime (Persistent)", "session_lifetime", "10080"),
+        ("Idle Session Lifetime (Non-Persistent)", "idle_ephemeral_session_lifetime", "1440"),
+        ("Maximum Session Lifetime (Non-Persistent)", "ephemeral_session_lifetime", "4320"),
+    ] {
+        visit.sees(&format!("label[for={id}]"), label).await.unwrap();
+        visit.holds(id, minutes).await.unwrap();
+    }
+    visit.log_in_elsewhere("ada");
+    visit.log_in_elsewhere("Grace Hopper");
+    visit.shows_rows(2).await.unwrap();
+    visit.picture("dashboard.png").await.unwrap();
+
+    visit.fill("idle_session_lifetime", "90").await.unwrap();
+    visit.sees("#idle_session_lifetime-note", "1 hour 30 minutes").await.unwrap();
+    visit.fill("idle_ephemeral_session_lifetime", "200000").await.unwrap();
+    visit
+        .sees("#idle_ephemeral_session_lifetime-note.limit", "the limit of 100 days counts instead")
+        .await
+        .unwrap();
+    visit.fill("max_sessions", "3").await.unwrap();
+    visit.client.find(Locator::Id("mode")).await.unwrap().select_by_value("non-persistent").await.unwrap();
+    visit.click("#save").await.unwrap();
+    visit.sees("#saved", "Saved, and in force.").await.unwrap();
+    visit.holds("idle_ephemeral_session_lifetime", "144000").await.unwrap();
+    assert_eq!(
+        visit.settings(),
+        json!({
+            "idle_session_lifetime": 1.5, "session_lifetime": 168,
+            "idle_ephemeral_session_lifetime": 2400, "ephemeral_session_lifetime": 72,
+            "session_cookie": { "mode": "non-persistent" }, "allowed_logout_urls": [],
+        })
+    );
+    let limits =
+        visit.demo.browser().send("GET /api/v2/tenants/session-limits", &["Authorization: Bearer root"], b"");
+    assert_eq!(limits.json()["max_sessions"], 3);
+
+    for wrong in ["0", "-5", "1.5", "soon", "", "525601"] {
+        visit.fill("session_lifetime", wrong).await.unwrap();
+        visit.click("#save").await.unwrap();
+        visit.sees("#saved", "Not saved").await.unwrap();
+        let focused = visit.client.active_element().await.unwrap().attr("id").await.unwrap();
+        assert_eq!(focused.as_deref(), Some("session_lifetime"), "{wrong:?}");
+        visit.sees("#session_lifetime-note.wrong", "").await.unwrap();
+    }
+    visit.click("#undo").await.unwrap();
+    visit.holds("session_lifetime", "10080").await.unwrap();
+    assert_eq!(visit.settings()["session_lifetime"], 168);
+
+    // Another administrator changes something; what is being typed here stays.
+    visit.fill("session_lifetime", "777").await.unwrap();
+    let changed = br#"{"idle_session_lifetime_in_minutes": 45}"#;
+    let headers = ["Authorization: Bearer root", "Content-Type: application/json"];
+    assert_eq!(visit.demo.browser().send("PATCH /api/v2/tenants/settings", &headers, changed).status, 200);
+    visit.holds("idle_session_lifetime", "45").await.unwrap();
+    visit.holds("session_lifetime", "777").await.unwrap();
+    visit.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn d1_sessions_are_searched_and_revoked() {
+    let Some(visit) = Visit::enter("the dashboard's sessions", &[]).await else { return };
+    let (mut ada, mut phone, mut bob) =
+        (visit.log_in_elsewhere("ada"), visit.log_in_elsewhere("ada"), visit.log_in_elsewhere("bob"));
+    visit.shows_rows(3).await.unwrap();
+    visit.sees("#rows tr:nth-child(3) .user", "bob").await.unwrap();
+    visit.sees("#rows tr:first-child", "Chrome on Windows").await.unwrap();
+    visit.sees("#rows tr:first-child", "Non-persistent").await.unwrap();
+    let script = "return /^23:59:[0-5][0-9]$/.test(document.querySelector('#rows time').textContent);";
+    visit.becomes_true(script, vec![]).await.unwrap();
+
+    visit.fill("q", "AD").await.unwrap();
+    visit.shows_rows(2).await.unwrap();
+    visit.sees("#count", "2 live sessions of users like “AD”").await.unwrap();
+    visit.click("#rows tr:first-child button").await.unwrap();
+    visit.sees("#sure-title", "Revoke this session of ada?").await.unwrap();
+    visit.picture("dashboard-sure.png").await.unwrap();
+    visit.click("#sure button[value=no]").await.unwrap();
+    assert_eq!(ada.get("/me").status, 200, "kept");
+    visit.click("#rows tr:first-child button").await.unwrap();
+    visit.click("#sure-yes").await.unwrap();
+    visit.shows_rows(1).await.unwrap();
+    assert_eq!(ada.get("/me").reason(), (401, "revoked".into()));
+    assert_eq!(phone.get("/me").status, 200);
+
+    visit.log_in_elsewhere("ada");
+    visit.shows_rows(2).await.unwrap();
+    visit.sees("#revoke-user", "Revoke all of ada").await.unwrap();
+    visit.click("#revoke-user").await.unwrap();
+    visit.click("#sure-yes").await.unwrap();
+    visit.shows_rows(0).await.unwrap();
+    assert_eq!(phone.get("/me").reason(), (401, "revoked".into()));
+    assert_eq!(bob.get("/me").status, 200);
+    visit.sees("#events", "ended: revoked").await.unwrap();
+    visit.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn d1_it_works_by_keyboard_alone_and_on_a_phone() {
+    let Some(visit) = Visit::start("the dashboard by keyboard", &[TOKEN]).await else { return };
+    visit.client.set_window_size(500, 800).await.unwrap();
+    visit.client.goto(&visit.url("/admin")).await.unwrap();
+    visit.sees("#enter h2", "Management token").await.unwrap();
+    // The field has the focus already.
+    visit.press("root").await.unwrap();
+    visit.press_key(Key::Enter).await.unwrap();
+    visit.holds("idle_session_lifetime", "4320").await.unwrap();
+    let mut ada = visit.log_in_elsewhere("ada");
+    visit.shows_rows(1).await.unwrap();
+
+    let tab = char::from(Key::Tab).to_string();
+    let reach = async |what: &str| {
+        for _ in 0..40 {
+            let script = "const e = document.activeElement; return e.id || e.textContent;";
+            if visit.client.execute(script, vec![]).await.unwrap() == *what {
+                return;
+            }
+            visit.press(&tab).await.unwrap();
+        }
+        panic!("{what} can not be reached");
+    };
+    reach("session_lifetime").await;
+    visit.press(&format!("{}{}1440", Key::Control + "a", char::from(Key::Null))).await.unwrap();
+    visit.press_key(Key::Enter).await.unwrap();
+    visit.sees("#saved", "Saved, and in force.").await.unwrap();
+    assert_eq!(visit.settings()["session_lifetime"], 24);
+
+    reach("Revoke").await;
+    visit.press_key(Key::Enter).await.unwrap();
+    visit.sees("#sure-title", "Revoke").await.unwrap();
+    reach("sure-yes").await;
+    visit.press_key(Key::Enter).await.unwrap();
+    visit.shows_rows(0).await.unwrap();
+    assert_eq!(ada.get("/me").reason(), (401, "revoked".into()));
+
+    visit.log_in_elsewhere("Somebody With A Rather Long Name");
+    visit.shows_rows(1).await.unwrap();
+    let script = "return document.documentElement.scrollWidth <= innerWidth;";
+    visit.becomes_true(script, vec![]).await.unwrap();
+    visit.picture("dashboard-phone.png").await.unwrap();
+    visit.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn d1_while_the_server_is_away_nothing_is_lost_and_errors_are_told_in_words() {
+    let backend = Backend::sqlite("dashboard");
+    let store = format!("--store={}", backend.url());
+    let Some(mut visit) = Visit::start("the dashboard without its server", &[TOKEN, &store]).await else {
+        return;
+    };
+    visit.client.goto(&visit.url("/admin")).await.unwrap();
+    visit.fill("token", "wrong").await.unwrap();
+    visit.click("#enter button").await.unwrap();
+    visit.sees("#alert", "not accepted").await.unwrap();
+    visit.fill("token", "root").await.unwrap();
+    visit.click("#enter button").await.unwrap();
+    visit.holds("session_lifetime", "10080").await.unwrap();
+    visit.log_in_elsewhere("ada");
+    visit.shows_rows(1).await.unwrap();
+
+    visit.fill("session_lifetime", "600").await.unwrap();
+    visit.demo.process.kill().unwrap();
+    visit.demo.process.wait().unwrap();
+    visit.click("#save").await.unwrap();
+    visit.sees("#saved", "Not saved.").await.unwrap();
+    visit.sees("#alert", "can not be reached. What you typed is kept").await.unwrap();
+    visit.shows_rows(1).await.unwrap();
+    visit.picture("dashboard-away.png").await.unwrap();
+
+    let listen = format!("--listen={}", visit.demo.address);
+    let mut again = demo::command(&[TOKEN, &store, &listen]);
+    visit.demo = Demo::spawn(again.stderr(std::process::Stdio::null()));
+    let script = "return document.getElementById('alert').hidden;";
+    visit.becomes_true(script, vec![]).await.unwrap();
+    visit.holds("session_lifetime", "600").await.unwrap();
+    visit.click("#save").await.unwrap();
+    visit.sees("#saved", "Saved, and in force.").await.unwrap();
+    assert_eq!(visit.settings()["session_lifetime"], 10);
+    visit.client.close().await.unwrap();
+}

@@ -1,0 +1,656 @@
+//! Every order of two and three requests of one browser.
+//!
+//! The layer, its engine and the memory store as they are, with a scheduler in place of a runtime:
+//! each call to the store, each pause of a handler and each arrival is a step, and a search goes
+//! through all orders of the steps. In a part of the runs one call fails, or is carried out and its
+//! answer lost. After each run the rules are checked that no order may break (SPEC S3, S4, C3 to C6,
+//! H3, O2).
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
+use tower_tenure::{
+    Error, ErrorKind, Key, MemoryStore, Outcome, Session, SessionId, SessionLayer, SessionStore, Sessions,
+    Timestamp,
+    events::{Event, EventKind},
+    middleware::ResponseBody,
+    record::{Change, EndOutcome, EndRequest, Record, UpdateOutcome},
+    store::{CreateOutcome, Creation, Page, PlaceKey, Revocation, Sweep, Swept},
+    testing::ManualClock,
+};
+
+use crate::common::{IDLE, policy, search::cases};
+
+/// What becomes of a call to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Answered,
+    /// It does not take place, and says so.
+    Fails,
+    /// It takes place, and its answer is lost.
+    Lost,
+}
+
+/// Who is running, and who waits for a step.
+#[derive(Default)]
+struct World {
+    running: usize,
+    next_ticket: usize,
+    waiting: BTreeMap<usize, VecDeque<Ticket>>,
+    granted: BTreeMap<usize, Fate>,
+}
+
+#[derive(Clone, Copy)]
+struct Ticket {
+    number: usize,
+    /// Whether it is for a call to the store, as opposed to a pause of the handler.
+    is_call: bool,
+}
+
+thread_local! {
+    static WORLD: RefCell<World> = RefCell::default();
+}
+
+/// Waits for its turn.
+fn turn(is_call: bool) -> impl Future<Output = Fate> + Send {
+    let mut ticket = None;
+    std::future::poll_fn(move |_| {
+        WORLD.with_borrow_mut(|world| {
+            let Some(number) = ticket else {
+                let number = world.next_ticket;
+                world.next_ticket += 1;
+                let waiting = world.waiting.entry(world.running).or_default();
+                waiting.push_back(Ticket { number, is_call });
+                ticket = Some(number);
+                return Poll::Pending;
+            };
+            world.granted.remove(&number).map_or(Poll::Pending, Poll::Ready)
+        })
+    })
+}
+
+/// What a participant waits for first.
+fn waits_for(who: usize) -> Option<Ticket> {
+    WORLD.with_borrow(|world| world.waiting.get(&who)?.front().copied())
+}
+
+/// Lets a participant take its next step.
+fn grant(who: usize, fate: Fate) {
+    WORLD.with_borrow_mut(|world| {
+        let ticket = world.waiting.get_mut(&who).and_then(VecDeque::pop_front);
+        world.granted.insert(ticket.expect("it waits for a step").number, fate);
+    });
+}
+
+fn poll<T>(who: usize, future: &mut Pin<Box<dyn Future<Output = T> + Send>>) -> Poll<T> {
+    WORLD.with_borrow_mut(|world| world.running = who);
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// The result of a call to the store that does not wait.
+fn now<T>(future: impl Future<Output = Result<T, Error>> + Send) -> T {
+    let Poll::Ready(result) = std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("the memory store answers at once")
+    };
+    result.expect("the memory store does not fail")
+}
+
+/// A store whose calls wait for their turn, and may fail.
+#[derive(Clone)]
+struct Stepped(MemoryStore);
+
+async fn step<T>(call: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
+    match turn(true).await {
+        Fate::Answered => call.await,
+        Fate::Fails => Err(Error::store("it fails")),
+        Fate::Lost => {
+            let _ = call.await;
+            Err(Error::store("the answer is lost"))
+        }
+    }
+}
+
+impl SessionStore for Stepped {
+    async fn create(&self, creation: Creation) -> Result<CreateOutcome, Error> {
+        step(self.0.create(creation)).await
+    }
+
+    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+        step(self.0.load(sid)).await
+    }
+
+    async fn update(
+        &self,
+        sid: SessionId,
+        change: Change,
+        seen: Option<Box<Record>>,
+    ) -> Result<UpdateOutcome, Error> {
+        step(self.0.update(sid, change, seen)).await
+    }
+
+    async fn end(
+        &self,
+        sid: SessionId,
+        request: EndRequest,
+        seen: Option<Box<Record>>,
+    ) -> Result<EndOutcome, Error> {
+        step(self.0.end(sid, request, seen)).await
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        step(self.0.revoke(revocation)).await
+    }
+
+    async fn not_before(&self, realm: &str) -> Result<Option<Timestamp>, Error> {
+        self.0.not_before(realm).await
+    }
+
+    async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
+        step(self.0.list(page)).await
+    }
+
+    async fn sweep(&self, sweep: Sweep) -> Result<Swept, Error> {
+        self.0.sweep(sweep).await
+    }
+
+    fn place_key(&self) -> PlaceKey {
+        self.0.place_key()
+    }
+}
+
+/// What a participant does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Act {
+    /// Asks who it is.
+    Read,
+    /// Stores a value, and hears whether it is stored.
+    Write,
+    /// The same, after the handler has waited for something.
+    SlowWrite,
+    /// The same, and then the handler fails.
+    FailedWrite,
+    Rotate,
+    /// The same, after the handler has waited for something.
+    SlowRotate,
+    RotateNow,
+    /// Logs the same user in.
+    LogIn,
+    SlowLogIn,
+    LogOut,
+    /// An administrator signs the user out everywhere. Not a request of the browser.
+    Revoke,
+}
+
+impl Act {
+    const ALL: [Self; 11] = [
+        Self::Read,
+        Self::Write,
+        Self::SlowWrite,
+        Self::FailedWrite,
+        Self::Rotate,
+        Self::SlowRotate,
+        Self::RotateNow,
+        Self::LogIn,
+        Self::SlowLogIn,
+        Self::LogOut,
+        Self::Revoke,
+    ];
+
+    const fn is_login(self) -> bool {
+        matches!(self, Self::LogIn | Self::SlowLogIn)
+    }
+
+    const fn ends(self) -> bool {
+        matches!(self, Self::LogOut | Self::Revoke)
+    }
+}
+
+/// How the browser begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    LoggedIn,
+    /// With the cookie of a session that has expired.
+    Expired,
+    /// Without a cookie.
+    Stranger,
+}
+
+const VALUES: [Key<u8>; 3] = [Key::new("a"), Key::new("b"), Key::new("c")];
+
+/// A response, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reply {
+    status: StatusCode,
+    /// The user, as the handler saw them at its end.
+    user: String,
+    set_cookie: Option<String>,
+}
+
+impl Reply {
+    fn is_ok(&self) -> bool {
+        self.status == StatusCode::OK
+    }
+}
+
+const USER: &str = "x-user";
+
+async fn handle(request: Request<(Act, usize)>) -> Response<String> {
+    let (act, who) = *request.body();
+    let session = request.extensions().get::<Session>().expect("a session").clone();
+    let status = match serve(act, who, &session).await {
+        Ok(status) => status,
+        Err(error) if error.kind() == ErrorKind::Ended => StatusCode::CONFLICT,
+        Err(error) if error.kind() == ErrorKind::Refused => StatusCode::FORBIDDEN,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut response = Response::new(String::new());
+    *response.status_mut() = status;
+    let user = session.subject().unwrap_or_else(|| "".into());
+    response.headers_mut().insert(USER, HeaderValue::from_str(&user).unwrap());
+    response
+}
+
+async fn serve(act: Act, who: usize, session: &Session) -> Result<StatusCode, Error> {
+    if matches!(act, Act::SlowWrite | Act::SlowRotate | Act::SlowLogIn) {
+        turn(false).await;
+    }
+    match act {
+        Act::Read | Act::Revoke => {}
+        Act::Write | Act::SlowWrite => {
+            session.insert(&VALUES[who], &1)?;
+            if session.save().await? != Outcome::Done {
+                return Ok(StatusCode::FORBIDDEN);
+            }
+        }
+        Act::FailedWrite => {
+            session.insert(&VALUES[who], &1)?;
+            return Ok(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        Act::Rotate | Act::SlowRotate => session.rotate()?,
+        Act::RotateNow => session.rotate_now()?,
+        Act::LogIn | Act::SlowLogIn => session.login("alice").await?.accepted()?,
+        Act::LogOut => session.logout()?,
+    }
+    Ok(StatusCode::OK)
+}
+
+type Running = Pin<Box<dyn Future<Output = Reply> + Send>>;
+type Layered = BoxCloneSyncService<Request<(Act, usize)>, Reply, Infallible>;
+
+/// One browser, and the site that it talks to.
+struct Place {
+    service: Layered,
+    sessions: Sessions,
+    store: MemoryStore,
+    cookie: Option<HeaderValue>,
+    created: Arc<Mutex<Vec<SessionId>>>,
+    ended: Arc<Mutex<Vec<SessionId>>>,
+}
+
+impl Place {
+    fn new(start: Start) -> Self {
+        WORLD.take();
+        let (store, clock) = (MemoryStore::new(), ManualClock::default());
+        let (created, ended) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let observer = {
+            let (created, ended) = (Arc::clone(&created), Arc::clone(&ended));
+            move |event: &Event<'_>| match (event.kind, event.sid) {
+                (EventKind::Created, Some(sid)) => created.lock().unwrap().push(sid),
+                (EventKind::Ended(_), Some(sid)) => ended.lock().unwrap().push(sid),
+                _ => {}
+            }
+        };
+        let layer = SessionLayer::new(Stepped(store.clone())).with_policy(policy());
+        let layer = layer.with_clock(clock.clone()).with_observer(observer);
+        let handler = tower::service_fn(|request| async { Ok::<_, Infallible>(handle(request).await) });
+        let service = layer.layer(handler).map_response(|response: Response<ResponseBody<String>>| {
+            let text = |name| Some(response.headers().get(name)?.to_str().unwrap().to_owned());
+            Reply {
+                status: response.status(),
+                user: text(USER).unwrap_or_default(),
+                set_cookie: text("set-cookie"),
+            }
+        });
+        let service = BoxCloneSyncService::new(service);
+        let mut place = Self { service, sessions: layer.sessions(), store, cookie: None, created, ended };
+        if start != Start::Stranger {
+            assert!(place.at_once(Act::LogIn).is_ok());
+        }
+        if start == Start::Expired {
+            clock.advance(IDLE);
+        }
+        // What a node asks for now and then is known from here on, so that all runs have the same
+        // steps.
+        let kept = place.cookie.clone();
+        place.at_once(Act::Read);
+        place.cookie = kept;
+        place
+    }
+
+    /// Sends a request with the cookie that the browser has now.
+    fn send(&self, act: Act, who: usize) -> Running {
+        if act == Act::Revoke {
+            let sessions = self.sessions.clone();
+            return Box::pin(async move {
+                let revoked = sessions.revoke_all("alice", None).await;
+                let status = revoked.map_or(StatusCode::SERVICE_UNAVAILABLE, |()| StatusCode::OK);
+                Reply { status, user: String::new(), set_cookie: None }
+            });
+        }
+        let mut request = Request::new((act, who));
+        request.headers_mut().extend(self.cookie.clone().map(|cookie| (header::COOKIE, cookie)));
+        let mut service = self.service.clone();
+        Box::pin(async move {
+            match service.call(request).await {
+                Ok(reply) => reply,
+                Err(never) => match never {},
+            }
+        })
+    }
+
+    /// Takes the cookie of a response.
+    fn receive(&mut self, reply: &Reply) {
+        if let Some(line) = &reply.set_cookie {
+            let pair = line.split(';').next().unwrap();
+            self.cookie = (!line.contains("Max-Age=0")).then(|| pair.parse().unwrap());
+        }
+    }
+
+    /// A request while there is no other.
+    fn at_once(&mut self, act: Act) -> Reply {
+        let mut request = self.send(act, 0);
+        loop {
+            if let Poll::Ready(reply) = poll(0, &mut request) {
+                self.receive(&reply);
+                return reply;
+            }
+            grant(0, Fate::Answered);
+        }
+    }
+
+    fn live(&self) -> Vec<Record> {
+        let created = self.created.lock().unwrap().clone();
+        let records = created.into_iter().filter_map(|sid| now(self.store.load(sid)));
+        records.filter(|record| record.ended.is_none() && record.revoked_at.is_none()).collect()
+    }
+}
+
+/// The choices of a run; those of the next run differ in the last place that has another option.
+#[derive(Default)]
+struct Choices {
+    taken: Vec<(usize, usize)>,
+    at: usize,
+}
+
+impl Choices {
+    fn choose(&mut self, options: usize) -> usize {
+        if self.at == self.taken.len() {
+            self.taken.push((0, options));
+        }
+        let (choice, known) = self.taken[self.at];
+        assert_eq!(known, options, "a run depends on its choices alone");
+        self.at += 1;
+        choice
+    }
+
+    /// Goes on to the next run; `false` after the last one.
+    fn next(&mut self) -> bool {
+        self.at = 0;
+        while let Some((choice, options)) = self.taken.pop() {
+            if choice + 1 < options {
+                self.taken.push((choice + 1, options));
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// What is searched.
+#[derive(Clone, Copy)]
+struct Search {
+    /// How often a participant is interrupted that could go on.
+    interruptions: usize,
+    /// How many calls to the store fail, or lose their answer.
+    faults: usize,
+}
+
+/// What happened in a run.
+struct Run<'a> {
+    start: Start,
+    acts: &'a [Act],
+    replies: Vec<Reply>,
+    steps: Vec<(usize, Option<Fate>)>,
+    faults: usize,
+    logins_had_a_cookie: bool,
+}
+
+fn run<'a>(start: Start, acts: &'a [Act], search: Search, choices: &mut Choices) -> (Place, Run<'a>) {
+    let mut place = Place::new(start);
+    let mut requests: Vec<Option<Running>> = acts.iter().map(|_| None).collect();
+    let mut replies: Vec<Option<Reply>> = vec![None; acts.len()];
+    let (mut steps, mut interruptions, mut faults) = (Vec::new(), 0, 0);
+    let (mut last, mut logins_had_a_cookie) = (None, true);
+    loop {
+        let open = |who: &usize| replies[*who].is_none();
+        let can_go_on = last.filter(open);
+        let mut options = Vec::new();
+        for who in (0..acts.len()).filter(open) {
+            if can_go_on.is_some_and(|last| last != who) && interruptions == search.interruptions {
+                continue;
+            }
+            if requests[who].is_none() {
+                options.push((who, None));
+                continue;
+            }
+            let ticket = waits_for(who).expect("an open request waits for a step");
+            options.push((who, Some(Fate::Answered)));
+            if ticket.is_call && faults < search.faults {
+                options.extend([(who, Some(Fate::Fails)), (who, Some(Fate::Lost))]);
+            }
+        }
+        if options.is_empty() {
+            break;
+        }
+        let (who, fate) = options[choices.choose(options.len())];
+        interruptions += usize::from(can_go_on.is_some_and(|last| last != who));
+        faults += usize::from(fate.is_some_and(|fate| fate != Fate::Answered));
+        steps.push((who, fate));
+        last = Some(who);
+        if let Some(fate) = fate {
+            grant(who, fate);
+        }
+        if fate.is_none() && acts[who].is_login() {
+            logins_had_a_cookie &= place.cookie.is_some();
+        }
+        let request = requests[who].get_or_insert_with(|| place.send(acts[who], who));
+        if let Poll::Ready(reply) = poll(who, request) {
+            requests[who] = None;
+            place.receive(&reply);
+            replies[who] = Some(reply);
+        }
+    }
+    let replies = replies.into_iter().map(|reply| reply.expect("all are answered")).collect();
+    (place, Run { start, acts, replies, steps, faults, logins_had_a_cookie })
+}
+
+impl fmt::Display for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}, {:?}", self.start, self.acts)?;
+        for (who, fate) in &self.steps {
+            match fate {
+                None => writeln!(f, "  {who} {:?} is sent", self.acts[*who])?,
+                Some(fate) => writeln!(f, "  {who} {:?}: {fate:?}", self.acts[*who])?,
+            }
+        }
+        writeln!(f, "{:?}", self.replies)
+    }
+}
+
+impl Run<'_> {
+    fn has(&self, act: impl Fn(Act) -> bool) -> bool {
+        self.acts.iter().any(|other| act(*other))
+    }
+
+    fn succeeded(&self, act: impl Fn(Act) -> bool) -> bool {
+        self.acts.iter().zip(&self.replies).any(|(other, reply)| act(*other) && reply.is_ok())
+    }
+
+    /// The rules that no order may break.
+    fn check(&self, place: &mut Place) {
+        let says = |rule: &str| format!("{rule}\n{self}");
+        let writes = |act| matches!(act, Act::Write | Act::SlowWrite);
+        let live = place.live();
+        let of_alice = live.iter().filter(|record| record.subject.is_some()).count();
+
+        // O2: every end is an event once.
+        let mut ended = place.ended.lock().unwrap().clone();
+        let ends = ended.len();
+        ended.sort_unstable();
+        ended.dedup();
+        assert_eq!(ended.len(), ends, "{}", says("an end was reported twice"));
+
+        // H3: what a failed handler wrote is nowhere.
+        for (who, _) in self.acts.iter().enumerate().filter(|(_, act)| **act == Act::FailedWrite) {
+            let kept = live.iter().any(|record| record.data.get(VALUES[who].name()).is_some());
+            assert!(!kept, "{}", says("the write of a failed handler was kept"));
+        }
+
+        // S4: after an end that was acknowledged there is no session, unless by a login.
+        let logs_in = self.has(Act::is_login);
+        // A secret that was replaced proves nothing after `rotate_now`, after a second rotation, and
+        // once its session has ended: not even for a logout in flight.
+        let count = |act: fn(Act) -> bool| self.acts.iter().filter(|other| act(**other)).count();
+        let rotations = count(|act| matches!(act, Act::Rotate | Act::SlowRotate));
+        let drops_secret = self.has(|act| act == Act::RotateNow)
+            || rotations > 1
+            || (rotations > 0 && count(Act::is_login) > 1);
+        let ends = self.succeeded(|act| act == Act::Revoke)
+            || self.succeeded(|act| act == Act::LogOut) && !drops_secret;
+        if ends && !logs_in {
+            assert_eq!(of_alice, 0, "{}", says("a session outlived its end"));
+        }
+        let user = place.at_once(Act::Read).user;
+        if ends && !logs_in {
+            assert_eq!(user, "", "{}", says("the browser is logged in after the end of its session"));
+        }
+        if self.faults > 0 {
+            return;
+        }
+
+        // C3 to C6, S9: the browser is left with the one session that there is.
+        let is_or_becomes_user = self.start == Start::LoggedIn || self.succeeded(Act::is_login);
+        // Nothing connects a login without a cookie with the other requests: a stranger's, and one
+        // that follows a response which removed the cookie.
+        let is_connected = self.logins_had_a_cookie;
+        if is_or_becomes_user && is_connected && !self.has(Act::ends) {
+            assert_eq!(user, "alice", "{}", says("the browser lost its session"));
+            if !drops_secret {
+                assert_eq!(of_alice, 1, "{}", says("there is a session that no browser has"));
+            }
+        }
+        if is_connected && !drops_secret {
+            assert!(of_alice <= 1, "{}", says("there are sessions that no browser has"));
+        }
+
+        // S3: no acknowledged write is lost.
+        if self.start == Start::LoggedIn && !self.has(Act::ends) && !drops_secret {
+            for (who, _) in self.acts.iter().enumerate().filter(|(_, act)| writes(**act)) {
+                let kept = live.iter().any(|record| record.data.get(VALUES[who].name()).is_some());
+                assert!(kept || !self.replies[who].is_ok(), "{}", says("an acknowledged write is lost"));
+            }
+        }
+    }
+}
+
+/// Goes through all runs, and says how many there were.
+fn search(start: Start, acts: &[Act], search: Search) -> usize {
+    let (mut choices, mut runs) = (Choices::default(), 0);
+    loop {
+        let (mut place, run) = run(start, acts, search, &mut choices);
+        run.check(&mut place);
+        runs += 1;
+        if !choices.next() {
+            return runs;
+        }
+    }
+}
+
+/// Timeouts need a runtime's clock; it never moves here.
+fn in_runtime<T>(test: impl FnOnce() -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.unwrap();
+    let _guard = runtime.enter();
+    test()
+}
+
+const ALL: usize = usize::MAX;
+
+#[test]
+fn every_order_of_two_requests_keeps_the_rules() {
+    in_runtime(|| {
+        let mut runs = 0;
+        for start in [Start::LoggedIn, Start::Expired, Start::Stranger] {
+            for (index, one) in Act::ALL.into_iter().enumerate() {
+                for other in Act::ALL.into_iter().skip(index) {
+                    runs += search(start, &[one, other], Search { interruptions: ALL, faults: 0 });
+                }
+            }
+        }
+        println!("{runs} orders of two requests");
+        assert!(runs > 5_000, "{runs}");
+    });
+}
+
+/// Three requests, with at most one interruption of one that could go on; two when searched long.
+#[test]
+fn three_requests_keep_the_rules_in_every_order_with_few_interruptions() {
+    in_runtime(|| {
+        let interruptions = if cases(1) > 1 { 2 } else { 1 };
+        let mut runs = 0;
+        for start in [Start::LoggedIn, Start::Expired] {
+            for acts in threes() {
+                runs += search(start, &acts, Search { interruptions, faults: 0 });
+            }
+        }
+        println!("{runs} orders of three requests");
+        assert!(runs > 5_000, "{runs}");
+    });
+}
+
+/// All ways to choose three acts.
+fn threes() -> impl Iterator<Item = [Act; 3]> {
+    let all = || Act::ALL.into_iter();
+    all().flat_map(move |a| {
+        all()
+            .filter(move |b| *b >= a)
+            .flat_map(move |b| all().filter(move |c| *c >= b).map(move |c| [a, b, c]))
+    })
+}
+
+/// One call to the store fails, or takes place and its answer is lost.
+#[test]
+fn a_call_that_fails_or_an_answer_that_is_lost_breaks_no_rule_in_any_order_of_two_requests() {
+    in_runtime(|| {
+        let interruptions = if cases(1) > 1 { ALL } else { 1 };
+        let mut runs = 0;
+        for start in [Start::LoggedIn, Start::Expired] {
+            for (index, one) in Act::ALL.into_iter().enumerate() {
+                for other in Act::ALL.into_iter().skip(index) {
+                    runs += search(start, &[one, other], Search { interruptions, faults: 1 });
+                }
+            }
+        }
+        println!("{runs} orders of two requests with a fault");
+        assert!(runs > 5_000, "{runs}");
+    });
+}

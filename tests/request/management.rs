@@ -1,0 +1,836 @@
+//! The management API on the wire (SPEC M1–M3, MANAGEMENT-API): what clients written for it send, and what they get.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{body::Body, http::Method};
+use futures_util::future::pending;
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use tower_tenure::{
+    Error, MemoryStore, Mode, Policy, SessionLayer, SharedPolicy,
+    events::{Operation, RecentEvents},
+    management::{Management, Scopes, StaticTokens},
+    policy::Limits,
+    store::{SettingsStore, StoredSettings},
+    testing::Probe,
+};
+
+use crate::common::{Browser, Site, search, usual_routes};
+
+/// A site, and the API over its sessions.
+struct Place {
+    site: Site,
+    api: Management,
+    store: Probe<MemoryStore>,
+    settings: Settings,
+}
+
+/// Settings that can not be asked for, when it is said so.
+#[derive(Clone, Default)]
+struct Settings {
+    store: MemoryStore,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), Error> {
+        if self.is_away.load(Ordering::Relaxed) { Err(Error::store("away")) } else { Ok(()) }
+    }
+}
+
+impl SettingsStore for Settings {
+    async fn load_settings(&self, realm: &str) -> Result<Option<StoredSettings>, Error> {
+        self.check()?;
+        self.store.load_settings(realm).await
+    }
+
+    async fn save_settings(&self, realm: &str, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
+        self.check()?;
+        self.store.save_settings(realm, text, after).await
+    }
+
+    async fn settings_changed(&self) {
+        pending::<()>().await;
+    }
+}
+
+const TOKEN: &str = "root-token";
+const SCOPES: [&str; 5] =
+    ["read:tenant_settings", "update:tenant_settings", "read:sessions", "update:sessions", "delete:sessions"];
+
+struct Reply {
+    status: u16,
+    headers: http::HeaderMap,
+    text: String,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+
+    /// The status and `errorCode` of a refusal, whose form is checked.
+    fn refusal(&self) -> (u16, String) {
+        let said = self.json();
+        assert_eq!(self.headers["content-type"], "application/json");
+        assert_eq!(said["statusCode"], self.status, "{said}");
+        assert!(said["error"].is_string() && !said["message"].as_str().unwrap().is_empty(), "{said}");
+        (self.status, said["errorCode"].as_str().unwrap_or_default().to_owned())
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Place {
+    async fn new() -> Self {
+        Self::with(Policy::default()).await
+    }
+
+    async fn with(policy: Policy) -> Self {
+        let (store, settings) = (Probe::remote(MemoryStore::new()), Settings::default());
+        let shared = SharedPolicy::open(settings.clone(), policy).await.unwrap();
+        let recent = RecentEvents::new(20);
+        let site = Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| {
+            layer.with_policy(shared.live()).with_observer(recent.clone())
+        });
+        let mut tokens = StaticTokens::new().with(TOKEN, Scopes::all()).with("useless", Scopes::of([""; 0]));
+        for scope in SCOPES {
+            tokens = tokens.with(scope, Scopes::of([scope]));
+        }
+        let api = Management::new(site.sessions.clone(), shared, tokens).with_recent_events(recent);
+        Self { site, api, store, settings }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Reply {
+        let (parts, body) = self.api.clone().oneshot(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        assert_eq!(parts.headers["cache-control"], "no-store");
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Reply { status: parts.status.as_u16(), headers: parts.headers, text }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: impl Into<Body>) -> Reply {
+        let request =
+            Request::builder().method(method).uri(path).header("authorization", format!("Bearer {TOKEN}"));
+        self.send(request.header("content-type", "application/json").body(body.into()).unwrap()).await
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.ask(Method::GET, path, "").await
+    }
+
+    async fn patch(&self, body: Value) -> Reply {
+        self.ask(Method::PATCH, "/tenants/settings", body.to_string()).await
+    }
+
+    async fn log_in(&self, user: &str) -> (Browser, String) {
+        let browser = self.site.log_in(user).await;
+        let sessions = self.get(&format!("/users/{user}/sessions?take=100")).await.json();
+        let newest =
+            sessions["sessions"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
+        self.site.clock.advance(Duration::from_secs(1));
+        (browser, newest)
+    }
+}
+
+fn defaults() -> Value {
+    json!({
+        "session_lifetime": 168,
+        "idle_session_lifetime": 72,
+        "ephemeral_session_lifetime": 72,
+        "idle_ephemeral_session_lifetime": 24,
+        "session_cookie": { "mode": "persistent" },
+        "allowed_logout_urls": [],
+    })
+}
+
+#[tokio::test]
+async fn m2_settings_are_shown_whole_in_hours_and_filtered_by_fields() {
+    let place = Place::new().await;
+    let settings = place.get("/api/v2/tenants/settings").await;
+    assert_eq!((settings.status, settings.json()), (200, defaults()));
+    assert_eq!(place.get("/tenants/settings").await.json(), defaults(), "a router took the base away");
+    let some = place.get("/tenants/settings?fields=session_lifetime,%20session_cookie").await.json();
+    assert_eq!(some, json!({ "session_lifetime": 168, "session_cookie": { "mode": "persistent" } }));
+    let others = place.get("/tenants/settings?fields=session_lifetime&include_fields=false").await.json();
+    assert_eq!(others.as_object().unwrap().len(), 5);
+    assert!(others.get("session_lifetime").is_none());
+    assert_eq!(place.get("/tenants/settings?include_fields=true&friendly=1").await.json(), defaults());
+    let refused = place.get("/tenants/settings?include_fields=maybe").await;
+    assert_eq!(refused.refusal(), (400, "invalid_query_string".into()));
+}
+
+#[tokio::test]
+async fn m2_a_patch_changes_what_it_names_and_answers_with_all() {
+    let place = Place::new().await;
+    for (body, changed) in [
+        (json!({ "session_lifetime": 1 }), json!({ "session_lifetime": 1 })),
+        (json!({ "session_lifetime_in_minutes": 90 }), json!({ "session_lifetime": 1.5 })),
+        (json!({ "idle_session_lifetime_in_minutes": 5 }), json!({ "idle_session_lifetime": 5.0 / 60.0 })),
+        (
+            json!({ "ephemeral_session_lifetime": 2, "idle_ephemeral_session_lifetime_in_minutes": 60 }),
+            json!({ "ephemeral_session_lifetime": 2, "idle_ephemeral_session_lifetime": 1 }),
+        ),
+        (
+            json!({ "session_cookie": { "mode": "non-persistent" } }),
+            json!({ "session_cookie": { "mode": "non-persistent" } }),
+        ),
+        (json!({ "session_cookie": null }), json!({ "session_cookie": { "mode": "persistent" } })),
+        (
+            json!({ "allowed_logout_urls": ["https://*.example.com/bye", "http://localhost:3000"] }),
+            json!({ "allowed_logout_urls": ["https://*.example.com/bye", "http://localhost:3000"] }),
+        ),
+        (json!({ "allowed_logout_urls": [] }), json!({ "allowed_logout_urls": [] })),
+        (json!({ "session_lifetime": 8760 }), json!({ "session_lifetime": 8760 })),
+        (json!({ "session_lifetime_in_minutes": 525_600 }), json!({ "session_lifetime": 8760 })),
+    ] {
+        let mut wanted = place.get("/tenants/settings").await.json();
+        wanted.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
+        let answer = place.patch(body.clone()).await;
+        assert_eq!((answer.status, answer.json()), (200, wanted.clone()), "{body}");
+        assert_eq!(place.get("/tenants/settings").await.json(), wanted, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn m2_what_is_wrong_is_refused_with_its_property_and_nothing_of_it_is_applied() {
+    let place = Place::new().await;
+    for (body, property) in [
+        ("", ""),
+        ("{", ""),
+        ("[]", ""),
+        ("7", ""),
+        ("null", ""),
+        ("{}", ""),
+        (r#"{"session_lifetime": 5, "nonsense": 1}"#, "nonsense"),
+        (r#"{"session_lifetime": 5, "idle_session_lifetime": 0}"#, "idle_session_lifetime"),
+        (r#"{"session_lifetime": -1}"#, "session_lifetime"),
+        (r#"{"session_lifetime": 1.0}"#, "session_lifetime"),
+        (r#"{"session_lifetime": 1.5}"#, "session_lifetime"),
+        (r#"{"session_lifetime": 1e3}"#, "session_lifetime"),
+        (r#"{"session_lifetime": "5"}"#, "session_lifetime"),
+        (r#"{"session_lifetime": null}"#, "session_lifetime"),
+        (r#"{"session_lifetime": true}"#, "session_lifetime"),
+        (r#"{"session_lifetime": [5]}"#, "session_lifetime"),
+        (r#"{"session_lifetime": 8761}"#, "session_lifetime"),
+        (r#"{"session_lifetime": 99999999999999999999999}"#, "session_lifetime"),
+        (r#"{"session_lifetime_in_minutes": 525601}"#, "session_lifetime_in_minutes"),
+        (r#"{"session_lifetime_in_minutes": 18446744073709551615}"#, "session_lifetime_in_minutes"),
+        (r#"{"session_lifetime": 5, "session_lifetime_in_minutes": 300}"#, "session_lifetime"),
+        (r#"{"idle_session_lifetime_in_minutes": 0}"#, "idle_session_lifetime_in_minutes"),
+        (r#"{"session_cookie": {}}"#, "session_cookie.mode"),
+        (r#"{"session_cookie": {"mode": "sometimes"}}"#, "session_cookie.mode"),
+        (r#"{"session_cookie": {"mode": null}}"#, "session_cookie.mode"),
+        (r#"{"session_cookie": {"mode": "persistent", "more": 1}}"#, "session_cookie"),
+        (r#"{"session_cookie": "persistent"}"#, "session_cookie"),
+        (r#"{"allowed_logout_urls": "https://a.example"}"#, "allowed_logout_urls"),
+        (r#"{"allowed_logout_urls": ["https://a.example", 7]}"#, "allowed_logout_urls[1]"),
+        (r#"{"allowed_logout_urls": ["javascript:alert(1)"]}"#, "allowed_logout_urls[0]"),
+        (r#"{"allowed_logout_urls": ["https://*.com"], "session_lifetime": 5}"#, "allowed_logout_urls[0]"),
+    ] {
+        let refused = place.ask(Method::PATCH, "/tenants/settings", body).await;
+        assert_eq!(refused.refusal(), (400, "invalid_body".into()), "{body}");
+        let message = refused.json()["message"].as_str().unwrap().to_owned();
+        let end = if property.is_empty() { "'".to_owned() } else { format!("' on property {property}") };
+        assert!(
+            message.starts_with("Payload validation error: '") && message.ends_with(&end),
+            "{body}: {message}"
+        );
+        assert_eq!(place.get("/tenants/settings").await.json(), defaults(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn l4_a_value_above_the_limit_is_taken_and_superseded() {
+    let place = Place::with(Policy::default().with_limits(Limits::SELF_SERVICE)).await;
+    let shown = place.patch(json!({ "session_lifetime": 8760, "idle_session_lifetime": 73 })).await.json();
+    assert_eq!((&shown["session_lifetime"], &shown["idle_session_lifetime"]), (&json!(720), &json!(72)));
+    let limits = place.get("/tenants/session-limits").await.json();
+    let days = 24 * 60;
+    assert_eq!(
+        limits,
+        json!({
+            "max_sessions": 1000, "overflow": "evict",
+            "max_idle_lifetime_in_minutes": 3 * days, "max_lifetime_in_minutes": 30 * days,
+        })
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(search::cases(50)))]
+
+    /// Fractions of an hour have digits enough.
+    #[test]
+    fn m2_minutes_come_back_from_hours(minutes in 1..=525_600_u32) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let hours = runtime.block_on(async {
+            let place = Place::new().await;
+            let answer = place.patch(json!({ "session_lifetime_in_minutes": minutes })).await;
+            answer.json()["session_lifetime"].as_f64().unwrap()
+        });
+        prop_assert!((hours * 60.0 - f64::from(minutes)).abs() < 1e-6);
+    }
+
+    /// Whatever comes: an answer in JSON, and no 5xx.
+    #[test]
+    fn m1_nothing_that_is_sent_is_the_servers_fault(
+        method in prop::sample::select(vec!["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"]),
+        path in r"(/api/v2)?(/(tenants|settings|session-limits|sessions|users|revoke|session-events|[a-zA-Z0-9%~._-]{0,24})){0,4}/?",
+        query in r"((take|from|q|user|except|fields|include_fields|[a-z]{1,4})=[a-zA-Z0-9%+.-]{0,12}&?){0,3}",
+        kind in prop::sample::select(vec!["application/json", "application/x-www-form-urlencoded", "text/plain", "\u{e4}"]),
+        body in prop_oneof![
+            "[\\PC]{0,60}",
+            r#"\{"(session_lifetime|session_cookie|session_metadata|max_sessions|overflow)": ?(-?[0-9.e]{1,9}|null|"[a-z]{0,5}"|\{"[a-z]{1,4}": ?"x"\}|\[\])\}"#,
+            r"(session_lifetime|session_cookie|allowed_logout_urls)(\[[a-z0-9]{0,4}\]?)?=[a-z0-9%]{0,6}&?",
+        ],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let place = Place::new().await;
+            let Ok(uri) = format!("{path}?{query}").parse::<http::Uri>() else { return };
+            let request = Request::builder().method(method).uri(uri).header("authorization", format!("Bearer {TOKEN}"));
+            let reply = place.send(request.header("content-type", kind).body(Body::from(body)).unwrap()).await;
+            assert!(reply.status < 500, "{} {}", reply.status, reply.text);
+            if reply.status >= 400 {
+                reply.refusal();
+            } else {
+                reply.json();
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn m2_forms_are_taken_too() {
+    let place = Place::new().await;
+    let form = async |body: &str| {
+        let request = Request::patch("/tenants/settings").header("authorization", format!("bearer {TOKEN}"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+        place.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    };
+    let shown = form(
+        "session_lifetime=5&idle_session_lifetime_in_minutes=30&session_cookie[mode]=non-persistent\
+        &allowed_logout_urls[]=https%3A%2F%2Fa.example%2F&allowed_logout_urls[1]=https://b.example/",
+    );
+    let shown = shown.await.json();
+    assert_eq!((&shown["session_lifetime"], &shown["idle_session_lifetime"]), (&json!(5), &json!(0.5)));
+    assert_eq!(shown["session_cookie"], json!({ "mode": "non-persistent" }));
+    assert_eq!(shown["allowed_logout_urls"], json!(["https://a.example/", "https://b.example/"]));
+    for wrong in
+        ["session_lifetime=1.0", "session_lifetime=", "session_lifetime=1&session_lifetime=2", "", "x=1"]
+    {
+        assert_eq!(form(wrong).await.refusal(), (400, "invalid_body".into()), "{wrong}");
+    }
+    assert_eq!(place.get("/tenants/settings").await.json(), shown);
+}
+
+/// Every call there is, with the scope it needs.
+const CALLS: [(&str, &str, &str); 12] = [
+    ("GET", "/tenants/settings", "read:tenant_settings"),
+    ("PATCH", "/tenants/settings", "update:tenant_settings"),
+    ("GET", "/tenants/session-limits", "read:tenant_settings"),
+    ("PUT", "/tenants/session-limits", "update:tenant_settings"),
+    ("GET", "/sessions", "read:sessions"),
+    ("GET", "/session-events", "read:sessions"),
+    ("GET", "/sessions/AAECAwQFBgcICQoLDA0ODw", "read:sessions"),
+    ("PATCH", "/sessions/AAECAwQFBgcICQoLDA0ODw", "update:sessions"),
+    ("DELETE", "/sessions/AAECAwQFBgcICQoLDA0ODw", "delete:sessions"),
+    ("POST", "/sessions/AAECAwQFBgcICQoLDA0ODw/revoke", "delete:sessions"),
+    ("GET", "/users/ada/sessions", "read:sessions"),
+    ("DELETE", "/users/ada/sessions", "delete:sessions"),
+];
+
+#[tokio::test]
+async fn m1_a_token_is_needed_in_the_header_and_a_scope_with_it() {
+    let place = Place::new().await;
+    for (method, path, scope) in CALLS {
+        let with = async |authorization: &[&str], query: &str| {
+            let mut request = Request::builder().method(method).uri(format!("{path}{query}"));
+            for line in authorization {
+                request = request.header("authorization", *line);
+            }
+            place.send(request.body(Body::empty()).unwrap()).await
+        };
+        for nothing in [&[][..], &["Basic cm9vdDp0b2tlbg=="]] {
+            let refused = with(nothing, "?access_token=root-token").await;
+            assert_eq!(refused.refusal(), (401, String::new()), "{path}");
+            assert_eq!(
+                refused.header("www-authenticate"),
+                "Bearer realm=\"management\"",
+                "no error code is due"
+            );
+        }
+        for bad in [
+            &["Bearer wrong"][..],
+            &["Bearer"],
+            &["Bearer "],
+            &["Bearer root-token2"],
+            &["Bearer root-toke"],
+            &["Bearer root-token", "Bearer root-token"],
+            &["Bearer root-token, Bearer root-token"],
+        ] {
+            let refused = with(bad, "").await;
+            assert_eq!(refused.refusal(), (401, "invalid_token".into()), "{bad:?}");
+            assert!(refused.header("www-authenticate").contains("error=\"invalid_token\""));
+        }
+        for other in SCOPES.into_iter().filter(|&other| other != scope).chain(["useless"]) {
+            let refused = with(&[&format!("Bearer {other}")], "").await;
+            assert_eq!(refused.refusal(), (403, "insufficient_scope".into()), "{method} {path} with {other}");
+            let message = format!("Insufficient scope, expected any of: {scope}");
+            assert_eq!(refused.json()["message"], message);
+            let challenge = refused.header("www-authenticate");
+            assert!(
+                challenge.contains("error=\"insufficient_scope\"") && challenge.contains(&message),
+                "{challenge}"
+            );
+        }
+        for good in [scope, TOKEN] {
+            let reply = with(&[&format!("BEARER {good}")], "").await;
+            assert!(![401, 403].contains(&reply.status), "{method} {path}: {}", reply.status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn m1_what_is_not_there_is_404_and_another_method_405() {
+    let place = Place::new().await;
+    for path in [
+        "/",
+        "",
+        "/api/v2",
+        "/api/v2/",
+        "/tenants",
+        "/tenants/settings/",
+        "/tenants/settings/x",
+        "/sessions/",
+        "/sessions//revoke",
+        "/users//sessions",
+        "/users/ada",
+        "/users/ada/sessions/",
+        "/users/%ff/sessions",
+        "/sessions/x/y",
+        "/v2/sessions",
+        "/api/v1/sessions",
+    ] {
+        let path = if path.is_empty() { "/" } else { path };
+        assert_eq!(place.get(path).await.refusal(), (404, "not_found".into()), "{path}");
+    }
+    for (method, path, allow) in [
+        ("POST", "/tenants/settings", "GET, HEAD, PATCH"),
+        ("PUT", "/tenants/settings", "GET, HEAD, PATCH"),
+        ("OPTIONS", "/tenants/settings", "GET, HEAD, PATCH"),
+        ("POST", "/tenants/session-limits", "GET, HEAD, PUT"),
+        ("POST", "/sessions", "GET, HEAD"),
+        ("DELETE", "/session-events", "GET, HEAD"),
+        ("POST", "/sessions/x", "GET, HEAD, PATCH, DELETE"),
+        ("GET", "/sessions/x/revoke", "POST"),
+        ("POST", "/users/x/sessions", "GET, HEAD, DELETE"),
+    ] {
+        let refused = place.ask(method.parse().unwrap(), path, "").await;
+        assert_eq!(refused.refusal(), (405, "method_not_allowed".into()), "{method} {path}");
+        assert_eq!(refused.header("allow"), allow);
+    }
+    assert_eq!(place.ask(Method::HEAD, "/tenants/settings", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn m1_a_body_has_a_kind_and_a_size() {
+    let place = Place::new().await;
+    let send = async |kind: Option<&str>, body: Body| {
+        let mut request =
+            Request::patch("/tenants/settings").header("authorization", format!("Bearer {TOKEN}"));
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
+        place.send(request.body(body).unwrap()).await
+    };
+    let good = || Body::from(r#"{"session_lifetime": 5}"#);
+    for kind in ["text/plain", "application/jsonp", "multipart/form-data; boundary=x", ""] {
+        assert_eq!(
+            send(Some(kind), good()).await.refusal(),
+            (415, "unsupported_media_type".into()),
+            "{kind}"
+        );
+    }
+    for kind in [None, Some("Application/JSON;charset=utf-8")] {
+        assert_eq!(send(kind, good()).await.status, 200);
+    }
+    let padded = |length: usize| format!("{}{}", r#"{"session_lifetime": 5}"#, " ".repeat(length - 23));
+    assert_eq!(send(None, padded(65_536).into()).await.status, 200);
+    assert_eq!(send(None, padded(65_537).into()).await.refusal(), (413, "payload_too_large".into()));
+    // Without a length told beforehand.
+    let chunks = (0..70).map(|_| Ok::<_, std::io::Error>(" ".repeat(1000)));
+    let endless = Body::from_stream(futures_util::stream::iter(chunks));
+    assert_eq!(send(None, endless).await.refusal(), (413, "payload_too_large".into()));
+    let cut = futures_util::stream::iter([Ok("{"), Err(std::io::Error::other("gone"))]);
+    assert_eq!(send(None, Body::from_stream(cut)).await.refusal(), (400, "invalid_body".into()));
+}
+
+#[tokio::test]
+async fn m1_a_session_is_shown_with_all_fields_and_a_name_with_a_bar_is_found() {
+    let place = Place::new().await;
+    let user = "auth0%7C507f%2Fx";
+    let (browser, id) = place.log_in(user).await;
+    assert_eq!(browser.post("/add/count").await.body, "1");
+    let session = place.get(&format!("/sessions/{id}")).await;
+    assert_eq!(session.status, 200);
+    let session = session.json();
+    let mut names: Vec<_> = session.as_object().unwrap().keys().cloned().collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "authenticated_at",
+            "authentication",
+            "clients",
+            "cookie",
+            "created_at",
+            "device",
+            "expires_at",
+            "id",
+            "idle_expires_at",
+            "last_interacted_at",
+            "session_metadata",
+            "updated_at",
+            "user_id"
+        ]
+    );
+    assert_eq!((&session["id"], &session["user_id"]), (&json!(id), &json!("auth0|507f/x")));
+    assert_eq!(session["cookie"], json!({ "mode": "persistent" }));
+    assert_eq!(session["session_metadata"], Value::Null);
+    let device: Vec<_> = session["device"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(
+        device,
+        ["initial_asn", "initial_ip", "initial_user_agent", "last_asn", "last_ip", "last_user_agent"]
+    );
+    for name in [
+        "created_at",
+        "updated_at",
+        "authenticated_at",
+        "idle_expires_at",
+        "expires_at",
+        "last_interacted_at",
+    ] {
+        let moment = session[name].as_str().unwrap();
+        assert!(moment.len() == 24 && moment.ends_with('Z') && moment.as_bytes()[19] == b'.', "{moment}");
+    }
+    assert!(!session.to_string().contains("count"), "nothing of what handlers keep");
+    assert_eq!(place.get(&format!("/users/{user}/sessions")).await.json(), json!({ "sessions": [session] }));
+    assert_eq!(place.get("/users/nobody/sessions").await.json(), json!({ "sessions": [] }));
+    assert_eq!(browser.get("/me").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn m1_what_is_no_live_session_is_404() {
+    let place = Place::new().await;
+    let (browser, ended) = place.log_in("ada").await;
+    browser.post("/logout").await;
+    let (_, expired) = place.log_in("ada").await;
+    place.site.clock.advance(Duration::from_secs(72 * 3600));
+    for id in ["AAECAwQFBgcICQoLDA0ODw", "nonsense", "%00", "..", &ended, &expired] {
+        for (method, path, body) in [
+            (Method::GET, format!("/sessions/{id}"), ""),
+            (Method::PATCH, format!("/sessions/{id}"), r#"{"session_metadata": {}}"#),
+            (Method::POST, format!("/sessions/{id}/revoke"), ""),
+        ] {
+            let refused = place.ask(method.clone(), &path, body).await;
+            assert_eq!(refused.refusal(), (404, "inexistent_session".into()), "{method} {path}");
+            assert_eq!(refused.json()["message"], "The session does not exist.");
+        }
+        let removed = place.ask(Method::DELETE, &format!("/sessions/{id}"), "").await;
+        assert_eq!((removed.status, removed.json()), (202, json!({})), "gone already, or never there");
+    }
+    assert_eq!(place.get("/users/ada/sessions").await.json(), json!({ "sessions": [] }));
+    assert_eq!(place.get("/sessions").await.json(), json!({ "sessions": [] }));
+}
+
+#[tokio::test]
+async fn m1_metadata_replaces_the_whole_and_moves_no_deadline() {
+    let place = Place::new().await;
+    let (_, id) = place.log_in("ada").await;
+    let path = format!("/sessions/{id}");
+    let before = place.get(&path).await.json();
+    place.site.clock.advance(Duration::from_secs(60));
+    let set = async |metadata: Value| {
+        place.ask(Method::PATCH, &path, json!({ "session_metadata": metadata }).to_string()).await
+    };
+    for (metadata, shown) in [
+        (json!({ "risk": "low", "a-b_C9": "\u{fc}".repeat(255) }), None),
+        (json!({ "other": "" }), None),
+        ((0..25).map(|n| (format!("k{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into(), None),
+        (json!({ ("k".repeat(255)): "v" }), None),
+        (json!(null), Some(Value::Null)),
+        (json!({ "again": "x" }), None),
+        (json!({}), Some(Value::Null)),
+    ] {
+        let changed = set(metadata.clone()).await;
+        assert_eq!(
+            (changed.status, &changed.json()["session_metadata"]),
+            (200, shown.as_ref().unwrap_or(&metadata))
+        );
+        let after = place.get(&path).await.json();
+        assert_eq!(changed.json(), after, "the whole session");
+        for name in ["expires_at", "idle_expires_at", "last_interacted_at", "created_at"] {
+            assert_eq!(after[name], before[name], "{name}");
+        }
+        assert!(after["updated_at"].as_str() > before["updated_at"].as_str());
+    }
+    set(json!({ "kept": "x" })).await;
+    for wrong in [
+        json!({ "no spaces": "x" }),
+        json!({ "": "x" }),
+        json!({ "\u{fc}": "x" }),
+        json!({ "k": 7 }),
+        json!({ "k": null }),
+        json!({ "k": "x".repeat(256) }),
+        json!({ ("k".repeat(256)): "x" }),
+        (0..26).map(|n| (format!("k{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into(),
+        json!("text"),
+        json!([]),
+    ] {
+        assert_eq!(set(wrong.clone()).await.refusal(), (400, "invalid_body".into()), "{wrong}");
+    }
+    for wrong in ["{}", r#"{"session_metadata": {}, "user_id": "eve"}"#, r#"{"user_id": "eve"}"#, "[]"] {
+        let refused = place.ask(Method::PATCH, &path, wrong).await;
+        assert_eq!(refused.refusal(), (400, "invalid_body".into()), "{wrong}");
+    }
+    assert_eq!(place.get(&path).await.json()["session_metadata"], json!({ "kept": "x" }));
+}
+
+#[tokio::test]
+async fn m3_a_revocation_is_seen_by_the_very_next_request_and_its_user_is_told() {
+    let place = Place::new().await;
+    let revoked = async |browser: &Browser| {
+        let reply = browser.get("/me").await;
+        (reply.status, reply.reason()) == (StatusCode::UNAUTHORIZED, Some("revoked".into()))
+    };
+    let (one, id) = place.log_in("ada").await;
+    let accepted = place.ask(Method::POST, &format!("/sessions/{id}/revoke"), "").await;
+    assert_eq!((accepted.status, accepted.json()), (202, json!({})));
+    assert!(revoked(&one).await);
+    let again = place.ask(Method::POST, &format!("/sessions/{id}/revoke"), "").await;
+    assert_eq!(again.refusal(), (404, "inexistent_session".into()));
+
+    let (two, id) = place.log_in("ada").await;
+    assert_eq!(place.ask(Method::DELETE, &format!("/sessions/{id}"), "").await.status, 202);
+    assert!(revoked(&two).await);
+
+    let (three, id) = place.log_in("ada").await;
+    let (four, _) = place.log_in("ada").await;
+    let (bob, _) = place.log_in("bob").await;
+    let all_others = format!("/users/ada/sessions?except={id}");
+    assert_eq!(place.ask(Method::DELETE, &all_others, "").await.status, 202);
+    assert!(revoked(&four).await);
+    assert_eq!(
+        (three.get("/me").await.status, bob.get("/me").await.status),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    let refused = place.ask(Method::DELETE, "/users/ada/sessions?except=nonsense", "").await;
+    assert_eq!(refused.refusal(), (400, "invalid_query_string".into()));
+    assert_eq!(three.get("/me").await.status, StatusCode::OK);
+    assert_eq!(place.ask(Method::DELETE, "/users/ada/sessions", "").await.status, 202);
+    assert!(revoked(&three).await);
+    assert_eq!(bob.get("/me").await.status, StatusCode::OK);
+
+    let events = place.get("/session-events?take=100").await.json();
+    let ended: Vec<_> =
+        events["events"].as_array().unwrap().iter().filter(|event| event["event"] == "ended").collect();
+    assert_eq!(ended.len(), 4);
+    assert!(ended.iter().all(|event| event["reason"] == "revoked" && event["user"] == "ada"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn m1_pages_are_stable_under_logins_ends_and_touches() {
+    let place = Place::new().await;
+    let mut known = Vec::new();
+    for _ in 0..7 {
+        known.push(place.log_in("ada").await);
+    }
+    let page =
+        async |query: &str| place.get(&format!("/users/ada/sessions?include_totals=true&{query}")).await;
+    let ids = |page: &Value| -> Vec<String> {
+        page["sessions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|session| session["id"].as_str().unwrap().into())
+            .collect()
+    };
+    let first = page("take=3").await.json();
+    let from = first["next"].as_str().unwrap();
+    assert_eq!(ids(&first), known[..3].iter().map(|(_, id)| id.clone()).collect::<Vec<_>>());
+    known[6].0.get("/me").await;
+    known[2].0.post("/logout").await;
+    known[4].0.post("/logout").await;
+    let (_, late) = place.log_in("ada").await;
+    let second = page(&format!("take=2&from={from}")).await.json();
+    assert_eq!(ids(&second), [known[3].1.clone(), known[5].1.clone()]);
+    let third = page(&format!("from={}", second["next"].as_str().unwrap())).await.json();
+    assert_eq!(ids(&third), [known[6].1.clone(), late]);
+    assert!(third.get("next").is_none(), "the last page");
+    assert!(page("take=6").await.json().get("next").is_none(), "just as many as there are");
+    for wrong in [
+        "take=0",
+        "take=101",
+        "take=-1",
+        "take=x",
+        "take=",
+        "take=1.0",
+        "take=5&take=6",
+        "from=x",
+        "from=",
+        "from=AAAA",
+    ] {
+        assert_eq!(page(wrong).await.refusal(), (400, "invalid_query_string".into()), "{wrong}");
+    }
+    assert_eq!(page("take=100").await.status, 200);
+}
+
+#[tokio::test]
+async fn d1_all_sessions_are_searched_by_user() {
+    let place = Place::new().await;
+    for user in ["ada", "Adam", "bob", "ada", "carol"] {
+        place.log_in(user).await;
+    }
+    let users = async |query: &str| -> Vec<String> {
+        let mut found = Vec::new();
+        let mut from = String::new();
+        loop {
+            let page = place.get(&format!("/sessions?take=2&{query}{from}")).await.json();
+            found.extend(
+                page["sessions"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|s| s["user_id"].as_str().unwrap().to_owned()),
+            );
+            let Some(next) = page["next"].as_str() else { return found };
+            from = format!("&from={next}");
+        }
+    };
+    assert_eq!(users("").await, ["ada", "Adam", "bob", "ada", "carol"]);
+    assert_eq!(users("user=ada").await, ["ada", "ada"]);
+    assert_eq!(users("q=AD").await, ["ada", "Adam", "ada"]);
+    assert_eq!(users("q=zzz").await, [""; 0]);
+    let visitor = place.site.browser();
+    visitor.send(Method::PUT, "/data/x").await;
+    let all = place.get("/sessions").await.json();
+    assert_eq!(all["sessions"][5]["user_id"], Value::Null, "somebody who is not logged in");
+}
+
+#[tokio::test]
+async fn l5_a_lowered_lifetime_binds_live_sessions_at_their_next_request_and_a_raised_one_does_not() {
+    let place = Place::new().await;
+    let (browser, id) = place.log_in("ada").await;
+    let expires = async || place.get(&format!("/sessions/{id}")).await.json()["expires_at"].clone();
+    let before = expires().await;
+    place.patch(json!({ "session_lifetime": 8760, "idle_session_lifetime": 2400 })).await;
+    browser.get("/me").await;
+    assert_eq!(expires().await, before);
+    place.patch(json!({ "session_lifetime_in_minutes": 10, "idle_session_lifetime_in_minutes": 5 })).await;
+    browser.get("/me").await;
+    assert!(expires().await.as_str() < before.as_str());
+    place.site.clock.advance(Duration::from_secs(300));
+    assert_eq!(browser.get("/me").await.reason().as_deref(), Some("idle"));
+
+    place.patch(json!({ "session_cookie": { "mode": "non-persistent" } })).await;
+    let (_, id) = place.log_in("ada").await;
+    assert_eq!(
+        place.get(&format!("/sessions/{id}")).await.json()["cookie"]["mode"],
+        Mode::NonPersistent.as_str()
+    );
+}
+
+#[tokio::test]
+async fn s9_the_cap_is_set_while_the_server_runs() {
+    let place = Place::new().await;
+    let put = async |body: &str| place.ask(Method::PUT, "/tenants/session-limits", body.to_owned()).await;
+    for _ in 0..3 {
+        place.log_in("ada").await;
+    }
+    assert_eq!(put(r#"{"max_sessions": 2}"#).await.json()["max_sessions"], 2);
+    place.log_in("ada").await;
+    let live = async || place.get("/users/ada/sessions").await.json()["sessions"].as_array().unwrap().len();
+    assert_eq!(live().await, 2, "the oldest went");
+    assert_eq!(put(r#"{"max_sessions": 2, "overflow": "refuse"}"#).await.json()["overflow"], "refuse");
+    assert_eq!(place.site.browser().post("/login/ada").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(put(r#"{"max_sessions": null}"#).await.json()["max_sessions"], Value::Null);
+    place.log_in("ada").await;
+    assert_eq!(live().await, 3);
+    for wrong in [
+        "{}",
+        r#"{"overflow": "evict"}"#,
+        r#"{"max_sessions": 0}"#,
+        r#"{"max_sessions": "3"}"#,
+        r#"{"max_sessions": 4294967296}"#,
+        r#"{"max_sessions": 3, "overflow": "explode"}"#,
+        r#"{"max_sessions": 3, "max_lifetime_in_minutes": 1}"#,
+    ] {
+        assert_eq!(put(wrong).await.refusal(), (400, "invalid_body".into()), "{wrong}");
+    }
+    assert_eq!(place.get("/tenants/session-limits").await.json()["max_sessions"], Value::Null);
+}
+
+#[tokio::test]
+async fn m2_settings_are_kept_and_taken_over_by_another_node() {
+    let place = Place::new().await;
+    place.patch(json!({ "session_lifetime": 5, "allowed_logout_urls": ["https://a.example/"] })).await;
+    let other = SharedPolicy::open(place.settings.clone(), Policy::default()).await.unwrap();
+    assert_eq!(other.settings().allowed_logout_urls, ["https://a.example/"]);
+    assert_eq!(other.live().load().effective(Mode::Persistent).absolute(), Duration::from_secs(5 * 3600));
+}
+
+#[tokio::test]
+async fn s6_while_the_store_is_away_every_answer_is_503_and_nothing_is_changed() {
+    let place = Place::new().await;
+    let (browser, id) = place.log_in("ada").await;
+    let session = format!("/sessions/{id}");
+    let revoke = format!("{session}/revoke");
+    for (method, path, body, operation) in [
+        (Method::GET, "/sessions", "", Operation::List),
+        (Method::GET, "/sessions?q=a", "", Operation::List),
+        (Method::GET, "/users/ada/sessions", "", Operation::List),
+        (Method::GET, &session, "", Operation::Load),
+        (Method::PATCH, &session, r#"{"session_metadata": {}}"#, Operation::Update),
+        (Method::DELETE, &session, "", Operation::End),
+        (Method::POST, &revoke, "", Operation::End),
+        (Method::DELETE, "/users/ada/sessions", "", Operation::Revoke),
+    ] {
+        place.store.fail(operation, 1);
+        let refused = place.ask(method.clone(), path, body).await;
+        assert_eq!(refused.refusal(), (503, "store_unavailable".into()), "{method} {path}");
+        assert_eq!(refused.header(header::RETRY_AFTER.as_str()), "5");
+    }
+    assert_eq!(browser.get("/me").await.status, StatusCode::OK);
+    place.settings.is_away.store(true, Ordering::Relaxed);
+    assert_eq!(place.patch(json!({ "session_lifetime": 5 })).await.refusal().0, 503);
+    let cap = place.ask(Method::PUT, "/tenants/session-limits", r#"{"max_sessions": 1}"#).await;
+    assert_eq!(cap.refusal().0, 503);
+    let shown = place.get("/tenants/settings").await;
+    assert_eq!((shown.status, shown.json()), (200, defaults()), "reading takes no store");
+}
+
+#[tokio::test]
+async fn reading_settings_asks_no_store_and_a_list_is_one_call() {
+    let place = Place::new().await;
+    place.log_in("ada").await;
+    place.store.take_calls();
+    place.settings.is_away.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert_eq!(place.get("/tenants/settings").await.status, 200);
+    }
+    assert_eq!(place.store.take_calls(), []);
+    place.get("/users/ada/sessions").await;
+    assert_eq!(place.store.take_calls(), [Operation::List]);
+}

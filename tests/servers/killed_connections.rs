@@ -1,0 +1,258 @@
+//! Connections that are killed all the time, under load (FINDINGS A11): nothing acknowledged is lost or applied twice, and every
+//! end is reported once.
+//!
+//! Each client appends its own numbers to a list in a session, atomically, so a write that took place twice shows in the list.
+//! `TENURE_SEARCH=100` does a hundred times as many.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Path,
+    http::{Request, StatusCode, header},
+    routing::post,
+};
+use tower::{Layer, ServiceExt};
+use tower_tenure::{
+    EndReason, Error, Key, RequireSession, Session, SessionId, SessionLayer, Sessions, SystemClock,
+    events::{Event, EventKind},
+    store::{AnyStore, PostgresOptions, RedisOptions},
+};
+
+use crate::common::{
+    search,
+    servers::{Kind, Server},
+};
+
+const LIST: Key<Vec<u32>> = Key::new("list");
+const CLIENTS: u32 = 16;
+
+/// A site, what administers it, and the ends that were reported.
+struct Place {
+    site: Router,
+    sessions: Sessions,
+    ended: Arc<Mutex<HashMap<SessionId, Vec<EndReason>>>>,
+}
+
+impl Place {
+    fn new(store: AnyStore) -> Self {
+        let append = post(async |session: Session, Path(number): Path<u32>| {
+            let push = |list: Option<Vec<u32>>| {
+                let mut list = list.unwrap_or_default();
+                list.push(number);
+                list
+            };
+            session.update(&LIST, push).await.map(|_| ())
+        });
+        let read = post(async |session: Session| {
+            let list = session.get(&LIST)?.unwrap_or_default();
+            Ok::<_, Error>(list.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+        });
+        let routes = Router::new()
+            .route("/append/{number}", append)
+            .route("/read", read)
+            .layer(RequireSession::new())
+            .route(
+                "/login/{user}",
+                post(async |session: Session, Path(user): Path<String>| {
+                    session.login(user).await?.accepted()
+                }),
+            );
+        let ended = Arc::<Mutex<HashMap<_, Vec<_>>>>::default();
+        let log = Arc::clone(&ended);
+        let layer =
+            SessionLayer::new(store).with_clock(SystemClock).with_observer(move |event: &Event<'_>| {
+                if let (EventKind::Ended(reason), Some(sid)) = (event.kind, event.sid) {
+                    log.lock().unwrap().entry(sid).or_default().push(reason);
+                }
+            });
+        let sessions = layer.sessions();
+        Self { site: Router::new().fallback_service(layer.layer(routes)), sessions, ended }
+    }
+
+    async fn send(&self, path: &str, cookie: Option<&str>) -> (StatusCode, Option<String>, String) {
+        let mut request = Request::post(path);
+        if let Some(cookie) = cookie {
+            request = request.header(header::COOKIE, cookie);
+        }
+        let response = self.site.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let cookie = response.headers().get(header::SET_COOKIE).and_then(|line| line.to_str().ok());
+        let cookie = cookie.and_then(|line| line.split(';').next()).map(str::to_owned);
+        let status = response.status();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, cookie, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Tries until the answer is not "unavailable".
+    async fn insist(&self, path: &str, cookie: Option<&str>) -> (StatusCode, Option<String>, String) {
+        loop {
+            let answer = self.send(path, cookie).await;
+            if answer.0 != StatusCode::SERVICE_UNAVAILABLE {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Kills all connections but its own, again and again, until told to stop.
+fn kill_connections(server: &Server, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u32> {
+    let (kind, ports, stop) = (server.kind, server.ports(), Arc::clone(stop));
+    let url = server.url();
+    std::thread::spawn(move || {
+        let mut kills = 0;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(100));
+            if kind == Kind::Postgres {
+                let kill = async {
+                    let (client, connection) =
+                        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.ok()?;
+                    let connection = tokio::spawn(connection);
+                    let all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+                    let killed = client.simple_query(all).await.ok();
+                    drop(client);
+                    let _ = connection.await;
+                    killed
+                };
+                kills += u32::from(runtime.block_on(kill).is_some());
+            } else {
+                for port in &ports {
+                    // The one that asks is spared by `SKIPME`, which is the default.
+                    let killed = (|| -> redis::RedisResult<()> {
+                        let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
+                        let mut connection = client.get_connection()?;
+                        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal"]).query(&mut connection)
+                    })();
+                    kills += u32::from(killed.is_ok());
+                }
+            }
+        }
+        kills
+    })
+}
+
+async fn open(server: &Server) -> AnyStore {
+    match server.kind {
+        Kind::Postgres => PostgresOptions::new(&server.url()).unwrap().connect().await.unwrap().into(),
+        _ => RedisOptions::new(&server.url()).unwrap().connect().await.unwrap().into(),
+    }
+}
+
+async fn trial(kind: Kind, test: &str) {
+    let Some(server) = Server::start(kind, test) else { return };
+    let place = Arc::new(Place::new(open(&server).await));
+    let stop = Arc::new(AtomicBool::new(false));
+    let killer = kill_connections(&server, &stop);
+
+    let appends = search::cases(60);
+    let mut cookies = Vec::new();
+    for user in 0..CLIENTS / 4 {
+        let (_, cookie, _) = place.insist(&format!("/login/user-{user}"), None).await;
+        cookies.push(cookie.expect("a login sets a cookie"));
+    }
+    let clients = (0..CLIENTS).map(|client| {
+        let place = Arc::clone(&place);
+        // Four of them share a session, so that they also compete.
+        let cookie = cookies[client as usize / 4].clone();
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            for number in 0..appends {
+                let number = client * 1_000_000 + number;
+                let (status, ..) = place.send(&format!("/append/{number}"), Some(&cookie)).await;
+                if status == StatusCode::OK {
+                    acknowledged.push(number);
+                }
+            }
+            (cookie, acknowledged)
+        })
+    });
+    let mut written = Vec::new();
+    for client in clients.collect::<Vec<_>>() {
+        written.push(client.await.unwrap());
+    }
+    let mut acknowledged = 0;
+    for (cookie, numbers) in &written {
+        let (_, _, list) = place.insist("/read", Some(cookie)).await;
+        let mut counts = BTreeMap::<u32, usize>::new();
+        for number in list.split(',').filter(|number| !number.is_empty()) {
+            *counts.entry(number.parse().unwrap()).or_default() += 1;
+        }
+        acknowledged += numbers.len();
+        for number in numbers {
+            assert_eq!(counts.get(number), Some(&1), "{kind:?}: {number} was acknowledged");
+        }
+        assert!(counts.values().all(|count| *count == 1), "{kind:?}: a write took place twice: {counts:?}");
+    }
+
+    // Revocations, some of whose answers are lost: each session ends, and its end is reported once.
+    let mut sids = HashSet::new();
+    for number in 0..search::cases(10) * 4 {
+        let (_, cookie, _) = place.insist(&format!("/login/many-{number}"), None).await;
+        assert!(cookie.is_some());
+    }
+    for number in 0..search::cases(10) * 4 {
+        let page = loop {
+            if let Ok(page) = place.sessions.list(Some(&format!("many-{number}")), None, 10).await {
+                break page;
+            }
+        };
+        for record in page.sessions {
+            sids.insert(record.sid);
+            while place.sessions.revoke(record.sid).await.is_err() {}
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let kills = killer.join().unwrap();
+    assert!(kills > 5, "{kind:?}: only {kills} kills");
+    println!("{kind:?}: {kills} kills, {acknowledged} appends acknowledged, {} revocations", sids.len());
+
+    // What was lost is looked into in the background, for a while.
+    let missing = || {
+        let ended = place.ended.lock().unwrap();
+        sids.iter().filter(|sid| ended.get(sid).is_none()).count()
+    };
+    for _ in 0..200 {
+        if missing() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let ended = place.ended.lock().unwrap();
+    for sid in &sids {
+        assert_eq!(
+            ended.get(sid).map(Vec::as_slice),
+            Some([EndReason::Revoked].as_slice()),
+            "{kind:?} {sid}"
+        );
+    }
+    assert!(ended.values().all(|reasons| reasons.len() == 1), "{kind:?}: an end was reported twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a11_killed_connections_lose_and_repeat_nothing_on_postgres() {
+    trial(Kind::Postgres, "killed connections on PostgreSQL").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a11_killed_connections_lose_and_repeat_nothing_on_redis() {
+    trial(Kind::Redis, "killed connections on Redis").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a11_killed_connections_lose_and_repeat_nothing_on_a_cluster() {
+    trial(Kind::Cluster, "killed connections on a Redis Cluster").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a11_killed_connections_lose_and_repeat_nothing_on_valkey() {
+    trial(Kind::Valkey, "killed connections on Valkey").await;
+}

@@ -1,0 +1,229 @@
+//! Connections that die while answers are on their way, and slots that move (A11, S3, O2).
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tower_tenure::{
+    EndReason, Error, SessionId, SessionStore,
+    record::{Applied, Change, EndOutcome, Json, Tag, UpdateOutcome},
+    store::{CreateOutcome, RedisStore},
+};
+
+use super::{KINDS, create, node, servers};
+use crate::common::{
+    servers::{Kind, Server},
+    store::{end, login, login_of, replacing, second, sid, write},
+};
+
+/// Kills all connections, again and again, until it is dropped.
+struct Killer<'a> {
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::ScopedJoinHandle<'a, ()>>,
+}
+
+impl<'a> Killer<'a> {
+    fn of(server: &'a Server, scope: &'a thread::Scope<'a, '_>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&stop);
+        let thread = scope.spawn(move || {
+            // It stops at some time: a machine that is busy may take longer to connect than a connection lives.
+            for _ in 0..150 {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                for port in server.ports() {
+                    server.ask_at(port, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Killer<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(thread::ScopedJoinHandle::join);
+    }
+}
+
+fn tag(number: u32) -> Tag {
+    let [a, b, c, d] = number.wrapping_mul(0x9e37_79b9).to_be_bytes();
+    Tag::from_bytes([a, b, c, d, 7, 7])
+}
+
+fn counted(record: &tower_tenure::record::Record) -> u32 {
+    record.data.get("n").map_or(0, |n| n.as_str().parse().unwrap())
+}
+
+/// Adds one, as `Session::update` does: again when another was faster. `Err` when it is not known.
+async fn increment(store: &RedisStore, sid: SessionId) -> Result<(), Error> {
+    let mut seen = store.load(sid).await?.unwrap();
+    loop {
+        let mut change = Change { if_revision: Some(seen.revision), ..Change::at(second(1)) };
+        change.edits.set("n", Json::from_text((counted(&seen) + 1).to_string()));
+        match store.update(sid, change, Some(Box::new(seen))).await? {
+            UpdateOutcome::Applied(Applied { .. }) => return Ok(()),
+            UpdateOutcome::Conflict => seen = store.load(sid).await?.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a11_with_connections_killed_each_acknowledged_increment_counts_once() {
+    for server in servers(KINDS, "increments with connections killed") {
+        let nodes = [node(&server).await, node(&server).await];
+        let sids: Vec<_> = (0..6).map(|number| login_of("x", tag(number), number, second(0))).collect();
+        for creation in &sids {
+            create(&nodes[0], creation.clone()).await;
+        }
+        let sids: Vec<_> = sids.iter().map(|creation| creation.record.sid).collect();
+        let mut results = Vec::new();
+        thread::scope(|scope| {
+            let _killer = Killer::of(&server, scope);
+            let runtime = tokio::runtime::Handle::current();
+            let counting = sids.iter().enumerate().flat_map(|(index, sid)| {
+                // Two in parallel for each, on two nodes.
+                nodes.clone().map(|store| {
+                    let sid = *sid;
+                    runtime.spawn(async move {
+                        let (mut done, mut unknown) = (0, 0);
+                        for _ in 0..150 {
+                            match increment(&store, sid).await {
+                                Ok(()) => done += 1,
+                                Err(_) => unknown += 1,
+                            }
+                        }
+                        (index, done, unknown)
+                    })
+                })
+            });
+            let counting: Vec<_> = counting.collect();
+            results = tokio::task::block_in_place(|| runtime.block_on(join_all(counting)));
+        });
+        let (mut all_done, mut all_unknown) = (0, 0);
+        for (index, sid) in sids.iter().enumerate() {
+            let of_it = results.iter().map(|result| result.as_ref().unwrap()).filter(|(at, ..)| *at == index);
+            let (done, unknown) =
+                of_it.fold((0, 0), |sum, (_, done, unknown)| (sum.0 + done, sum.1 + unknown));
+            let stored = counted(&nodes[0].load(*sid).await.unwrap().unwrap());
+            assert!(
+                (done..=done + unknown).contains(&stored),
+                "{stored} of {done} and {unknown} on {:?}",
+                server.kind
+            );
+            all_done += done;
+            all_unknown += unknown;
+        }
+        assert!(all_done > 100, "{all_done} done, {all_unknown} unknown");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a11_with_connections_killed_each_end_is_reported_once() {
+    const MANY: u32 = 400;
+    for server in servers(KINDS, "ends with connections killed") {
+        let store = node(&server).await;
+        for number in 0..MANY {
+            create(&store, login_of("x", tag(number), number, second(0))).await;
+        }
+        let mut results = Vec::new();
+        thread::scope(|scope| {
+            let _killer = Killer::of(&server, scope);
+            let runtime = tokio::runtime::Handle::current();
+            let ends = (0..MANY).map(|number| {
+                let sid = login_of("x", tag(number), number, second(0)).record.sid;
+                let store = store.clone();
+                runtime.spawn(async move {
+                    // Two callers; each asks until there is an answer, under the same id.
+                    let callers = [0, 1].map(|_| async {
+                        let request = end(EndReason::Revoked, second(1));
+                        loop {
+                            if let Ok(outcome) = store.end(sid, request.clone(), None).await {
+                                return outcome;
+                            }
+                        }
+                    });
+                    let outcomes = join_all(callers).await;
+                    outcomes.iter().filter(|outcome| matches!(outcome, EndOutcome::Ended(_))).count()
+                })
+            });
+            let ends: Vec<_> = ends.collect();
+            results = tokio::task::block_in_place(|| runtime.block_on(join_all(ends)));
+        });
+        for (number, reported) in results.into_iter().enumerate() {
+            assert_eq!(reported.unwrap(), 1, "the end of {number} on {:?}", server.kind);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a11_a_login_whose_answer_was_lost_is_created_once_with_the_data_it_takes() {
+    for server in servers(KINDS, "logins with connections killed") {
+        let store = node(&server).await;
+        let mut lost = 0;
+        for number in 0..60 {
+            let mut old = login(2 * number, second(0));
+            old.edits.set("cart", Json::from_text("1"));
+            create(&store, old).await;
+        }
+        thread::scope(|scope| {
+            let _killer = Killer::of(&server, scope);
+            let runtime = tokio::runtime::Handle::current();
+            tokio::task::block_in_place(|| {
+                runtime.block_on(async {
+                    for number in 0..60 {
+                        let creation = replacing(login(2 * number + 1, second(1)), sid(2 * number));
+                        match store.create(creation).await {
+                            Ok(CreateOutcome::Created { record, ended }) => {
+                                assert!(record.data.get("cart").is_some(), "{record:?}");
+                                assert!(matches!(ended[..], [EndOutcome::Ended(_)]), "{ended:?}");
+                            }
+                            Ok(other) => panic!("{other:?}"),
+                            Err(_) => lost += 1,
+                        }
+                    }
+                });
+            });
+        });
+        assert!(lost < 30, "{lost}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s7_a_slot_that_moves_to_another_master_takes_its_sessions_along() {
+    let Some(server) = Server::start(Kind::Cluster, "a slot that moves") else { return };
+    let store = node(&server).await;
+    create(&store, login(1, second(0))).await;
+    let place = server.ports().into_iter().find_map(|port| {
+        let keys = server.ask_at(port, &["--scan", "--pattern", "tenure{*"]);
+        (!keys.is_empty()).then_some((port, keys))
+    });
+    let (from, key) = place.expect("it is somewhere");
+    let to = server.ports().into_iter().find(|port| *port != from).unwrap();
+    let slot = server.ask(&["CLUSTER", "KEYSLOT", &key]);
+    let [source, target] = [from, to].map(|port| server.ask_at(port, &["CLUSTER", "MYID"]));
+    assert_eq!(server.ask_at(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]), "OK");
+    assert_eq!(server.ask_at(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]), "OK");
+    store.update(sid(1), write("before", second(1)), None).await.unwrap();
+    assert_eq!(server.ask_at(from, &["MIGRATE", "127.0.0.1", &to.to_string(), &key, "0", "1000"]), "OK");
+    // The one is asked and says to ask the other.
+    assert!(store.load(sid(1)).await.unwrap().is_some());
+    store.update(sid(1), write("meanwhile", second(2)), None).await.unwrap();
+    for port in server.ports() {
+        server.ask_at(port, &["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
+    }
+    store.update(sid(1), write("after", second(3)), None).await.unwrap();
+    let record = store.load(sid(1)).await.unwrap().unwrap();
+    assert_eq!(record.data.len(), 3);
+    create(&store, login(2, second(4))).await;
+}
