@@ -7,8 +7,9 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 
 /// A moment in time, in whole milliseconds since the Unix epoch.
 ///
-/// Milliseconds are what the management API writes and what every store keeps exactly, so a timestamp comes back from a
-/// store as it went in (SPEC S8). Arithmetic saturates: no input makes it panic.
+/// Milliseconds are what the management API writes and what every store keeps exactly, so a
+/// timestamp comes back from a store as it went in (SPEC S8). Arithmetic saturates: no input makes
+/// it panic.
 ///
 /// # Example
 ///

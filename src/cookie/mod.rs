@@ -168,7 +168,7 @@ impl CookieBuilder {
             finder: Finder::new(name.as_bytes()).into_owned(),
             attributes: attributes.into(),
             removal: HeaderValue::try_from(removal).map_err(|error| {
-                refuse("the cookie's attributes can not stand in a header").because(error)
+                refuse("the cookie's attributes can not stand in a header").with_source(error)
             })?,
             secure,
             name: name.into(),

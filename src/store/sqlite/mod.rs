@@ -125,7 +125,7 @@ impl SqliteOptions {
         let failed = |error: Error| {
             let message = format!("the SQLite file {} cannot be opened", self.path.display());
             if error.kind() == ErrorKind::Store {
-                Error::new(ErrorKind::Store, message).because(error)
+                Error::new(ErrorKind::Store, message).with_source(error)
             } else {
                 error // it says the remedy
             }
