@@ -1,4 +1,4 @@
-//! Everything a layer was configured with.
+//! The configuration of a layer.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 
 type Ask<T> = Arc<dyn Fn(RequestHead<'_>) -> T + Send + Sync>;
 
-/// Everything a layer was configured with.
+/// The configuration of a layer.
 #[derive(Clone)]
 pub(crate) struct LayerConfig {
     pub(crate) engine: Engine,
