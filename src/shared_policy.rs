@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     Clock, Error, ErrorKind, LivePolicy, Policy, SystemClock, events,
-    policy::{StoredPolicy, PolicySettings},
+    policy::{PolicySettings, StoredPolicy},
     store::{SettingsStore, StoredSettings},
 };
 
@@ -229,7 +229,12 @@ impl Shared {
         if within_budget(self.store.save(&self.realm, Arc::clone(&text), None)).await? {
             return Ok(StoredSettings { version: 1, text });
         }
-        let vanished = || Error::new(ErrorKind::Store, "the settings vanished from the store while they were loaded; try again");
+        let vanished = || {
+            Error::new(
+                ErrorKind::Store,
+                "the settings vanished from the store while they were loaded; try again",
+            )
+        };
         within_budget(self.store.load(&self.realm)).await?.ok_or_else(vanished) // another node was quicker
     }
 
@@ -247,7 +252,12 @@ impl Shared {
 }
 
 async fn within_budget<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let late = || Err(Error::new(ErrorKind::Timeout, "the store did not return its settings in time; check that it is reachable"));
+    let late = || {
+        Err(Error::new(
+            ErrorKind::Timeout,
+            "the store did not return its settings in time; check that it is reachable",
+        ))
+    };
     tokio::time::timeout(BUDGET, call).await.unwrap_or_else(|_| late())
 }
 

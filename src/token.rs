@@ -80,7 +80,7 @@ impl Token {
 
 fn fill(bytes: &mut [u8]) -> Result<(), Error> {
     getrandom::fill(bytes).map_err(|error| {
-        Error::new(ErrorKind::Random, "the operating system gave no random bytes").with_source(error)
+        Error::new(ErrorKind::Random, "the operating system returned no random bytes").with_source(error)
     })
 }
 

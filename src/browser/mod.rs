@@ -102,7 +102,7 @@ impl Endpoints {
         self
     }
 
-        /// The URLs that a logout may redirect to.
+    /// The URLs that a logout may redirect to.
     pub fn with_logout_urls(mut self, urls: LogoutUrls) -> Self {
         self.logout_urls = ListSource::Fixed(urls);
         self

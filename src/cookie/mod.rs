@@ -166,7 +166,8 @@ impl CookieBuilder {
             finder: Finder::new(name.as_bytes()).into_owned(),
             attributes: attributes.into(),
             removal: HeaderValue::try_from(removal).map_err(|error| {
-                refuse("the cookie's attributes contain characters that a header cannot carry").with_source(error)
+                refuse("the cookie's attributes contain characters that a header cannot carry")
+                    .with_source(error)
             })?,
             secure,
             name: name.into(),

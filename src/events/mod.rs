@@ -73,11 +73,11 @@ pub enum EventKind<'a> {
     Created,
     /// A login created the session. Follows `Created`.
     Authenticated,
-        /// The session's token was replaced.
+    /// The session's token was replaced.
     Rotated,
     /// An interaction was recorded. Sampled: one in 64 of them.
     Extended,
-        /// The session has ended.
+    /// The session has ended.
     Ended(EndReason),
     /// An override of a login was above a limit, and was clamped to it.
     Clamped(Clamped),

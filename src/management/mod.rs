@@ -180,7 +180,8 @@ impl Management {
             }
             Route::ChangeSession(id) => {
                 let metadata = session::metadata(&body.await?)?;
-                let record = self.sessions.set_metadata(sid(&id)?, metadata).await.map_err(store_unavailable)?;
+                let record =
+                    self.sessions.set_metadata(sid(&id)?, metadata).await.map_err(store_unavailable)?;
                 one(record.as_ref())
             }
             Route::RemoveSession(id) => {

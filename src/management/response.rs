@@ -92,8 +92,7 @@ impl ApiError {
     }
 
     pub(super) fn store_unavailable() -> Self {
-        let message =
-            "The session store is unavailable, so the outcome is unknown. Try again.";
+        let message = "The session store is unavailable, so the outcome is unknown. Try again.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message, Some("store_unavailable"))
     }
 

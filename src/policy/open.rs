@@ -66,8 +66,7 @@ impl Overrides {
     /// When it is shorter than a millisecond; nothing is changed then.
     pub fn idle_lifetime(&mut self, lifetime: Duration) -> Result<(), Error> {
         if lifetime < Duration::from_millis(1) {
-            let message =
-                "an idle lifetime must be at least 1 ms: zero would end the session at once";
+            let message = "an idle lifetime must be at least 1 ms: zero would end the session at once";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         self.idle_lifetime = Some(lifetime.into());

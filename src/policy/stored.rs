@@ -104,7 +104,9 @@ impl StoredPolicy {
             non_persistent: stored.non_persistent,
             default_mode: stored.default_mode,
             cap: stored.cap.map_or(local_defaults.cap, |StoredCap(cap)| cap),
-            allowed_logout_urls: stored.allowed_logout_urls.unwrap_or_else(|| local_defaults.allowed_logout_urls.clone()),
+            allowed_logout_urls: stored
+                .allowed_logout_urls
+                .unwrap_or_else(|| local_defaults.allowed_logout_urls.clone()),
             other: stored.other,
         }
     }

@@ -145,8 +145,7 @@ impl Lifetimes {
     /// Checks one lifetime and rounds it down to the millisecond.
     pub(crate) fn check(what: &str, lifetime: Duration) -> Result<Millis, Error> {
         if lifetime < Duration::from_millis(1) {
-            let message =
-                format!("{what} must be at least 1 ms: zero would end the session at once");
+            let message = format!("{what} must be at least 1 ms: zero would end the session at once");
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         if lifetime > Self::LONGEST {
