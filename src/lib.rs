@@ -1,9 +1,9 @@
 //! Session lifetimes for tower services: idle and absolute timeouts, persistent and session-only
 //! cookies, over any store.
 //!
-//! [`SessionLayer`] reads the session cookie, loads the session from a [`SessionStore`] and judges it
-//! by a [`Policy`]. The handler gets a [`Session`]. After the handler, the layer stores what changed
-//! and sets or removes the cookie.
+//! [`SessionLayer`] reads the session cookie, loads the session from a [`SessionStore`] and judges
+//! it by a [`Policy`]. The handler gets a [`Session`]. After the handler, the layer stores what
+//! changed and sets or removes the cookie.
 //!
 //! # Example
 //!

@@ -21,7 +21,7 @@ pub(crate) fn start() -> Result<(), String> {
 }
 
 /// Below `info` drivers print what passes through them, cookies and session data too, so there `RUST_LOG` has no say
-/// (SPEC Q). What is ours never prints them at any level (H5).
+/// (Q). What is ours never prints them at any level (H5).
 fn is_harmless(event: &Metadata<'_>) -> bool {
     let ours = ["tower_tenure", "demo"].iter().any(|name| event.target().split("::").next() == Some(name));
     ours || *event.level() <= Level::INFO

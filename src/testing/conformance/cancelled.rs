@@ -1,4 +1,4 @@
-//! Calls that are given up halfway, as when a browser closes its connection (SPEC S2): whole or not at all.
+//! Calls that are given up halfway, as when a browser closes its connection (S2): whole or not at all.
 
 use std::{future::poll_fn, pin::pin, task::Poll};
 

@@ -1,4 +1,4 @@
-//! At most so many sessions of a subject (SPEC S9).
+//! At most so many sessions of a subject (S9).
 
 use super::{
     bench::{Bench, sids},

@@ -1,4 +1,4 @@
-//! Tombstones (SPEC S2, S4, E3).
+//! Tombstones (S2, S4, E3).
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Limits on the data of a session (SPEC S13).
+//! Limits on the data of a session (S13).
 
 use super::{
     bench::Bench,

@@ -1,4 +1,4 @@
-//! Listing, of a subject and of a realm (SPEC S2, S14).
+//! Listing, of a subject and of a realm (S2, S14).
 
 use std::sync::Arc;
 

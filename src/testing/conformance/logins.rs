@@ -1,4 +1,4 @@
-//! A login under a cap, as the middleware makes it (SPEC S9).
+//! A login under a cap, as the middleware makes it (S9).
 
 use super::{
     bench::Bench,

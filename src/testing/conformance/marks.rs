@@ -1,4 +1,4 @@
-//! How long "sign out everywhere" is remembered (SPEC L14).
+//! How long "sign out everywhere" is remembered (L14).
 
 use super::{
     bench::{Bench, sids},

@@ -1,4 +1,4 @@
-//! No lost updates, no resurrection (SPEC S3, S4, L9).
+//! No lost updates, no resurrection (S3, S4, L9).
 
 use super::{
     bench::Bench,

@@ -1,4 +1,4 @@
-//! Random changes do what the pure functions do (SPEC S2), for stores that express them in a language of their own.
+//! Random changes do what the pure functions do (S2), for stores that express them in a language of their own.
 
 use std::{net::IpAddr, time::Duration};
 

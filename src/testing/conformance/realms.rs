@@ -1,4 +1,4 @@
-//! Realms and tags: what belongs together and what does not (SPEC C10, S11).
+//! Realms and tags: what belongs together and what does not (C10, S11).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Records come back exactly, and changes do what `Change::apply` does (SPEC S2, S8).
+//! Records come back exactly, and changes do what `Change::apply` does (S2, S8).
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A login takes the place of the session in the same browser (SPEC L3, S4, S9).
+//! A login takes the place of the session in the same browser (L3, S4, S9).
 
 use super::{
     bench::{Bench, keys},

@@ -1,4 +1,4 @@
-//! Calls whose answer was lost and that are made again, and callers that know an older state (SPEC S3, O2).
+//! Calls whose answer was lost and that are made again, and callers that know an older state (S3, O2).
 
 use super::{
     bench::Bench,

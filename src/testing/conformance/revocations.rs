@@ -1,4 +1,4 @@
-//! "Sign out everywhere" and "sign everybody out" (SPEC L14, S10).
+//! "Sign out everywhere" and "sign everybody out" (L14, S10).
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! New secrets (SPEC C6).
+//! New secrets (C6).
 
 use std::time::Duration;
 

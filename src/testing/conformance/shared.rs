@@ -1,4 +1,4 @@
-//! What all nodes of a store share besides the sessions (SPEC S11, S12).
+//! What all nodes of a store share besides the sessions (S11, S12).
 
 use super::{
     bench::Bench,

@@ -1,4 +1,4 @@
-//! What a sweep finds and removes, and what not (SPEC O2, S2, E3).
+//! What a sweep finds and removes, and what not (O2, S2, E3).
 //!
 //! These checks sweep, so all of them live in the seventies; see `sweeping.rs`. Their names have `sweep` or
 //! `swept` in them, by which they can be left out where two suites run on one store at once.
