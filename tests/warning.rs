@@ -195,7 +195,7 @@ async fn t2_before_the_absolute_deadline_there_is_no_stay() {
     visit.click("#add").await.unwrap();
     visit.sees("#count", "1").await.unwrap();
     assert_eq!(visit.run("return !!document.querySelector('dialog.tenure')").await, false);
-    visit.sees("[data-reason=absolute]", "reached its longest life").await.unwrap();
+    visit.sees("[data-reason=absolute]", "reached its maximum lifetime").await.unwrap();
     visit.finish().await.unwrap();
 }
 

@@ -66,7 +66,7 @@ impl SessionCookie {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 
-    /// Removes `Set-Cookie` lines of this name, whoever wrote them; others stay (C3).
+    /// Removes `Set-Cookie` lines of this name, also those of the handler; others stay (C3).
     fn drop_ours(&self, headers: &mut HeaderMap) {
         let ours = |value: &HeaderValue| {
             // Browsers drop white space around the name (RFC 6265bis, section 5.6).

@@ -79,7 +79,7 @@ mod tests {
         let again = first.revoked(at(2), Some(a.sid));
         assert!(!again.covers(&a) && again.covers(&record(3, 1)), "excepted twice");
         let other = first.revoked(at(2), Some(b.sid));
-        assert!(other.covers(&a) && other.covers(&b), "what was over can not be excepted");
+        assert!(other.covers(&a) && other.covers(&b), "what was over cannot be excepted");
         assert!(!other.covers(&record(3, 2)));
         let anonymous = Record { subject: None, ..record(4, 0) };
         assert!(!other.covers(&anonymous));

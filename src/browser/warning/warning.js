@@ -8,7 +8,7 @@
     absolute: 'Your session ends soon', absoluteText: 'It cannot be extended. Please save your work. It ends in', close: 'Close',
     over: 'You are signed out', again: 'Sign in again', away: 'The server cannot be reached. Trying again.',
     minute: 'minute', minutes: 'minutes', second: 'second', seconds: 'seconds',
-    endedIdle: 'There was no activity for too long.', endedAbsolute: 'Your session has reached its longest life.',
+    endedIdle: 'There was no activity for too long.', endedAbsolute: 'Your session has reached its maximum lifetime.',
     endedSignedOut: 'You have signed out.', endedEvicted: 'You signed in on too many other devices.',
     endedRevoked: 'Your session was ended, by you on another device or by an administrator.',
     endedSuperseded: 'There was a newer sign-in in this browser.',
