@@ -35,7 +35,7 @@ pub struct MissingSessionLayer;
 
 impl fmt::Display for MissingSessionLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no session in the request: add a SessionLayer around this route, and check that it does not skip the request")
+        f.write_str("no session in the request: add a SessionLayer outside this route, and check that it does not skip the request")
     }
 }
 

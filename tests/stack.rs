@@ -392,7 +392,7 @@ async fn a_missing_layer_is_a_500_that_names_the_mend() {
         assert!(body.contains("SessionLayer") && body.contains("outside"), "{path} {body}");
         assert!(!body.contains("secret"), "{path}");
     }
-    assert!(MissingSessionLayer.to_string().contains("add a SessionLayer around this route"));
+    assert!(MissingSessionLayer.to_string().contains("add a SessionLayer outside this route"));
 }
 
 #[tokio::test]
