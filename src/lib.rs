@@ -128,7 +128,7 @@ pub use crate::{
     timestamp::Timestamp,
 };
 
-/// The examples of the README, which have to compile.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -92,7 +92,7 @@ pub enum Admission {
     Refuse(Vec<Departure>),
 }
 
-/// A session that has to end before a login fits under a cap.
+/// A session that must end before a login fits under a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
     /// The session.

@@ -201,7 +201,7 @@ pub struct Page {
     pub subject: Option<(Tag, Arc<str>)>,
     /// Only those after this one, in the order of creation and id.
     pub after: Option<(Timestamp, SessionId)>,
-    /// At most so many.
+    /// The maximum number of sessions.
     pub limit: usize,
 }
 

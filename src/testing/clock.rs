@@ -27,7 +27,7 @@ use crate::{Clock, Timestamp};
 pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {
-    /// A clock that stands at this moment.
+    /// A clock set to this moment.
     pub fn new(now: Timestamp) -> Self {
         Self(Arc::new(AtomicI64::new(now.as_unix_millis())))
     }

@@ -30,7 +30,7 @@
 
 // | file | holds |
 // |---|---|
-// | `bench.rs`, `material.rs`, `hostile.rs`, `together.rs` | what the checks work with |
+// | `bench.rs`, `material.rs`, `hostile.rs`, `together.rs` | the parts of the checks |
 // | `records.rs`, `random.rs` | records come back exactly, changes do what the pure functions do (S2, S8) |
 // | `retries.rs` | calls made again, and callers that know an older state (S3, O2) |
 // | `parallel.rs` | no lost updates, no resurrection (S3, S4) |

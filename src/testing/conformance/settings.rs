@@ -31,7 +31,7 @@ pub async fn check_settings<S: SettingsStore>(here: &S, there: &S) {
     for realm in REALMS {
         check_realm(here, there, realm).await;
     }
-    // What a realm keeps is its own.
+    // Realms have separate settings.
     for realm in REALMS {
         let version = load(here, realm).await.map(|stored| stored.version);
         assert!(save(there, realm, &format!("{{\"of\":{realm:?}}}"), version).await, "settings are refused");
@@ -42,7 +42,7 @@ pub async fn check_settings<S: SettingsStore>(here: &S, there: &S) {
     }
     assert_eq!(load(here, "conformance, never written").await, None, "a new realm has settings");
 
-    // A change wakes every waiter, or none; but it does not hang the one that asks.
+    // A change may or may not wake a waiter, but must not block.
     let _ = tokio::time::timeout(Duration::from_millis(10), here.settings_changed()).await;
 }
 
