@@ -129,9 +129,10 @@ impl Endpoints {
     /// can cache it permanently. `tenure.js` in the same place has no version, and `tenure.mjs` is
     /// an ES module.
     ///
-    /// It warns 60 seconds before the idle deadline: for a short idle lifetime half of that, but
-    /// never under 20 seconds. It asks the server before it shows anything. Activity on the page
-    /// extends the session, at most once a minute. Attributes of the tag configure it:
+    /// It warns 60 seconds before the idle deadline. For an idle lifetime under two minutes it is
+    /// half of that lifetime, but never under 20 seconds. It asks the server before it shows
+    /// anything. Activity on the page extends the session, at most once a minute. Attributes of the
+    /// tag configure it:
     ///
     /// | attribute | meaning |
     /// |---|---|
