@@ -1,14 +1,14 @@
-//! A store of your own: sessions in a JSON file, for a small server that should remember them over a restart.
+//! A custom store: sessions in a JSON file, for a small server that must keep them over a restart.
 //!
-//! The store is one table behind a lock, and each call is one step under that lock. What a step does to records is not for
-//! the store to know: `Creation`, `Change`, `Record` and `SubjectMark` bring it as pure functions. The same shape holds for
-//! a database, with a transaction in place of the lock.
+//! The store is one table behind a lock, and each call is one step under that lock. `Creation`,
+//! `Change`, `Record` and `SubjectMark` have the pure functions that decide and change records. A
+//! database works the same way, with a transaction in place of the lock.
 //!
 //! ```text
 //! cargo run --example custom_store
 //! ```
 //!
-//! `tests/stores/conformance.rs` runs the conformance suite against it, as you should against yours.
+//! `tests/stores/conformance.rs` runs the conformance suite against it. Do the same for your store.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ use tower_tenure::{
     store::{CreateOutcome, Creation, CreationPlan, Page, PlaceKey, Revocation, Sweep, Swept},
 };
 
-/// Keeps sessions in a JSON file, for a few hundred of them: every write writes them all.
+/// Keeps a few hundred sessions in a JSON file: every write writes the whole file.
 pub(crate) struct FileStore {
     path: PathBuf,
     table: Mutex<Table>,
@@ -44,7 +44,7 @@ struct Table {
     realms: BTreeMap<Arc<str>, Realm>,
 }
 
-/// Who was signed out everywhere: all of a realm, and some of its subjects. A store with many of those would drop a mark at
+/// The revocations of a realm and of its subjects. A store with many subjects would drop a mark at
 /// the revocation's `keep_until`.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Realm {
@@ -52,7 +52,7 @@ struct Realm {
     marks: BTreeMap<Arc<str>, SubjectMark>,
 }
 
-/// What a caller knows of a record: nothing to a store that reads and writes under a lock.
+/// The record as the caller knows it. A store that reads and writes under a lock does not need it.
 type Seen = Option<Box<Record>>;
 
 impl Table {
@@ -60,7 +60,7 @@ impl Table {
         self.realms.get(&record.realm)?.marks.get(record.subject.as_ref()?).copied()
     }
 
-    /// The record with what its subject's mark says.
+    /// The record with its subject's mark applied.
     fn find(&self, sid: SessionId) -> Option<Record> {
         let mut record = self.sessions.get(&sid)?.clone();
         if let Some(mark) = self.mark(&record) {
@@ -75,7 +75,7 @@ impl Table {
 }
 
 impl FileStore {
-    /// Reads the file; a missing one is an empty store.
+    /// Reads the file; a missing file is an empty store.
     pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
         let table = match fs::read(&path) {
@@ -94,10 +94,10 @@ impl FileStore {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One atomic step: it is in the file and in memory, or in neither.
+    /// One atomic step: it changes both the file and the memory, or neither.
     fn step<T>(&self, work: impl FnOnce(&mut Table) -> T) -> Result<T, Error> {
         let mut table = self.table();
-        let mut next = table.clone(); // cheap: records share what grows
+        let mut next = table.clone(); // cheap: clones of a record share its large parts
         let answer = work(&mut next);
         if next != *table {
             let draft = self.path.with_extension("draft");
@@ -223,7 +223,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cookie = response.headers()[header::SET_COOKIE].to_str()?.split(';').next().unwrap_or_default();
     println!("alice logged in; {} holds {} bytes", path.display(), fs::metadata(&path)?.len());
 
-    // The server starts again, and alice's browser comes back.
+    // The server restarts, and alice's browser returns.
     let request = Request::get("/me").header(header::COOKIE, cookie).body(Body::empty())?;
     let response = server(&path)?.oneshot(request).await?;
     println!("after a restart she is answered {}", response.status());

@@ -1,12 +1,13 @@
-//! A say in every login: shorter for risky ones, longer for trusted organisations, and the mode by the kind of application.
+//! Login hooks: shorter sessions for risky logins, longer ones for trusted organisations, and the
+//! mode by application.
 //!
 //! ```console
 //! $ cargo run --example login_hook
 //! $ curl -i -X POST http://127.0.0.1:3000/login/ada                          # as the policy says
-//! $ curl -i -X POST http://127.0.0.1:3000/login/ada -H 'x-risk: high'        # 5 minutes idle, 15 in all
+//! $ curl -i -X POST http://127.0.0.1:3000/login/ada -H 'x-risk: high'        # 5 minutes idle, 15 absolute
 //! $ curl -i -X POST http://127.0.0.1:3000/login/eve -H 'x-risk: blocked'     # refused
 //! $ curl -i -X POST http://127.0.0.1:3000/login/bob@partner.example          # 30 days
-//! $ curl -i -X POST http://127.0.0.1:3000/login/ada -H 'x-application: kiosk' # no Expires: gone with the browser
+//! $ curl -i -X POST http://127.0.0.1:3000/login/ada -H 'x-application: kiosk' # no Expires: ends with the browser session
 //! ```
 use std::time::Duration;
 
@@ -16,17 +17,17 @@ use tower_tenure::{Error, LoginContext, LoginHook, MemoryStore, Mode, Outcome, S
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What a proxy in front says of the request. (Headers that a client can send itself say nothing about risk.)
-fn told<'a>(login: &LoginContext<'a>, header: &str) -> &'a str {
+/// A header that a proxy in front sets. (A header that clients can set proves nothing.)
+fn proxy_header<'a>(login: &LoginContext<'a>, header: &str) -> &'a str {
     login.request().headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// High-risk logins are short, and the worst are refused.
+/// Limits high-risk logins, and refuses blocked ones.
 struct Risk;
 
 impl LoginHook for Risk {
     async fn on_login(&self, login: &mut LoginContext<'_>) -> Result<(), Error> {
-        match told(login, "x-risk") {
+        match proxy_header(login, "x-risk") {
             "blocked" => login.deny("this login looks like an attack"),
             "high" => {
                 let deadline = login.now() + 15 * MINUTE;
@@ -40,13 +41,14 @@ impl LoginHook for Risk {
     }
 }
 
-/// People of a trusted organisation stay logged in for a month, unless an earlier hook found a reason against it.
+/// Keeps users of a trusted organisation logged in for 30 days, unless an earlier hook found a
+/// risk.
 struct Organisation;
 
 impl LoginHook for Organisation {
     async fn on_login(&self, login: &mut LoginContext<'_>) -> Result<(), Error> {
         if login.subject().ends_with("@partner.example") && login.facts().metadata.get("risk").is_none() {
-            let deadline = login.now() + 30 * DAY; // above the limits of the policy it would be clamped
+            let deadline = login.now() + 30 * DAY; // a value above the policy's limits would be clamped
             login.overrides().expires_at(deadline);
             login.overrides().idle_lifetime(7 * DAY)?;
             login.metadata().set("organisation", "partner")?;
@@ -55,12 +57,12 @@ impl LoginHook for Organisation {
     }
 }
 
-/// A kiosk forgets when the browser closes, an installed application does not.
+/// Ends a kiosk's session with the browser; an installed application keeps its own.
 struct Application;
 
 impl LoginHook for Application {
     async fn on_login(&self, login: &mut LoginContext<'_>) -> Result<(), Error> {
-        match told(login, "x-application") {
+        match proxy_header(login, "x-application") {
             "kiosk" => login.overrides().mode(Mode::NonPersistent),
             "installed" => login.overrides().mode(Mode::Persistent),
             _ => {}

@@ -1,8 +1,8 @@
-//! The least that a site needs: login, a protected page, logout. `cargo run --example minimal_axum`
+//! The minimum for a site: login, a protected page, logout. `cargo run --example minimal_axum`
 use axum::{Router, extract::Path, routing::get, routing::post};
 use tower_tenure::{Error, MemoryStore, Outcome, RequireSession, Session, SessionLayer};
 
-/// After checking that it is them.
+/// A real handler checks the password first.
 async fn login(session: Session, Path(user): Path<String>) -> Result<&'static str, Error> {
     let outcome = session.login(user).await?;
     Ok(if outcome == Outcome::Done { "welcome\n" } else { "not now\n" })

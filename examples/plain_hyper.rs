@@ -14,7 +14,7 @@ use tower_tenure::{Error, ErrorKind, Key, MemoryStore, Session, SessionLayer};
 
 const VISITS: Key<u64> = Key::new("visits");
 
-/// What a handler gets of a session is in the request's extensions.
+/// A handler finds the session in the request's extensions.
 async fn route(request: Request<Incoming>) -> Result<(StatusCode, String), Error> {
     let session = request.extensions().get::<Session>().expect("the layer is around this service");
     let said = match (request.method(), request.uri().path()) {
@@ -47,7 +47,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    // One layer for all connections: it is what holds the store.
+    // One layer for all connections, since it has the store.
     let service =
         ServiceBuilder::new().layer(SessionLayer::new(MemoryStore::new())).service(service_fn(answer));
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
@@ -55,7 +55,7 @@ async fn main() -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         let service = TowerToHyperService::new(service.clone());
         tokio::spawn(async move {
-            // A connection that breaks is its client's affair.
+            // Ignore a broken connection.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }

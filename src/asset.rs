@@ -1,4 +1,5 @@
-//! Files that are compiled in, as they are served: with an entity tag by their content (RFC 9110, section 8.8.3).
+//! Files that are compiled in and served with an entity tag of their content (RFC 9110, section
+//! 8.8.3).
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -23,12 +24,12 @@ impl Asset {
         Self { kind, content, version, tag }
     }
 
-    /// Another for another content.
+    /// A version that changes with the content.
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
-    /// The file, or that whoever asks has it already; 405 for another method than GET and HEAD.
+    /// The file, or 304 if the client has it; 405 for methods other than GET and HEAD.
     pub(crate) fn respond(
         &self,
         method: &Method,

@@ -1,4 +1,4 @@
-//! The inner service's body, or one of ours.
+//! The body of a response.
 
 use std::{
     pin::Pin,
@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a response: the inner service's, or a short one of the middleware's own.
+    /// The body of a response: the inner service's, or a short one from the middleware.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -34,7 +34,7 @@ impl<B> ResponseBody<B> {
         response.map(|body| Self { kind: Kind::Inner { body } })
     }
 
-    /// A response of the middleware's own.
+    /// A response of the middleware.
     pub(crate) fn own(response: Response<Bytes>) -> Response<Self> {
         response.map(|body| Self { kind: Kind::Own { body: Some(body).filter(|body| !body.is_empty()) } })
     }

@@ -1,4 +1,4 @@
-//! Where time comes from: the one clock read.
+//! The clock: the only place that reads the time.
 
 use std::{fmt, sync::Arc};
 
@@ -6,13 +6,14 @@ use crate::Timestamp;
 
 /// A source of the current time.
 ///
-/// The middleware asks it once per request, on arrival (SPEC L10); everything else gets that moment as an argument.
-/// A clock may step back: no session is lengthened by it.
+/// The middleware reads it once per request, on arrival; everything else gets that moment as an
+/// argument. A clock may step back: that lengthens no session.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The current moment.
     fn now(&self) -> Timestamp;
 
-    /// Whether it keeps the time of day, so that it can be compared with the clock of a store (S12). A clock for tests may not.
+    /// Whether it keeps wall time, so that it can be compared with the clock of a store. A clock
+    /// for tests may not.
     fn keeps_wall_time(&self) -> bool {
         true
     }
@@ -30,8 +31,8 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
 /// The operating system's wall clock.
 ///
-/// Wall time, not monotonic time, because deadlines are shared with stores, other nodes and browsers, and outlive the
-/// process.
+/// Wall time, not monotonic time, because deadlines are shared with stores, other nodes and
+/// browsers, and outlive the process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -39,13 +40,13 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         #[expect(clippy::disallowed_methods, reason = "the one clock read of the crate")]
         let now = std::time::SystemTime::now();
-        // Without the detour over a calendar that `OffsetDateTime` takes. Before 1970 the clock is wrong anyway.
+        // Avoids the calendar arithmetic of `OffsetDateTime`. A clock before 1970 is wrong anyway.
         let since_epoch = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::UNIX_EPOCH + since_epoch
     }
 }
 
-/// A moment of the runtime's timers: for how often something is polled. No deadline is judged by it.
+/// A moment of the runtime's timers, for polling intervals. No deadline depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimerMoment(tokio::time::Instant);
 
@@ -60,7 +61,7 @@ impl TimerMoment {
     }
 }
 
-/// Measures how long something takes, for metrics only: nothing is decided by it.
+/// Measures how long something takes, for metrics only.
 #[cfg(feature = "metrics")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopwatch(std::time::Instant);

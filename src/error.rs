@@ -4,8 +4,8 @@ use std::{borrow::Cow, error, fmt};
 
 /// Why something failed.
 ///
-/// A refusal by policy (a login over the cap, a session that has ended) is a value, not an error; an error means that a
-/// part failed or was used wrongly. Its text never holds a token or session data (SPEC H5).
+/// An error means that a part failed or was used wrongly. A refusal by policy, such as a login over
+/// the cap, is a value. The text never contains a token or session data.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -17,36 +17,39 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting is wrong; the message says the mend.
+    /// A setting is wrong; the message says how to correct it.
     Configuration,
     /// An argument is wrong, for example a lifetime of zero.
     InvalidInput,
-    /// A session value could not be written as JSON, or not read as the type asked for.
+    /// A session value could not be written as JSON, or not be read as the requested type.
     Data,
-    /// The store failed. Nothing is known about the session.
+    /// The store failed, so the state of the session is unknown.
     Store,
-    /// The store did not answer within the time budget (SPEC S6).
+    /// The store did not answer within the timeout, two seconds unless configured.
     Timeout,
-    /// The operating system gave no random bytes.
+    /// The operating system returned no random bytes.
     Random,
-    /// The response head is already sent, so nothing can be changed for this request any more (SPEC H4).
+    /// The response head is already sent, so this request can change nothing any more.
     Closed,
     /// A login was refused; see [`Outcome::accepted`](crate::Outcome::accepted).
     Refused,
-    /// The data of a session would exceed the limit; nothing was changed (S13).
+    /// The data of a session would exceed the limit; nothing was changed.
     TooLarge,
-    /// The session ended while the request was in flight; nothing was written (SPEC S4).
+    /// The session ended while the request was in flight; nothing was written.
     Ended,
 }
 
 impl Error {
-    /// An error of this kind; the message is lower case, without a full stop, and free of secrets.
+    /// An error of this kind. The message should be lower case, without a full stop, and must
+    /// contain no secrets.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// A failed store call. What backends should wrap their driver's errors in. The source is logged, so it must not quote
-    /// session data; that of a JSON or SQL decoder may.
+    /// A failed store call; backends wrap their driver's errors in it.
+    ///
+    /// The source is logged, so it must not quote session data, as errors of JSON or SQL decoders
+    /// may.
     ///
     /// # Example
     ///
@@ -72,13 +75,13 @@ impl Error {
         self.kind
     }
 
-    /// Whether the backend failed or did not answer, as opposed to a mistake of the caller.
+    /// Whether the backend failed or did not answer, as opposed to a mistake by the caller.
     pub const fn is_store_failure(&self) -> bool {
         matches!(self.kind, ErrorKind::Store | ErrorKind::Timeout)
     }
 
     #[must_use]
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }

@@ -19,7 +19,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
     }
 }
 
-/// `None` where no layer is around the handler, or it skips the request.
+/// `None` without a layer around the handler, or when the layer skips the request.
 impl<S: Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = Infallible;
 
@@ -28,13 +28,14 @@ impl<S: Sync> OptionalFromRequestParts<S> for Session {
     }
 }
 
-/// There is no [`SessionLayer`](crate::SessionLayer) around a handler that extracts a [`Session`], or it skips the request.
+/// A handler extracts a [`Session`] without a [`SessionLayer`](crate::SessionLayer) around it, or
+/// the layer skips the request.
 #[derive(Clone, Copy, Debug)]
 pub struct MissingSessionLayer;
 
 impl fmt::Display for MissingSessionLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no session in the request: add a SessionLayer outside this route, and see that it does not skip it")
+        f.write_str("no session in the request: add a SessionLayer outside this route, and check that it does not skip the request")
     }
 }
 
@@ -46,8 +47,9 @@ impl IntoResponse for MissingSessionLayer {
     }
 }
 
-/// So that a handler can use `?`: 503 when the store failed, 401 when the session ended meanwhile, 403 for a refused login, 413
-/// for data over the limit, 400 for wrong input, 500 otherwise. The text tells nothing of the inside.
+/// Lets a handler use `?`: 503 when the store failed, 401 when the session ended meanwhile, 403 for
+/// a refused login, 413 for data over the limit, 400 for wrong input, 500 otherwise. The text
+/// contains no internal details.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         use crate::ErrorKind::{Ended, InvalidInput, Refused, Store, Timeout, TooLarge};

@@ -1,4 +1,4 @@
-//! Login hooks: the application's say in every login.
+//! Login hooks: code of the application that runs in every login.
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -10,15 +10,17 @@ use crate::{
     record::{Facts, Metadata, Timing},
 };
 
-/// Runs in every login, before the session exists (SPEC A1): may shorten or lengthen it within the limits, attach
-/// metadata, deny the login, or revoke the session.
+/// Runs in every login, before the session exists.
 ///
-/// Several hooks run in the order in which they were added; a later one sees what an earlier one did. After a denial or
-/// a revocation no further one runs.
+/// It may shorten or lengthen the session within the limits, attach metadata, cap the user's
+/// sessions, deny the login, or revoke the session.
+///
+/// Several hooks run in the order in which they were added; a later one sees what an earlier one
+/// did. After a denial or a revocation no further hook runs.
 ///
 /// # Errors
 ///
-/// An error fails the login: there is no session then.
+/// An error fails the login; no session is created.
 ///
 /// # Example
 ///
@@ -26,7 +28,7 @@ use crate::{
 /// use std::time::Duration;
 /// use tower_tenure::{Error, LoginContext, LoginHook};
 ///
-/// /// Logins without a user agent last a quarter of an hour, at most.
+/// /// Logins without a user agent last at most 15 minutes.
 /// struct ShortForRobots;
 ///
 /// impl LoginHook for ShortForRobots {
@@ -41,11 +43,11 @@ use crate::{
 /// }
 /// ```
 pub trait LoginHook: Send + Sync + 'static {
-    /// A login is about to open a session.
+    /// Runs when a login is about to open a session.
     fn on_login(&self, login: &mut LoginContext<'_>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// [`LoginHook`] as a trait object can be.
+/// [`LoginHook`], object-safe.
 pub(crate) trait DynLoginHook: Send + Sync + 'static {
     fn on_login<'a>(
         &'a self,
@@ -62,7 +64,7 @@ impl<H: LoginHook> DynLoginHook for H {
     }
 }
 
-/// What a login hook sees and may do.
+/// What a login hook can read and change.
 #[derive(Debug)]
 pub struct LoginContext<'a> {
     pub(crate) sid: SessionId,
@@ -82,13 +84,13 @@ pub struct LoginContext<'a> {
 pub struct LoginRequest<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The target, before any router has taken a prefix from it.
+    /// The request target, before a router removes a prefix.
     pub uri: &'a Uri,
     /// The headers.
     pub headers: &'a HeaderMap,
 }
 
-/// Without the headers: the cookie is among them (SPEC H5).
+/// Omits the headers, which contain the cookie (H5).
 impl fmt::Debug for LoginRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoginRequest")
@@ -119,18 +121,21 @@ impl<'a> LoginContext<'a> {
         self.request
     }
 
-    /// Device, clients, authentication methods and metadata, as they are so far.
+    /// Device, clients, authentication methods and metadata so far.
     pub const fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// The timing that the session would have as things stand, with both deadlines; a refusal when a deadline asked for
-    /// is not in the future.
+    /// The timing that the session would have now, with both deadlines.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, when a requested deadline is not in the future.
     pub fn timing(&self) -> Result<Timing, Refusal> {
         open(self.policy, self.now, &self.overrides).map(|opening| opening.timing)
     }
 
-    /// The lifetimes and the mode, to override (L6, L7).
+    /// The overrides of lifetimes and mode.
     pub const fn overrides(&mut self) -> &mut Overrides {
         &mut self.overrides
     }
@@ -140,17 +145,17 @@ impl<'a> LoginContext<'a> {
         &mut self.facts.metadata
     }
 
-    /// How many sessions this user may have, in place of the policy's cap (S9).
+    /// Sets how many sessions this user may have, in place of the policy's cap.
     pub const fn set_cap(&mut self, cap: Cap) {
         self.cap = Some(cap);
     }
 
-    /// Denies the login, for a reason that the handler is told. The browser's earlier session stays.
+    /// Denies the login; the handler gets the reason. The browser's earlier session stays.
     pub fn deny(&mut self, reason: impl Into<String>) {
         self.refusal = Some(Refusal::Denied(reason.into()));
     }
 
-    /// Revokes the session: there is none after this login, and the browser's earlier one ends too.
+    /// Revokes the session: the login opens none, and the browser's earlier session ends.
     pub fn revoke(&mut self, reason: impl Into<String>) {
         self.refusal = Some(Refusal::Revoked(reason.into()));
     }

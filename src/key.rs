@@ -4,7 +4,8 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 /// The name of a session value, with the type of the value.
 ///
-/// A constant key names a value once for the whole application, so no handler can read it as something else.
+/// A constant key fixes the type of a value for the whole application, so no handler reads it as
+/// another type.
 ///
 /// # Example
 ///
@@ -25,12 +26,12 @@ pub struct Key<T> {
 }
 
 impl<T> Key<T> {
-    /// The key of this name, as a constant.
+    /// A key with this name, for a constant.
     pub const fn new(name: &'static str) -> Self {
         Self { name: Cow::Borrowed(name), value: PhantomData }
     }
 
-    /// The key of a name that is only known at run time.
+    /// A key with a name that is only known at run time.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: Cow::Owned(name.into()), value: PhantomData }
     }

@@ -1,7 +1,9 @@
-//! Session lifetimes for tower services: idle and absolute timeouts, persistent and session-only cookies, over any store.
+//! Session lifetimes for tower services: idle and absolute timeouts, persistent and session-only
+//! cookies, over any store.
 //!
-//! [`SessionLayer`] reads the session cookie, finds the session in a [`SessionStore`], judges it by a [`Policy`], hands a
-//! [`Session`] to the handler, and afterwards stores what changed and rewrites `Set-Cookie`.
+//! [`SessionLayer`] reads the session cookie, loads the session from a [`SessionStore`] and judges
+//! it by a [`Policy`]. The handler gets a [`Session`]. After the handler, the layer stores what
+//! changed and sets or removes the cookie.
 //!
 //! # Example
 //!
@@ -10,7 +12,7 @@
 //! use tower_tenure::{Error, MemoryStore, RequireSession, Session, SessionLayer};
 //!
 //! async fn login(session: Session) -> Result<&'static str, Error> {
-//!     session.login("alice").await?.accepted()?; // after checking that it is her
+//!     session.login("alice").await?.accepted()?; // after checking the password
 //!     Ok("welcome")
 //! }
 //!
@@ -25,18 +27,19 @@
 //!     .layer(SessionLayer::new(MemoryStore::new()));
 //! ```
 //!
-//! # Where things are
+//! # Where to find it
 //!
-//! | module | what for |
+//! | module | contents |
 //! |---|---|
 //! | [`middleware`] | the layer around a service |
-//! | [`policy`] | lifetimes, limits, presets, and the pure functions that judge by them |
-//! | [`record`] | what a store keeps |
-//! | [`store`] | the contract of stores, and the stores; its [`guide`](store::guide) tells which one when |
+//! | [`policy`] | lifetimes, limits, presets, and the pure functions that decide |
+//! | [`record`] | what a store keeps of a session |
+//! | [`store`] | the contract of stores, and the stores; the [`guide`](store::guide) helps to choose |
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
-//! | `browser` | status, extend and logout endpoints, and the warning before the end (feature `browser`) |
-//! | `management` | the management API and its tokens (feature `management`, which also has the `Dashboard`) |
+//! | [`rules`] | the guarantees of this crate, numbered |
+//! | `browser` | endpoints for pages, and the warning before the end (feature `browser`) |
+//! | `management` | the management API and its tokens (feature `management`, with the `Dashboard`) |
 //! | `testing` | manual clock, probing store, conformance suite (feature `testing`) |
 //!
 //! # Features
@@ -44,13 +47,13 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `axum` | `Session` as an extractor. A layer inside a nested router also needs [`with_original_uri`](SessionLayer::with_original_uri) |
-//! | `browser` | for pages: status, extend, logout with an allow-list, and a script that warns in time |
-//! | `management` | settings and sessions over HTTP, for administrators and their tools; a dashboard |
+//! | `browser` | status, extend and logout endpoints, an allow-list for logouts, a warning script |
+//! | `management` | settings and sessions over HTTP, and a dashboard |
 //! | `metrics` | counters `tower_tenure_events_total` (labels `event`, `reason`, `operation`) and the histogram `tower_tenure_store_seconds` (label `operation`), through the `metrics` facade |
-//! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters. [Which one when](store::guide) |
-//! | `rustls` | TLS for the last two |
-//! | `tower-sessions` | [our stores beneath](store::guide#moving-over-from-tower-sessions) a `tower-sessions` application |
-//! | `testing` | for tests of applications and of stores |
+//! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters |
+//! | `rustls` | TLS for PostgreSQL and Redis |
+//! | `tower-sessions` | [these stores](store::guide#moving-over-from-tower-sessions) for a `tower-sessions` application |
+//! | `testing` | tools for tests of applications and of stores |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -88,6 +91,8 @@ mod problem;
 pub mod record;
 mod request;
 mod require;
+#[doc = include_str!("rules.md")]
+pub mod rules {}
 mod session;
 mod sessions;
 mod settings;
@@ -124,7 +129,7 @@ pub use crate::{
     timestamp::Timestamp,
 };
 
-/// The examples of the README, which have to compile.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

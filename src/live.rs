@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::{Clock, Policy, RequestHead, SystemClock, policy::PolicyHistory};
 
-/// A policy that can be swapped while the server runs (L11). Clones share it; reading takes no lock.
+/// A policy that can be swapped while the server runs. Clones share it; reading takes no lock.
 ///
 /// # Example
 ///
@@ -19,14 +19,14 @@ use crate::{Clock, Policy, RequestHead, SystemClock, policy::PolicyHistory};
 /// let policy = LivePolicy::new(Policy::default());
 /// let layer = SessionLayer::new(MemoryStore::new()).with_policy(policy.clone());
 ///
-/// // Later, from anywhere: binds live sessions at their next request (L5).
+/// // Later, from anywhere. It binds live sessions at their next request.
 /// policy.swap(Policy::owasp_high_value());
 /// ```
 #[derive(Clone)]
 pub struct LivePolicy(Arc<Shared>);
 
 struct Shared {
-    /// What requests read: with what of its past a judgement needs.
+    /// What requests read: the policy with the part of its past that decisions need.
     policy: ArcSwap<Policy>,
     history: Mutex<PolicyHistory>,
 }
@@ -39,19 +39,19 @@ impl LivePolicy {
         Self(Arc::new(Shared { policy, history: Mutex::new(history) }))
     }
 
-    /// The policy at this moment.
+    /// The current policy.
     pub fn load(&self) -> Policy {
         **self.0.policy.load()
     }
 
-    /// Puts another in its place. Requests that have arrived keep the one they arrived under.
+    /// Replaces the policy. Requests in flight keep the policy of their arrival.
     pub fn swap(&self, policy: Policy) {
         let mut history = self.0.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.change(&self.load(), &policy, now());
         self.0.policy.store(Arc::new(history.stamped(policy)));
     }
 
-    /// Puts another in its place whose past is known already.
+    /// Replaces the policy by one whose past is known.
     pub(crate) fn swap_with(&self, policy: Policy, past: PolicyHistory) {
         let mut history = self.0.history.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.policy.store(Arc::new(past.stamped(policy)));
@@ -59,7 +59,7 @@ impl LivePolicy {
     }
 }
 
-/// For the stamps of versions only; nothing is judged by it.
+/// For the stamps of versions only; no deadline depends on it.
 fn now() -> u64 {
     u64::try_from(SystemClock.now().as_unix_millis()).unwrap_or(0)
 }
@@ -76,7 +76,7 @@ impl From<Policy> for LivePolicy {
     }
 }
 
-/// One live policy for all requests, or the application's choice for each.
+/// One live policy for all requests, or a function that chooses one per request.
 #[derive(Clone)]
 pub(crate) enum PolicySource {
     Live(LivePolicy),
@@ -91,7 +91,8 @@ impl PolicySource {
         }
     }
 
-    /// The policy by which sessions are judged without a request; `None` where the application chooses one for each.
+    /// The policy for sessions that are judged without a request; `None` where each request has its
+    /// own.
     pub(crate) fn without_request(&self) -> Option<Policy> {
         match self {
             Self::Live(policy) => Some(policy.load()),

@@ -1,10 +1,10 @@
-//! The responses that the middleware gives in place of a handler's: RFC 9457 problem details.
+//! Responses of the middleware itself: RFC 9457 problem details.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-/// RFC 9457, section 3.1; `reason` is ours (SPEC E1).
+/// RFC 9457, section 3.1; `reason` is an extension member (E1).
 #[derive(Debug, Serialize)]
 pub(crate) struct Problem {
     #[serde(serialize_with = "as_number")]
@@ -35,7 +35,7 @@ impl Problem {
         self
     }
 
-    /// The session store can not be asked: nobody is taken for logged out, and nobody for logged in (SPEC S6).
+    /// The session store failed: the request counts neither as logged in nor as logged out (S6).
     pub(crate) fn store_unavailable() -> Response<Bytes> {
         let detail = "The session could not be read or stored. You are not signed out; please try again.";
         let mut response = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Session store unavailable")

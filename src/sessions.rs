@@ -1,4 +1,4 @@
-//! All sessions of a realm, for those who administer them.
+//! All sessions of a realm, for administration.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,9 @@ use crate::{
     store::Page,
 };
 
-/// All sessions of a [`SessionLayer`](crate::SessionLayer)'s realm: to look at, to revoke, to sweep. Cheap to clone.
+/// The sessions of one realm, to list, revoke and sweep them. Cheap to clone.
+///
+/// Get it from [`SessionLayer::sessions`](crate::SessionLayer::sessions).
 ///
 /// # Example
 ///
@@ -24,7 +26,7 @@ use crate::{
 /// let layer = SessionLayer::new(MemoryStore::new());
 /// let sessions = layer.sessions();
 ///
-/// // "Sign out everywhere": in force for the very next request.
+/// // "Sign out everywhere": binds the very next request.
 /// sessions.revoke_all("alice", None).await?;
 /// assert_eq!(sessions.list(Some("alice"), None, 50).await?.sessions, []);
 /// # Ok(())
@@ -52,27 +54,30 @@ struct View {
 pub struct SessionPage {
     /// The sessions, oldest first.
     pub sessions: Vec<Record>,
-    /// Where the next page goes on; `None` on the last one. A page may hold fewer sessions than asked for, or none, and go on:
-    /// one call looks at a bounded number of sessions, and those that are over do not show.
+    /// Where the next page starts; `None` on the last page.
+    ///
+    /// A page may have fewer sessions than asked for, or none, and still not be the last: one call
+    /// looks at a bounded number of sessions, and leaves out those that are over.
     pub next: Option<(Timestamp, SessionId)>,
 }
 
-/// What a batch of a sweep has done; see [`Sessions::sweep`].
+/// What one batch of a sweep did; see [`Sessions::sweep`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SweepReport {
-    /// How many sessions were found over, and ended.
+    /// How many sessions were over, and were ended.
     pub ended: usize,
     /// How many tombstones were removed.
     pub removed: usize,
-    /// Whether there is no more to do for now.
+    /// Whether nothing is left to do for now.
     pub finished: bool,
 }
 
-/// After so many sessions that were found over, and ended, a list hands out what it has (S14).
+/// A list returns what it has once it has ended this many sessions that were over (S14).
 const ENDED_BY_A_LIST: usize = 128;
 
-/// How many sessions of a subject are ended right after a revocation; the sweep ends the others. All are over at once.
+/// How many sessions of a subject are ended right after a revocation. The sweep ends the others;
+/// all of them are over at once.
 const ENDED_AT_ONCE: usize = 64;
 
 impl View {
@@ -105,8 +110,8 @@ impl Sessions {
         Arc::clone(&self.view().realm.name)
     }
 
-    /// A live session, as the store keeps it: with its data, which is not for every eye. `None` when there is none of this id,
-    /// or it is over.
+    /// A live session as the store keeps it, its data included; `None` when this id has no live
+    /// session.
     pub async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
         let view = self.view();
         let now = view.now();
@@ -125,10 +130,12 @@ impl Sessions {
         }
     }
 
-    /// Up to `limit` live sessions of a user, or of all when `None`, oldest first, after the one named.
+    /// Up to `limit` live sessions of a user, or of all users when `None`: oldest first, and only
+    /// those `after` the given one.
     ///
-    /// Sessions are judged by the live policy, and those that are found over are ended. A page that found many of those is
-    /// shorter, perhaps empty; it is the last one only when [`next`](SessionPage::next) is `None`.
+    /// Sessions are judged by the live policy, and those that are over are ended. A page that found
+    /// many of those is shorter, perhaps empty. It is the last one only when
+    /// [`next`](SessionPage::next) is `None`.
     pub async fn list(
         &self,
         subject: Option<&str>,
@@ -143,7 +150,7 @@ impl Sessions {
         let subject = subject.map(place);
         let (mut sessions, mut after, mut ended) = (Vec::new(), after, 0);
         loop {
-            // A little at a time, since all of them may be over.
+            // In small steps, since all of them may be over.
             let wanted = (limit + 1 - sessions.len()).min(ENDED_BY_A_LIST - ended);
             let (realm, subject) = (Arc::clone(&view.realm.name), subject.clone());
             let found = engine.list(Page { realm, subject, after, limit: wanted }, now).await?;
@@ -167,8 +174,9 @@ impl Sessions {
         }
     }
 
-    /// Puts metadata in place of all that a live session has; no deadline moves. The session as it is then; `None` when there is
-    /// none of this id, or it is over.
+    /// Replaces all metadata of a live session; no deadline moves.
+    ///
+    /// Returns the changed session; `None` when this id has no live session.
     pub async fn set_metadata(&self, sid: SessionId, metadata: Metadata) -> Result<Option<Record>, Error> {
         let view = self.view();
         let Some(mut record) = self.load(sid).await? else { return Ok(None) };
@@ -183,8 +191,10 @@ impl Sessions {
         }))
     }
 
-    /// Ends a session; its user learns the reason `revoked`. `false` when there is none of this id, or it is over. In any case
-    /// it is over afterwards, whatever the clocks of the nodes say.
+    /// Ends a session for the reason `revoked`. Returns whether this call revoked it: `false` when
+    /// this id has no session, or it was over before.
+    ///
+    /// The session is over afterwards in any case, whatever the clocks of the nodes say.
     pub async fn revoke(&self, sid: SessionId) -> Result<bool, Error> {
         let view = self.view();
         let engine = &view.config.engine;
@@ -194,24 +204,26 @@ impl Sessions {
         Ok(matches!(outcome, EndOutcome::Ended(session) if session.reason == EndReason::Revoked))
     }
 
-    /// Ends all sessions of a user, except one if named ("sign out everywhere"), in one write whatever their number.
+    /// Ends all sessions of a user, except one if given ("sign out everywhere"), in one write
+    /// whatever their number.
     ///
-    /// In force for the very next request on every node, and for logins whose request has arrived before. The end of each session
-    /// is an event of its own; with very many sessions the sweep emits most of them. An excepted session of another user
-    /// protects nothing.
+    /// It binds the very next request on every node, and logins that are in flight. The end of each
+    /// session is an event of its own; with very many sessions, the sweep emits most of them. A
+    /// session of another user as `except` has no effect.
     pub async fn revoke_all(&self, subject: &str, except: Option<SessionId>) -> Result<(), Error> {
         let view = self.view();
         let now = view.now();
         let engine = &view.config.engine;
         let tag = engine.place_key.tag(&view.realm.name, subject);
         let subject: Arc<str> = subject.into();
-        // As long as a session, or work that waits for its user, can be there that the revocation covers.
+        // A session that the revocation covers, or work that waits for its user, lives no longer
+        // than this.
         let policy = view.config.policy_without_request(&view.realm);
         let keep = policy.limits().as_lifetimes().absolute().max(policy.resume_for());
         engine.revoke_subject(&view.realm, (tag, Arc::clone(&subject)), except, keep, now).await?;
         let realm = Arc::clone(&view.realm.name);
         let page = Page { realm, subject: Some((tag, subject)), after: None, limit: ENDED_AT_ONCE };
-        // The revocation stands, whatever comes of this: the sweep does the same later.
+        // A failure here does not undo the revocation: the sweep does the same later.
         if let Ok(found) = engine.list(page, now).await {
             let covered: Vec<_> = found.into_iter().filter(|record| record.revoked_at.is_some()).collect();
             let _ = engine.end_those_over(&covered, |_| policy, now, false).await;
@@ -219,17 +231,20 @@ impl Sessions {
         Ok(())
     }
 
-    /// Signs everybody in the realm out, in one write whatever their number: every session with a user that was authenticated
-    /// until now is over, reason `revoked`. At once on this node, within a second or two on the others. Anonymous sessions stay.
+    /// Signs out all users of the realm, in one write whatever their number.
+    ///
+    /// Every session that was authenticated until now is over, for the reason `revoked`: at once on
+    /// this node, within two seconds on the others. Anonymous sessions stay.
     pub async fn revoke_everybody(&self) -> Result<(), Error> {
         let view = self.view();
         view.config.engine.revoke_everybody(&view.realm, view.now()).await
     }
 
-    /// One batch of a sweep: ends at most `limit` sessions that are over and whose holder did not return, so that their end is
-    /// an event, and removes at most `limit` tombstones that are old enough.
+    /// Runs one batch of a sweep: ends at most `limit` sessions that are over, with an event for
+    /// each, and removes at most `limit` old tombstones.
     ///
-    /// A node whose clock disagrees with the store's does nothing.
+    /// It does nothing while this node's clock disagrees with the store's
+    /// ([S12](crate::rules#s12)).
     pub async fn sweep(&self, limit: usize) -> Result<SweepReport, Error> {
         let view = self.view();
         let policy = view.config.policy_without_request(&view.realm);
@@ -239,17 +254,20 @@ impl Sessions {
         Ok(SweepReport { ended: swept.ended, removed: swept.removed, finished: swept.finished })
     }
 
-    /// Sweeps in batches, with a pause of at most 30 seconds whenever there is no more to do; spawn it. A failure is an event and
-    /// the sweep goes on after the pause.
+    /// Sweeps in batches, for as long as it is polled: spawn it.
     ///
-    /// One node of several is enough, and all of them do no harm. Without it, a session whose holder never returns ends without
-    /// an event, and a store other than [`MemoryStore`](crate::MemoryStore) keeps what is over.
+    /// Whenever nothing is left to do it waits for `pause`, at most 30 seconds. A failure is an
+    /// event, and the sweep continues after the pause.
+    ///
+    /// One node of several is enough; several at once do no harm. Without a sweep, a session whose
+    /// holder never returns ends without an event, and stores other than
+    /// [`MemoryStore`](crate::MemoryStore) keep what is over.
     pub async fn sweep_every(self, pause: Duration) {
         const BATCH: usize = 1000;
         const LONGEST_PAUSE: Duration = Duration::from_secs(30);
         loop {
             while self.sweep(BATCH).await.is_ok_and(|swept| !swept.finished) {
-                tokio::time::sleep(Duration::from_millis(1)).await; // lets others have the store
+                tokio::time::sleep(Duration::from_millis(1)).await; // lets other calls reach the store
             }
             tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
         }

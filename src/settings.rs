@@ -1,4 +1,4 @@
-//! Everything a layer was configured with.
+//! The configuration of a layer.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
 type Ask<T> = Arc<dyn Fn(RequestHead<'_>) -> T + Send + Sync>;
 type FindUri = Arc<dyn Fn(&Extensions) -> Option<&Uri> + Send + Sync>;
 
-/// Everything a layer was configured with.
+/// The configuration of a layer.
 #[derive(Clone)]
 pub(crate) struct LayerConfig {
     pub(crate) engine: Engine,
@@ -30,11 +30,11 @@ pub(crate) struct LayerConfig {
     pub(crate) client_ip: Option<Ask<Option<IpAddr>>>,
     /// Finds the target as the client sent it, where a router took a prefix from it (E1).
     pub(crate) original_uri: Option<FindUri>,
-    /// The realm, unless it is that of the cookie's name (C10).
+    /// The realm, if it is not the cookie's name (C10).
     pub(crate) realm_name: Option<Arc<str>>,
-    /// The realm of each request, for several tenants.
+    /// Chooses the realm of each request, for tenants.
     pub(crate) realm_by: Option<Ask<Arc<str>>>,
-    /// The realm of requests that do not choose one.
+    /// The layer's realm, for requests that do not choose one.
     pub(crate) home: Arc<RealmState>,
     /// How many bytes of data a session may have (S13).
     pub(crate) max_data: usize,
@@ -72,7 +72,7 @@ impl LayerConfig {
         }
     }
 
-    /// Derives what follows from the settings.
+    /// Updates what is derived from the settings.
     pub(crate) fn finish(&mut self) {
         let name = self.realm_name.clone().unwrap_or_else(|| self.cookie.name().into());
         self.home = self.engine.realm(&name);
@@ -90,25 +90,26 @@ impl LayerConfig {
         self.realm_by.as_ref().map(|choose| self.engine.realm(&choose(head)))
     }
 
-    /// How long a request that the browser sent before it had a newer cookie may be in flight. Where nodes have clocks of
-    /// their own, those may be apart.
+    /// How long a request may be in flight that the browser sent before it had the newer cookie.
+    /// Includes the clock tolerance where several nodes serve.
     pub(crate) fn in_flight_window(&self) -> Duration {
         let shared = !self.engine.store.in_process() && self.engine.clock.keeps_wall_time();
         IN_FLIGHT_WINDOW + if shared { self.engine.clock_tolerance } else { Duration::ZERO }
     }
 
-    /// The policy by which the sessions of a realm are judged without a request of their own.
+    /// The policy for sessions of a realm that are judged without a request.
     pub(crate) fn policy_without_request(&self, realm: &RealmState) -> Policy {
         let policy = self.policy.without_request().or_else(|| realm.remembered());
         policy.unwrap_or_else(Policy::unlimited)
     }
 
-    /// Whether a request passes as if the layer were not there (SPEC L8).
+    /// Whether a request passes as if the layer were not there (L8).
     pub(crate) fn skips(&self, head: RequestHead<'_>) -> bool {
         head.is_cors_preflight() || self.skip.as_ref().is_some_and(|skip| skip(head))
     }
 
-    /// What kind of request it is, unless one of our endpoints says so itself (SPEC L8).
+    /// Whether a request is an interaction, except for this crate's endpoints, which decide
+    /// themselves (L8).
     pub(crate) fn activity(&self, head: RequestHead<'_>) -> Activity {
         if head.is_always_passive() {
             Activity::Passive

@@ -1,4 +1,4 @@
-//! One policy for all nodes, kept in a store.
+//! A policy that all nodes share through a store.
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
@@ -7,16 +7,18 @@ use tokio::sync::Mutex;
 
 use crate::{
     Clock, Error, ErrorKind, LivePolicy, Policy, SystemClock, events,
-    policy::{KeptPolicy, PolicySettings},
+    policy::{PolicySettings, StoredPolicy},
     store::{SettingsStore, StoredSettings},
 };
 
-/// A policy whose settings are kept in a store: they outlive the process, and a change reaches every node within two
-/// seconds (SPEC S7, M2). Clones share it.
+/// A policy whose settings are kept in a store.
 ///
-/// The policy that a node is configured with is where an empty store starts from; settings that the store has win over it.
-/// Limits, granularity and grace stay those of the node's configuration. While the store is away, every node keeps the
-/// policy that it has.
+/// The settings survive a restart, and a change reaches every node within two seconds. Clones share
+/// the policy.
+///
+/// The node's configured policy fills an empty store; settings in the store take precedence over
+/// it. Limits, granularity and grace are always those of the node. While the store is unavailable,
+/// every node keeps its current policy.
 ///
 /// # Example
 ///
@@ -28,9 +30,9 @@ use crate::{
 /// let store = MemoryStore::new();
 /// let shared = SharedPolicy::open(store.clone(), Policy::default()).await?;
 /// let layer = SessionLayer::new(store).with_policy(shared.live());
-/// tokio::spawn(shared.clone().follow()); // takes over what other nodes change
+/// tokio::spawn(shared.clone().follow()); // applies what other nodes change
 ///
-/// // Later, on any node: binds live sessions at their next request (L5).
+/// // Later, on any node. It binds live sessions at their next request.
 /// shared.change(|settings| {
 ///     settings.persistent = Lifetimes::from_minutes(15, 8 * 60);
 ///     Ok(())
@@ -44,51 +46,53 @@ pub struct SharedPolicy(Arc<Shared>);
 struct Shared {
     store: Box<dyn DynSettings>,
     realm: Arc<str>,
-    /// What the node was configured with.
+    /// The policy that the node was configured with.
     configured: Policy,
     live: LivePolicy,
-    /// The settings of this node's own.
-    own: PolicySettings,
-    /// What the store held when it was last asked.
+    /// This node's settings, where the store has none.
+    local_defaults: PolicySettings,
+    /// What the store had at the last look.
     known: ArcSwap<Known>,
-    /// Held over a call to the store and what follows from it, so that an answer that comes late is not put in place of a
-    /// later one.
+    /// Held from a call to the store until its answer is activated. Otherwise a slow answer could
+    /// replace a newer one.
     turn: Mutex<()>,
 }
 
 struct Known {
     version: u64,
-    kept: KeptPolicy,
+    stored: StoredPolicy,
     settings: PolicySettings,
 }
 
 /// The realm of a layer with the default cookie.
 const DEFAULT_REALM: &str = "__Host-id";
 
-/// How often the store is asked, whatever it notices by itself.
+/// How often the store is polled, whatever notifications it sends.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The least time between two looks: a store that always says "changed" costs no more than that.
+/// The minimum time between two loads, for a store that reports changes all the time.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a call to the store may take (S6).
 const BUDGET: Duration = Duration::from_secs(2);
 
-/// How often a change is tried anew when other nodes change the settings at the same time.
-const TRIES: usize = 16;
+/// How often a change is retried when other nodes change the settings at the same time.
+const MAX_ATTEMPTS: usize = 16;
 
 impl SharedPolicy {
-    /// Takes the settings that the store has, or puts those of the configured policy there if it has none.
+    /// Loads the settings from the store; an empty store gets those of the configured policy.
     ///
     /// # Errors
     ///
-    /// When the store fails, or has settings that can not be read.
+    /// When the store fails, or has settings that cannot be read.
     pub async fn open(store: impl SettingsStore, configured: Policy) -> Result<Self, Error> {
         Self::open_with_seed(store, configured, configured.into()).await
     }
 
-    /// As [`SharedPolicy::open`], with other settings of this node's own: for a store that has none, and, as for the cap and the logout
-    /// URLs, until they are changed.
+    /// As [`SharedPolicy::open`], with other settings for an empty store.
+    ///
+    /// The cap and the logout URLs of `seed` stay in force on this node until they are changed in
+    /// the store.
     ///
     /// # Errors
     ///
@@ -101,9 +105,10 @@ impl SharedPolicy {
         Self::open_in_realm(store, DEFAULT_REALM, configured, seed).await
     }
 
-    /// As [`SharedPolicy::open_with_seed`], for another realm: each has a document of its own, so tenants may share a store. The
-    /// realm of a layer is its cookie's name unless
-    /// [`with_realm`](crate::SessionLayer::with_realm) says otherwise; `__Host-id` is the default.
+    /// As [`SharedPolicy::open_with_seed`], for another realm than `__Host-id`.
+    ///
+    /// Each realm has its own settings, so tenants may share a store. The realm of a layer is its
+    /// cookie's name unless [`with_realm`](crate::SessionLayer::with_realm) sets another.
     ///
     /// # Errors
     ///
@@ -115,13 +120,13 @@ impl SharedPolicy {
         seed: PolicySettings,
     ) -> Result<Self, Error> {
         let live = LivePolicy::new(configured);
-        let known = Known { version: 0, kept: KeptPolicy::seed(&seed), settings: seed.clone() };
+        let known = Known { version: 0, stored: StoredPolicy::seed(&seed), settings: seed.clone() };
         let shared = Shared {
             store: Box::new(store),
             realm: realm.into(),
             configured,
             live,
-            own: seed,
+            local_defaults: seed,
             known: ArcSwap::from_pointee(known),
             turn: Mutex::default(),
         };
@@ -129,8 +134,9 @@ impl SharedPolicy {
         Ok(Self(Arc::new(shared)))
     }
 
-    /// The policy in force on this node, for [`SessionLayer::with_policy`](crate::SessionLayer::with_policy). Reading it takes
-    /// no lock and no store call.
+    /// The policy in force on this node, for
+    /// [`SessionLayer::with_policy`](crate::SessionLayer::with_policy). Reading it needs no lock
+    /// and no store call.
     pub fn live(&self) -> LivePolicy {
         self.0.live.clone()
     }
@@ -140,49 +146,52 @@ impl SharedPolicy {
         self.0.known.load().settings.clone()
     }
 
-    /// Changes the settings on every node: on this one before it returns. `change` may be called several times, when other
-    /// nodes change them meanwhile, each time with what is in place by then.
+    /// Changes the settings on every node, and on this one before it returns.
+    ///
+    /// `change` is called again with the current settings when another node changed them meanwhile.
     ///
     /// # Errors
     ///
-    /// What `change` says, or a failure of the store. Nothing is changed then.
+    /// The error of `change`, or a failure of the store. Nothing is changed then.
     pub async fn change(
         &self,
         mut change: impl FnMut(&mut PolicySettings) -> Result<(), Error> + Send,
     ) -> Result<Policy, Error> {
         let shared = &*self.0;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let turn = shared.turn.lock().await;
             let known = shared.known.load_full();
             let mut settings = known.settings.clone();
             change(&mut settings)?;
             let now = u64::try_from(SystemClock.now().as_unix_millis()).unwrap_or(0); // for the stamp of the version
-            let kept = known.kept.changed(&known.settings, &settings, shared.configured, now);
-            let text = kept.to_text()?.into();
+            let stored = known.stored.changed(&known.settings, &settings, shared.configured, now);
+            let text = stored.to_text()?.into();
             let after = (known.version > 0).then_some(known.version);
             if within_budget(shared.store.save(&shared.realm, text, after)).await? {
-                return Ok(shared.put_in_force(known.version + 1, kept));
+                return Ok(shared.activate(known.version + 1, stored));
             }
             drop(turn);
             shared.refresh().await?;
         }
         Err(Error::new(
             ErrorKind::Store,
-            "the settings change faster than this change could be made; try again",
+            "other nodes kept changing the settings at the same time; try again",
         ))
     }
 
-    /// Asks the store now, rather than within the next second.
+    /// Loads the settings now, rather than within the next second.
     ///
     /// # Errors
     ///
-    /// When the store fails, or has settings that can not be read. The policy in force stays.
+    /// When the store fails, or has settings that cannot be read. The policy in force stays.
     pub async fn refresh(&self) -> Result<(), Error> {
         self.0.refresh().await
     }
 
-    /// Takes over what other nodes change, for ever; spawn it. While the store is away, or has settings that can not be read,
-    /// the policy in force stays, and it is told once.
+    /// Applies what other nodes change, for as long as it is polled: spawn it.
+    ///
+    /// While the store is unavailable, or has settings that cannot be read, the policy in force
+    /// stays. An event reports that once.
     pub async fn follow(self) {
         let mut failing = false;
         loop {
@@ -206,30 +215,35 @@ impl fmt::Debug for SharedPolicy {
 impl Shared {
     async fn refresh(&self) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
-        let kept = match within_budget(self.store.load(&self.realm)).await? {
-            Some(kept) => kept,
+        let stored = match within_budget(self.store.load(&self.realm)).await? {
+            Some(stored) => stored,
             None => self.begin().await?,
         };
-        self.put_in_force(kept.version, KeptPolicy::from_text(&kept.text)?);
+        self.activate(stored.version, StoredPolicy::from_text(&stored.text)?);
         Ok(())
     }
 
-    /// Puts what this node knows into an empty store: empty for the first time, or again, when a server was replaced.
+    /// Writes this node's settings to an empty store: a new one, or a server that was replaced.
     async fn begin(&self) -> Result<StoredSettings, Error> {
-        let text: Arc<str> = self.known.load().kept.to_text()?.into();
+        let text: Arc<str> = self.known.load().stored.to_text()?.into();
         if within_budget(self.store.save(&self.realm, Arc::clone(&text), None)).await? {
             return Ok(StoredSettings { version: 1, text });
         }
-        let vanished = || Error::new(ErrorKind::Store, "the settings come and go in the store");
+        let vanished = || {
+            Error::new(
+                ErrorKind::Store,
+                "the settings vanished from the store while they were loaded; try again",
+            )
+        };
         within_budget(self.store.load(&self.realm)).await?.ok_or_else(vanished) // another node was quicker
     }
 
-    fn put_in_force(&self, version: u64, kept: KeptPolicy) -> Policy {
-        let settings = kept.over(&self.own);
+    fn activate(&self, version: u64, stored: StoredPolicy) -> Policy {
+        let settings = stored.over(&self.local_defaults);
         let policy = settings.over(self.configured);
         let changes = policy != self.live.load();
-        self.live.swap_with(policy, kept.history().clone());
-        self.known.store(Arc::new(Known { version, kept, settings }));
+        self.live.swap_with(policy, stored.history().clone());
+        self.known.store(Arc::new(Known { version, stored, settings }));
         if changes {
             events::settings_changed(version);
         }
@@ -238,13 +252,18 @@ impl Shared {
 }
 
 async fn within_budget<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let late = || Err(Error::new(ErrorKind::Timeout, "the store did not answer for its settings in time"));
+    let late = || {
+        Err(Error::new(
+            ErrorKind::Timeout,
+            "the store did not return its settings in time; check that it is reachable",
+        ))
+    };
     tokio::time::timeout(BUDGET, call).await.unwrap_or_else(|_| late())
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// [`SettingsStore`] as a trait object can be.
+/// [`SettingsStore`], object-safe.
 trait DynSettings: Send + Sync {
     fn load<'a>(&'a self, realm: &'a str) -> Boxed<'a, Result<Option<StoredSettings>, Error>>;
     fn save<'a>(

@@ -7,8 +7,8 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 
 /// A moment in time, in whole milliseconds since the Unix epoch.
 ///
-/// Milliseconds are what the management API writes and what every store keeps exactly, so a timestamp comes back from a
-/// store as it went in (SPEC S8). Arithmetic saturates: no input makes it panic.
+/// Every store keeps milliseconds exactly, so a timestamp comes back from a store unchanged.
+/// Arithmetic saturates and never panics.
 ///
 /// # Example
 ///
@@ -91,7 +91,7 @@ impl From<OffsetDateTime> for Timestamp {
     }
 }
 
-/// Clamped to the years that calendars here can write, -9999 to 9999.
+/// Clamped to the years from -9999 to 9999.
 impl From<Timestamp> for OffsetDateTime {
     fn from(moment: Timestamp) -> Self {
         Self::from_unix_timestamp_nanos(i128::from(moment.0) * 1_000_000).unwrap_or(if moment.0 < 0 {

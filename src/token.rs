@@ -13,8 +13,8 @@ use crate::{
 
 const BYTES: usize = SessionId::BYTES + 32;
 
-/// What a cookie carries: the session's id and a 256-bit secret, both from the OS random source, as one string of 64
-/// URL-safe characters (SPEC C6). 48 bytes fill 64 characters exactly, so every token has one spelling.
+/// The value of a cookie: the session's id and a 256-bit secret, as 64 URL-safe characters (C6). 48
+/// bytes fill 64 characters exactly, so every token has one spelling.
 #[derive(Clone)]
 pub(crate) struct Token([u8; BYTES]);
 
@@ -52,7 +52,7 @@ impl Token {
         }
     }
 
-    /// Whether both are the same string. Not for deciding over a session: for dropping copies.
+    /// Whether both are the same string. Only for dropping duplicates, not for authentication.
     pub(crate) fn same(&self, other: &Self) -> bool {
         bool::from(self.0.ct_eq(&other.0))
     }
@@ -63,14 +63,15 @@ impl Token {
         SessionId::from_bytes(sid)
     }
 
-    /// What a store may know of the secret. The realm goes into it, so a token of one realm proves nothing in another (C10).
+    /// The hash of the secret, for the store. It includes the realm, so a token of one realm proves
+    /// nothing in another (C10).
     pub(crate) fn hash(&self, realm: &str) -> SecretHash {
-        // The secret has a fixed length, so the two cannot be mistaken for another pair.
+        // The secret has a fixed length, so the concatenation is unambiguous.
         let digest = Sha256::new().chain_update(&self.0[SessionId::BYTES..]).chain_update(realm);
         SecretHash::from_bytes(digest.finalize().into())
     }
 
-    /// The same secret for a session that lives in this place.
+    /// The same token with this tag in the session's id.
     pub(crate) fn with_tag(mut self, tag: Tag) -> Self {
         self.0[..Tag::BYTES].copy_from_slice(tag.as_bytes());
         self
@@ -79,11 +80,11 @@ impl Token {
 
 fn fill(bytes: &mut [u8]) -> Result<(), Error> {
     getrandom::fill(bytes).map_err(|error| {
-        Error::new(ErrorKind::Random, "the operating system gave no random bytes").because(error)
+        Error::new(ErrorKind::Random, "the operating system returned no random bytes").with_source(error)
     })
 }
 
-/// Shows the session's id only (SPEC H5).
+/// Shows the session's id only (H5).
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Token({}, …)", self.sid())

@@ -1,4 +1,5 @@
-//! Our stores beneath an application that still uses `tower-sessions` 0.14 or 0.15: the first step of moving over.
+//! The stores of this crate for an application with `tower-sessions` 0.14 or 0.15: the first step
+//! of a migration.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,25 +26,27 @@ use crate::{
     store::{AnyStore, CreateOutcome, Creation},
 };
 
-/// One of our stores as a `tower_sessions::SessionStore`, for a `tower-sessions` 0.14 or 0.15 application that moves over.
+/// A store of this crate as a `tower_sessions::SessionStore`, to migrate from `tower-sessions` 0.14
+/// or 0.15.
 ///
-/// First the store changes and the application stays as it is. Then [`SessionLayer`](crate::SessionLayer) takes the place
-/// of `SessionManagerLayer`, and [`TowerSessions::take`] brings each user's data over at their next visit, so that nobody
-/// is logged out. The [guide](crate::store::guide#moving-over-from-tower-sessions) shows both steps.
+/// First replace the store, and leave the application as it is. Then replace `SessionManagerLayer`
+/// by [`SessionLayer`](crate::SessionLayer), and call [`TowerSessions::take`] to migrate each
+/// user's data at the next visit. No user is logged out. The
+/// [guide](crate::store::guide#moving-over-from-tower-sessions) shows both steps.
 ///
-/// # What it keeps, and what it can not keep
+/// # Guarantees
 ///
-/// Kept, and more than other stores of `tower-sessions` do: a session that was deleted does not come back by a request in
-/// flight (S4), the save of that request fails; the store holds no id that would work as a cookie (C6); a failing store is an
-/// error, never an empty session (S6).
+/// A request in flight cannot bring back a deleted session: its save fails. The store contains no
+/// id that works as a cookie. A failing store is an error, never an empty session.
 ///
-/// It can not keep what their interface does not tell a store:
+/// The interface of `tower-sessions` does not allow the other guarantees of this crate:
 ///
-/// - lost updates (S3): they hand over the whole session, so of two parallel requests the last one wins;
-/// - idle and absolute lifetimes (L2): there is one expiry, and theirs moves with writes only, unless `always_save` is set;
-/// - subjects (S9, S10): nothing says whose session it is, so there are no caps, no listing by user and no "sign out
-///   everywhere";
-/// - reasons (E3): a deleted session counts as signed out, whatever it was deleted for.
+/// - Updates can be lost: it saves the whole session, so of two parallel requests the last one
+///   wins.
+/// - There is one expiry instead of two lifetimes, and it moves with writes only, unless
+///   `always_save` is set.
+/// - A session has no subject, so there are no caps, no lists by user and no "sign out everywhere".
+/// - There are no end reasons: a deleted session counts as signed out.
 ///
 /// # Example
 ///
@@ -64,19 +67,19 @@ pub struct TowerSessions {
     engine: Engine,
 }
 
-/// Where their data is in a record of ours.
+/// The key of their data in a record, and the realm.
 const KEY: &str = "tower-sessions";
 
-/// What is kept under it.
+/// The value under it.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Kept {
+struct StoredData {
     data: BTreeMap<String, Value>,
-    /// Decides; the record's own deadline is only for the sweep, and may be later.
+    /// The expiry that counts. The record's deadline is only for the sweep, and may be later.
     expiry: Timestamp,
 }
 
 impl TowerSessions {
-    /// Keeps their sessions in this store.
+    /// Keeps the sessions of `tower-sessions` in this store.
     pub fn new(store: impl Into<AnyStore>) -> Self {
         Self { engine: Engine::new(store.into(), Arc::new(SystemClock)) }
     }
@@ -88,30 +91,32 @@ impl TowerSessions {
         self
     }
 
-    /// Ends the session that the value of a `tower-sessions` cookie leads to, and gives its data: once, to one of parallel
-    /// requests. `None` when there is no live one. For the second step of moving over.
+    /// Ends the session of a `tower-sessions` cookie value, and returns its data; `None` when there
+    /// is no live one.
+    ///
+    /// For the second step of a migration. Of parallel calls only one gets the data.
     ///
     /// # Errors
     ///
     /// When the store fails.
     pub async fn take(&self, cookie: &str) -> Result<Option<BTreeMap<String, Value>>, Error> {
         let Ok(id) = cookie.parse::<Id>() else { return Ok(None) };
-        let Some(kept) = self.find(id).await? else { return Ok(None) };
+        let Some(stored) = self.find(id).await? else { return Ok(None) };
         let now = self.engine.clock.now();
         let request = self.engine.end_request(EndReason::Superseded, now, EndOptions::default());
         let outcome = self.engine.end(sid(id), request, None).await?;
         let ended = matches!(outcome, EndOutcome::Ended(session) if session.reason == EndReason::Superseded);
-        Ok(ended.then_some(kept.data))
+        Ok(ended.then_some(stored.data))
     }
 
-    async fn find(&self, id: Id) -> Result<Option<Kept>, Error> {
+    async fn find(&self, id: Id) -> Result<Option<StoredData>, Error> {
         let now = self.engine.clock.now();
         let Some(record) = self.engine.load(sid(id), now).await? else { return Ok(None) };
         if !record.is_live(now) || !record.secret.matches(&secret(id)) {
             return Ok(None);
         }
-        let kept: Option<Kept> = record.data.get(KEY).as_ref().map(Json::decode).transpose()?;
-        Ok(kept.filter(|kept| now < kept.expiry))
+        let stored: Option<StoredData> = record.data.get(KEY).as_ref().map(Json::decode).transpose()?;
+        Ok(stored.filter(|stored| now < stored.expiry))
     }
 }
 
@@ -129,9 +134,9 @@ impl TheirStore for TowerSessions {
 
     async fn save(&self, record: &TheirRecord) -> TheirResult<()> {
         let now = self.engine.clock.now();
-        let gone = || TheirError::Backend("the session has ended, and is not brought back".to_owned());
+        let gone = || TheirError::Backend("the session has ended, so it was not saved".to_owned());
         let known = self.engine.load(sid(record.id), now).await.map_err(failed)?.ok_or_else(gone)?;
-        // The deadline for the sweep follows the expiry, forwards.
+        // Moves the deadline for the sweep forward with the expiry.
         let reach = Timestamp::from(record.expiry_date) - known.timing.lifetimes.idle();
         let timing = TimingChange { interaction_at: Some(reach.max(now)), lowering: None };
         let change = Change { timing, edits: edits(record)?, ..Change::at(now) };
@@ -143,11 +148,11 @@ impl TheirStore for TowerSessions {
     }
 
     async fn load(&self, id: &Id) -> TheirResult<Option<TheirRecord>> {
-        let kept = self.find(*id).await.map_err(failed)?;
-        Ok(kept.map(|kept| TheirRecord {
+        let stored = self.find(*id).await.map_err(failed)?;
+        Ok(stored.map(|stored| TheirRecord {
             id: *id,
-            data: kept.data.into_iter().collect::<HashMap<_, _>>(),
-            expiry_date: kept.expiry.into(),
+            data: stored.data.into_iter().collect::<HashMap<_, _>>(),
+            expiry_date: stored.expiry.into(),
         }))
     }
 
@@ -158,7 +163,7 @@ impl TheirStore for TowerSessions {
     }
 }
 
-/// Their id is the secret in the cookie, so it is not stored, and our public handle does not tell it.
+/// Their id is the secret in the cookie, so it is not stored, and cannot be derived from the sid.
 fn sid(id: Id) -> SessionId {
     let mut bytes = [0; SessionId::BYTES];
     bytes.copy_from_slice(&digest(b"tower-sessions sid", id)[..SessionId::BYTES]);
@@ -175,9 +180,9 @@ fn digest(purpose: &[u8], id: Id) -> [u8; 32] {
 
 fn edits(record: &TheirRecord) -> TheirResult<Edits> {
     let data = record.data.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let kept = Kept { data, expiry: record.expiry_date.into() };
+    let stored = StoredData { data, expiry: record.expiry_date.into() };
     let mut edits = Edits::default();
-    edits.set(KEY, Json::encode(&kept).map_err(|error| TheirError::Encode(error.to_string()))?);
+    edits.set(KEY, Json::encode(&stored).map_err(|error| TheirError::Encode(error.to_string()))?);
     Ok(edits)
 }
 
@@ -217,7 +222,7 @@ fn creation(record: &TheirRecord, now: Timestamp) -> TheirResult<Creation> {
     Ok(Creation { edits: edits(record)?, ..Creation::new(new) })
 }
 
-/// Their errors are text. Ours names no data (H5).
+/// Their errors are text, and must not contain data (H5).
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn failed(error: Error) -> TheirError {
     match error.kind() {

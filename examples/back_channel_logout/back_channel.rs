@@ -15,15 +15,15 @@ use tower_tenure::{
     events::{Event, EventKind, Observer},
 };
 
-/// An application that wants to know.
+/// A client application to notify.
 pub(crate) struct Client {
     pub(crate) url: Uri,
     pub(crate) id: String,
-    /// Shared with it, to sign by (HS256).
+    /// The secret shared with the client, for signatures (HS256).
     pub(crate) secret: String,
 }
 
-/// Takes note while a request is served; a task of its own sends.
+/// Queues the event while a request is served; a separate task sends the tokens.
 pub(crate) struct BackChannel(mpsc::UnboundedSender<Ended>);
 
 struct Ended {
@@ -32,7 +32,7 @@ struct Ended {
     subject: String,
 }
 
-/// How often a client is asked that does not answer, and how long to wait before the next time.
+/// How often an unresponsive client is retried, and how long to wait in between.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -42,8 +42,8 @@ impl BackChannel {
         tokio::spawn(async move {
             while let Some(ended) = ended.recv().await {
                 for client in &clients {
-                    if let Err(error) = tell(client, issuer, &ended).await {
-                        eprintln!("{} was not told of the end of {}: {error}", client.id, ended.sid);
+                    if let Err(error) = notify(client, issuer, &ended).await {
+                        eprintln!("{} was not notified of the end of {}: {error}", client.id, ended.sid);
                     }
                 }
             }
@@ -54,14 +54,14 @@ impl BackChannel {
 
 impl Observer for BackChannel {
     fn observe(&self, event: &Event<'_>) {
-        // Anonymous sessions are nobody's.
+        // Anonymous sessions have no subject.
         if let (EventKind::Ended(_), Some(sid), Some(subject)) = (event.kind, event.sid, event.subject) {
             let _ = self.0.send(Ended { at: event.at, sid, subject: subject.to_owned() });
         }
     }
 }
 
-async fn tell(
+async fn notify(
     client: &Client,
     issuer: &str,
     ended: &Ended,

@@ -1,4 +1,5 @@
-//! Tells other applications of a logout (OpenID Connect Back-Channel Logout 1.0), and writes an audit log: both are observers.
+//! Notifies other applications of a logout (OpenID Connect Back-Channel Logout 1.0), and writes an
+//! audit log. Both are observers.
 //!
 //! ```console
 //! $ cargo run --example back_channel_logout -- http://127.0.0.1:4000/logout my-client the-secret-of-my-client

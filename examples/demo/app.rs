@@ -22,7 +22,7 @@ use tower_tenure::{
 
 use crate::{auth, data, flags::Flags, page, reply, stream};
 
-/// What handlers share.
+/// The state of handlers.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) policy: LivePolicy,
@@ -30,23 +30,23 @@ pub(crate) struct App {
     pub(crate) stopped: watch::Receiver<bool>,
 }
 
-/// How old a login may be for `/recent`.
+/// The maximum age of a login for `/recent`.
 const RECENT: Duration = Duration::from_secs(5);
 
-/// How long the store is left alone between two sweeps: a session that merely expires is an event within this time.
+/// The pause between sweeps. An expired session becomes an event within this time.
 const SWEEP_PAUSE: Duration = Duration::from_secs(20);
 
-/// How many events the dashboard can show.
+/// How many events the dashboard shows.
 const KEPT_EVENTS: usize = 200;
 
-/// The most that is read of a request's body, in bytes.
+/// The maximum size of a request's body in bytes.
 const MOST_BODY: usize = 64 * 1024;
 
-/// The site, with sessions around the part that has them.
+/// The site, with the session layer around the routes that need it.
 ///
 /// # Errors
 ///
-/// When the store can not be opened. The flags were checked when they were parsed.
+/// When the store cannot be opened. Parsing has checked the flags.
 pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Result<Router, Error> {
     let tokens = flags.management_tokens();
     let seed = PolicySettings { allowed_logout_urls: flags.allowed_logout_urls, ..flags.policy.into() };
@@ -96,7 +96,7 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
 
     Ok(Router::new()
         .route("/public", get(async || "Anyone may read this, and no session is looked at.\n"))
-        .route("/favicon.ico", get(StatusCode::NO_CONTENT)) // pages bring their own
+        .route("/favicon.ico", get(StatusCode::NO_CONTENT)) // pages have an inline one
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
         .nest_service("/api/v2", management)

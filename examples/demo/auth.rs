@@ -51,7 +51,7 @@ pub(crate) async fn recent() -> &'static str {
     "Your login is fresh enough for this.\n"
 }
 
-/// A real site would check a password here, or what an identity provider says.
+/// A real site would check a password here, or the answer of an identity provider.
 pub(crate) async fn login(
     session: Session,
     reads: Reads,
@@ -74,14 +74,14 @@ pub(crate) async fn login(
     }
     Ok(match reads {
         Reads::Json => me(session).await.into_response(),
-        // A header holds ASCII.
+        // A header is ASCII.
         Reads::Html | Reads::Text => {
             Redirect::to(&utf8_percent_encode(&wanted.return_to, CONTROLS).to_string()).into_response()
         }
     })
 }
 
-/// What the form asks for.
+/// The fields of the form.
 struct Wanted {
     user: String,
     mode: Mode,
@@ -126,7 +126,7 @@ fn read_form(
             "expires_in" => wanted.expires_in.push(seconds()?),
             "idle_expires_in" => wanted.idle_expires_in.push(seconds()?),
             "idle_lifetime" => {
-                // A `Duration` can not be negative; of zero the session says itself what it thinks.
+                // A `Duration` cannot be negative; the session itself refuses zero.
                 let lifetime = u64::try_from(seconds()?).map(Duration::from_secs);
                 wanted.idle_lifetime =
                     Some(lifetime.map_err(|_| wrong("`idle_lifetime` has to be more than zero."))?);
@@ -160,7 +160,7 @@ async fn log_in(session: &Session, wanted: &Wanted) -> Result<Outcome, Error> {
         login = login.with_idle_lifetime(lifetime);
     }
     match login.await? {
-        // Stored now, so that a cap can refuse it while there is something to be said.
+        // Stored now, so that the response can say when a cap refuses it.
         Outcome::Done => session.save().await,
         refused @ Outcome::Refused(_) => Ok(refused),
     }
@@ -173,7 +173,7 @@ pub(crate) async fn logout(
     State(app): State<App>,
 ) -> Result<Response, Error> {
     session.logout()?;
-    // A logout that could not be stored is none, and is answered with 503.
+    // A logout that cannot be stored is answered with 503.
     let _ = session.save().await?;
     Ok(match (app.logout_urls)().redirect_for_query(uri.query()) {
         Ok(target) => Redirect::to(target.as_deref().unwrap_or("/")).into_response(),

@@ -1,4 +1,4 @@
-//! Values of the session. All of them are text, so that any route may read what another wrote.
+//! Values of the session. All are text, so that any route can read what another wrote.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tower_tenure::{Error, Key, Session};
 
 use crate::{form, reply::Reads};
 
-/// The longest key, in bytes.
+/// The maximum length of a key in bytes.
 const LONGEST_KEY: usize = 256;
 
-/// The longest that `/slow` sleeps.
+/// The maximum time that `/slow` sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 fn key(name: String) -> Option<Key<String>> {
@@ -100,7 +100,7 @@ pub(crate) async fn slow(
     Ok("slow".into_response())
 }
 
-/// Writes, then fails: nothing of it is kept.
+/// Writes, then fails: the write is dropped.
 pub(crate) async fn fail(session: Session) -> Result<Response, Error> {
     session.insert(&Key::new("fail"), &"x".to_owned())?;
     Ok((StatusCode::INTERNAL_SERVER_ERROR, "This fails on purpose.\n").into_response())

@@ -1,4 +1,4 @@
-//! The command line: settings, or one line that says the mend.
+//! The command line: settings, or one line that says what to correct.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -21,13 +21,13 @@ use tower_tenure::{
 use crate::store::Store;
 
 pub(crate) const USAGE: &str = "\
-A site on sessions with lifetimes.
+A demo site with session lifetimes.
 
 Usage: demo [FLAGS]
 
-  --listen ADDR                  where to listen [127.0.0.1:3000]; port 0 takes a free one
+  --listen ADDR                  where to listen [127.0.0.1:3000]; port 0 picks a free one
   --store STORE                  memory, sqlite:PATH, postgres://... or redis://... [memory]
-                                 settings that it keeps win over lifetimes given here
+                                 settings in the store take precedence over the lifetimes below
 
 Lifetimes, like 2s, 15m, 72h:
   --idle D                       of persistent sessions, without activity [72h]
@@ -39,33 +39,33 @@ Lifetimes, like 2s, 15m, 72h:
 
   --resume D                     how long the data of a session that timed out waits for its user to log in again [0s]
 
-  --realm NAME                            what the sessions belong to; each has its own in one store [__Host-id]
+  --realm NAME                            name space of the sessions in the store [__Host-id]
   --max-sessions N[:refuse|:evict]        sessions per user [1000]; over it, the least active one ends or the login is refused
   --management-token TOKEN[=SCOPE,...]    may be repeated; scopes like read:sessions [a random token]
-  --allowed-logout-url URL                where a logout may lead; may be repeated
-  --client ID=URL[,URL...]                where a logout of this client may lead; may be repeated
-  --help                         this
+  --allowed-logout-url URL                URL that a logout may redirect to; may be repeated
+  --client ID=URL[,URL...]                the same for a client; may be repeated
+  --help                         print this help
 
 Logging: RUST_LOG [info].
 ";
 
-/// What the command line asks for.
+/// The result of parsing the command line.
 pub(crate) enum Asked {
-    /// To serve.
+    /// Run the server.
     Run(Box<Flags>),
-    /// To tell the flags.
+    /// Print the flags.
     Help,
 }
 
-/// The settings.
+/// The settings from the flags.
 pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
     pub(crate) store: Store,
     pub(crate) policy: Policy,
     pub(crate) realm: Option<String>,
-    /// Of the clients.
+    /// The logout URLs of the clients.
     pub(crate) logout_urls: LogoutUrls,
-    /// Of the tenant, for an empty store.
+    /// The logout URLs of the tenant, for an empty store.
     pub(crate) allowed_logout_urls: Vec<String>,
     pub(crate) management: Vec<ManagementToken>,
 }
@@ -73,13 +73,13 @@ pub(crate) struct Flags {
 /// A bearer token of the management API. Not `Debug`: it is a secret.
 pub(crate) struct ManagementToken {
     token: String,
-    /// All of them, when empty.
+    /// Empty means all scopes.
     scopes: Vec<String>,
     random: bool,
 }
 
 impl Flags {
-    /// Who may use the management API.
+    /// The tokens of the management API.
     pub(crate) fn management_tokens(&self) -> StaticTokens {
         self.management.iter().fold(StaticTokens::new(), |tokens, one| {
             let scopes = if one.scopes.is_empty() { Scopes::all() } else { Scopes::of(&one.scopes) };
@@ -87,7 +87,7 @@ impl Flags {
         })
     }
 
-    /// The token that nobody chose, to be told at the start.
+    /// The random token, to print at the start; `None` if tokens were given.
     pub(crate) fn random_management_token(&self) -> Option<String> {
         self.management.iter().find(|token| token.random).map(|token| token.token.clone())
     }
@@ -97,7 +97,7 @@ impl Flags {
 ///
 /// # Errors
 ///
-/// One line on what is wrong and how to mend it.
+/// One line that says what is wrong and how to correct it.
 pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
     let mut store = Store::Memory;
@@ -122,36 +122,36 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
             let value = args.value().map_err(|error| error.to_string())?;
             value.into_string().map_err(|_| format!("--{flag}: the value is not UTF-8"))
         };
-        let about = |mend: &str| format!("--{flag}: {mend}");
+        let about = |hint: &str| format!("--{flag}: {hint}");
         match &*flag {
             "listen" => {
-                let mend = "an address with a port is needed, such as 127.0.0.1:3000";
-                listen = value()?.parse().map_err(|_| about(mend))?;
+                let hint = "use an address with a port, such as 127.0.0.1:3000";
+                listen = value()?.parse().map_err(|_| about(hint))?;
             }
-            "store" => store = Store::parse(&value()?).map_err(|mend| about(&mend))?,
+            "store" => store = Store::parse(&value()?).map_err(|hint| about(&hint))?,
             "idle" | "absolute" | "ephemeral-idle" | "ephemeral-absolute" => {
-                let lifetime = duration(&value()?).map_err(|mend| about(&mend))?;
-                policy = with_lifetime(policy, &flag, lifetime).map_err(|mend| about(&mend))?;
+                let lifetime = duration(&value()?).map_err(|hint| about(&hint))?;
+                policy = with_lifetime(policy, &flag, lifetime).map_err(|hint| about(&hint))?;
             }
             "limits" => {
                 policy = policy.with_limits(match &*value()? {
                     "self-service" => Limits::SELF_SERVICE,
                     "enterprise" => Limits::ENTERPRISE,
                     "none" => Limits::NONE,
-                    _ => return Err(about("take self-service, enterprise or none")),
+                    _ => return Err(about("use self-service, enterprise or none")),
                 });
             }
             "granularity" => {
-                let granularity = duration(&value()?).map_err(|mend| about(&mend))?;
+                let granularity = duration(&value()?).map_err(|hint| about(&hint))?;
                 if granularity > Lifetimes::LONGEST {
-                    return Err(about("take at most ten years (3650 days)"));
+                    return Err(about("use at most ten years (3650 days)"));
                 }
                 policy = policy.with_granularity(granularity);
             }
             "resume" => {
-                let length = duration(&value()?).map_err(|mend| about(&mend))?;
+                let length = duration(&value()?).map_err(|hint| about(&hint))?;
                 if length > Lifetimes::LONGEST {
-                    return Err(about("take at most ten years (3650 days)"));
+                    return Err(about("use at most ten years (3650 days)"));
                 }
                 policy = policy.with_resume_for(length);
             }
@@ -169,7 +169,7 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
                 drop(LogoutUrls::new().allow(&url).map_err(|error| about(&error.to_string()))?);
                 allowed_logout_urls.push(url);
             }
-            "client" => logout_urls = client(logout_urls, &value()?).map_err(|mend| about(&mend))?,
+            "client" => logout_urls = client(logout_urls, &value()?).map_err(|hint| about(&hint))?,
             _ => return Err(format!("there is no flag --{flag}")),
         }
     }
@@ -201,9 +201,9 @@ fn cap(value: &str) -> Result<Cap, &'static str> {
     let (most, overflow) = match value.split_once(':') {
         None | Some((_, "evict")) => (value.split(':').next().unwrap_or_default(), Overflow::Evict),
         Some((most, "refuse")) => (most, Overflow::Refuse),
-        Some(_) => return Err("after the number comes :refuse, :evict or nothing"),
+        Some(_) => return Err("after the number, use :refuse, :evict or nothing"),
     };
-    let most: NonZeroU32 = most.parse().map_err(|_| "take a number from 1, such as 3 or 3:refuse")?;
+    let most: NonZeroU32 = most.parse().map_err(|_| "use a number from 1, such as 3 or 3:refuse")?;
     Ok(Cap::new(most, overflow))
 }
 
@@ -212,7 +212,7 @@ fn token(value: &str) -> Result<ManagementToken, &'static str> {
         Some((token, scopes)) => (token, scopes.split(',').map(str::to_owned).collect()),
         None => (value, Vec::new()),
     };
-    // RFC 6750, section 2.1, without the padding, which `=` would be ambiguous with.
+    // RFC 6750, section 2.1, without padding, since `=` separates the scopes.
     let is_bearer = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
     if token.is_empty() || !token.bytes().all(is_bearer) {
         return Err("a token is one or more letters, digits or -._~+/");
@@ -221,7 +221,7 @@ fn token(value: &str) -> Result<ManagementToken, &'static str> {
     let is_scope =
         |scope: &String| scope.split_once(':').is_some_and(|(verb, what)| is_word(verb) && is_word(what));
     if !scopes.iter().all(is_scope) {
-        return Err("after the = come scopes like read:sessions,delete:sessions");
+        return Err("after the =, write scopes like read:sessions,delete:sessions");
     }
     Ok(ManagementToken { token: token.to_owned(), scopes, random: false })
 }

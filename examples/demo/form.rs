@@ -1,9 +1,9 @@
-//! Form decoding without guesses: what is no percent-encoded UTF-8 is refused, not mended.
+//! Strict form decoding: refuses what is not percent-encoded UTF-8.
 
 use percent_encoding::percent_decode;
 
-/// The pairs of an `application/x-www-form-urlencoded` text, those with an empty value left out; `None` when it is not
-/// well-formed.
+/// The pairs of an `application/x-www-form-urlencoded` text, without those with an empty value;
+/// `None` when it is malformed.
 pub(crate) fn pairs(text: &[u8]) -> Option<Vec<(String, String)>> {
     let mut pairs = Vec::new();
     for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
@@ -19,7 +19,7 @@ pub(crate) fn pairs(text: &[u8]) -> Option<Vec<(String, String)>> {
     Some(pairs)
 }
 
-/// Takes the percent-encoding off; `None` when it is broken or hides something else than UTF-8.
+/// Decodes the percent-encoding; `None` when it is malformed or not UTF-8.
 pub(crate) fn decode(text: &[u8]) -> Option<String> {
     let mut escapes = text.split(|byte| *byte == b'%').skip(1);
     let sound =

@@ -5,11 +5,11 @@ use std::io::{self, IsTerminal};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{EnvFilter, filter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Logs to stderr what `RUST_LOG` asks for; `info` unless it is set.
+/// Logs to stderr as `RUST_LOG` says; `info` unless it is set.
 ///
 /// # Errors
 ///
-/// When `RUST_LOG` can not be read.
+/// When `RUST_LOG` cannot be parsed.
 pub(crate) fn start() -> Result<(), String> {
     let wanted = EnvFilter::builder()
         .with_default_directive(Level::INFO.into())
@@ -20,8 +20,8 @@ pub(crate) fn start() -> Result<(), String> {
     Ok(())
 }
 
-/// Below `info` drivers print what passes through them, cookies and session data too, so there `RUST_LOG` has no say
-/// (SPEC Q). What is ours never prints them at any level (H5).
+/// Below `info`, drivers print what they send, including cookies and session data. So `RUST_LOG`
+/// does not apply to them there. This crate never prints those at any level (H5).
 fn is_harmless(event: &Metadata<'_>) -> bool {
     let ours = ["tower_tenure", "demo"].iter().any(|name| event.target().split("::").next() == Some(name));
     ours || *event.level() <= Level::INFO

@@ -1,9 +1,10 @@
-//! A whole site on sessions with lifetimes: `cargo run --example demo`, then <http://127.0.0.1:3000>.
+//! A complete site with session lifetimes: `cargo run --example demo`, then
+//! <http://127.0.0.1:3000>.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | `flags.rs` | the command line |
-//! | `store.rs` | where sessions and settings are kept |
+//! | `store.rs` | the store of sessions and settings |
 //! | `app.rs` | the layers and the routes |
 //! | `auth.rs` | login, logout, rotation, and who is logged in |
 //! | `data.rs` | values of the session |
@@ -11,7 +12,7 @@
 //! | `page.rs` | the page: `*.html`, `page.css`, `page.js` |
 //! | `reply.rs` | refusals as the client reads them, and the headers of every response |
 //! | `form.rs` | form decoding without guesses |
-//! | `logging.rs` | `RUST_LOG`, and what it can not switch on |
+//! | `logging.rs` | `RUST_LOG`, and what it cannot enable |
 
 mod app;
 mod auth;
@@ -57,7 +58,7 @@ async fn main() -> ExitCode {
 async fn run(flags: Box<Flags>) -> Result<(), String> {
     logging::start()?;
     let listen = flags.listen;
-    let taken = |error: io::Error| format!("can not listen on {listen}: {error}; try another --listen");
+    let taken = |error: io::Error| format!("cannot listen on {listen}: {error}; try another --listen");
     let listener = TcpListener::bind(listen).await.map_err(taken)?;
     let address = listener.local_addr().map_err(taken)?;
     let random_token = flags.random_management_token();
@@ -81,7 +82,7 @@ async fn run(flags: Box<Flags>) -> Result<(), String> {
     }
 }
 
-/// An error with what is behind it, in one line.
+/// An error with its causes, in one line.
 fn explain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", explain(source)),
@@ -89,7 +90,7 @@ fn explain(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// Resolves when the server is to stop.
+/// Resolves when the server must stop.
 async fn wait(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
@@ -110,13 +111,13 @@ async fn asked_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// Not `println!`: a reader that went away is no reason to stop.
+/// Not `println!`, which panics when the reader is gone.
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// One line on stderr, whatever is in the message.
+/// Prints the message as one line on stderr.
 fn refuse(wrong: &str) -> ExitCode {
     let line: String = wrong.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let _ = writeln!(io::stderr(), "demo: {line} (see --help)");

@@ -1,13 +1,13 @@
 // The page works without this. It adds countdowns, and buttons that need no reload.
 //
-// Deadlines are the server's, as absolute times; how far this clock is off is measured with every answer. Asking is passive
-// (`Session-Activity: passive`), so an open page keeps no session alive. That a session is over only the server can say.
+// Deadlines are absolute times of the server; each answer measures how far this clock is off. Polling is passive
+// (`Session-Activity: passive`), so an open page keeps no session alive. Only the server decides that a session is over.
 
 const ASK_EVERY = 15_000;
 const PASSIVE = { "Session-Activity": "passive" };
 const $ = (id) => document.getElementById(id);
 
-let me = null; // as the server last told it
+let me = null; // the last answer of the server
 let ahead = 0; // milliseconds that the server's clock is ahead of this one
 let over = false;
 
@@ -29,29 +29,29 @@ let asking = null;
 
 /** Asks how the session is. Several questions at once are one. */
 function ask() {
-  asking ??= really_ask().catch(() => say("The server can not be reached just now.", true)).finally(() => { asking = null; });
+  asking ??= really_ask().catch(() => say("The server cannot be reached right now.", true)).finally(() => { asking = null; });
   return asking;
 }
 
 async function really_ask() {
   const sent = Date.now();
   const response = await fetch("/session/status", { cache: "no-store" });
-  if (!response.ok) throw new Error(response.statusText); // the store is away: nothing is known
+  if (!response.ok) throw new Error(response.statusText); // the store is unavailable, so the state is unknown
   const status = await response.json();
   ahead = Date.parse(status.now) - (sent + Date.now()) / 2;
   if (!status.live || !status.authenticated) return end(status.reason);
-  const news = status.idle_expires_at !== me?.idle_expires_at || status.expires_at !== me?.expires_at;
-  if (!news) return;
+  const changed = status.idle_expires_at !== me?.idle_expires_at || status.expires_at !== me?.expires_at;
+  if (!changed) return;
   const facts = await call("GET", "/me", { passive: true });
   if (facts?.ok) show(await facts.json());
 }
 
 // --- what is shown ---------------------------------------------------------------------------------------------------
 
-function show(told) {
+function show(facts) {
   // A login in another tab.
-  if (me && me.sid !== told.sid) return location.reload();
-  me = told;
+  if (me && me.sid !== facts.sid) return location.reload();
+  me = facts;
   $("user-name").textContent = me.user;
   $("sid").textContent = me.sid;
   for (const row of document.querySelectorAll("[data-mode]")) row.hidden = row.dataset.mode !== me.mode;
@@ -96,7 +96,7 @@ function tick() {
     bar.value = left;
     due ||= left === 0;
   }
-  // Zero on this clock is a reason to ask, not to say anything.
+  // At zero on this clock, ask the server before showing anything.
   if (due) ask();
 }
 
@@ -175,7 +175,7 @@ async function busy(button, act) {
     if (said && !over) say(said);
     await ask();
   } catch {
-    say("The server can not be reached just now.", true);
+    say("The server cannot be reached right now.", true);
   } finally {
     button.ariaBusy = "false";
   }

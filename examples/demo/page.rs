@@ -42,7 +42,7 @@ pub(crate) async fn home(
     Html(shell(title, &content))
 }
 
-/// A page that says one thing.
+/// A page with one message.
 pub(crate) fn message(status: StatusCode, message: &str) -> Html<String> {
     let title = status.canonical_reason().unwrap_or("That did not work");
     Html(shell(title, &fill(MESSAGE, |name| if name == "title" { escape(title) } else { escape(message) })))
@@ -104,7 +104,7 @@ fn signed_in(info: &SessionInfo, session: &Session) -> String {
     })
 }
 
-/// Puts values in place of `{{name}}`, in one pass: what a value holds is not looked at again.
+/// Replaces `{{name}}` by values in one pass, so the content of a value is never replaced.
 fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
     let mut parts = template.split("{{");
     let mut filled = parts.next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Refusals as the client reads them, and the headers of every response.
+//! Errors in the format of the client, and the headers of every response.
 
 use std::convert::Infallible;
 
@@ -14,7 +14,7 @@ use tower_tenure::browser::{Scheme, is_same_origin};
 
 use crate::page;
 
-/// What the client reads, by its `Accept`.
+/// The format that the client reads, by its `Accept`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reads {
     /// A script.
@@ -59,7 +59,8 @@ pub(crate) async fn not_found(reads: Reads) -> Response {
     reads.refuse(StatusCode::NOT_FOUND, "There is nothing here.")
 }
 
-/// Refuses changes that a browser says another site asked for. Who says nothing is no browser and has no cookie to lose.
+/// Refuses changes that a browser marks as cross-site. A client without these headers is not a
+/// browser, so it sends no victim's cookie.
 pub(crate) async fn refuse_cross_site(request: Request, next: Next) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let headers = request.headers();
@@ -70,14 +71,14 @@ pub(crate) async fn refuse_cross_site(request: Request, next: Next) -> Response 
     next.run(request).await
 }
 
-/// No script, style or frame from elsewhere, and nothing of a session in a cache.
+/// Allows no script, style or frame from another origin, and no caching of session data.
 pub(crate) async fn guard(mut response: Response) -> Response {
     const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
         img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Not `no-referrer`: forms would then be sent with `Origin: null`.
+    // Not `no-referrer`, with which forms send `Origin: null`.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

@@ -1,4 +1,4 @@
-//! Where the sessions and the settings are kept.
+//! The store of the sessions and the settings.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tower_tenure::{
     store::{AnyStore, PostgresOptions, RedisOptions, SettingsStore, SqliteOptions},
 };
 
-/// What `--store` asks for, checked but not yet opened.
+/// The value of `--store`, checked but not yet opened.
 pub(crate) enum Store {
     Memory,
     Sqlite(SqliteOptions),
@@ -16,43 +16,45 @@ pub(crate) enum Store {
     Redis(Box<RedisOptions>),
 }
 
-/// The store, opened, and the policy whose settings it keeps.
+/// The open store, and the policy whose settings it keeps.
 pub(crate) struct Opened {
     pub(crate) sessions: AnyStore,
     pub(crate) policy: SharedPolicy,
 }
 
-/// How long opening may take: a database that was just started may not be ready.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long opening may take, since a database may be starting.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Store {
-    /// Reads the value of `--store`. What it refuses, it says without the URL, which may hold a password.
+    /// Reads the value of `--store`. Errors do not repeat the URL, which may contain a password.
     ///
     /// # Errors
     ///
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to correct it.
     pub(crate) fn parse(value: &str) -> Result<Self, String> {
-        let mend = |error: Error| error.to_string();
+        let message = |error: Error| error.to_string();
         match value.split_once(':') {
             None if value == "memory" => Ok(Self::Memory),
-            Some(("sqlite", "")) => Err("after sqlite: comes the path of a file".to_owned()),
+            Some(("sqlite", "")) => Err("write the path of a file after sqlite:".to_owned()),
             Some(("sqlite", path)) => Ok(Self::Sqlite(SqliteOptions::new(path))),
             Some(("postgres" | "postgresql", _)) => {
-                PostgresOptions::new(value).map(|options| Self::Postgres(Box::new(options))).map_err(mend)
+                PostgresOptions::new(value).map(|options| Self::Postgres(Box::new(options))).map_err(message)
             }
             Some(("redis" | "rediss" | "valkey" | "valkeys" | "redis+cluster" | "rediss+cluster", _)) => {
-                RedisOptions::new(value).map(|options| Self::Redis(Box::new(options))).map_err(mend)
+                RedisOptions::new(value).map(|options| Self::Redis(Box::new(options))).map_err(message)
             }
-            _ => Err("no such store: take memory, sqlite:PATH, postgres://HOST/DATABASE or redis://HOST"
-                .to_owned()),
+            _ => {
+                Err("no such store: use memory, sqlite:PATH, postgres://HOST/DATABASE or redis://HOST"
+                    .to_owned())
+            }
         }
     }
 
-    /// Opens it, and starts from these settings if it has none.
+    /// Opens the store; an empty store gets the settings of `seed`.
     ///
     /// # Errors
     ///
-    /// When it can not be reached, or has settings that can not be read.
+    /// When it cannot be reached, or has settings that cannot be read.
     pub(crate) async fn open(
         self,
         realm: &str,
@@ -67,8 +69,8 @@ impl Store {
                 Self::Redis(options) => open(options.connect().await?, realm, configured, seed).await,
             }
         };
-        let late = || Err(Error::store(format!("no answer within {PATIENCE:?}")));
-        tokio::time::timeout(PATIENCE, opening).await.unwrap_or_else(|_| late())
+        let late = || Err(Error::store(format!("no answer within {OPEN_TIMEOUT:?}")));
+        tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or_else(|_| late())
     }
 }
 

@@ -12,7 +12,7 @@ use tower_tenure::{Clock, Session, SystemClock};
 
 use crate::app::App;
 
-/// Tells the session's id, then the time every second.
+/// Sends the session's id, then the time every second.
 pub(crate) async fn events(
     session: Session,
     State(mut app): State<App>,

@@ -1,4 +1,5 @@
-//! Stands in for the browser's side where feature `browser` is off: types without values, so that nobody else has to ask.
+//! Replaces the endpoints without the feature `browser`: empty types, so that no other module needs
+//! a `cfg`.
 
 use bytes::Bytes;
 use http::Response;

@@ -1,4 +1,4 @@
-//! Where a logout may lead.
+//! The allow-list of URLs that a logout may redirect to.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,11 +6,13 @@ use url::{Position, Url, form_urlencoded};
 
 use crate::{Error, ErrorKind};
 
-/// The list of URLs that a logout may redirect to (SPEC R1): the tenant's, and one for each client application.
+/// The URLs that a logout may redirect to: a list of the tenant, and one for each client
+/// application.
 ///
-/// An entry is an absolute `http(s)` URL. Scheme and host are compared without regard to case, the path with; query and
-/// fragment are not considered. One `*` may stand in the leftmost label of the host and matches one label, or the rest of
-/// one. Both sides are parsed as browsers do (WHATWG URL), so default ports and dot segments make no difference.
+/// An entry is an absolute `http(s)` URL. Scheme and host are compared without regard to case, the
+/// path with it; query and fragment are ignored. The leftmost label of the host may contain one
+/// `*`, which matches one label or a part of it. Both sides are parsed as browsers do (WHATWG URL),
+/// so default ports and dot segments make no difference.
 ///
 /// # Example
 ///
@@ -41,11 +43,11 @@ struct Allowed {
     url: Url,
 }
 
-/// Why a logout leads nowhere. The user is logged out all the same.
+/// Why a logout does not redirect. The user is still logged out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogoutRefusal {
-    /// `returnTo` is not on the list that counts.
+    /// `returnTo` is not on the list of the client, or of the tenant.
     NotAllowed,
     /// There is no such `client_id`.
     UnknownClient,
@@ -61,7 +63,7 @@ impl fmt::Display for LogoutRefusal {
 }
 
 impl LogoutUrls {
-    /// An empty list: a logout leads nowhere.
+    /// An empty list: a logout redirects nowhere.
     pub fn new() -> Self {
         Self::default()
     }
@@ -70,14 +72,15 @@ impl LogoutUrls {
     ///
     /// # Errors
     ///
-    /// When it is not an absolute `http(s)` URL without userinfo, or has a `*` elsewhere than once in the leftmost of three
-    /// labels or more.
+    /// When it is not an absolute `http(s)` URL without userinfo, or when its `*` is not in the
+    /// leftmost of at least three labels.
     pub fn allow(mut self, url: &str) -> Result<Self, Error> {
         self.tenant.push(Allowed::parse(url)?);
         Ok(self)
     }
 
-    /// Adds a URL to a client's list. The first is where a logout leads that names the client only.
+    /// Adds a URL to a client's list. A logout with that `client_id` and no `returnTo` redirects to
+    /// the first one.
     ///
     /// # Errors
     ///
@@ -87,24 +90,25 @@ impl LogoutUrls {
         Ok(self)
     }
 
-    /// With these URLs in place of the tenant's list, as settings that are kept in a store have them. One that is not good, which
-    /// was put there by other means than ours, allows nothing.
+    /// Replaces the tenant's list, for example by the one in the stored settings. An invalid URL is
+    /// ignored.
     pub fn with_tenant_list<'a>(mut self, urls: impl IntoIterator<Item = &'a str>) -> Self {
         self.tenant = urls.into_iter().filter_map(|url| Allowed::parse(url).ok()).collect();
         self
     }
 
-    /// Compares as OpenID Connect RP-Initiated Logout does: character by character, and without `*`.
+    /// Compares as OpenID Connect RP-Initiated Logout requires: character by character, without
+    /// `*`.
     pub const fn with_exact_match(mut self) -> Self {
         self.exact = true;
         self
     }
 
-    /// Where a logout with these parameters leads: `None` is nowhere in particular.
+    /// The URL to redirect to after a logout with these parameters; `None` for no redirect.
     ///
     /// # Errors
     ///
-    /// The refusal, to be answered with 400.
+    /// The refusal; answer it with 400.
     pub fn redirect(
         &self,
         return_to: Option<&str>,
@@ -126,7 +130,8 @@ impl LogoutUrls {
         if list.iter().any(matches) { Ok(Some(target.into())) } else { Err(LogoutRefusal::NotAllowed) }
     }
 
-    /// As [`LogoutUrls::redirect`], with `returnTo` and `client_id` from a request's query. An empty one is as good as none.
+    /// As [`LogoutUrls::redirect`], with `returnTo` and `client_id` from a request's query. An
+    /// empty parameter counts as absent.
     ///
     /// # Errors
     ///
@@ -157,7 +162,7 @@ impl Allowed {
         let parent = parent.strip_suffix('.').unwrap_or(parent);
         if label.contains('*') && !(parent.contains('.') || parent == "localhost") {
             return refuse(
-                "the `*` of a logout URL needs a domain of two labels behind it, else it allows all the world",
+                "the `*` of a logout URL needs a domain of at least two labels after it, such as https://*.example.com",
             );
         }
         Ok(Self { text: text.to_owned(), url })
@@ -181,13 +186,14 @@ impl Allowed {
 
 /// Parses an absolute `http(s)` URL without userinfo.
 fn parse(text: &str) -> Option<Url> {
-    // The standard forgives missing slashes, and drops white space and control characters: not here.
+    // The URL standard tolerates missing slashes, white space and control characters; this list
+    // does not.
     let lower = text.get(..8)?.to_ascii_lowercase();
     let written_out = lower.starts_with("http://") || lower.starts_with("https://");
     let plain = text.bytes().all(|byte| byte > 0x20 && byte != 0x7f);
     let url = Url::parse(text).ok().filter(|_| written_out && plain)?;
-    // `https://@host` has empty userinfo, which the parser drops without a trace, and `https:///user@host` has an empty
-    // authority, which it skips for the next one.
+    // `https://@host` has empty userinfo, which the parser drops. `https:///user@host` has an empty
+    // authority, which it skips.
     let authority = text.split(['/', '\\']).nth(2).unwrap_or_default();
     let authority = authority.split(['?', '#']).next().unwrap_or_default();
     (!authority.is_empty() && !authority.contains('@') && url.has_host()).then_some(url)

@@ -1,11 +1,5 @@
-//! The browser's side of sessions (feature `browser`): what a page asks to warn its user in time, and logout.
-//!
-//! | file | rules |
-//! |---|---|
-//! | `mod.rs` | [`Endpoints`]: status, extend and logout (T1) |
-//! | `origin.rs` | [`is_same_origin`]: who may ask for a change (T1) |
-//! | `logout.rs` | [`LogoutUrls`]: where a logout may lead (R1) |
-//! | `warning/` | the script and the stylesheet that warn in time (T2) |
+//! Endpoints for pages: session status, extension and logout, and a script that warns before the
+//! end (feature `browser`).
 
 mod logout;
 mod origin;
@@ -23,20 +17,22 @@ pub use self::{
 };
 use crate::{Error, ErrorKind, RequestHead, Session, policy::Activity, problem::Problem, require};
 
-/// The endpoints that a page needs (SPEC T1, T2): below a base path, `GET status`, `POST extend`, `POST logout`, and a
-/// [script](Self::script_path) that warns in time.
+/// Endpoints for pages, below a base path: `GET status`, `POST extend`, `POST logout`, and a
+/// [script](Self::script_path) that warns before the end.
 ///
-/// [`SessionLayer::with_endpoints`](crate::SessionLayer::with_endpoints) serves them ahead of the application, so a status
-/// request is known to be passive before anything else is.
+/// [`SessionLayer::with_endpoints`](crate::SessionLayer::with_endpoints) serves them before the
+/// application, so a status request never extends the session.
 ///
-/// - **status** says, as JSON: `live`, `authenticated`, `mode`, `now`, `idle_expires_at`, `expires_at`, `seconds_left` (to
-///   the nearer deadline), `idle_lifetime` (in seconds), or `live: false` with the `reason` of the end. It never extends, never creates, is never
-///   cached.
-/// - **extend** is an interaction; it answers as status does, or 401 with the `reason`.
-/// - **logout** ends the session and answers 204, or redirects (303) to `returnTo`, which has to be on the
-///   [list](LogoutUrls): otherwise it answers 400, and the user is logged out all the same.
+/// - **status** returns JSON: `live`, `authenticated`, `mode`, `now`, `idle_expires_at`,
+///   `expires_at`, `seconds_left` (to the nearer deadline), `idle_lifetime` (in seconds), or
+///   `live: false` with the `reason` of the end. It never extends or creates a session, and is
+///   never cached.
+/// - **extend** is an interaction. It answers as status does, or 401 with the `reason`.
+/// - **logout** ends the session and answers 204, or redirects (303) to `returnTo`. If that is not
+///   on the [list](LogoutUrls) it answers 400, and the user is still logged out.
 ///
-/// Other methods get 405. Extend and logout are refused (403) unless they come [from our own origin](is_same_origin).
+/// Other methods get 405. Extend and logout are refused (403) unless the request is
+/// [same-origin](is_same_origin).
 ///
 /// # Example
 ///
@@ -57,7 +53,7 @@ pub struct Endpoints {
     clear_site_data: bool,
 }
 
-/// A list that stays, or one to be asked for.
+/// A fixed list, or a function that returns the current one.
 #[derive(Clone)]
 enum ListSource {
     Fixed(LogoutUrls),
@@ -87,11 +83,11 @@ impl Endpoints {
     ///
     /// # Errors
     ///
-    /// When it is not a path such as `/session`, without a slash at its end.
+    /// When it is not a path such as `/session`, without a trailing slash.
     pub fn at(base: impl Into<String>) -> Result<Self, Error> {
         let base = base.into();
         if !require::is_same_origin_path(&base) || base.ends_with('/') || base.contains(['?', '#']) {
-            let message = "endpoints stand below a path such as /session, without a slash at its end";
+            let message = "the path of the endpoints must be like /session, without a trailing slash";
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         Ok(Self {
@@ -102,61 +98,70 @@ impl Endpoints {
         })
     }
 
-    /// The scheme under which browsers reach the site; https unless set. A proxy in front may hide it from the server.
+    /// The scheme under which browsers reach the site; https unless set. Behind a proxy the server
+    /// may not see it.
     pub const fn with_scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = scheme;
         self
     }
 
-    /// Where a logout may lead.
+    /// The URLs that a logout may redirect to.
     pub fn with_logout_urls(mut self, urls: LogoutUrls) -> Self {
         self.logout_urls = ListSource::Fixed(urls);
         self
     }
 
-    /// Where a logout may lead, asked for at each: a list that changes while the server runs.
+    /// The URLs that a logout may redirect to, as a function that each logout calls: for a list
+    /// that changes while the server runs.
     pub fn with_logout_urls_from(mut self, ask: impl Fn() -> LogoutUrls + Send + Sync + 'static) -> Self {
         self.logout_urls = ListSource::Asked(Arc::new(ask));
         self
     }
 
-    /// Whether logout also asks the browser to drop the origin's cache, cookies and storage (`Clear-Site-Data`, R2). Off by
-    /// default: it takes what other parts of the site keep there.
+    /// Whether logout also asks the browser to clear the origin's cache, cookies and storage
+    /// (`Clear-Site-Data`). Off by default, since it also clears what other parts of the site keep
+    /// there.
     pub const fn with_clear_site_data(mut self, clear: bool) -> Self {
         self.clear_site_data = clear;
         self
     }
 
-    /// The path of the script that warns before a session ends (T2), with a version in its name, so that browsers keep it for ever:
-    /// `<script src="…" defer></script>` is the whole installation. `tenure.js` beside it is the same without a version, and
-    /// `tenure.mjs` the same as an ES module.
+    /// The path of the script that warns before a session ends.
     ///
-    /// It warns 60 seconds before the idle deadline (half of a shorter idle lifetime, but never under 20 seconds), and asks the server before it
-    /// says anything. What its user does on the page extends the session, once a minute at most. Attributes of the tag configure it:
+    /// Add `<script src="…" defer></script>` to a page. The name contains a version, so browsers
+    /// can cache it permanently. `tenure.js` in the same place has no version, and `tenure.mjs` is
+    /// an ES module.
     ///
-    /// | attribute | what for |
+    /// It warns 60 seconds before the idle deadline. For an idle lifetime under two minutes it is
+    /// half of that lifetime, but never under 20 seconds. It asks the server before it shows
+    /// anything. Activity on the page extends the session, at most once a minute. Attributes of the
+    /// tag configure it:
+    ///
+    /// | attribute | meaning |
     /// |---|---|
     /// | `data-warn` | seconds of warning, at least 20 |
-    /// | `data-login` | the page to sign in again, which gets `return_to`; `/` unless given |
-    /// | `data-end` | what to do at the end: say so (unless given), `reload`, or `none` |
-    /// | `data-activity` | `off`: what its user does on the page extends nothing |
-    /// | `data-texts`, `data-lang` | other texts, as a JSON object, and the language of them |
-    /// | `data-endpoints` | the path of the endpoints, where the script does not come from there |
+    /// | `data-login` | the login page, which gets `return_to`; `/` by default |
+    /// | `data-end` | what to do at the end: a message by default, `reload`, or `none` |
+    /// | `data-activity` | `off`: activity on the page does not extend the session |
+    /// | `data-texts`, `data-lang` | other texts, as a JSON object, and their language |
+    /// | `data-endpoints` | the path of the endpoints, if the script is not served from there |
     ///
-    /// Pages that draw their own dialog listen on `document` for `tenure:warning` (with `kind`, `secondsLeft`, `deadline` in `detail`) and
-    /// `tenure:ended` (with `reason`), and prevent the default; `tenure:extended` tells of an extension. `globalThis.tenure` has `status()`,
+    /// A page with its own dialog listens on `document` for `tenure:warning` (with `kind`,
+    /// `secondsLeft` and `deadline` in `detail`) and `tenure:ended` (with `reason`), and prevents
+    /// the default. `tenure:extended` reports an extension. `globalThis.tenure` has `status()`,
     /// `refresh()`, `extend()` and `logout()`.
     pub fn script_path(&self) -> String {
         format!("{}/{}", self.base, warning::script())
     }
 
-    /// A file of ours, for which no session is looked at; `None` when the request asks for something else.
+    /// The response for the script or stylesheet, without loading a session; `None` for other
+    /// requests.
     pub(crate) fn file(&self, head: RequestHead<'_>) -> Option<Response<Bytes>> {
         let name = head.uri.path().strip_prefix(&*self.base)?.strip_prefix('/')?;
         warning::serve(name, head.method, head.headers)
     }
 
-    /// What a request asks of these endpoints; `None` when it is none of theirs.
+    /// The endpoint that a request calls; `None` for other requests.
     pub(crate) fn route(&self, head: RequestHead<'_>) -> Option<Call> {
         let what = head.uri.path().strip_prefix(&*self.base)?.strip_prefix('/')?;
         let (call, allowed) = match what {
@@ -212,7 +217,7 @@ impl Call {
         matches!(self, Self::Extend)
     }
 
-    /// What is to be done before the commit.
+    /// What to do before the commit.
     pub(crate) fn prepare(&self, session: &Session) -> Result<(), Error> {
         match self {
             Self::Logout(_) => session.logout(),
@@ -220,7 +225,7 @@ impl Call {
         }
     }
 
-    /// What is to be said after it.
+    /// The response after the commit.
     pub(crate) fn answer(self, session: &Session) -> Response<Bytes> {
         match self {
             Self::Status => status(session),
@@ -234,7 +239,7 @@ impl Call {
                 response
             }
             Self::CrossSite => {
-                let detail = "This has to be asked from a page of the same origin: the browser says it was not, or nothing.";
+                let detail = "The request must come from a page of the same origin. Sec-Fetch-Site or Origin says otherwise, or is missing.";
                 require::denied("cross_site", None, detail);
                 Problem::new(StatusCode::FORBIDDEN, "Cross-site request refused")
                     .with_detail(detail)
@@ -247,7 +252,7 @@ impl Call {
 impl AfterLogout {
     fn respond(self) -> Response<Bytes> {
         let mut response = match self.redirect {
-            Err(refusal) => Problem::new(StatusCode::BAD_REQUEST, "You are logged out, but not sent on")
+            Err(refusal) => Problem::new(StatusCode::BAD_REQUEST, "Logged out, but not redirected")
                 .with_detail(refusal.to_string())
                 .into_response(),
             Ok(location) => {
@@ -288,7 +293,7 @@ struct LiveStatus {
     idle_lifetime: f64,
 }
 
-/// To the millisecond, without the dust of binary fractions.
+/// Rounded to milliseconds.
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

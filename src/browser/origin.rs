@@ -1,4 +1,4 @@
-//! Who may ask for a change.
+//! Whether a request is same-origin.
 
 use http::{Uri, header, uri::Authority};
 use url::{Origin, Url};
@@ -8,7 +8,7 @@ use crate::RequestHead;
 /// The scheme under which browsers reach the site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheme {
-    /// `https`, as it should be.
+    /// `https`, for production.
     #[default]
     Https,
     /// `http`, for development.
@@ -24,11 +24,11 @@ impl Scheme {
     }
 }
 
-/// Whether a request was started by a page of our own origin, or by the user (SPEC T1).
+/// Whether a page of this origin, or the user, started the request.
 ///
-/// `Sec-Fetch-Site` says so with `same-origin` or `none`; where the browser does not send it, the `Origin` has to be ours
-/// in scheme, host (as in `Host`) and port. Everything else is refused: `cross-site`, `same-site`, `Origin: null`, and a
-/// request that says nothing.
+/// `Sec-Fetch-Site` must be `same-origin` or `none`. If the browser does not send it, `Origin` must
+/// equal this origin in scheme, host (as in `Host`) and port. Everything else is refused:
+/// `cross-site`, `same-site`, `Origin: null`, and a request with neither header.
 ///
 /// # Example
 ///
@@ -62,7 +62,8 @@ fn origin(scheme: &str, host: &str) -> Option<Origin> {
     Some(url.origin()).filter(Origin::is_tuple)
 }
 
-/// Whether this is a host and perhaps a port, and nothing that would become another part of a URL.
+/// Whether this is a host with an optional port, and nothing that a URL would parse as another
+/// part.
 fn is_authority(host: &str) -> bool {
     !host.contains('@')
         && host.parse::<Uri>().is_ok_and(|uri| uri.authority().is_some_and(|a| a.as_str() == host))

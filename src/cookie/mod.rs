@@ -1,10 +1,4 @@
-//! The session cookie: how it is named, read, issued and removed.
-//!
-//! | file | rules |
-//! |---|---|
-//! | `mod.rs` | [`SessionCookie`], and what its builder refuses (C1) |
-//! | `read.rs` | finding candidates in `Cookie` lines (C5) |
-//! | `write.rs` | `Set-Cookie`, and what goes with it in a response (C2, C3, C4, C8) |
+//! The session cookie: its name and attributes, and how it is read, set and removed.
 
 mod read;
 mod write;
@@ -16,10 +10,10 @@ use memchr::memmem::Finder;
 pub(crate) use self::{read::Candidates, write::varies_by_cookie};
 use crate::{Error, ErrorKind, token::Token};
 
-/// The session cookie's name and attributes (SPEC C1).
+/// The session cookie's name and attributes.
 ///
-/// The default is `__Host-id` with `Secure; HttpOnly; SameSite=Lax; Path=/`: bound to this host, unreadable to scripts, and
-/// not sent along by other sites. It is always `HttpOnly`.
+/// The default is `__Host-id` with `Secure; HttpOnly; SameSite=Lax; Path=/`: bound to this host,
+/// unreadable by scripts, and not sent with cross-site subrequests. It is always `HttpOnly`.
 ///
 /// # Example
 ///
@@ -29,7 +23,7 @@ use crate::{Error, ErrorKind, token::Token};
 /// let cookie = SessionCookie::builder("__Host-admin").with_same_site(SameSite::Strict).build()?;
 /// assert_eq!(cookie.name(), "__Host-admin");
 ///
-/// // What a browser would refuse is refused here, with the mend.
+/// // `build` refuses what a browser would refuse, and says how to correct it.
 /// let error = SessionCookie::builder("__Host-admin").with_path("/admin").build().unwrap_err();
 /// assert_eq!(error.to_string(), "a cookie named __Host-… needs Path=/: drop the path or the prefix");
 /// # Ok::<(), tower_tenure::Error>(())
@@ -44,7 +38,8 @@ pub struct SessionCookie {
     secure: bool,
 }
 
-/// When a browser sends a cookie along with requests that another site started (RFC 6265bis, section 4.1.2.7).
+/// When a browser sends a cookie along with requests that another site started (RFC 6265bis,
+/// section 4.1.2.7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SameSite {
     /// Never.
@@ -52,7 +47,7 @@ pub enum SameSite {
     /// With top-level navigations only.
     #[default]
     Lax,
-    /// Always; browsers then insist on `Secure`.
+    /// Always; browsers then require `Secure`.
     None,
 }
 
@@ -63,7 +58,7 @@ impl Default for SessionCookie {
 }
 
 impl SessionCookie {
-    /// Starts from the default attributes with another name.
+    /// A builder with the default attributes and another name.
     pub fn builder(name: impl Into<String>) -> CookieBuilder {
         CookieBuilder {
             name: name.into(),
@@ -77,8 +72,9 @@ impl SessionCookie {
 
     /// A cookie named `id` without `Secure`, for development over plain http only.
     ///
-    /// Seldom needed: browsers accept `Secure` cookies from `http://localhost` and `http://127.0.0.1`, so the default
-    /// works there. This is for another machine on the network, and such a cookie can be stolen by anyone on it.
+    /// Rarely needed: browsers accept `Secure` cookies from `http://localhost` and
+    /// `http://127.0.0.1`, so the default works there. Use this for development on another machine
+    /// of the network. Anyone on that network can steal the cookie.
     pub fn insecure_for_http_development() -> Self {
         match Self::builder("id").with_insecure_http_development().build() {
             Ok(cookie) => cookie,
@@ -91,7 +87,7 @@ impl SessionCookie {
         &self.name
     }
 
-    /// Whether it carries `Secure`.
+    /// Whether it has the attribute `Secure`.
     pub const fn is_secure(&self) -> bool {
         self.secure
     }
@@ -110,41 +106,43 @@ pub struct CookieBuilder {
 }
 
 impl CookieBuilder {
-    /// Shares the cookie with the subdomains of this domain. Rules out the `__Host-` prefix.
+    /// Shares the cookie with this domain and its subdomains. The `__Host-` prefix forbids this.
     pub fn with_domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
         self
     }
 
-    /// Limits the cookie to paths below this one. Rules out the `__Host-` prefix unless it is `/`, the default.
+    /// Limits the cookie to paths below this one; `/` by default. The `__Host-` prefix requires
+    /// `/`.
     pub fn with_path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// When the browser sends it with requests that another site started; `Lax` by default.
+    /// Sets when the browser sends the cookie with requests that another site started; `Lax` by
+    /// default.
     pub const fn with_same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = same_site;
         self
     }
 
-    /// A jar for each top-level site (CHIPS), for pages embedded in others; off by default.
+    /// Keeps a separate cookie for each top-level site (CHIPS), for embedded pages; off by default.
     pub const fn with_partitioned(mut self, partitioned: bool) -> Self {
         self.partitioned = partitioned;
         self
     }
 
-    /// Without `Secure`; see [`SessionCookie::insecure_for_http_development`] for the dangers.
+    /// Removes `Secure`; see [`SessionCookie::insecure_for_http_development`] for the risk.
     pub const fn with_insecure_http_development(mut self) -> Self {
         self.secure = false;
         self
     }
 
-    /// Checks all of it and renders what is constant.
+    /// Checks the settings and builds the cookie.
     ///
     /// # Errors
     ///
-    /// When a browser would refuse the cookie; the message says the mend.
+    /// When a browser would refuse the cookie; the message says how to correct it.
     pub fn build(self) -> Result<SessionCookie, Error> {
         self.check()?;
         let Self { name, domain, path, same_site, secure, partitioned } = self;
@@ -168,7 +166,8 @@ impl CookieBuilder {
             finder: Finder::new(name.as_bytes()).into_owned(),
             attributes: attributes.into(),
             removal: HeaderValue::try_from(removal).map_err(|error| {
-                refuse("the cookie's attributes can not stand in a header").because(error)
+                refuse("the cookie's attributes contain characters that a header cannot carry")
+                    .with_source(error)
             })?,
             secure,
             name: name.into(),
@@ -184,18 +183,18 @@ impl CookieBuilder {
         }
         // RFC 6265bis, section 5.6: name and value over 4096 octets, attributes over 1024: ignored.
         if name.len() + Token::CHARS > 4096 {
-            return Err(refuse("browsers ignore cookies over 4096 bytes: take a shorter name"));
+            return Err(refuse("browsers ignore cookies over 4096 bytes: use a shorter name"));
         }
         let too_long = |value: &str| value.len() > 1024;
         if too_long(&self.path) || self.domain.as_deref().is_some_and(too_long) {
             return Err(refuse(
-                "browsers ignore cookie attributes over 1024 bytes: take a shorter path or domain",
+                "browsers ignore cookie attributes over 1024 bytes: use a shorter path or domain",
             ));
         }
         if !self.path.starts_with('/')
             || self.path.bytes().any(|byte| !(0x20..0x7f).contains(&byte) || byte == b';')
         {
-            return Err(refuse("a cookie path starts with / and holds neither ; nor control characters"));
+            return Err(refuse("a cookie path starts with / and has neither ; nor control characters"));
         }
         let host = |domain: &str| {
             !matches!(domain, "" | ".")
@@ -207,7 +206,7 @@ impl CookieBuilder {
             ));
         }
         if self.same_site == SameSite::None && !self.secure {
-            return Err(refuse("SameSite=None needs Secure: serve over https, or take SameSite=Lax"));
+            return Err(refuse("SameSite=None needs Secure: serve over https, or use SameSite=Lax"));
         }
         if self.partitioned && !self.secure {
             return Err(refuse("Partitioned needs Secure: serve over https, or leave it off"));

@@ -1,24 +1,24 @@
-//! Finding our cookie in a request.
+//! Finds the session cookie in a request (C5).
 
 use http::{HeaderMap, header};
 
 use super::SessionCookie;
 use crate::token::Token;
 
-/// What a request brought under our cookie's name.
+/// The values that a request has under the cookie's name.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
-    tokens: [Option<Token>; Self::MOST],
-    /// Whether there was a cookie of our name at all, malformed ones included.
+    tokens: [Option<Token>; Self::MAX],
+    /// Whether there was a cookie of this name at all, malformed ones included.
     pub(crate) brought: bool,
     /// Whether there were more well-formed values than are looked at.
     pub(crate) has_more: bool,
 }
 
 impl Candidates {
-    /// How many well-formed values may reach the store: a browser sends two at the most in earnest, one host-only and one
-    /// of a parent domain, or two of different paths.
-    pub(crate) const MOST: usize = 3;
+    /// How many well-formed values may reach the store. A browser legitimately sends at most two:
+    /// one host-only and one of a parent domain, or two with different paths.
+    pub(crate) const MAX: usize = 3;
 
     pub(crate) fn tokens(self) -> impl Iterator<Item = Token> {
         self.tokens.into_iter().flatten()
@@ -43,10 +43,11 @@ impl Candidates {
 }
 
 impl SessionCookie {
-    /// Reads every `Cookie` line and every duplicate (SPEC C5), in the order they came.
+    /// Reads every `Cookie` line and every duplicate, in their order (C5).
     ///
-    /// Looks for the name rather than splitting at semicolons: a substring search passes a megabyte of other cookies in
-    /// some ten microseconds, where a parser takes milliseconds. Allocates nothing.
+    /// Searches for the name rather than splitting at semicolons: a substring search scans a
+    /// megabyte of other cookies in about ten microseconds, a parser in milliseconds. Allocates
+    /// nothing.
     pub(crate) fn read(&self, headers: &HeaderMap) -> Candidates {
         let mut found = Candidates::default();
         for line in headers.get_all(header::COOKIE) {
@@ -60,14 +61,15 @@ impl SessionCookie {
         found
     }
 
-    /// The value of the cookie whose name stands at `at`, if that is where a cookie's name stands.
+    /// The value of the cookie whose name is at `at`, if a cookie's name can be there.
     fn value_at<'a>(&self, line: &'a [u8], at: usize) -> Option<&'a [u8]> {
         let before = line[..at].trim_ascii_end();
         let after = line[at + self.name.len()..].strip_prefix(b"=")?;
         if !(before.is_empty() || before.ends_with(b";")) {
             return None;
         }
-        // Where a token would end tells whether it is one; the rest of a longer value is not worth a look.
+        // A value that does not end where a token ends is malformed; the rest of it need not be
+        // read.
         let ended = |rest: &&[u8]| rest.trim_ascii_start().first().is_none_or(|byte| *byte == b';');
         let token = after.split_at_checked(Token::CHARS).filter(|(_, rest)| ended(rest));
         Some(token.map_or(&[], |(token, _)| token))

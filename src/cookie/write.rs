@@ -1,4 +1,4 @@
-//! What a response says about our cookie.
+//! Sets and removes the cookie in a response (C2, C3, C4, C8).
 
 use std::{
     io::Write,
@@ -22,7 +22,8 @@ const MAX_AGE: &str = "; Max-Age=";
 const SECONDS_CHARS: usize = 8;
 
 impl SessionCookie {
-    /// Sets the cookie in a response: with `Expires` and `Max-Age` when persistent, with neither otherwise (SPEC C2).
+    /// Sets the cookie in a response: with `Expires` and `Max-Age` if persistent, else with neither
+    /// (C2).
     pub(crate) fn issue(
         &self,
         headers: &mut HeaderMap,
@@ -42,19 +43,19 @@ impl SessionCookie {
             let now = now.unix_seconds_floor();
             let expires = expires(deadline).min(now.saturating_add_unsigned(LONGEST.as_secs()));
             let max_age = expires.saturating_sub(now).max(0);
-            // Writing to a Vec can not fail.
+            // Writing to a Vec cannot fail.
             let _ = write!(text, "{EXPIRES}{}{MAX_AGE}{max_age}", imf_fixdate(expires));
         }
         match HeaderValue::from_maybe_shared(Bytes::from(text)) {
             Ok(mut value) => {
-                value.set_sensitive(true); // so that Debug does not print it and HPACK does not index it
+                value.set_sensitive(true); // Debug must not print it, HPACK must not index it
                 self.set(headers, value);
             }
             Err(_) => unreachable!("name, token and attributes are visible ASCII"),
         }
     }
 
-    /// Removes the cookie from the browser, with the same attributes that set it (SPEC C4).
+    /// Removes the cookie from the browser, with the attributes that set it (C4).
     pub(crate) fn remove(&self, headers: &mut HeaderMap) {
         self.set(headers, self.removal.clone());
     }
@@ -66,7 +67,7 @@ impl SessionCookie {
         drop_other_cache_controls(headers);
     }
 
-    /// Exactly one of ours in a response (SPEC C3): a line that something else wrote under our name goes, others stay.
+    /// Removes `Set-Cookie` lines of this name, also those of the handler; others stay (C3).
     fn drop_ours(&self, headers: &mut HeaderMap) {
         let ours = |value: &HeaderValue| {
             // Browsers drop white space around the name (RFC 6265bis, section 5.6).
@@ -98,12 +99,13 @@ fn drop_other_cache_controls(headers: &mut HeaderMap) {
     }
 }
 
-/// The second at which the browser drops the cookie: the deadline rounded up, so the cookie never dies before the session.
+/// The second at which the browser drops the cookie: the deadline rounded up, so the cookie never
+/// dies before the session.
 const fn expires(deadline: Timestamp) -> i64 {
     deadline.unix_seconds_ceil()
 }
 
-/// Adds `Cookie` to what the response varies by (SPEC C8).
+/// Adds `Cookie` to `Vary` (C8).
 pub(crate) fn varies_by_cookie(headers: &mut HeaderMap) {
     let mut names =
         headers.get_all(header::VARY).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
@@ -126,7 +128,7 @@ pub(crate) fn varies_by_cookie(headers: &mut HeaderMap) {
     headers.insert(header::VARY, value);
 }
 
-/// RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, for the years that it can write.
+/// RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, clamped to the years it can represent.
 fn imf_fixdate(unix_seconds: i64) -> HttpDate {
     const LAST_OF_9999: u64 = 253_402_300_799;
     let seconds = u64::try_from(unix_seconds).unwrap_or(0).min(LAST_OF_9999);

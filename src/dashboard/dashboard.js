@@ -29,7 +29,7 @@ async function ask(method, path, body) {
       cache: 'no-store',
     });
   } catch {
-    throw new Away('The server can not be reached.');
+    throw new Away('The server cannot be reached.');
   }
   const date = Date.parse(response.headers.get('date'));
   if (date) skew = date + 500 - Date.now();
@@ -105,7 +105,7 @@ $('enter').addEventListener('submit', (event) => {
   event.preventDefault();
   token = $('token').value.trim();
   $('token').value = '';
-  // What no header can carry is no token.
+  // A token must fit into a header.
   if (!/^[\x21-\x7e]+$/.test(token)) return leave('A token has no spaces and no letters beyond ASCII.');
   say('');
   open();
@@ -387,7 +387,7 @@ async function refreshEvents() {
   $('events').replaceChildren(...(lines.length ? lines : [element('li', 'Nothing yet.')]));
 }
 
-// All of it, again and again while somebody looks
+// Refresh everything regularly while the page is visible
 
 async function refresh() {
   clearTimeout(timer);
@@ -399,7 +399,7 @@ async function refresh() {
     failed(error);
   }
   clearTimeout(timer);
-  // Less and less often while nobody answers.
+  // Back off while the server does not answer.
   if (token) timer = setTimeout(refresh, document.hidden ? 60000 : REFRESH * Math.min(6, 1 + failures));
 }
 

@@ -1,7 +1,8 @@
-//! The dashboard (feature `management`): one page for the settings and the live sessions (SPEC D1).
+//! The dashboard (feature `management`): one page for the settings and the live sessions (D1).
 //!
-//! A page, a stylesheet and a script, served as they are; all it shows it asks of the [management API](crate::management), with a
-//! token that its user types in. No build step, no outside request, nothing inline.
+//! A page, a stylesheet and a script, without a build step, requests to other sites or inline code.
+//! They get everything from the [management API](crate::management), with a token that the user
+//! enters.
 
 use std::{
     convert::Infallible,
@@ -17,7 +18,10 @@ use tower::Service;
 
 use crate::{Error, ErrorKind, asset::Asset, require};
 
-/// The dashboard, as a tower service: nest it in a router under its path, or serve it by hyper.
+/// The dashboard as a tower service: nest it in a router under its path, or serve it with hyper.
+///
+/// It shows settings and live sessions through the [management API](crate::management), with a
+/// token that the user enters.
 ///
 /// # Example
 ///
@@ -32,11 +36,11 @@ use crate::{Error, ErrorKind, asset::Asset, require};
 #[derive(Clone, Debug)]
 pub struct Dashboard {
     base: Arc<str>,
-    /// By their names below the base; the page itself is there.
+    /// By name below the base; the page has the empty name.
     files: Arc<[(&'static str, Asset); 3]>,
 }
 
-/// No script, style, picture or frame from elsewhere, and none inline.
+/// Allows no script, style, picture or frame from another origin, and none inline.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -50,11 +54,12 @@ impl Dashboard {
         Self::with_api(base, "/api/v2")
     }
 
-    /// A dashboard at this path, over the management API at another.
+    /// A dashboard at this path, over the management API at `api`.
     ///
     /// # Errors
     ///
-    /// When one is not a path such as `/admin`, of letters, digits and `/-_.`, without a slash at its end.
+    /// When one is not a path such as `/admin`, of letters, digits and `/-_.`, without a trailing
+    /// slash.
     pub fn with_api(base: impl Into<Arc<str>>, api: &str) -> Result<Self, Error> {
         let base = base.into();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
@@ -62,7 +67,7 @@ impl Dashboard {
             require::is_same_origin_path(path) && !path.ends_with('/') && path.bytes().all(is_plain)
         };
         if !is_path(&base) || !is_path(api) {
-            let message = "a dashboard stands at a path such as /admin, of letters, digits and /-_., without a slash at its end";
+            let message = "the path of a dashboard must be like /admin: letters, digits and /-_., without a trailing slash";
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         let page = include_str!("page.html").replace("{base}", &base).replace("{api}", api);
@@ -75,7 +80,7 @@ impl Dashboard {
     }
 
     fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        // A router may have taken the base away.
+        // A router may have removed the base.
         let name = path.strip_prefix(&*self.base).unwrap_or(path).trim_start_matches('/');
         let Some((_, file)) = self.files.iter().find(|(known, _)| *known == name) else {
             let mut response = Response::new(Full::default());

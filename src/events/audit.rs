@@ -1,4 +1,4 @@
-//! Events as JSON: a line for each, and the latest of them.
+//! Events as JSON lines, and the latest events in memory.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::{Event, EventKind, Observer};
 
-/// An event as it is written for an audit: who, what, when and why, and no token or session data (SPEC H5).
+/// An event as a line of an audit log: who, what, when and why. It contains no token and no session
+/// data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AuditLine {
@@ -53,10 +54,10 @@ impl From<&Event<'_>> for AuditLine {
     }
 }
 
-/// Writes one line of JSON per event (SPEC O1): an audit log.
+/// An audit log: writes one line of JSON per event.
 ///
-/// Each line is written at once, by one call, so a writer that can take long should have a thread of its own. A line that can not be
-/// written is told by `tracing`, and the request goes on.
+/// Each line is written at once, by one call, so a slow writer should have its own thread. When a
+/// line cannot be written, an error goes to `tracing`, and the request continues.
 ///
 /// # Example
 ///
@@ -68,12 +69,12 @@ impl From<&Event<'_>> for AuditLine {
 pub struct AuditLog<W>(Mutex<W>);
 
 impl<W: Write> AuditLog<W> {
-    /// A log to a file, a pipe, or standard error.
+    /// A log that writes to a file, a pipe, or standard error.
     pub const fn new(writer: W) -> Self {
         Self(Mutex::new(writer))
     }
 
-    /// What it writes to.
+    /// Returns the writer.
     pub fn into_inner(self) -> W {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,37 +111,37 @@ impl<W: Write + Send + 'static> Observer for AuditLog<W> {
 #[derive(Clone)]
 pub struct RecentEvents {
     lines: Arc<Mutex<VecDeque<AuditLine>>>,
-    most: usize,
+    capacity: usize,
 }
 
 impl RecentEvents {
-    /// Keeps at most so many.
-    pub fn new(most: usize) -> Self {
-        Self { lines: Arc::default(), most }
+    /// Keeps at most `capacity` events.
+    pub fn new(capacity: usize) -> Self {
+        Self { lines: Arc::default(), capacity }
     }
 
-    /// At most so many, newest first.
-    pub fn latest(&self, most: usize) -> Vec<AuditLine> {
+    /// The latest events, at most `limit`, newest first.
+    pub fn latest(&self, limit: usize) -> Vec<AuditLine> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().rev().take(most).cloned().collect()
+        lines.iter().rev().take(limit).cloned().collect()
     }
 }
 
 impl fmt::Debug for RecentEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecentEvents").field("most", &self.most).finish_non_exhaustive()
+        f.debug_struct("RecentEvents").field("capacity", &self.capacity).finish_non_exhaustive()
     }
 }
 
-/// All but those of which there are many: an interaction that was recorded.
+/// Keeps all events except recorded interactions, which are too many.
 impl Observer for RecentEvents {
     fn observe(&self, event: &Event<'_>) {
-        if matches!(event.kind, EventKind::Extended) || self.most == 0 {
+        if matches!(event.kind, EventKind::Extended) || self.capacity == 0 {
             return;
         }
         let line = AuditLine::from(event);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == self.most {
+        if lines.len() == self.capacity {
             lines.pop_front();
         }
         lines.push_back(line);

@@ -1,12 +1,12 @@
-//! What is told to the outside: `tracing` events with stable names, and an observer for audit logs (SPEC O1).
+//! Events: through `tracing` under stable names, and through observers for audit logs.
 //!
 //! | name | level | fields | when |
 //! |---|---|---|---|
 //! | `session.created` | info | `sid` | a session was stored |
-//! | `session.authenticated` | info | `sid` | it was created by a login |
-//! | `session.rotated` | info | `sid` | its token was replaced |
+//! | `session.authenticated` | info | `sid` | a session was created by a login |
+//! | `session.rotated` | info | `sid` | the token of a session was replaced |
 //! | `session.extended` | debug | `sid` | an interaction was recorded; one in 64 of them |
-//! | `session.ended` | info | `sid`, `reason` | it is over |
+//! | `session.ended` | info | `sid`, `reason` | a session has ended |
 //! | `session.clamped` | warn | `sid`, `setting` | an override of a login was above a limit |
 //! | `session.refused` | warn | `reason` | a login was refused |
 //! | `session.denied` | debug | `sid`, `reason`, `detail` | a request was not let through; see below |
@@ -14,21 +14,22 @@
 //! | `session.signed_out_everywhere` | info | `realm` | all sessions of a user were revoked |
 //! | `session.everybody_signed_out` | warn | `realm` | all sessions of a realm were revoked |
 //! | `session.clocks_apart` | error | `ahead_by_millis` | this node's clock is too far from the store's |
-//! | `session.clocks_agree` | info | | it is not any more |
-//! | `session.secret_reused` | warn | `sid` | a secret that was replaced came back after its grace |
-//! | `session.value_unreadable` | error | `sid`, `key`, `expected`, `error` | a handler read a value that has another type |
+//! | `session.clocks_agree` | info | | the clocks agree again |
+//! | `session.secret_reused` | warn | `sid` | a replaced secret came back after its grace |
+//! | `session.value_unreadable` | error | `sid`, `key`, `expected`, `error` | a handler read a value of another type |
 //! | `session.observer_panicked` | error | `event` | an observer panicked; the request went on |
-//! | `settings.changed` | info | `version` | settings that all nodes share came into force on this one |
-//! | `settings.store_failed` | error | `error`, `cause` | they could not be looked at; the policy in force stays |
+//! | `settings.changed` | info | `version` | changed settings are in force on this node |
+//! | `settings.store_failed` | error | `error`, `cause` | the settings could not be loaded; the policy in force stays |
 //!
 //! The reason of `session.denied` is the one that the client got, or `cross_site` for an endpoint
-//! that a page of another site asked for. Where [`RequireSession`](crate::RequireSession) answers
-//! `none`, the log has more: `none` (there was no cookie), `malformed` (a cookie that is not a
+//! that a page of another site called. Where [`RequireSession`](crate::RequireSession) answers
+//! `none`, the log says more: `none` (there was no cookie), `malformed` (a cookie that is not a
 //! token), `unknown` (a token that leads to no session), `anonymous` (a session without a user), or
 //! `skipped` (the session layer skips the request). Observers do not get this event, because anybody
 //! can send such requests.
 //!
-//! The target is `tower_tenure`. A session is named by its `sid` only; no token, no data, no user (SPEC H5).
+//! The target is `tower_tenure`. Events name a session by its `sid` only; no token, data or user
+//! appears.
 
 mod audit;
 
@@ -63,13 +64,13 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// The arrival of the request in which it happened.
+    /// The arrival of the request that caused the event.
     pub at: Timestamp,
-    /// The realm of the session; empty for what concerns the store as a whole.
+    /// The realm of the session; empty for events about the whole store.
     pub realm: &'a str,
     /// The session, if there is one.
     pub sid: Option<SessionId>,
-    /// Its user, where known. In no `tracing` event.
+    /// Its user, if known. Not part of `tracing` events.
     pub subject: Option<&'a str>,
     /// What happened.
     pub kind: EventKind<'a>,
@@ -81,37 +82,38 @@ pub struct Event<'a> {
 pub enum EventKind<'a> {
     /// A session was stored.
     Created,
-    /// It was created by a login. Follows `Created`.
+    /// A login created the session. Follows `Created`.
     Authenticated,
-    /// Its token was replaced.
+    /// The session's token was replaced.
     Rotated,
     /// An interaction was recorded. Sampled: one in 64 of them.
     Extended,
-    /// It is over.
+    /// The session has ended.
     Ended(EndReason),
-    /// An override of a login was above a limit, which superseded it (L6).
+    /// An override of a login was above a limit, and was clamped to it.
     Clamped(Clamped),
     /// A login was refused.
     Refused(&'a Refusal),
-    /// A call to the store failed or took longer than the time budget (S6).
+    /// A call to the store failed or timed out.
     StoreFailed {
         /// Which call.
         operation: Operation,
         /// Why.
         error: &'a Error,
     },
-    /// A subject was signed out everywhere (L14): all of its sessions but the one excepted are over from here on. The end of
-    /// each follows as an event of its own, for many sessions some time later.
+    /// A subject was signed out everywhere: all its sessions are over, except one if given. An
+    /// event for the end of each follows; with many sessions, some time later.
     SignedOutEverywhere {
         /// The session that was excepted.
         except: Option<SessionId>,
     },
-    /// Everybody in the realm was signed out (L14). The end of each session follows as an event of its own.
+    /// Everybody in the realm was signed out. An event for the end of each session follows.
     EverybodySignedOut,
-    /// This node's clock is too far from the store's (S12). Until they agree, the node neither sweeps nor ends a session by
-    /// time.
+    /// This node's clock is too far from the store's. Until they agree, the node neither sweeps nor
+    /// ends sessions by time; see [S12](crate::rules#s12).
     ClocksApart {
-        /// How far this node's clock is ahead of the store's; negative when it is behind.
+        /// How many milliseconds this node's clock is ahead of the store's; negative if it is
+        /// behind.
         ahead_by_millis: i64,
     },
     /// The clocks agree again.
@@ -122,7 +124,7 @@ pub enum EventKind<'a> {
 }
 
 impl EventKind<'_> {
-    /// The name, as in `tracing` after `session.`.
+    /// The name: the part after `session.` in `tracing`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -185,9 +187,9 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Is told of every event, for audit logs, back-channel logout and the like (SPEC O1, R2).
+/// Receives every event, for example for audit logs and back-channel logout.
 ///
-/// Called while a request is served, so it should hand slow work to a task of its own.
+/// It is called while a request is served, so it should move slow work to its own task.
 pub trait Observer: Send + Sync + 'static {
     /// Something happened.
     fn observe(&self, event: &Event<'_>);
@@ -199,7 +201,8 @@ impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for F {
     }
 }
 
-/// One in 64 recorded interactions is told, chosen by arrival and session so that no counter is shared between threads.
+/// Whether to emit this interaction: one in 64. Derived from arrival and session, so that threads
+/// share no counter.
 pub(crate) fn is_sampled(at: Timestamp, sid: SessionId) -> bool {
     (at.as_unix_millis().to_le_bytes()[0] ^ sid.as_bytes()[0]).trailing_zeros() >= 6
 }
@@ -210,18 +213,19 @@ macro_rules! event {
     };
 }
 
-/// A request was not let through (O3). Not for observers: whoever sends junk would fill their logs.
+/// A request was not let through (O3). Not for observers: anybody could fill their logs.
 pub(crate) fn denied(reason: &'static str, sid: Option<SessionId>, detail: &'static str) {
     let sid = sid.map(tracing::field::display);
     event!(DEBUG, "session.denied", sid, reason, detail);
 }
 
-/// Another node, or this one, changed the settings that all share.
+/// The shared settings were changed, on this node or another.
 pub(crate) fn settings_changed(version: u64) {
     event!(INFO, "settings.changed", version);
 }
 
-/// The settings could not be looked at, and stay as they are; told once until they can be again.
+/// The settings could not be loaded, and stay as they are. Emitted once until loading succeeds
+/// again.
 pub(crate) fn settings_failed(error: &Error) {
     let cause = error.source().map(tracing::field::display);
     event!(ERROR, "settings.store_failed", %error, cause);
@@ -260,7 +264,7 @@ impl Event<'_> {
                 ERROR,
                 "session.clocks_apart",
                 ahead_by_millis,
-                advice = "set the clocks right; until then this node ends no session by time"
+                advice = "correct the clocks; until they agree, this node ends no session by time"
             ),
             EventKind::ClocksAgree => event!(INFO, "session.clocks_agree", sid),
             EventKind::SecretReused => event!(WARN, "session.secret_reused", sid),

@@ -1,4 +1,4 @@
-//! What a request brings: an object, as JSON or as a form.
+//! The body of a request: an object, as JSON or as a form.
 
 use http::{HeaderMap, header};
 use http_body::Body;
@@ -6,55 +6,55 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::answer::Refusal;
+use super::response::ApiError;
 
-/// The most that is read, in bytes.
-const MOST: usize = 64 * 1024;
+/// The maximum size of a body in bytes.
+const MAX_BYTES: usize = 64 * 1024;
 
-/// Reads all of a body.
-pub(super) async fn object<B>(headers: &HeaderMap, body: B) -> Result<Map<String, Value>, Refusal>
+/// Reads the whole body.
+pub(super) async fn object<B>(headers: &HeaderMap, body: B) -> Result<Map<String, Value>, ApiError>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let is_form = is_form(headers)?;
-    let told =
+    let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if told.is_some_and(|length| length > MOST as u64) {
-        return Err(Refusal::too_large());
+    if declared.is_some_and(|length| length > MAX_BYTES as u64) {
+        return Err(ApiError::too_large());
     }
-    let bytes = match Limited::new(body, MOST).collect().await {
+    let bytes = match Limited::new(body, MAX_BYTES).collect().await {
         Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(Refusal::too_large()),
-        Err(_) => return Err(Refusal::body("The body did not arrive whole", "")),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(ApiError::too_large()),
+        Err(_) => return Err(ApiError::body("The body was cut off", "")),
     };
     if is_form { form(&bytes) } else { json(&bytes) }
 }
 
-fn is_form(headers: &HeaderMap) -> Result<bool, Refusal> {
+fn is_form(headers: &HeaderMap) -> Result<bool, ApiError> {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Ok(false) };
     let kind = kind.to_str().unwrap_or_default();
     match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
         "application/json" => Ok(false),
         "application/x-www-form-urlencoded" => Ok(true),
-        _ => Err(Refusal::media_type()),
+        _ => Err(ApiError::media_type()),
     }
 }
 
-fn json(bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {
+fn json(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Refusal::body("Expected type object", "")),
-        Err(_) => Err(Refusal::body("The body is not valid JSON", "")),
+        Ok(_) => Err(ApiError::body("Expected type object", "")),
+        Err(_) => Err(ApiError::body("The body is not valid JSON", "")),
     }
 }
 
-/// `name=1`, `name[key]=value` and `name[]=value`, as forms write numbers, objects and arrays. What is a number in whole digits is
-/// read as one.
-fn form(bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {
+/// `name=1`, `name[key]=value` and `name[]=value`, which is how forms write numbers, objects and
+/// arrays. A value of digits only is read as a number.
+fn form(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let mut object = Map::new();
     for (name, value) in form_urlencoded::parse(bytes) {
-        let twice = || Refusal::body("Given more than once", &name);
+        let twice = || ApiError::body("Given more than once", &name);
         let bracket = name.strip_suffix(']').and_then(|name| name.split_once('['));
         match bracket {
             Some((name, index)) if index.bytes().all(|byte| byte.is_ascii_digit()) => {

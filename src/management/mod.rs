@@ -1,37 +1,30 @@
-//! The management API (feature `management`): settings and sessions over HTTP, for administrators and their tools.
+//! The management API: settings and sessions over HTTP (feature `management`).
 //!
-//! Compatible on the wire with the session part of Auth0's Management API, so that its clients work by another base URL.
+//! It is compatible on the wire with the session part of Auth0's Management API: set another base
+//! URL in its clients.
 //!
 //! | call | scope | answer |
 //! |---|---|---|
-//! | `GET /tenants/settings` | `read:tenant_settings` | lifetimes in hours, as they are in force; `fields`, `include_fields` |
-//! | `PATCH /tenants/settings` | `update:tenant_settings` | the same, changed on every node (M2) |
+//! | `GET /tenants/settings` | `read:tenant_settings` | the lifetimes in force, in hours; `fields`, `include_fields` |
+//! | `PATCH /tenants/settings` | `update:tenant_settings` | the same, after a change on every node |
 //! | `GET /sessions/{id}` | `read:sessions` | the session |
-//! | `PATCH /sessions/{id}` | `update:sessions` | with new `session_metadata` |
-//! | `DELETE /sessions/{id}` | `delete:sessions` | 202, gone or not |
+//! | `PATCH /sessions/{id}` | `update:sessions` | the session with new `session_metadata` |
+//! | `DELETE /sessions/{id}` | `delete:sessions` | 202, also if there is no such session |
 //! | `POST /sessions/{id}/revoke` | `delete:sessions` | 202, or 404 |
-//! | `GET /users/{id}/sessions` | `read:sessions` | a page of them; `take`, `from` |
-//! | `DELETE /users/{id}/sessions` | `delete:sessions` | 202; all but one with `except` |
+//! | `GET /users/{id}/sessions` | `read:sessions` | a page of the user's sessions; `take`, `from` |
+//! | `DELETE /users/{id}/sessions` | `delete:sessions` | 202; `except` names one session that stays |
 //!
-//! and beyond it:
+//! These calls are additions:
 //!
 //! | call | scope | answer |
 //! |---|---|---|
-//! | `GET /sessions` | `read:sessions` | a page of all; `user`, `q` (a part of the user's name), `take`, `from` |
-//! | `GET`, `PUT /tenants/session-limits` | as for the settings | what caps the lifetimes, and how many sessions a user may have (S9) |
-//! | `GET /session-events` | `read:sessions` | the latest, newest first, if they are [kept](Management::with_recent_events) |
-//!
-//! | file | holds |
-//! |---|---|
-//! | `mod.rs` | [`Management`], the service |
-//! | `route.rs`, `query.rs`, `body.rs` | what a request asks for |
-//! | `token.rs` | who may: [`TokenCheck`], [`StaticTokens`], [`Scopes`] (M1) |
-//! | `tenant.rs`, `session.rs` | settings and sessions as they are written |
-//! | `answer.rs` | answers, and how they say no |
+//! | `GET /sessions` | `read:sessions` | a page of all sessions; `user`, `q` (a part of the user's name), `take`, `from` |
+//! | `GET`, `PUT /tenants/session-limits` | as for the settings | the limits of the lifetimes, and the cap on a user's sessions |
+//! | `GET /session-events` | `read:sessions` | the latest events, newest first, if they are [kept](Management::with_recent_events) |
 
-mod answer;
 mod body;
 mod query;
+mod response;
 mod route;
 mod session;
 mod tenant;
@@ -55,17 +48,19 @@ use tower::Service;
 
 pub use self::token::{Scopes, StaticTokens, TokenCheck};
 use self::{
-    answer::{Refusal, json as answer},
     query::{Cursor, Query},
-    route::Call,
+    response::{ApiError, json as respond},
+    route::Route,
     token::DynTokenCheck,
 };
 use crate::{Error, SessionId, Sessions, SharedPolicy, events::RecentEvents, record::Record};
 
-/// The management API (SPEC M1–M3), as a tower service: nest it in a router under `/api/v2`, or serve it by hyper.
+/// The management API as a tower service: nest it in a router under `/api/v2`, or serve it with
+/// hyper. Cheap to clone.
 ///
-/// What it changes of the settings is kept in the store and in force on every node within two seconds; what it revokes is
-/// seen by the very next request. Every answer is JSON, a refusal too; while the store is away it is 503.
+/// Changed settings are kept in the store and in force on every node within two seconds. A
+/// revocation binds the very next request. Every response is JSON, errors too; while the store is
+/// unavailable it is 503.
 ///
 /// # Example
 ///
@@ -87,8 +82,6 @@ use crate::{Error, SessionId, Sessions, SharedPolicy, events::RecentEvents, reco
 /// # Ok(())
 /// # }
 /// ```
-///
-/// Cheap to clone.
 #[derive(Clone)]
 pub struct Management {
     sessions: Sessions,
@@ -97,16 +90,17 @@ pub struct Management {
     events: Option<RecentEvents>,
 }
 
-/// How many sessions a search looks through for one page, before it gives back what it has found and where to go on.
-const MOST_SEARCHED: usize = 2000;
+/// How many sessions a search scans for one page. Then it returns what it found, and where to
+/// continue.
+const MAX_SCANNED: usize = 2000;
 
 impl Management {
-    /// An API over these sessions and settings, for whoever holds a token that is good.
+    /// An API over these sessions and settings, for clients with a valid token.
     pub fn new(sessions: Sessions, policy: SharedPolicy, tokens: impl TokenCheck) -> Self {
         Self { sessions, policy, tokens: Arc::new(tokens), events: None }
     }
 
-    /// Shows the events that this one has observed, too: those of this node, the latest of them.
+    /// Also serves the latest events of this node, which `events` has observed.
     #[must_use]
     pub fn with_recent_events(mut self, events: RecentEvents) -> Self {
         self.events = Some(events);
@@ -136,22 +130,22 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let management = self.clone();
-        Box::pin(async move { Ok(management.answer(request).await.unwrap_or_else(Refusal::into_response)) })
+        Box::pin(async move { Ok(management.respond(request).await.unwrap_or_else(ApiError::into_response)) })
     }
 }
 
 /// A page of sessions.
 #[derive(Serialize)]
-struct Sheet {
+struct PageBody {
     sessions: Vec<session::Session>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-type Answer = Result<Response<Full<Bytes>>, Refusal>;
+type ApiResult = Result<Response<Full<Bytes>>, ApiError>;
 
 impl Management {
-    async fn answer<B>(&self, request: Request<B>) -> Answer
+    async fn respond<B>(&self, request: Request<B>) -> ApiResult
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -162,84 +156,85 @@ impl Management {
         let query = Query::read(head.uri.query());
         let body = body::object(&head.headers, body);
         match call {
-            Call::ReadSettings => self.settings(&query),
-            Call::ChangeSettings => {
+            Route::ReadSettings => self.settings(&query),
+            Route::ChangeSettings => {
                 let changes = tenant::Changes::read(&body.await?)?;
-                self.policy.change(|settings| changes.apply(settings)).await.map_err(away)?;
+                self.policy.change(|settings| changes.apply(settings)).await.map_err(store_unavailable)?;
                 self.settings(&query)
             }
-            Call::ReadLimits => Ok(self.limits()),
-            Call::ChangeCap => {
+            Route::ReadLimits => Ok(self.limits()),
+            Route::ChangeCap => {
                 let cap = tenant::read_cap(&body.await?)?;
                 let change = |settings: &mut crate::policy::PolicySettings| {
                     settings.cap = cap;
                     Ok(())
                 };
-                self.policy.change(change).await.map_err(away)?;
+                self.policy.change(change).await.map_err(store_unavailable)?;
                 Ok(self.limits())
             }
-            Call::ListSessions => self.search(&query).await,
-            Call::ListSessionsOf(user) => self.list(Some(&user), query.from()?, query.take()?).await,
-            Call::ReadSession(id) => {
-                let record = self.sessions.load(sid(&id)?).await.map_err(away)?;
+            Route::ListSessions => self.search(&query).await,
+            Route::ListSessionsOf(user) => self.list(Some(&user), query.from()?, query.take()?).await,
+            Route::ReadSession(id) => {
+                let record = self.sessions.load(sid(&id)?).await.map_err(store_unavailable)?;
                 one(record.as_ref())
             }
-            Call::ChangeSession(id) => {
+            Route::ChangeSession(id) => {
                 let metadata = session::metadata(&body.await?)?;
-                let record = self.sessions.set_metadata(sid(&id)?, metadata).await.map_err(away)?;
+                let record =
+                    self.sessions.set_metadata(sid(&id)?, metadata).await.map_err(store_unavailable)?;
                 one(record.as_ref())
             }
-            Call::RemoveSession(id) => {
+            Route::RemoveSession(id) => {
                 if let Ok(sid) = sid(&id) {
-                    self.sessions.revoke(sid).await.map_err(away)?;
+                    self.sessions.revoke(sid).await.map_err(store_unavailable)?;
                 }
                 Ok(accepted())
             }
-            Call::RevokeSession(id) => match self.sessions.revoke(sid(&id)?).await {
+            Route::RevokeSession(id) => match self.sessions.revoke(sid(&id)?).await {
                 Ok(true) => Ok(accepted()),
-                Ok(false) => Err(Refusal::no_such_session()),
-                Err(error) => Err(away(error)),
+                Ok(false) => Err(ApiError::no_such_session()),
+                Err(error) => Err(store_unavailable(error)),
             },
-            Call::RemoveSessionsOf(user) => {
+            Route::RemoveSessionsOf(user) => {
                 let except = query.get("except")?.map(str::parse).transpose();
-                let except = except.map_err(|_| Refusal::query("Expected the id of a session", "except"))?;
-                self.sessions.revoke_all(&user, except).await.map_err(away)?;
+                let except = except.map_err(|_| ApiError::query("Expected the id of a session", "except"))?;
+                self.sessions.revoke_all(&user, except).await.map_err(store_unavailable)?;
                 Ok(accepted())
             }
-            Call::RecentEvents => {
+            Route::RecentEvents => {
                 let take = query.take()?;
                 let events = self.events.as_ref().map(|events| events.latest(take)).unwrap_or_default();
-                Ok(answer(StatusCode::OK, &json!({ "events": events })))
+                Ok(respond(StatusCode::OK, &json!({ "events": events })))
             }
         }
     }
 
-    async fn authorize(&self, token: &str, scope: &str) -> Result<(), Refusal> {
+    async fn authorize(&self, token: &str, scope: &str) -> Result<(), ApiError> {
         match self.tokens.check(token).await {
             Ok(Some(scopes)) if scopes.contains(scope) => Ok(()),
-            Ok(Some(_)) => Err(Refusal::lacks(scope)),
-            Ok(None) => Err(Refusal::bad_token()),
-            Err(error) => Err(away(error)),
+            Ok(Some(_)) => Err(ApiError::missing_scope(scope)),
+            Ok(None) => Err(ApiError::bad_token()),
+            Err(error) => Err(store_unavailable(error)),
         }
     }
 
-    /// Read on the way: no lock, no call to the store.
-    fn settings(&self, query: &Query) -> Answer {
+    /// Reads the policy in memory: no lock, no store call.
+    fn settings(&self, query: &Query) -> ApiResult {
         let settings = tenant::write(self.policy.live().load(), &self.policy.settings(), query.fields()?);
-        Ok(answer(StatusCode::OK, &settings))
+        Ok(respond(StatusCode::OK, &settings))
     }
 
     fn limits(&self) -> Response<Full<Bytes>> {
-        answer(StatusCode::OK, &tenant::write_limits(self.policy.live().load()))
+        respond(StatusCode::OK, &tenant::write_limits(self.policy.live().load()))
     }
 
-    async fn list(&self, user: Option<&str>, from: Option<Cursor>, take: usize) -> Answer {
-        let page = self.sessions.list(user, from, take).await.map_err(away)?;
-        Ok(sheet(&page.sessions, page.next))
+    async fn list(&self, user: Option<&str>, from: Option<Cursor>, take: usize) -> ApiResult {
+        let page = self.sessions.list(user, from, take).await.map_err(store_unavailable)?;
+        Ok(page_body(&page.sessions, page.next))
     }
 
-    /// All sessions, those of a user, or those whose user's name contains a text.
-    async fn search(&self, query: &Query) -> Answer {
+    /// All sessions, those of a user, or those whose user name contains a text.
+    async fn search(&self, query: &Query) -> ApiResult {
         let (mut from, take) = (query.from()?, query.take()?);
         let user = query.get("user")?.filter(|user| !user.is_empty());
         let wanted = query.get("q")?.map(str::to_lowercase).filter(|text| !text.is_empty());
@@ -254,8 +249,9 @@ impl Management {
         let (mut found, mut searched) = (Vec::new(), 0);
         loop {
             const BATCH: usize = 200;
-            let page = self.sessions.list(None, from, BATCH).await.map_err(away)?;
-            // A page counts whole: also what it did not show because it is over was looked at.
+            let page = self.sessions.list(None, from, BATCH).await.map_err(store_unavailable)?;
+            // Count the whole page: sessions that it left out because they are over were scanned,
+            // too.
             searched += BATCH;
             for record in page.sessions {
                 if is_wanted(&record) {
@@ -263,38 +259,38 @@ impl Management {
                     if found.len() > take {
                         found.truncate(take);
                         let last = found.last().map(|last| (last.timing.created_at, last.sid));
-                        return Ok(sheet(&found, last));
+                        return Ok(page_body(&found, last));
                     }
                 }
             }
             from = page.next;
-            if from.is_none() || searched >= MOST_SEARCHED {
-                return Ok(sheet(&found, from));
+            if from.is_none() || searched >= MAX_SCANNED {
+                return Ok(page_body(&found, from));
             }
         }
     }
 }
 
-fn sheet(records: &[Record], next: Option<Cursor>) -> Response<Full<Bytes>> {
+fn page_body(records: &[Record], next: Option<Cursor>) -> Response<Full<Bytes>> {
     let sessions = records.iter().map(Into::into).collect();
-    answer(StatusCode::OK, &Sheet { sessions, next: next.map(query::write_cursor) })
+    respond(StatusCode::OK, &PageBody { sessions, next: next.map(query::write_cursor) })
 }
 
-fn one(record: Option<&Record>) -> Answer {
-    let session: session::Session = record.ok_or_else(Refusal::no_such_session)?.into();
-    Ok(answer(StatusCode::OK, &session))
+fn one(record: Option<&Record>) -> ApiResult {
+    let session: session::Session = record.ok_or_else(ApiError::no_such_session)?.into();
+    Ok(respond(StatusCode::OK, &session))
 }
 
 fn accepted() -> Response<Full<Bytes>> {
-    answer(StatusCode::ACCEPTED, &Value::Object(serde_json::Map::new()))
+    respond(StatusCode::ACCEPTED, &Value::Object(serde_json::Map::new()))
 }
 
-/// What is no id of ours is no session either.
-fn sid(id: &str) -> Result<SessionId, Refusal> {
-    id.parse().map_err(|_| Refusal::no_such_session())
+/// A malformed id answers 404.
+fn sid(id: &str) -> Result<SessionId, ApiError> {
+    id.parse().map_err(|_| ApiError::no_such_session())
 }
 
-/// What goes wrong behind the API is for its operator's eyes: it was told as an event.
-fn away(_: Error) -> Refusal {
-    Refusal::store_is_away()
+/// Hides the cause from the client; an event has reported it.
+fn store_unavailable(_: Error) -> ApiError {
+    ApiError::store_unavailable()
 }

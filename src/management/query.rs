@@ -1,14 +1,14 @@
-//! Queries: pages of a list, and which fields of an answer are wanted.
+//! The query of a request: the page of a list, and the fields of a response.
 
 use std::collections::BTreeMap;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use url::form_urlencoded;
 
-use super::answer::Refusal;
+use super::response::ApiError;
 use crate::{SessionId, Timestamp};
 
-/// The parameters of a query, each once. What is not asked for is ignored: clients send more than we know.
+/// The parameters of a query. Unknown ones are ignored, since clients send more than this API has.
 pub(super) struct Query(BTreeMap<String, Vec<String>>);
 
 impl Query {
@@ -20,35 +20,35 @@ impl Query {
         Self(parameters)
     }
 
-    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Refusal> {
+    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, ApiError> {
         match self.0.get(name).map(Vec::as_slice) {
             None => Ok(None),
             Some([value]) => Ok(Some(value)),
-            Some(_) => Err(Refusal::query("Given more than once", name)),
+            Some(_) => Err(ApiError::query("Given more than once", name)),
         }
     }
 
-    /// How many to list: 1 to 100, 50 unless said.
-    pub(super) fn take(&self) -> Result<usize, Refusal> {
+    /// How many sessions to list: 1 to 100, by default 50.
+    pub(super) fn take(&self) -> Result<usize, ApiError> {
         let Some(text) = self.get("take")? else { return Ok(50) };
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| is_number && (1..=100).contains(number));
-        number.ok_or_else(|| Refusal::query("Expected an integer from 1 to 100", "take"))
+        number.ok_or_else(|| ApiError::query("Expected an integer from 1 to 100", "take"))
     }
 
-    /// After which session to go on.
-    pub(super) fn from(&self) -> Result<Option<Cursor>, Refusal> {
+    /// The session after which the page starts.
+    pub(super) fn from(&self) -> Result<Option<Cursor>, ApiError> {
         let Some(text) = self.get("from")? else { return Ok(None) };
         let cursor = read_cursor(text);
-        cursor.map(Some).ok_or_else(|| Refusal::query("Expected the `next` of an earlier page", "from"))
+        cursor.map(Some).ok_or_else(|| ApiError::query("Expected the `next` of an earlier page", "from"))
     }
 
-    /// Whether a field of the answer is wanted.
-    pub(super) fn fields(&self) -> Result<impl Fn(&str) -> bool, Refusal> {
+    /// Whether the response includes a field.
+    pub(super) fn fields(&self) -> Result<impl Fn(&str) -> bool, ApiError> {
         let includes = match self.get("include_fields")? {
             None | Some("true") => true,
             Some("false") => false,
-            Some(_) => return Err(Refusal::query("Expected true or false", "include_fields")),
+            Some(_) => return Err(ApiError::query("Expected true or false", "include_fields")),
         };
         let fields: Option<Vec<String>> = self
             .get("fields")?
@@ -60,7 +60,7 @@ impl Query {
     }
 }
 
-/// The place of a session in the order of lists: creation and id, which never change.
+/// The position of a session in lists: creation and id, which never change.
 pub(super) type Cursor = (Timestamp, SessionId);
 
 const CURSOR: usize = 8 + SessionId::BYTES;

@@ -1,15 +1,15 @@
-//! A session as the API writes it.
+//! A session in the API.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::answer::Refusal;
+use super::response::ApiError;
 use crate::{
     record::{Metadata, Record},
     timestamp::Timestamp,
 };
 
-/// All there is to say, but nothing of what handlers keep in it.
+/// All fields of a session except the data of handlers.
 #[derive(Serialize)]
 #[expect(clippy::struct_field_names, reason = "the names of the API")]
 pub(super) struct Session {
@@ -97,22 +97,22 @@ impl From<&Record> for Session {
     }
 }
 
-/// The metadata that takes the place of all there is.
-pub(super) fn metadata(body: &Map<String, Value>) -> Result<Metadata, Refusal> {
+/// The metadata that replaces the old.
+pub(super) fn metadata(body: &Map<String, Value>) -> Result<Metadata, ApiError> {
     const NAME: &str = "session_metadata";
     if let Some(name) = body.keys().find(|name| *name != NAME) {
-        return Err(Refusal::body("Additional properties not allowed", name));
+        return Err(ApiError::body("Additional properties not allowed", name));
     }
     let entries = match body.get(NAME) {
-        None => return Err(Refusal::body("Missing required property: session_metadata", "")),
+        None => return Err(ApiError::body("Missing required property: session_metadata", "")),
         Some(Value::Null) => return Ok(Metadata::default()),
         Some(Value::Object(entries)) => entries,
-        Some(_) => return Err(Refusal::body("Expected type object or null", NAME)),
+        Some(_) => return Err(ApiError::body("Expected type object or null", NAME)),
     };
     let mut metadata = Metadata::default();
     for (key, value) in entries {
-        let Some(value) = value.as_str() else { return Err(Refusal::body("Expected type string", NAME)) };
-        metadata.set(key, value).map_err(|error| Refusal::body(&error.to_string(), NAME))?;
+        let Some(value) = value.as_str() else { return Err(ApiError::body("Expected type string", NAME)) };
+        metadata.set(key, value).map_err(|error| ApiError::body(&error.to_string(), NAME))?;
     }
     Ok(metadata)
 }

@@ -1,10 +1,10 @@
-//! The tenant's settings as the API writes them: lifetimes in hours, or in minutes when they are changed.
+//! The tenant's settings in the API: lifetimes in hours, or also in minutes for changes.
 
 use std::time::Duration;
 
 use serde_json::{Map, Number, Value, json};
 
-use super::answer::Refusal;
+use super::response::ApiError;
 use crate::{
     Lifetimes, Mode, Policy,
     browser::LogoutUrls,
@@ -28,9 +28,9 @@ const LIFETIMES: [(&str, Lifetime); 4] = [
 const HOUR: u64 = 60;
 
 /// A year.
-const MOST_MINUTES: u64 = 8760 * HOUR;
+const MAX_MINUTES: u64 = 8760 * HOUR;
 
-/// All fields with the values in force: what a limit supersedes is shown as the limit.
+/// All fields with the values in force: a superseded value shows as the limit.
 pub(super) fn write(policy: Policy, settings: &PolicySettings, is_wanted: impl Fn(&str) -> bool) -> Value {
     let mut fields = Map::new();
     for (name, lifetime) in LIFETIMES {
@@ -42,7 +42,7 @@ pub(super) fn write(policy: Policy, settings: &PolicySettings, is_wanted: impl F
     fields.into()
 }
 
-/// A whole number where it is one, else with as many digits as lead back to the minute.
+/// An integer where it is one, else a fraction that rounds back to the same minute.
 fn hours(lifetime: Duration) -> Value {
     const HOUR_MILLIS: u128 = 3_600_000;
     let millis = lifetime.as_millis();
@@ -61,10 +61,10 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// All of it is good, or none of it is taken.
-    pub(super) fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+    /// Reads all changes, or none if one is invalid.
+    pub(super) fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
         if body.is_empty() {
-            return Err(Refusal::body("Expected at least one setting", ""));
+            return Err(ApiError::body("Expected at least one setting", ""));
         }
         let mut changes = Self::default();
         for (name, value) in body {
@@ -76,7 +76,7 @@ impl Changes {
                     if changes.lifetimes.iter().any(|(given, _)| *given == lifetime) {
                         let name = name.trim_end_matches(IN_MINUTES);
                         let reason = format!("Expected either {name} or {name}{IN_MINUTES}, not both");
-                        return Err(Refusal::body(&reason, name));
+                        return Err(ApiError::body(&reason, name));
                     }
                     changes.lifetimes.push((lifetime, minutes));
                 }
@@ -119,54 +119,54 @@ impl Lifetime {
 
 const IN_MINUTES: &str = "_in_minutes";
 
-fn lifetime(name: &str, value: &Value) -> Result<(Lifetime, Duration), Refusal> {
+fn lifetime(name: &str, value: &Value) -> Result<(Lifetime, Duration), ApiError> {
     let (field, unit) = name.strip_suffix(IN_MINUTES).map_or((name, HOUR), |field| (field, 1));
     let known = LIFETIMES.iter().find(|(known, _)| *known == field);
     let Some((_, lifetime)) = known else {
-        return Err(Refusal::body("Additional properties not allowed", name));
+        return Err(ApiError::body("Additional properties not allowed", name));
     };
     let Some(number) = value.as_number().filter(|number| number.is_u64() || number.is_i64()) else {
-        return Err(Refusal::body("Expected type integer", name));
+        return Err(ApiError::body("Expected type integer", name));
     };
     let Some(number) = number.as_u64().filter(|&number| number >= 1) else {
-        return Err(Refusal::body("Value is less than minimum 1", name));
+        return Err(ApiError::body("Value is less than minimum 1", name));
     };
-    match number.checked_mul(unit).filter(|&minutes| minutes <= MOST_MINUTES) {
+    match number.checked_mul(unit).filter(|&minutes| minutes <= MAX_MINUTES) {
         Some(minutes) => Ok((*lifetime, Duration::from_secs(minutes * 60))),
-        None => Err(Refusal::body(&format!("Value is greater than maximum {}", MOST_MINUTES / unit), name)),
+        None => Err(ApiError::body(&format!("Value is greater than maximum {}", MAX_MINUTES / unit), name)),
     }
 }
 
-/// Null is the default.
-fn mode(value: &Value) -> Result<Mode, Refusal> {
+/// Null resets to the default.
+fn mode(value: &Value) -> Result<Mode, ApiError> {
     let name = "session_cookie";
     let fields = match value {
         Value::Null => return Ok(Policy::default().default_mode()),
         Value::Object(fields) => fields,
-        _ => return Err(Refusal::body("Expected type object or null", name)),
+        _ => return Err(ApiError::body("Expected type object or null", name)),
     };
     if fields.keys().any(|key| key != "mode") {
-        return Err(Refusal::body("Additional properties not allowed", name));
+        return Err(ApiError::body("Additional properties not allowed", name));
     }
     let mode = fields.get("mode").and_then(Value::as_str).and_then(|mode| mode.parse().ok());
-    mode.ok_or_else(|| Refusal::body("Expected persistent or non-persistent", "session_cookie.mode"))
+    mode.ok_or_else(|| ApiError::body("Expected persistent or non-persistent", "session_cookie.mode"))
 }
 
-fn logout_urls(value: &Value) -> Result<Vec<String>, Refusal> {
+fn logout_urls(value: &Value) -> Result<Vec<String>, ApiError> {
     let name = "allowed_logout_urls";
-    let Some(urls) = value.as_array() else { return Err(Refusal::body("Expected type array", name)) };
+    let Some(urls) = value.as_array() else { return Err(ApiError::body("Expected type array", name)) };
     let check = |(index, url): (usize, &Value)| {
         let place = format!("{name}[{index}]");
-        let Some(url) = url.as_str() else { return Err(Refusal::body("Expected type string", &place)) };
+        let Some(url) = url.as_str() else { return Err(ApiError::body("Expected type string", &place)) };
         match LogoutUrls::new().allow(url) {
             Ok(_) => Ok(url.to_owned()),
-            Err(error) => Err(Refusal::body(&error.to_string(), &place)),
+            Err(error) => Err(ApiError::body(&error.to_string(), &place)),
         }
     };
     urls.iter().enumerate().map(check).collect()
 }
 
-/// What caps the lifetimes, and a user's sessions, with null where nothing does.
+/// The limits of the lifetimes and the cap on a user's sessions; null for no limit.
 pub(super) fn write_limits(policy: Policy) -> Value {
     let limits = policy.limits().as_lifetimes();
     let minutes = |lifetime: Duration| lifetime.as_secs() / 60;
@@ -179,25 +179,25 @@ pub(super) fn write_limits(policy: Policy) -> Value {
     })
 }
 
-/// `{"max_sessions": 3, "overflow": "evict"}`, with null for as many as they like.
-pub(super) fn read_cap(body: &Map<String, Value>) -> Result<Option<Cap>, Refusal> {
+/// `{"max_sessions": 3, "overflow": "evict"}`, with null for no cap.
+pub(super) fn read_cap(body: &Map<String, Value>) -> Result<Option<Cap>, ApiError> {
     if let Some(name) = body.keys().find(|name| !["max_sessions", "overflow"].contains(&name.as_str())) {
-        return Err(Refusal::body("Additional properties not allowed", name));
+        return Err(ApiError::body("Additional properties not allowed", name));
     }
     let overflow = match body.get("overflow") {
         None => Overflow::Evict,
         Some(text) => {
             let overflow = text.as_str().and_then(|text| text.parse().ok());
-            overflow.ok_or_else(|| Refusal::body("Expected evict or refuse", "overflow"))?
+            overflow.ok_or_else(|| ApiError::body("Expected evict or refuse", "overflow"))?
         }
     };
     match body.get("max_sessions") {
-        None => Err(Refusal::body("Missing required property: max_sessions", "")),
+        None => Err(ApiError::body("Missing required property: max_sessions", "")),
         Some(Value::Null) => Ok(None),
         Some(most) => {
             let most = most.as_u64().and_then(|most| u32::try_from(most).ok()?.try_into().ok());
             let most =
-                most.ok_or_else(|| Refusal::body("Expected an integer from 1, or null", "max_sessions"))?;
+                most.ok_or_else(|| ApiError::body("Expected an integer from 1, or null", "max_sessions"))?;
             Ok(Some(Cap::new(most, overflow)))
         }
     }

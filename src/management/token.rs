@@ -1,4 +1,4 @@
-//! Who may ask: bearer tokens and their scopes.
+//! Bearer tokens and their scopes.
 
 use std::{collections::BTreeSet, fmt, pin::Pin};
 
@@ -6,17 +6,17 @@ use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::answer::Refusal;
+use super::response::ApiError;
 use crate::Error;
 
-/// Tells what a bearer token is good for (SPEC M1). An application implements it over whatever issues its tokens.
+/// Checks a bearer token and returns its scopes. An application implements it for its token issuer.
 ///
 /// # Example
 ///
 /// ```
 /// use tower_tenure::{Error, management::{Scopes, TokenCheck}};
 ///
-/// /// Takes what another service vouches for.
+/// /// Accepts tokens that another service vouches for.
 /// struct Introspection;
 ///
 /// impl TokenCheck for Introspection {
@@ -27,17 +27,17 @@ use crate::Error;
 /// }
 /// ```
 pub trait TokenCheck: Send + Sync + 'static {
-    /// The scopes of a token; `None` when it is good for nothing.
+    /// The scopes of a token; `None` when it is not valid.
     ///
     /// # Errors
     ///
-    /// When it can not be found out: the request is answered 503.
+    /// When the token cannot be checked; the request is answered 503.
     fn check(&self, token: &str) -> impl Future<Output = Result<Option<Scopes>, Error>> + Send;
 }
 
 type Checked<'a> = Pin<Box<dyn Future<Output = Result<Option<Scopes>, Error>> + Send + 'a>>;
 
-/// [`TokenCheck`] as a trait object can be.
+/// [`TokenCheck`], object-safe.
 pub(super) trait DynTokenCheck: Send + Sync {
     fn check<'a>(&'a self, token: &'a str) -> Checked<'a>;
 }
@@ -48,29 +48,29 @@ impl<T: TokenCheck> DynTokenCheck for T {
     }
 }
 
-/// What a token is good for: `read:tenant_settings`, `update:tenant_settings`, `read:sessions`, `update:sessions`,
-/// `delete:sessions`.
+/// The scopes of a token: `read:tenant_settings`, `update:tenant_settings`, `read:sessions`,
+/// `update:sessions`, `delete:sessions`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scopes(Option<BTreeSet<String>>);
 
 impl Scopes {
-    /// Good for everything.
+    /// All scopes.
     pub const fn all() -> Self {
         Self(None)
     }
 
-    /// Good for these, and no other.
+    /// These scopes only.
     pub fn of(scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self(Some(scopes.into_iter().map(Into::into).collect()))
     }
 
-    /// Whether this is among them.
+    /// Whether the scope is included.
     pub fn contains(&self, scope: &str) -> bool {
         self.0.as_ref().is_none_or(|scopes| scopes.contains(scope))
     }
 }
 
-/// Tokens that are known beforehand, compared in constant time. Only their hashes are kept.
+/// Fixed tokens, compared in constant time. Only their hashes are kept in memory.
 ///
 /// # Example
 ///
@@ -86,7 +86,7 @@ impl Scopes {
 pub struct StaticTokens(Vec<([u8; 32], Scopes)>);
 
 impl StaticTokens {
-    /// None yet: nobody may ask.
+    /// No tokens yet: every request is refused.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
@@ -108,7 +108,7 @@ impl fmt::Debug for StaticTokens {
 impl TokenCheck for StaticTokens {
     async fn check(&self, token: &str) -> Result<Option<Scopes>, Error> {
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        // All are compared, whichever it is.
+        // Compares all of them, to take constant time.
         let mut found = u64::MAX;
         for (number, (known, _)) in (0..).zip(&self.0) {
             let is_it: Choice = known.ct_eq(&digest);
@@ -119,18 +119,19 @@ impl TokenCheck for StaticTokens {
     }
 }
 
-/// The token of the one `Authorization` header (RFC 6750, section 2.1); never from the query or the body.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+/// The token of the only `Authorization` header (RFC 6750, section 2.1); never from the query or
+/// the body.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let line = match (lines.next(), lines.next()) {
-        (None, _) => return Err(Refusal::no_token()),
-        (Some(line), None) => line.to_str().map_err(|_| Refusal::bad_token())?,
-        _ => return Err(Refusal::bad_token()),
+        (None, _) => return Err(ApiError::no_token()),
+        (Some(line), None) => line.to_str().map_err(|_| ApiError::bad_token())?,
+        _ => return Err(ApiError::bad_token()),
     };
     let (scheme, token) = line.split_once(' ').unwrap_or((line, ""));
     if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(Refusal::no_token());
+        return Err(ApiError::no_token());
     }
     let token = token.trim();
-    if token.is_empty() { Err(Refusal::bad_token()) } else { Ok(token) }
+    if token.is_empty() { Err(ApiError::bad_token()) } else { Ok(token) }
 }

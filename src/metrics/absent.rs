@@ -1,4 +1,4 @@
-//! Stands in for the metrics where the feature is off: nothing is counted.
+//! Replaces the metrics without the feature: counts nothing.
 
 use crate::events::{EventKind, Operation};
 

@@ -1,4 +1,4 @@
-//! Counters and a latency histogram, through the `metrics` facade (feature `metrics`, SPEC O1).
+//! Counters and a latency histogram, through the `metrics` facade (feature `metrics`, O1).
 //!
 //! | name | kind | labels |
 //! |---|---|---|
@@ -13,7 +13,7 @@ use crate::{
 const EVENTS: &str = "tower_tenure_events_total";
 const STORE: &str = "tower_tenure_store_seconds";
 
-/// Counts an event. Interactions are counted one by one, though only some are told: see [`extended`].
+/// Counts an event. Not interactions, whose events are sampled: [`extended`] counts each.
 pub(crate) fn event(kind: &EventKind<'_>) {
     let name = kind.as_str();
     let counter = match kind {
@@ -47,7 +47,7 @@ impl StoreTimer {
     }
 }
 
-/// A call that was cancelled has taken as long as it was waited for.
+/// Also records a call that was cancelled, up to that moment.
 impl Drop for StoreTimer {
     fn drop(&mut self) {
         metrics::histogram!(STORE, "operation" => self.0.as_str()).record(self.1.elapsed());

@@ -10,7 +10,7 @@ use crate::{
     record::{EndReason, Lowering, Record, SessionId, Timing},
 };
 
-/// A cap on a subject's live sessions (SPEC S9).
+/// A cap on the live sessions of a subject; see [S9](crate::rules#s9).
 ///
 /// # Example
 ///
@@ -30,7 +30,7 @@ pub struct Cap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overflow {
-    /// The least recently active session ends, and its user is told `evicted`.
+    /// The least recently active session ends, for the reason `evicted`.
     Evict,
     /// The login is refused.
     Refuse,
@@ -51,12 +51,12 @@ impl FromStr for Overflow {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let unknown = || Error::new(ErrorKind::InvalidInput, "over the cap comes `evict` or `refuse`");
+        let unknown = || Error::new(ErrorKind::InvalidInput, "an unknown overflow: use `evict` or `refuse`");
         [Self::Evict, Self::Refuse].into_iter().find(|overflow| overflow.as_str() == text).ok_or_else(unknown)
     }
 }
 
-/// A thousand, evicting: more than any person has, and few enough that nobody can fill a store with one account.
+/// A thousand, evicting: more than a person needs, and too few to fill a store from one account.
 impl Default for Cap {
     fn default() -> Self {
         Self::DEFAULT
@@ -67,53 +67,55 @@ impl Cap {
     /// At most 1,000 live sessions; the least recently active is evicted.
     pub const DEFAULT: Self = Self { most: NonZeroU32::new(1000).unwrap(), overflow: Overflow::Evict };
 
-    /// At most this many live sessions.
+    /// At most `max` live sessions.
     pub const fn new(most: NonZeroU32, overflow: Overflow) -> Self {
         Self { most, overflow }
     }
 
-    /// The number.
+    /// How many live sessions are allowed.
     pub const fn most(&self) -> NonZeroU32 {
         self.most
     }
 
-    /// What happens over it.
+    /// What happens to a login over the cap.
     pub const fn overflow(&self) -> Overflow {
         self.overflow
     }
 }
 
-/// What a full cap says to a login, given the sessions that count.
+/// The verdict on a login at a full cap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may go ahead once these have been ended: some are over already, others are evicted.
+    /// The login proceeds once these sessions are ended: some are over already, others are evicted.
     Admit(Vec<Departure>),
-    /// It is refused. These are over all the same, and are ended.
+    /// The login is refused. These sessions are over anyway, and are ended.
     Refuse(Vec<Departure>),
 }
 
-/// A session that has to end before a login fits under a cap.
+/// A session that must end before a login fits under a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// Which.
+    /// The session.
     pub sid: SessionId,
-    /// Why: evicted, or the deadline that has passed.
+    /// The reason: evicted, or the deadline that passed.
     pub reason: EndReason,
-    /// The last interaction that the judgement is based on.
+    /// The last interaction that the verdict is based on.
     pub last_interaction_at: Timestamp,
-    /// A lowering of the policy that bound first.
+    /// A lowering of the policy that applies first.
     pub lowering: Option<Lowering>,
 }
 
-/// How long a session counts under [`Overflow::Refuse`] before its cookie has come back (S9). A login whose answer was lost
-/// so does not lock its user out.
+/// How long a session counts under [`Overflow::Refuse`] before its cookie has come back: 60
+/// seconds. So a login whose response was lost does not lock its user out.
 pub const UNCONFIRMED: Duration = Duration::from_secs(60);
 
-/// Judges a login that found its subject's cap full (S9). `count` is how many sessions of the subject have not ended, and
-/// `sessions` are those, or some of them when there are very many; the one that the login replaces is not among them.
+/// Judges a login at a full cap.
 ///
-/// The sessions that are over by a deadline, by a lowering or by a revocation come first. Then, when the cap evicts, the least
-/// recently active; more than one when the cap was lowered since.
+/// `count` is how many sessions of the subject have not ended. `sessions` are those, or some of
+/// them when there are very many. The session that the login replaces is not among them.
+///
+/// Sessions that are over by a deadline, a lowering or a revocation depart first. Then, if the cap
+/// evicts, the least recently active ones: more than one if the cap was lowered.
 pub fn admit<'a>(
     cap: Cap,
     count: usize,

@@ -9,7 +9,8 @@ use crate::{
 };
 
 impl Timing {
-    /// The idle lifetime that counts now: the one-off of the login until the first interaction, else the remembered one.
+    /// The idle lifetime in force: the one-off of the login until the first interaction, then the
+    /// remembered one.
     pub fn idle_lifetime(&self) -> Duration {
         self.idle_millis().as_duration()
     }
@@ -18,29 +19,31 @@ impl Timing {
         self.one_off_idle.unwrap_or(self.lifetimes.idle_millis())
     }
 
-    /// The idle deadline, by the recorded interaction (L2).
+    /// The idle deadline: the last recorded interaction plus the idle lifetime.
     pub fn idle_expires_at(&self) -> Timestamp {
         self.last_interaction_at + self.idle_millis()
     }
 
-    /// The absolute deadline (L2). No interaction moves it.
+    /// The absolute deadline: creation plus the absolute lifetime. No interaction moves it.
     pub fn expires_at(&self) -> Timestamp {
         self.created_at + self.lifetimes.absolute_millis()
     }
 
-    /// The nearer of both deadlines: the first moment at which the session is over.
+    /// The nearer deadline: the first moment at which the session is over.
     pub fn deadline(&self) -> Timestamp {
         self.idle_expires_at().min(self.expires_at())
     }
 
-    /// What the one who held the session may know of it once it is over.
+    /// What the holder of the session may learn once it is over.
     pub(crate) fn past(&self, reason: EndReason, ended_at: Timestamp) -> PastSession {
         let (idle_lifetime, absolute_lifetime) = (self.idle_lifetime(), self.lifetimes.absolute());
         PastSession { reason, ended_at, idle_lifetime, absolute_lifetime }
     }
 
-    /// Why the session is over at this moment; `None` while it is live, which is exactly while `now` is before both
-    /// deadlines. The reason is the deadline that came first; a tie is absolute (L2).
+    /// Why the session is over at this moment; `None` while it is live, which is while `now` is
+    /// before both deadlines.
+    ///
+    /// The reason is the deadline that came first; a tie is [`Absolute`](EndReason::Absolute).
     pub fn end_reason_at(&self, now: Timestamp) -> Option<EndReason> {
         if now < self.deadline() {
             None
@@ -53,13 +56,16 @@ impl Timing {
 }
 
 impl Record {
-    /// Why the session is over at this moment, by what the record itself says: ended, revoked with all of its subject, or
-    /// expired by the lifetimes that it remembers. `None` while it is live.
+    /// Why the session is over at this moment, by the record alone; `None` while it is live.
+    ///
+    /// It has ended, was revoked with all sessions of its subject, or has expired by the lifetimes
+    /// that it remembers.
     pub fn end_reason_at(&self, now: Timestamp) -> Option<EndReason> {
         self.end_at(&self.timing, self.revoked_at, now).map(|(reason, _)| reason)
     }
 
-    /// Why the session is over at this moment by the live policy as well (L5): what lists, caps, streams and sweeps judge by.
+    /// Why the session is over at this moment, by the record and the live policy. Lists, caps,
+    /// streams and sweeps judge by it ([L5](crate::rules#l5)).
     pub fn end_reason_under(&self, policy: &Policy, now: Timestamp) -> Option<EndReason> {
         self.end_under(policy, now).map(|(reason, _)| reason)
     }
@@ -67,11 +73,12 @@ impl Record {
     /// Why and when the session was over under this policy, if it is over at this moment.
     pub(crate) fn end_under(&self, policy: &Policy, now: Timestamp) -> Option<(EndReason, Timestamp)> {
         let revoked_at = self.revoked_under(policy);
-        // A lowering binds live sessions only: what was over before is over by what it remembers (L5).
+        // A lowering binds live sessions only. A session that was over before is judged by what it
+        // remembers (L5).
         self.end_at(&self.timing, revoked_at, now).or_else(|| {
             let mut timing = self.timing;
             timing.apply(&TimingChange { interaction_at: None, lowering: policy.lowering(&timing) });
-            // It takes place now, so it can not have ended the session before.
+            // A lowering takes effect now, so it cannot have ended the session earlier.
             self.end_at(&timing, None, now).map(|(reason, _)| (reason, now))
         })
     }
@@ -86,12 +93,12 @@ impl Record {
         }
     }
 
-    /// Whether the session is live at this moment, by what the record itself says.
+    /// Whether the session is live at this moment, by the record alone.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.end_reason_at(now).is_none()
     }
 
-    /// The tombstone, if the session has ended or its end is certain.
+    /// The tombstone, if the session has ended or was revoked.
     pub(crate) fn tombstone(&self) -> Option<Tombstone> {
         let revoked = |at| Tombstone {
             reason: EndReason::Revoked,
@@ -104,7 +111,7 @@ impl Record {
         self.ended.or_else(|| self.revoked_at.map(revoked))
     }
 
-    /// Why and when the session was over, if it is over at this moment: whatever came first.
+    /// Why and since when the session is over, if it is over at this moment: the earliest cause.
     pub(super) fn end_at(
         &self,
         timing: &Timing,
@@ -122,7 +129,8 @@ impl Record {
         }
     }
 
-    /// When the session was over, or will be if nothing happens: what a store's sweep looks for.
+    /// Since when the session is over, or when it will be if nothing happens. A store's sweep looks
+    /// for it.
     pub fn over_at(&self) -> Timestamp {
         let deadline = self.timing.deadline();
         match (self.ended, self.revoked_at) {
@@ -132,8 +140,8 @@ impl Record {
         }
     }
 
-    /// When a store's sweep has to look at the record: at its deadline while it is live, and when it may be removed after
-    /// its end.
+    /// When a store's sweep must look at the record: at its deadline while it is live, and after
+    /// its end when the tombstone may be removed.
     pub fn due_at(&self) -> Timestamp {
         self.ended.map_or_else(|| self.over_at(), |ended| ended.forget_at)
     }

@@ -1,4 +1,4 @@
-//! Is the session live, and what is to be recorded of this request?
+//! Whether a session is live, and what to record of a request.
 
 use super::Policy;
 use crate::{
@@ -6,16 +6,16 @@ use crate::{
     record::{EndReason, Lowering, Record, Timing, TimingChange},
 };
 
-/// What kind of request it is (SPEC L8).
+/// Whether a request extends its session; see [L8](crate::rules#l8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activity {
-    /// The user being active: it moves the idle deadline.
+    /// The user is active: it moves the idle deadline.
     Interaction,
-    /// Enforced like any other request, but it does not extend.
+    /// Enforced like any other request, but does not extend the session.
     Passive,
 }
 
-/// What [`decide`] says of a session.
+/// The verdict of [`decide`] on a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is live.
@@ -26,25 +26,26 @@ pub enum Verdict {
         reason: EndReason,
         /// Since when.
         at: Timestamp,
-        /// A lowering of the policy that bound first.
+        /// A lowering of the policy that applied first.
         lowering: Option<Lowering>,
     },
 }
 
-/// The state of a live session after this request.
+/// A live session after this request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Next {
     /// The timing as it will be once `change` is recorded.
     pub timing: Timing,
-    /// What is to be recorded; empty when nothing is due.
+    /// What to record; empty when nothing is due.
     pub change: TimingChange,
 }
 
-/// Decides over a session at the arrival of a request (L2, L3, L5, L9, L10).
+/// Judges a session when a request arrives.
 ///
-/// A policy lowered below what the session remembers binds first, then the deadlines are judged, then the interaction
-/// moves the idle one. An interaction is recorded only when the recorded one is older than the granularity: coalescing
-/// may end a session early, by at most the granularity, never late. A one-off idle lifetime (L6) is replaced at once.
+/// 1. A policy that was lowered below what the session remembers binds ([L5](crate::rules#l5)).
+/// 2. The deadlines are judged ([L2](crate::rules#l2)).
+/// 3. An interaction moves the idle deadline, if it is due ([L9](crate::rules#l9)). It is due when
+///    the recorded one is older than the granularity, or a one-off idle lifetime is pending.
 ///
 /// # Example
 ///
@@ -65,8 +66,8 @@ pub struct Next {
 /// ```
 pub fn decide(record: &Record, policy: &Policy, now: Timestamp, activity: Activity) -> Verdict {
     let revoked_at = record.revoked_under(policy);
-    // A lowering binds live sessions only: what was over before it is over by what it remembers, and `Record::end` will
-    // say the same.
+    // A lowering binds live sessions only. A session that was over before is judged by what it
+    // remembers, as `Record::end` does.
     if let Some((reason, at)) = record.end_at(&record.timing, revoked_at, now) {
         return Verdict::Over { reason, at, lowering: None };
     }

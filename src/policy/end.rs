@@ -5,19 +5,22 @@ use crate::record::{
     TimingChange, Tombstone,
 };
 
-/// How long a tombstone stays at least after the call that made it, also for a session that was over long before: if the answer
-/// of that call was lost, its caller comes back to see whether it took place.
+/// How long a tombstone stays at least after the call that made it, also for a session that was
+/// over long before. A caller whose answer was lost calls again to see whether the end took place.
 const SETTLE_FOR: Millis = Millis::new(120_000);
 
-/// A tombstone is still there at the end of its retention, and may go after it.
+/// A tombstone is still there at the end of its retention, and may be removed after that.
 const TICK: Millis = Millis::new(1);
 
 impl Record {
-    /// Ends the session here: drops its data and leaves a tombstone that knows why.
+    /// Ends the session: drops its data and leaves a tombstone with the reason.
     ///
-    /// A session that is past a deadline at `request.at` ended at that deadline, whatever the request says; one that was
-    /// revoked with all of its subject's ended by that. The call is repeatable: under the same [`CallId`] it answers as the
-    /// first time (but for the data).
+    /// The reason is the request's, with two exceptions. A session that is past a deadline at
+    /// `request.at` ended at that deadline. One that was revoked with all sessions of its subject
+    /// ended by that revocation.
+    ///
+    /// The call can be repeated: under the same [`CallId`] it answers as the first time, but
+    /// without the data.
     ///
     /// [`CallId`]: crate::record::CallId
     ///
@@ -66,7 +69,8 @@ impl Record {
             successor: new.map(|new| Successor { sid: new.sid, at: request.at }),
             work_until: waits.then_some(work_until),
         };
-        // A login that finds the session just expired proves its secret, so what waits is taken in the same step.
+        // A login that finds its session just expired proves its secret, so it takes the waiting
+        // data in the same step.
         let work = self.take_work(&mut tombstone, request);
         tombstone.forget_at =
             tombstone.work_until.map_or(tombstone.forget_at, |until| until.max(tombstone.forget_at));
@@ -95,7 +99,7 @@ impl Record {
         EndOutcome::AlreadyEnded { tombstone, work }
     }
 
-    /// Hands over the data of a session that ended by a deadline, once, to a login of its own subject (L13).
+    /// Hands over the data of a session that timed out, once, to a login of the same subject (L13).
     fn take_work(&mut self, tombstone: &mut Tombstone, request: &EndRequest) -> Option<Data> {
         let new = request.options.replaced_by.as_ref()?;
         let waits = tombstone.work_until.is_some_and(|until| request.at < until);

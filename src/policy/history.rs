@@ -1,15 +1,15 @@
-//! Whether a lifetime of the policy was lowered since a login.
+//! Whether the policy lowered a lifetime since a login.
 
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
 use crate::record::{Lifetimes, Millis, Mode};
 
-/// For each lifetime of a policy, when it was last above what it is now.
+/// For each lifetime of a policy, the version that last lowered it.
 ///
-/// A policy that was raised and then lowered to its old value was lowered all the same: a login between keeps no override
-/// against it (L6). So the comparison with the policy of the login is not enough. Versions of a policy are told apart by a
-/// stamp, which grows with each change.
+/// Comparing with the policy at the login is not enough: a policy that was raised and then lowered
+/// to its old value was lowered too, and supersedes overrides of logins in between (L6). Each
+/// version has a stamp, which grows with each change.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LoweredAt {
     /// The version of the policy.
@@ -43,7 +43,7 @@ impl Pair<u64> {
     const NEVER: Self = Self { idle: 0, absolute: 0 };
 }
 
-/// The versions that a policy had, as far as they matter: what is kept beside a policy that can be swapped.
+/// The past versions of a policy that can be swapped, as far as they matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PolicyHistory {
     stamp: u64,
@@ -51,22 +51,23 @@ pub(crate) struct PolicyHistory {
     non_persistent: Pair<Peaks>,
 }
 
-/// Values of one lifetime that were above the present one: each with the stamp of the version that superseded it. The values
-/// fall, while the stamps grow.
+/// Past values of one lifetime that were above the present one, each with the stamp of the version
+/// that lowered it. The values fall while the stamps grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Peaks(Vec<(Millis, u64)>);
 
-/// How many values of a lifetime are remembered.
+/// How many past values of a lifetime are kept.
 const MAX_PEAKS: usize = 16;
 
 impl PolicyHistory {
-    /// A policy that has no past. `now` is in milliseconds since the epoch, so that stamps also grow over a restart.
+    /// A policy without past versions. `now` is in milliseconds since the epoch, so that stamps
+    /// also grow over a restart.
     pub(crate) fn new(now: u64) -> Self {
         Self { stamp: now, ..Self::default() }
     }
 
-    /// Another version takes the place of the present one.
+    /// Records a new version.
     pub(crate) fn change(&mut self, from: &Policy, to: &Policy, now: u64) {
         self.stamp = now.max(self.stamp + 1);
         let modes =
@@ -78,7 +79,7 @@ impl PolicyHistory {
         }
     }
 
-    /// The policy with what of its past a judgement needs.
+    /// The policy with the part of its past that decisions need.
     pub(crate) fn stamped(&self, policy: Policy) -> Policy {
         let last = |peaks: &Pair<Peaks>| Pair { idle: peaks.idle.last(), absolute: peaks.absolute.last() };
         let history = LoweredAt {
@@ -95,10 +96,12 @@ impl Peaks {
         if from > to {
             self.0.push((from, stamp));
         }
-        // A raise takes back what it reaches: a lowering that was taken back never bound anyone (L5).
+        // A raise takes back the lowerings that it reaches: those bind no session that has not seen
+        // them (L5).
         self.0.retain(|(value, _)| *value > to);
         if self.0.len() > MAX_PEAKS {
-            // The two oldest as one: strict where there is no room for the truth.
+            // Merges the two oldest, which may bind a session that was not lowered, but never
+            // misses one.
             let (value, _) = self.0.remove(0);
             self.0[0].0 = value;
         }
@@ -118,7 +121,7 @@ mod tests {
         Policy::new(lifetimes, lifetimes)
     }
 
-    /// Against the definition: a version since the login was above the present one.
+    /// Compares with the definition: some version since the login was above the present one.
     #[test]
     fn l6_lowered_since_the_login_is_what_the_versions_say() {
         let mut random = 1_u64;

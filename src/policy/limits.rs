@@ -1,4 +1,4 @@
-//! What caps a policy, as a plan does.
+//! Upper limits of a policy.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::{Error, record::Lifetimes};
 
 const DAY: u32 = 24 * 60;
 
-/// Upper limits for lifetimes (SPEC L4). A value above one is superseded by it, not refused.
+/// Upper limits for lifetimes. A value above a limit is superseded by it, not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits(Lifetimes);
 
@@ -17,10 +17,10 @@ impl Limits {
     /// Idle 100 days, absolute 365 days: Auth0's enterprise plans. The default.
     pub const ENTERPRISE: Self = Self(Lifetimes::from_minutes(100 * DAY, 365 * DAY));
 
-    /// No limit beyond the longest lifetime there is, [`Lifetimes::LONGEST`].
+    /// No limit below [`Lifetimes::LONGEST`], which is ten years.
     pub const NONE: Self = Self(Lifetimes::from_minutes(3650 * DAY, 3650 * DAY));
 
-    /// Limits of your own.
+    /// Custom limits.
     ///
     /// # Errors
     ///

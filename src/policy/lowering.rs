@@ -1,20 +1,22 @@
-//! What a lowered policy does to a live session.
+//! How a lowered policy binds a live session.
 
 use super::{Limits, Policy};
 use crate::record::{Lifetimes, Lowering, Millis, Timing};
 
 impl Policy {
-    /// A policy that judges by what each session remembers, and takes nothing from it: where the policy is not known.
+    /// A policy that lowers nothing, for sessions whose policy is not known: they are judged by
+    /// what they remember.
     pub(crate) const fn unlimited() -> Self {
         let longest = Limits::NONE.as_lifetimes();
         Self::new(longest, longest).with_limits(Limits::NONE)
     }
 
-    /// What this policy takes from what the session remembers; `None` when nothing (L5).
+    /// How this policy lowers what the session remembers; `None` when it does not (L5).
     ///
-    /// A lifetime gives way to the limits, and to a policy that is below the one of the session's creation or was lowered
-    /// since. For lifetimes that came from the policy itself this is `min(remembered, policy)`; an override of the login (L6)
-    /// that was longer than the policy of its day stays until the policy is lowered.
+    /// The limits always bind. The policy binds when it is below the policy at the session's
+    /// creation, or was lowered since. For lifetimes that came from the policy this is
+    /// `min(remembered, policy)`. An override at login (L6) that was longer than the policy stays
+    /// until the policy is lowered.
     pub(crate) fn lowering(&self, timing: &Timing) -> Option<Lowering> {
         let policy = self.effective(timing.mode);
         let limits = self.limits().as_lifetimes();

@@ -1,19 +1,20 @@
-//! The rules, as pure functions: record, policy, time and kind of request in; verdict and next record out.
+//! The decisions, as pure functions: record, policy, time and kind of request in, verdict and next
+//! record out.
 //!
-//! [`Policy`] has the settings, with [`Limits`] above them and presets from the literature. [`open`] computes the lifetimes of
-//! a new session, [`decide`] judges one at a request, and [`admit`] judges a login by the cap of its subject. No clock, I/O,
-//! randomness, async or HTTP reaches this module.
+//! [`Policy`] has the settings, which [`Limits`] cap. [`open`] computes the lifetimes of a new
+//! session, [`decide`] judges a session at a request, and [`admit`] judges a login by the cap of
+//! its subject. This module uses no clock, I/O, randomness, async or HTTP types.
 
 mod admission;
 mod deadline;
 mod decide;
 mod end;
 mod history;
-mod kept;
 mod limits;
 mod lowering;
 mod open;
 mod presets;
+mod stored;
 
 use std::time::Duration;
 
@@ -27,16 +28,18 @@ pub(crate) use self::decide::is_due;
 pub use self::{
     admission::{Admission, Cap, Departure, Overflow, UNCONFIRMED, admit},
     decide::{Activity, Next, Verdict, decide},
-    kept::PolicySettings,
     limits::Limits,
     open::{Clamped, Opening, Overrides, Refusal, open},
+    stored::PolicySettings,
 };
-pub(crate) use self::{history::PolicyHistory, kept::KeptPolicy};
+pub(crate) use self::{history::PolicyHistory, stored::StoredPolicy};
 
-/// The live settings: two pairs of lifetimes, the default mode, and what goes with them (SPEC L1).
+/// The settings by which sessions live and end: two pairs of lifetimes, the default mode, limits
+/// and a cap.
 ///
-/// `Copy` and small, so a request takes its own and a swap while it runs changes nothing for it (L11). Values above the
-/// limits are kept as they were configured and superseded when they are used (L4): see [`Policy::effective`].
+/// It is `Copy`: each request takes its own, so a swap does not affect requests in flight. A value
+/// above the limits is kept as configured, and the limit is used in its place: see
+/// [`Policy::effective`].
 ///
 /// # Example
 ///
@@ -62,13 +65,13 @@ pub struct Policy {
     cap: Option<Cap>,
     rotation_grace: Millis,
     resume_for: Millis,
-    /// Which version it is, and when its lifetimes were lowered. Not a setting.
+    /// The version, and when its lifetimes were lowered. Not a setting.
     history: LoweredAt,
-    /// When everybody in the realm was signed out. Not a setting.
+    /// The moment at which everybody in the realm was signed out. Not a setting.
     not_before: Option<Timestamp>,
 }
 
-/// Compares the settings.
+/// Compares the settings only, not the version.
 impl PartialEq for Policy {
     fn eq(&self, other: &Self) -> bool {
         let settings = |policy: &Self| {
@@ -99,10 +102,11 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// How long the secret before a rotation is honoured, unless configured otherwise (C6).
+    /// How long the secret before a rotation is honoured unless configured: 10 seconds.
     pub const DEFAULT_ROTATION_GRACE: Duration = Duration::from_secs(10);
 
-    /// A policy with these lifetimes, logins persistent by default, the default limits and the default cap.
+    /// A policy with these lifetimes, logins persistent by default, the default limits and the
+    /// default cap.
     pub const fn new(persistent: Lifetimes, non_persistent: Lifetimes) -> Self {
         Self {
             persistent,
@@ -139,46 +143,52 @@ impl Policy {
         self
     }
 
-    /// What caps the lifetimes (L4).
+    /// Caps the lifetimes; see [L4](crate::rules#l4).
     #[must_use]
     pub const fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// How old the recorded interaction may get before the next one is written (L9); zero writes every one. Unset, it is
-    /// the lesser of a minute and a 64th of the idle lifetime. Stores within the process always record every one.
+    /// How old the recorded interaction may get before the next one is written; zero writes every
+    /// one.
+    ///
+    /// Unless set, it is the lesser of a minute and a 64th of the idle lifetime. Stores within the
+    /// process record every one. See [L9](crate::rules#l9).
     #[must_use]
     pub const fn with_granularity(mut self, granularity: Duration) -> Self {
         self.granularity = Some(granularity);
         self
     }
 
-    /// How many live sessions a subject may have (S9): 1,000 unless set; `None` is as many as they like.
+    /// How many live sessions a subject may have: 1,000 unless set; `None` is no cap.
     #[must_use]
     pub const fn with_cap(mut self, cap: Option<Cap>) -> Self {
         self.cap = cap;
         self
     }
 
-    /// How long the secret before a rotation is still honoured, so that requests in flight do not get 401 (C6).
+    /// How long the secret before a rotation is still honoured, so that requests in flight do not
+    /// get 401; 10 seconds unless set.
     #[must_use]
     pub fn with_rotation_grace(mut self, grace: Duration) -> Self {
         self.rotation_grace = grace.into();
         self
     }
 
-    /// How long the data of a session that ended by a deadline waits for its user (L13); zero, the default, drops it at once.
+    /// How long the data of a session that timed out waits for its user; zero, the default, drops
+    /// it at once.
     ///
-    /// A login of the same user in the same browser takes it over, once. No request can read it before. Another user, another
-    /// browser, a sign-out or a revocation: nothing is taken over.
+    /// A login of the same user in the same browser takes it over, once. No request can read it
+    /// before. A session that was signed out or revoked leaves nothing; see
+    /// [L13](crate::rules#l13).
     #[must_use]
     pub fn with_resume_for(mut self, length: Duration) -> Self {
         self.resume_for = length.into();
         self
     }
 
-    /// The lifetimes as they were configured, perhaps above the limits.
+    /// The lifetimes as configured, perhaps above the limits.
     pub const fn configured(&self, mode: Mode) -> Lifetimes {
         match mode {
             Mode::Persistent => self.persistent,
@@ -186,12 +196,12 @@ impl Policy {
         }
     }
 
-    /// The lifetimes in force: as configured, but never above the limits (L4).
+    /// The lifetimes in force: as configured, but never above the limits.
     pub fn effective(&self, mode: Mode) -> Lifetimes {
         self.configured(mode).min(self.limits.as_lifetimes())
     }
 
-    /// Whether a limit supersedes a configured lifetime of this mode (L4).
+    /// Whether a limit supersedes a configured lifetime of this mode.
     pub fn is_superseded(&self, mode: Mode) -> bool {
         self.effective(mode) != self.configured(mode)
     }
@@ -201,7 +211,7 @@ impl Policy {
         self.default_mode
     }
 
-    /// What caps the lifetimes.
+    /// The limits, which cap the lifetimes.
     pub const fn limits(&self) -> Limits {
         self.limits
     }
@@ -216,12 +226,13 @@ impl Policy {
         self.rotation_grace.as_duration()
     }
 
-    /// How long the data of a session that ended by a deadline waits for its user.
+    /// How long the data of a session that timed out waits for its user.
     pub const fn resume_for(&self) -> Duration {
         self.resume_for.as_duration()
     }
 
-    /// Which version of the policy it is: grows with each change of a [`LivePolicy`](crate::LivePolicy), zero without one.
+    /// The version of the policy. It grows with each change of a [`LivePolicy`](crate::LivePolicy);
+    /// zero without one.
     pub const fn stamp(&self) -> u64 {
         self.history.stamp
     }
@@ -237,8 +248,9 @@ impl Policy {
         self
     }
 
-    /// How old the recorded interaction of a session with this idle lifetime may get (L9). Never over half of it, so that a
-    /// session in constant use does not end for want of a record.
+    /// How old the recorded interaction of a session with this idle lifetime may get.
+    ///
+    /// At most half of the lifetime, so that a session in constant use does not expire.
     pub fn granularity(&self, idle: Duration) -> Duration {
         self.granularity.unwrap_or_else(|| (idle / 64).min(Duration::from_secs(60))).min(idle / 2)
     }

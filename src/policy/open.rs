@@ -1,4 +1,4 @@
-//! The lifetimes of a new session: the policy's, or what the login asked for within the limits.
+//! The lifetimes of a new session: the policy's, or the login's overrides within the limits.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     record::{Lifetimes, Millis, Mode, Timing},
 };
 
-/// What a login asks for in place of the policy (SPEC L6, L7).
+/// What a login sets in place of the policy; see [L6](crate::rules#l6).
 ///
 /// # Example
 ///
@@ -35,37 +35,38 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// The mode, for the session's life; it picks the pair of lifetimes. The last call wins.
+    /// Sets the mode for the session's life, which selects the pair of lifetimes. The last call
+    /// wins.
     pub fn mode(&mut self, mode: Mode) {
         self.mode = Some(mode);
     }
 
-    /// The absolute deadline in place of the policy's. Of several calls the earliest wins.
+    /// Sets the absolute deadline in place of the policy's. The earliest of several calls wins.
     pub fn expires_at(&mut self, deadline: Timestamp) {
         self.expires_at = Some(earliest(self.expires_at, deadline));
     }
 
-    /// An upper bound for the absolute deadline, whatever else is asked: the identity provider's own session expiry (L7).
-    /// Of several calls the earliest wins.
+    /// Sets an upper bound for the absolute deadline, for example the identity provider's own
+    /// session expiry. The earliest of several calls wins.
     pub fn not_after(&mut self, deadline: Timestamp) {
         self.not_after = Some(earliest(self.not_after, deadline));
     }
 
-    /// The first idle deadline: a one-off, the next interaction goes back to the policy's idle lifetime. Of several calls
-    /// the earliest wins.
+    /// Sets the first idle deadline. The next interaction goes back to the policy's idle lifetime.
+    /// The earliest of several calls wins.
     pub fn idle_expires_at(&mut self, deadline: Timestamp) {
         self.idle_expires_at = Some(earliest(self.idle_expires_at, deadline));
     }
 
-    /// An idle lifetime for this session in place of the policy's, for its life. The last call wins.
+    /// Sets the idle lifetime of this session for its life, in place of the policy's. The last call
+    /// wins.
     ///
     /// # Errors
     ///
-    /// When it is zero; nothing is changed then.
+    /// When it is shorter than a millisecond; nothing is changed then.
     pub fn idle_lifetime(&mut self, lifetime: Duration) -> Result<(), Error> {
         if lifetime < Duration::from_millis(1) {
-            let message =
-                "an idle lifetime must be at least a millisecond, zero would end the session at once";
+            let message = "an idle lifetime must be at least 1 ms: zero would end the session at once";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         self.idle_lifetime = Some(lifetime.into());
@@ -77,16 +78,16 @@ fn earliest(known: Option<Timestamp>, new: Timestamp) -> Timestamp {
     known.map_or(new, |known| known.min(new))
 }
 
-/// The timing of a new session, and which wishes the limits cut.
+/// The timing of a new session, and which overrides the limits clamped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// Its timing. `authenticated_at` is the moment of opening.
+    /// The timing. `authenticated_at` is the moment of opening.
     pub timing: Timing,
     /// The overrides that were above a limit and were clamped to it.
     pub clamped: Vec<Clamped>,
 }
 
-/// An override that was above a limit (SPEC L6).
+/// An override that was above a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Clamped {
     /// `expires_at`.
@@ -112,23 +113,23 @@ impl Clamped {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A deadline asked for is not in the future. The browser's earlier session ends (SPEC L6).
+    /// A deadline that was set is not in the future. The browser's earlier session ends.
     DeadlinePassed,
-    /// The subject has as many live sessions as the cap allows (S9).
+    /// The subject has as many live sessions as the cap allows.
     TooManySessions,
-    /// The subject was signed out everywhere while this login was in flight (L14).
+    /// The subject was signed out everywhere while this login was in flight.
     SignedOutEverywhere,
-    /// A login hook denied the login, for this reason (A1). The browser's earlier session stays.
+    /// A login hook denied the login, for this reason. The browser's earlier session stays.
     Denied(String),
-    /// A login hook revoked the session, for this reason (A1). The browser's earlier session ends too.
+    /// A login hook revoked the session, for this reason. The browser's earlier session ends too.
     Revoked(String),
 }
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::DeadlinePassed => f.write_str("the deadline asked for is not in the future"),
-            Self::TooManySessions => f.write_str("too many sessions are open for this user"),
+            Self::DeadlinePassed => f.write_str("the requested deadline is not in the future"),
+            Self::TooManySessions => f.write_str("this user has too many live sessions"),
             Self::SignedOutEverywhere => {
                 f.write_str("this user was signed out everywhere while the login was in flight")
             }
@@ -138,11 +139,11 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// Opens a session for a login at this moment.
+/// Computes the timing of a login's new session.
 ///
 /// # Errors
 ///
-/// The refusal, when a deadline asked for is not in the future.
+/// [`Refusal::DeadlinePassed`] when a deadline that was set is not in the future.
 pub fn open(policy: &Policy, now: Timestamp, overrides: &Overrides) -> Result<Opening, Refusal> {
     let asked = [overrides.expires_at, overrides.not_after, overrides.idle_expires_at];
     if asked.into_iter().flatten().any(|deadline| deadline <= now) {
@@ -175,7 +176,7 @@ pub fn open(policy: &Policy, now: Timestamp, overrides: &Overrides) -> Result<Op
 }
 
 impl Policy {
-    /// The timing of an anonymous session that begins now: non-persistent (SPEC L1).
+    /// The timing of an anonymous session that begins now. It is non-persistent.
     pub fn anonymous(&self, now: Timestamp) -> Timing {
         let mode = Mode::NonPersistent;
         Timing::anonymous(mode, now, self.effective(mode), self.stamp())

@@ -5,25 +5,25 @@ use std::sync::Arc;
 use super::{Edits, LastSeen, Metadata, PreviousSecret, Record, SecretHash, Timing, TimingChange, Tombstone};
 use crate::Timestamp;
 
-/// What one request changes about an existing session, as plain data (SPEC S2).
+/// What one request changes about an existing session, as plain data.
 ///
-/// A store runs [`Change::apply`] under its lock or in its transaction, or says the same in one statement of its own
-/// language. A change names only what it changes, so parallel requests do not undo each other (S3).
+/// A store runs [`Change::apply`] under its lock or in its transaction, or does the same in one
+/// statement. A change contains only what it changes, so parallel requests do not undo each other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// When the request arrived.
     pub at: Timestamp,
     /// The interaction, and a lowering of the policy.
     pub timing: TimingChange,
-    /// Data set and removed.
+    /// Values set and removed.
     pub edits: Edits,
     /// A new secret.
     pub rotation: Option<Rotation>,
-    /// Where the interaction came from, when that differs from what the record says.
+    /// Where the interaction came from, if that differs from the record.
     pub last_seen: Option<LastSeen>,
-    /// New metadata, as a whole.
+    /// New metadata, which replaces all of the old.
     pub metadata: Option<Metadata>,
-    /// The session's cookie has come back from a browser.
+    /// Whether to record that the session's cookie has come back from a browser.
     pub confirms: bool,
     /// Apply only when the data is still at this revision.
     pub if_revision: Option<u64>,
@@ -34,20 +34,21 @@ pub struct Change {
 /// A new secret for a session, in place of the one that the request came with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// The secret it replaces. Of parallel rotations from the same secret the first wins (SPEC C6).
+    /// The secret it replaces. Of parallel rotations from the same secret the first wins.
     pub from: SecretHash,
     /// The new one.
     pub to: SecretHash,
-    /// Until when the old one is still honoured, by the clock that all nodes share. A moment in the past kills it at once.
+    /// Until when the old secret is honoured, by the clock that all nodes share. A moment in the
+    /// past invalidates it at once.
     pub until: Timestamp,
 }
 
-/// What came of a [`Change`].
+/// The outcome of a [`Change`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UpdateOutcome {
     /// It is recorded.
     Applied(Applied),
-    /// The session is over, with its tombstone while that is known. Nothing was written (S4).
+    /// The session is over. Nothing was written. Has the tombstone while that is known.
     Gone(Option<Tombstone>),
     /// `if_revision` did not hold. Nothing was written.
     Conflict,
@@ -55,21 +56,22 @@ pub enum UpdateOutcome {
     TooLarge,
 }
 
-/// The state of a record after a change, as far as the response depends on it.
+/// The parts of a changed record that the response depends on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Applied {
-    /// The recorded timing, with what other requests recorded meanwhile.
+    /// The recorded timing, including what other requests recorded meanwhile.
     pub timing: Timing,
     /// The revision of the data.
     pub revision: u64,
     /// Whether the rotation took place.
     pub rotated: bool,
-    /// The secret that is current now: a request whose own was replaced meanwhile must not issue it again (SPEC C6).
+    /// The current secret. A request whose own secret was replaced meanwhile must not issue it
+    /// again.
     pub secret: SecretHash,
 }
 
 impl Change {
-    /// A change of a request that arrived at this moment, which changes nothing yet.
+    /// An empty change, of a request that arrived at this moment.
     pub fn at(at: Timestamp) -> Self {
         Self {
             at,
@@ -89,8 +91,8 @@ impl Change {
         self.timing.is_empty() && self.is_timing_only()
     }
 
-    /// Whether the request asked for it, as opposed to a mere touch. A touch that can not be recorded does not fail the
-    /// request (SPEC S6).
+    /// Whether the handler asked for it, as opposed to a mere touch. A touch that cannot be
+    /// recorded does not fail the request.
     pub fn was_asked_for(&self) -> bool {
         !self.edits.is_empty() || self.rotation.is_some() || self.metadata.is_some()
     }
@@ -125,7 +127,7 @@ impl Change {
         if !self.edits.is_empty() {
             let mut data = record.data.clone();
             data.edit(&self.edits);
-            // Data that is over the limit already may shrink: removing a key never fails.
+            // Data over the limit may shrink: removing a key never fails.
             if data.bytes() > self.max_data && data.bytes() > record.data.bytes() {
                 return UpdateOutcome::TooLarge;
             }
@@ -137,7 +139,7 @@ impl Change {
         record.confirmed |= self.confirms;
         if self.last_seen.is_some() || self.metadata.is_some() {
             let facts = Arc::make_mut(&mut record.facts);
-            // A slow old request does not say where the session was seen last (L9).
+            // A slow old request must not overwrite where the session was seen last (L9).
             let is_latest = self.at >= record.timing.last_interaction_at;
             if let Some(last_seen) = self.last_seen.as_ref().filter(|_| is_latest) {
                 facts.device.last = last_seen.clone();
@@ -159,7 +161,7 @@ impl Change {
 impl Rotation {
     fn apply(&self, record: &mut Record) -> bool {
         if record.secret.matches(&self.to) {
-            return true; // applied already: the answer to an earlier try was lost
+            return true; // applied already: the answer to an earlier attempt was lost
         }
         let wins = record.secret.matches(&self.from);
         if wins {

@@ -1,4 +1,4 @@
-//! What handlers keep in a session.
+//! The data that handlers keep in a session.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -11,7 +11,8 @@ use crate::{Error, ErrorKind};
 
 /// One value of session data, as JSON text.
 ///
-/// Kept as text, so that reading one key of many parses only that one. `Debug` shows its length only.
+/// It stays text until it is read, so reading one key parses only that value. `Debug` shows the
+/// length only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(Arc<str>);
 
@@ -25,7 +26,7 @@ impl Json {
         match serde_json::to_string(value) {
             Ok(text) => Ok(Self(text.into())),
             Err(error) => {
-                Err(Error::new(ErrorKind::Data, "the value cannot be written as JSON").because(error))
+                Err(Error::new(ErrorKind::Data, "the value cannot be written as JSON").with_source(error))
             }
         }
     }
@@ -34,9 +35,10 @@ impl Json {
     ///
     /// # Errors
     ///
-    /// When it is not a `T`. The message names no content.
+    /// When it is not a `T`. The message quotes no content.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        // serde_json's message may quote the value, and values stay out of errors (H5): only its kind is told.
+        // serde_json's message may quote the value, which must stay out of errors (H5): report only
+        // the kind.
         serde_json::from_str(&self.0).map_err(|error| {
             let message = match error.classify() {
                 serde_json::error::Category::Data => "the session value is of another type",
@@ -46,12 +48,12 @@ impl Json {
         })
     }
 
-    /// The JSON text, for a store to keep.
+    /// The JSON text, for a store.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Takes JSON text that a store kept. It is checked when it is read.
+    /// A value from JSON text that a store kept. It is parsed when it is decoded.
     pub fn from_text(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
@@ -77,8 +79,8 @@ impl<'de> Deserialize<'de> for Json {
 
 /// All data of a session: values by key, in the order of the keys.
 ///
-/// One text behind one pointer, so that a clone copies nothing and a session costs few bytes. Each entry is
-/// `<length>:<key><length>:<value>`, lengths in bytes; a look-up passes over the entries before it.
+/// One shared string, so that a clone copies nothing and a session takes few bytes. Each entry is
+/// `<length>:<key><length>:<value>`, with lengths in bytes. A look-up scans the entries before it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Data(Option<Arc<str>>);
 
@@ -104,12 +106,12 @@ impl Data {
         self.0.is_none()
     }
 
-    /// How many bytes the keys and values take: what the limit on a session's data counts.
+    /// The size in bytes, lengths included. The limit on a session's data counts these bytes.
     pub fn bytes(&self) -> usize {
         self.as_text().len()
     }
 
-    /// Applies the edits of a request: other keys stay as they are (S3).
+    /// Applies the edits of a request; other keys stay as they are.
     pub fn edit(&mut self, edits: &Edits) {
         if edits.is_empty() {
             return;
@@ -146,7 +148,7 @@ impl Data {
         Self((!text.is_empty()).then(|| text.into()))
     }
 
-    /// Takes the one text back, if it is one.
+    /// Reads the text form back; `None` if it is malformed.
     fn parse(text: String) -> Option<Self> {
         let mut rest = text.as_str();
         let mut before: Option<&str> = None;
@@ -202,7 +204,7 @@ impl<K: Into<Arc<str>> + AsRef<str>> FromIterator<(K, Json)> for Data {
     }
 }
 
-/// A map in formats for people, one text in others.
+/// A map in human-readable formats, one string in others.
 impl Serialize for Data {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
@@ -222,7 +224,7 @@ impl<'de> Deserialize<'de> for Data {
     }
 }
 
-/// Keys set and removed by one request; the last word on each key.
+/// Keys set and removed by one request; the last edit of a key wins.
 ///
 /// Cheap to clone: clones share the edits.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -255,7 +257,7 @@ impl Edits {
         self.retain(|known, _| *known != *key);
     }
 
-    /// Forgets the edits that are the same in the other.
+    /// Drops the edits that are the same in `other`.
     pub(crate) fn subtract(&mut self, other: &Self) {
         if let (Some(mine), Some(theirs)) = (&self.0, &other.0)
             && Arc::ptr_eq(mine, theirs)
@@ -276,14 +278,14 @@ impl Edits {
         }
     }
 
-    /// What these edits say about a key: nothing, removed, or a value.
+    /// The edit of a key: `None` for no edit, `Some(None)` for a removal.
     pub fn get(&self, key: &str) -> Option<Option<&Json>> {
         let edits = self.edits();
         let at = edits.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
         Some(edits[at].1.as_ref())
     }
 
-    /// All keys, each with its new value or `None` when it is removed.
+    /// All edited keys, each with its new value, or `None` when it is removed.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&Json>)> {
         self.edits().iter().map(|(key, value)| (&**key, value.as_ref()))
     }
@@ -297,7 +299,7 @@ impl Edits {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// The edits that turn one set of data into the other, but for the keys that are edited here.
+    /// The edits that turn `from` into `to`, without the keys in `except`.
     pub(crate) fn difference(from: &Data, to: &Data, except: &Self) -> Self {
         let mut edits = Self::default();
         for (key, value) in to.iter().filter(|(key, _)| except.get(key).is_none()) {

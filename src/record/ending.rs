@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::{Data, Lowering, Millis, SecretHash, SessionId};
 use crate::{Error, ErrorKind, Timestamp};
 
-/// Why a session is over (SPEC E1). The texts are those of [`EndReason::as_str`].
+/// Why a session is over. As text: [`EndReason::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Its idle deadline passed.
     Idle,
-    /// Its absolute deadline passed, perhaps at the same moment as the idle one (L2).
+    /// Its absolute deadline passed, perhaps at the same moment as the idle one.
     Absolute,
     /// Its user logged out.
     SignedOut,
     /// An administrator, the user from another device, or a login hook ended it.
     Revoked,
-    /// A later login of the same subject went over the cap (S9).
+    /// A later login of the same subject went over the cap.
     Evicted,
-    /// A newer login in the same browser replaced it (L3).
+    /// A newer login in the same browser replaced it.
     Superseded,
 }
 
@@ -38,7 +38,7 @@ impl EndReason {
         }
     }
 
-    /// Whether a deadline passed, as opposed to an end that someone asked for.
+    /// Whether a deadline passed, as opposed to an explicit end.
     pub(crate) const fn is_deadline(self) -> bool {
         matches!(self, Self::Idle | Self::Absolute)
     }
@@ -51,7 +51,7 @@ impl FromStr for EndReason {
     fn from_str(text: &str) -> Result<Self, Error> {
         let all =
             [Self::Idle, Self::Absolute, Self::SignedOut, Self::Revoked, Self::Evicted, Self::Superseded];
-        let unknown = || Error::new(ErrorKind::InvalidInput, "there is no such end reason");
+        let unknown = || Error::new(ErrorKind::InvalidInput, "an unknown end reason");
         all.into_iter().find(|reason| reason.as_str() == text).ok_or_else(unknown)
     }
 }
@@ -71,24 +71,25 @@ pub struct Tombstone {
     pub at: Timestamp,
     /// When a sweep may remove the tombstone.
     pub forget_at: Timestamp,
-    /// Which call ended it, as [`EndRequest::call`] says.
+    /// The id of the call that ended it; see [`EndRequest::call`].
     pub call: CallId,
     /// The session that a login in the same browser put in its place.
     pub successor: Option<Successor>,
-    /// Until when a login of the same user can take over its data; absent when there is nothing to take.
+    /// Until when a login of the same user can take over its data; `None` when no data waits.
     pub work_until: Option<Timestamp>,
 }
 
-/// The session that a login put in the place of one that had ended, or ended with it.
+/// The session that took the place of one that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Successor {
     /// Its id.
     pub sid: SessionId,
-    /// The arrival of the login.
+    /// The arrival of the request that created it.
     pub at: Timestamp,
 }
 
-/// A session that is over, as the one who held it may know it: enough to say "signed out after 15 minutes of inactivity".
+/// What the holder of a session may learn once it is over: enough to say "signed out after 15
+/// minutes of inactivity".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PastSession {
@@ -102,16 +103,16 @@ pub struct PastSession {
     pub absolute_lifetime: Duration,
 }
 
-/// Which call to a store ended a session: unique per call.
+/// The unique id of a call that ends a session.
 ///
-/// A call whose answer was lost is repeated under the same id. The store then answers as it would have the first time, so
-/// that the end is reported exactly once (O2).
+/// A call whose answer was lost is repeated under the same id. The store then answers as the first
+/// time, so that the end is reported exactly once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallId(u64);
 
 impl CallId {
-    /// The id with this number. The middleware takes it from a random source.
+    /// The id with this number. The middleware uses random numbers.
     pub const fn new(id: u64) -> Self {
         Self(id)
     }
@@ -125,46 +126,49 @@ impl CallId {
 /// A request to end a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndRequest {
-    /// Why. A session that is past a deadline at `at` ends for the reason of that deadline instead.
+    /// The reason. A session that is past a deadline at `at` ends for that deadline instead.
     pub reason: EndReason,
     /// When.
     pub at: Timestamp,
     /// Which call this is.
     pub call: CallId,
-    /// How long after the end the tombstone stays readable, at least.
+    /// How long the tombstone stays readable after the end, at least.
     pub retention: Millis,
-    /// The conditions and rare parts.
+    /// Conditions and optional parts.
     pub options: EndOptions,
 }
 
-/// The conditions of an [`EndRequest`], and what seldom goes with one.
+/// The conditions and optional parts of an [`EndRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndOptions {
-    /// Only a session of this realm; another is unknown.
+    /// Only if the session is of this realm; else the outcome is [`Unknown`](EndOutcome::Unknown).
     pub if_realm: Option<Arc<str>>,
-    /// Only if this secret proves the session; else it is unknown.
+    /// Only if this secret proves the session; else the outcome is
+    /// [`Unknown`](EndOutcome::Unknown).
     pub if_secret: Option<SecretHash>,
-    /// Only if the last recorded interaction is not later than this. A session that was judged over by time must not end
-    /// over a request that recorded an interaction since.
+    /// Only if no interaction after this was recorded; else the outcome is
+    /// [`Spared`](EndOutcome::Spared). So a session that seemed expired does not end when a request
+    /// has extended it meanwhile.
     pub if_idle_since: Option<Timestamp>,
-    /// A lowering of the policy that binds first.
+    /// A lowering of the policy that applies first.
     pub lowering: Option<Lowering>,
     /// The login that replaces the session.
     pub replaced_by: Option<Replacement>,
-    /// How long the data of a session that ended by a deadline waits for its user.
+    /// How long the data of a session that timed out waits for its user.
     pub resume_for: Millis,
 }
 
-/// The login that takes the place of a session.
+/// The login that replaces a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replacement {
     /// The new session.
     pub sid: SessionId,
-    /// Its subject. The data goes to the same subject only; that of an anonymous session goes to any.
+    /// Its subject. Data of an anonymous session goes to any subject, other data to the same
+    /// subject only.
     pub subject: Arc<str>,
-    /// Whether the data is taken over at all.
+    /// Whether the login takes over the data.
     pub takes_data: bool,
-    /// Only a session of that subject, or an anonymous one; another is left alone.
+    /// End only a session of that subject or an anonymous one, and spare others.
     pub same_subject_only: bool,
 }
 
@@ -176,19 +180,19 @@ impl EndRequest {
     }
 }
 
-/// What came of an [`EndRequest`].
+/// The outcome of an [`EndRequest`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum EndOutcome {
-    /// It ended the session.
+    /// This call ended the session.
     Ended(EndedSession),
     /// The session had ended before.
     AlreadyEnded {
-        /// What is left of it. Its reason stands.
+        /// Its tombstone; the reason does not change.
         tombstone: Tombstone,
-        /// The data that waited, now handed over to `replaced_by` and gone from the store.
+        /// The data that waited: handed over to `replaced_by`, and no longer in the store.
         work: Option<Data>,
     },
-    /// A condition did not hold: the session was used since, or belongs to another subject. Nothing was changed.
+    /// The session was used meanwhile, or belongs to another subject. Nothing was changed.
     Spared,
     /// There is no such session.
     Unknown,
@@ -197,11 +201,11 @@ pub enum EndOutcome {
 /// A session at the moment of its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndedSession {
-    /// Why it ended: the reason of the request, or the deadline that had passed by then.
+    /// Why it ended: the reason of the request, or the deadline that had passed before.
     pub reason: EndReason,
-    /// Whose it was.
+    /// Its subject.
     pub subject: Option<Arc<str>>,
-    /// The realm it was of.
+    /// Its realm.
     pub realm: Arc<str>,
     /// Its data, if `replaced_by` takes it.
     pub data: Option<Data>,

@@ -1,4 +1,4 @@
-//! Facts about a session that nothing is decided by: for pages, hooks and the management API.
+//! Facts about a session for pages, hooks and the management API. No decision depends on them.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Timestamp};
 
-/// Facts about a session (SPEC A1).
+/// Facts about a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Where it was used from, first and last.
@@ -22,7 +22,7 @@ pub struct Facts {
 /// Where a session was used from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// The address at the login, if the application told how to find it (A2).
+    /// The address at the login, if the layer has a function that finds it.
     pub initial_ip: Option<IpAddr>,
     /// The `User-Agent` at the login.
     pub initial_user_agent: Option<Arc<str>>,
@@ -39,7 +39,8 @@ pub struct LastSeen {
     pub user_agent: Option<Arc<str>>,
 }
 
-/// One way in which the user proved who they are, for example `pwd` or `mfa` (RFC 8176 has the usual names).
+/// One way in which the user proved who they are, for example `pwd` or `mfa` (RFC 8176 has the
+/// usual names).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthenticationMethod {
     /// Its name.
@@ -76,17 +77,17 @@ impl TryFrom<BTreeMap<String, String>> for Metadata {
 }
 
 impl Metadata {
-    /// The most entries there can be.
+    /// The maximum number of entries.
     pub const MAX_ENTRIES: usize = 25;
-    /// The most characters of a key, and of a value.
+    /// The maximum number of characters of a key, and of a value.
     pub const MAX_CHARS: usize = 255;
 
     /// Sets an entry.
     ///
     /// # Errors
     ///
-    /// When the key is not 1 to 255 letters, digits, `_` or `-`, the value is over 255 characters, or it would be the
-    /// 26th entry. Nothing is changed then.
+    /// When the key is not 1 to 255 letters, digits, `_` or `-`, the value is over 255 characters,
+    /// or it would be the 26th entry. Nothing is changed then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
         let refuse = |message: &'static str| Err(Error::new(ErrorKind::InvalidInput, message));
         let letters = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');

@@ -7,10 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Error, ErrorKind};
 
-/// The public handle of a session (`sid`), useless as a cookie.
+/// The public handle of a session (`sid`). It does not work as a cookie.
 ///
-/// It begins with the [`Tag`] of the session's subject; the other 80 bits are random. It may be logged, shown to its user and
-/// used in URLs. It is written as 22 characters of URL-safe base64.
+/// It begins with the [`Tag`] of the session's subject; the other 80 bits are random. It may be
+/// logged, shown to the user and used in URLs. It is written as 22 characters of URL-safe base64.
 ///
 /// # Example
 ///
@@ -32,7 +32,8 @@ impl SessionId {
     /// The number of characters of its text form.
     pub const CHARS: usize = 22;
 
-    /// The id with these bytes. Ids for new sessions come from the middleware; this is for stores that read them back.
+    /// The id with these bytes, for stores that read it back. The middleware makes the ids of new
+    /// sessions.
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
@@ -42,7 +43,7 @@ impl SessionId {
         &self.0
     }
 
-    /// The first bytes: where a store keeps the session.
+    /// The first bytes, which say where a store keeps the session.
     pub const fn tag(&self) -> Tag {
         match self.0.first_chunk() {
             Some(bytes) => Tag(*bytes),
@@ -63,10 +64,12 @@ impl SessionId {
     }
 }
 
-/// Where a session lives: all sessions of one subject and realm have the same tag, so a store can keep them in one place.
+/// Where a session lives: all sessions of one subject and realm have the same tag, so a store can
+/// keep them in one place.
 ///
-/// Computed from realm and subject under a key of the store, so it says nothing about the subject; random for anonymous
-/// sessions. Two subjects may share a tag by chance. It is for place only: subjects are compared whole.
+/// It is computed from realm and subject under a key of the store, so it reveals nothing about the
+/// subject. Anonymous sessions have random tags. Two subjects may share a tag by chance, so a store
+/// must compare whole subjects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag([u8; Self::BYTES]);
 
@@ -109,7 +112,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// The one way each id is written is the one way it is read.
+/// Accepts the one spelling that `Display` writes.
 impl FromStr for SessionId {
     type Err = Error;
 
@@ -155,7 +158,7 @@ mod tests {
         let sid = SessionId::from_bytes([0xff; 16]);
         let text = sid.to_string();
         assert_eq!(text.parse::<SessionId>().unwrap(), sid);
-        // The last character carries four bits that mean nothing: only zeros are accepted there.
+        // The last character has four unused bits, which must be zero.
         let twisted = format!("{}x", &text[..21]);
         assert!(twisted.parse::<SessionId>().is_err(), "{twisted}");
     }

@@ -7,16 +7,17 @@ use crate::Timestamp;
 
 /// Ends all sessions of one subject in one write.
 ///
-/// Each revocation begins a new epoch, and a session is of the epoch in which it was stored. A session of an earlier epoch is
-/// over. So a revocation needs no clock to end what is stored: a node whose clock is wrong ends no more and no less. The
-/// moment is only for logins that are in flight: one whose request arrived before it is not stored.
+/// Each revocation begins a new epoch, and a session belongs to the epoch in which it was stored. A
+/// session of an earlier epoch is over. So stored sessions end without comparing clocks. The moment
+/// is only for logins in flight: a login whose request arrived before it is not stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectMark {
-    /// Grows with each revocation, also over a mark that was dropped in between: at least the seconds since 1970 at its moment.
+    /// Grows with each revocation. At least the seconds since 1970, so that it also grows when the
+    /// mark was dropped in between.
     pub epoch: u32,
-    /// When that was last, by the clock that all nodes share.
+    /// The moment of the last revocation, by the clock that all nodes share.
     pub not_before: Timestamp,
-    /// The session that was excepted, and the earliest epoch that it may be of.
+    /// The excepted session, and the earliest epoch that it may belong to.
     pub except: Option<(SessionId, u32)>,
 }
 
@@ -25,33 +26,35 @@ impl SubjectMark {
     #[must_use]
     pub fn revoked(self, at: Timestamp, except: Option<SessionId>) -> Self {
         let except = except.map(|sid| match self.except {
-            // Excepted from the revocation before as well.
+            // It was excepted from the revocation before, too.
             Some((known, since)) if known == sid => (sid, since),
-            // INVARIANT: a session that an earlier revocation covers can not be excepted from a later one.
+            // INVARIANT: a session that an earlier revocation covers cannot be excepted from a
+            // later one.
             _ => (sid, self.epoch),
         });
-        // INVARIANT: no epoch comes twice. A store drops a mark once it is not needed any more, while sessions of its epoch
-        // may live on; counted from zero again, the next revocation would miss those.
+        // INVARIANT: no epoch is used twice. A store may drop a mark while sessions of its epoch
+        // are live. If the epoch then restarted at zero, the next revocation would miss them.
         let seconds = u32::try_from(at.unix_seconds_floor().max(0)).unwrap_or(u32::MAX);
         let epoch = self.epoch.saturating_add(1).max(seconds);
         Self { epoch, not_before: self.not_before.max(at), except }
     }
 
-    /// Whether this session was revoked.
+    /// Whether the revocation covers this session.
     pub fn covers(&self, record: &Record) -> bool {
         let excepted = self.except.is_some_and(|(sid, since)| sid == record.sid && record.epoch >= since);
         record.subject.is_some() && record.epoch < self.epoch && !excepted
     }
 
-    /// Whether a login whose request arrived then is too late to be stored.
+    /// Whether the revocation covers a login whose request arrived at this moment.
     pub fn covers_login(&self, arrived_at: Timestamp) -> bool {
         self.epoch > 0 && arrived_at <= self.not_before
     }
 }
 
 impl Record {
-    /// Notes that a revocation of all its subject's sessions covers this one. What a store does in `load`, `update`, `end`,
-    /// `list` and `sweep` with each record of a subject that has a mark.
+    /// Sets [`revoked_at`](Record::revoked_at) if the mark covers this session. A store must call
+    /// it in `load`, `update`, `end`, `list` and `sweep`, for each record of a subject that has a
+    /// mark.
     pub fn see_mark(&mut self, mark: &SubjectMark) {
         self.revoked_at = mark.covers(self).then_some(mark.not_before);
     }
@@ -76,7 +79,7 @@ mod tests {
         let again = first.revoked(at(2), Some(a.sid));
         assert!(!again.covers(&a) && again.covers(&record(3, 1)), "excepted twice");
         let other = first.revoked(at(2), Some(b.sid));
-        assert!(other.covers(&a) && other.covers(&b), "what was over can not be excepted");
+        assert!(other.covers(&a) && other.covers(&b), "what was over cannot be excepted");
         assert!(!other.covers(&record(3, 2)));
         let anonymous = Record { subject: None, ..record(4, 0) };
         assert!(!other.covers(&anonymous));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// A length of time in whole milliseconds: what every store keeps exactly.
+/// A length of time in whole milliseconds, which every store keeps exactly.
 ///
 /// # Example
 ///
@@ -22,7 +22,7 @@ use crate::Timestamp;
 pub struct Millis(u64);
 
 impl Millis {
-    /// No time at all.
+    /// Zero milliseconds.
     pub const ZERO: Self = Self(0);
 
     /// This many milliseconds.

@@ -1,7 +1,8 @@
-//! What a store keeps: plain data, and the pure functions by which it changes.
+//! What a store keeps: plain data, and the pure functions that change it.
 //!
-//! A [`Record`] is one session. A [`Change`] is what a request changes about it, an [`EndRequest`] ends it, and a
-//! [`SubjectMark`] ends all sessions of a subject at once. Nothing here knows a clock, a store, a runtime or HTTP.
+//! A [`Record`] is one session. A [`Change`] is what a request changes about it, an [`EndRequest`]
+//! ends it, and a [`SubjectMark`] ends all sessions of a subject at once. This module uses no
+//! clock, store, runtime or HTTP types.
 
 mod change;
 mod data;
@@ -36,18 +37,18 @@ pub use self::{
 
 /// One session, as a store keeps it.
 ///
-/// Cheap to clone: the parts that grow are shared. `Debug` shows neither the data nor anything of the secret (H5).
+/// Cheap to clone: the parts that grow are shared. `Debug` shows neither the data nor the secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The public handle, and the key in the store.
     pub sid: SessionId,
-    /// What the session belongs to besides its store: the cookie's name, or a tenant.
+    /// The name space of the session: the cookie's name, or a tenant.
     pub realm: Arc<str>,
     /// The hash of the secret in the cookie.
     pub secret: SecretHash,
     /// The secret before the last rotation, honoured for a short grace.
     pub previous_secret: Option<PreviousSecret>,
-    /// All that deadlines are computed from.
+    /// What deadlines are computed from.
     pub timing: Timing,
     /// When anything of the record last changed.
     pub updated_at: Timestamp,
@@ -55,32 +56,34 @@ pub struct Record {
     pub subject: Option<Arc<str>>,
     /// The subject's epoch in which the session was stored; see [`SubjectMark`].
     pub epoch: u32,
-    /// The arrival of the login, by the clock that all nodes share. What a revocation of the whole realm compares.
+    /// The arrival of the login, by the clock that all nodes share. A revocation of the whole realm
+    /// compares with it.
     pub admitted_at: Timestamp,
-    /// Whether its cookie has come back from a browser. Recorded only where the cap refuses logins.
+    /// Whether its cookie has come back from a browser. Recorded only under a cap that refuses
+    /// logins.
     pub confirmed: bool,
     /// What handlers keep in the session.
     pub data: Data,
-    /// Counts the changes of `data`; what compare-and-set compares.
+    /// Counts the changes of `data`, for compare-and-set updates of values.
     pub revision: u64,
     /// Facts recorded at login and later.
     pub facts: Arc<Facts>,
     /// Set once the session has ended: the record is then a tombstone.
     pub ended: Option<Tombstone>,
-    /// When a revocation of all sessions of the subject covered this one, while its end is not written yet. Not stored:
-    /// [`Record::see_mark`] sets it when a record is read.
+    /// The moment of a revocation of all sessions of the subject that covers this one, until its
+    /// end is written. Not stored: [`Record::see_mark`] sets it when a record is read.
     #[serde(skip)]
     pub revoked_at: Option<Timestamp>,
-    /// Which write of the record this is, for stores that compare and set. Other stores leave it alone; nothing else reads it.
+    /// Counts the writes of the record, for stores that compare and set. Nothing else reads it.
     #[serde(skip)]
     pub version: u64,
 }
 
 impl Record {
-    /// Whether the holder of this secret may use the session, judged in constant time (C6). `now` is by the clock that all
-    /// nodes share.
+    /// Whether the holder of this secret may use the session, compared in constant time. `now` is
+    /// by the clock that all nodes share.
     ///
-    /// A tombstone is proved by the last secret only: after a logout the one before it is dead at once.
+    /// Only the last secret proves a tombstone: the one before it is invalid at once after the end.
     pub fn prove(&self, secret: &SecretHash, now: Timestamp) -> Proof {
         let previous = self.previous_secret.as_ref();
         let old = previous.is_some_and(|previous| previous.hash.matches(secret) && now < previous.until);
@@ -94,7 +97,7 @@ impl Record {
     }
 }
 
-/// How long a request that the browser sent before it had a newer cookie may be on its way, or in its handler.
+/// How long a request may be in flight that the browser sent before it had the newer cookie.
 pub(crate) const IN_FLIGHT_WINDOW: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

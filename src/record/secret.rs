@@ -1,4 +1,4 @@
-//! What proves that a cookie is ours, as far as a store may know it.
+//! The hash of a cookie's secret, which is all that a store may know of it.
 
 use std::fmt;
 
@@ -8,10 +8,12 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::Timestamp;
 
-/// SHA-256 of a realm and a cookie's secret: a copy of the store is not a set of cookies (C6), and a cookie of one realm is
-/// nothing in another (C10).
+/// SHA-256 of a realm and a cookie's secret.
 ///
-/// Deliberately without `PartialEq` on its bytes from `derive`: comparison is in constant time. `Debug` shows nothing.
+/// So a copy of the store contains no working cookies, and a cookie of one realm proves nothing in
+/// another.
+///
+/// Comparison is in constant time, so `PartialEq` is not derived. `Debug` shows nothing.
 #[derive(Clone, Copy)]
 pub struct SecretHash([u8; 32]);
 
@@ -21,12 +23,12 @@ impl SecretHash {
         Self(bytes)
     }
 
-    /// The bytes, for a store to keep.
+    /// The bytes, for a store.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether both are the same, in constant time.
+    /// Whether both are equal, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         // Word by word: byte by byte takes eight times as long, and is no more constant.
         let words = self.words().into_iter().zip(other.words());
@@ -81,19 +83,20 @@ impl<'de> Deserialize<'de> for SecretHash {
 /// The secret that a rotation replaced, honoured until `until` for requests that were in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousSecret {
-    /// Its hash.
+    /// The hash of the secret.
     pub hash: SecretHash,
-    /// The first moment at which it is dead, by the clock that all nodes share.
+    /// The first moment at which it is invalid, by the clock that all nodes share.
     pub until: Timestamp,
 }
 
-/// What a secret proves of its holder.
+/// What the holder of a secret may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Holds the session's secret.
+    /// The secret is the session's: its holder may use the session.
     Current,
-    /// Holds the secret before the last rotation, within the grace: served, but never issued a token (SPEC C6).
+    /// The secret is the one before the last rotation, within the grace: its holder is served, but
+    /// gets no token.
     Grace,
-    /// Holds nothing.
+    /// The secret proves nothing.
     None,
 }

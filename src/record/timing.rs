@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use super::Millis;
 use crate::{Error, ErrorKind, Timestamp};
 
-/// Whether the browser keeps the cookie when it closes (SPEC L1).
+/// Whether the browser keeps the cookie when it closes.
 ///
-/// The mode also picks which pair of lifetimes of a policy applies.
+/// The mode also selects the pair of lifetimes of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// The cookie carries an expiry and survives a restart of the browser ("remember me").
+    /// The cookie has an expiry and survives a restart of the browser ("remember me").
     Persistent,
-    /// The cookie carries no expiry and goes with the browser session (also called ephemeral).
+    /// The cookie has no expiry and ends with the browser session (also called ephemeral).
     NonPersistent,
 }
 
 impl Mode {
-    /// As the management API spells it: `persistent` or `non-persistent`.
+    /// `persistent` or `non-persistent`, as in the management API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Persistent => "persistent",
@@ -34,11 +34,11 @@ impl std::str::FromStr for Mode {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mend = "a mode is `persistent` or `non-persistent`";
+        let hint = "a mode is `persistent` or `non-persistent`";
         [Self::Persistent, Self::NonPersistent]
             .into_iter()
             .find(|mode| mode.as_str() == text)
-            .ok_or_else(|| Error::new(ErrorKind::InvalidInput, mend))
+            .ok_or_else(|| Error::new(ErrorKind::InvalidInput, hint))
     }
 }
 
@@ -50,8 +50,8 @@ impl std::fmt::Display for Mode {
 
 /// A pair of lifetimes: the idle one and the absolute one.
 ///
-/// Each is a whole number of milliseconds from 1 ms to [`Lifetimes::LONGEST`]. An idle lifetime longer than the absolute
-/// one is legal; the absolute deadline then comes first.
+/// Each is a whole number of milliseconds from 1 ms to [`Lifetimes::LONGEST`]. An idle lifetime
+/// longer than the absolute one is legal; the absolute deadline then comes first.
 ///
 /// # Example
 ///
@@ -71,7 +71,7 @@ pub struct Lifetimes {
     absolute: Millis,
 }
 
-/// Lifetimes as they were read, before they are checked.
+/// Lifetimes before they are checked.
 #[derive(Deserialize)]
 struct Unchecked {
     idle: Millis,
@@ -87,7 +87,7 @@ impl TryFrom<Unchecked> for Lifetimes {
 }
 
 impl Lifetimes {
-    /// The longest lifetime there is, ten years. A longer one is a mistake in units, not a wish.
+    /// The longest lifetime: ten years. A longer one is most likely a mistake in units.
     pub const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
 
     /// A pair of lifetimes.
@@ -113,7 +113,7 @@ impl Lifetimes {
         Self { idle: Millis::new(idle as u64 * 60_000), absolute: Millis::new(absolute as u64 * 60_000) }
     }
 
-    /// A pair of lifetimes that were checked before.
+    /// A pair of lifetimes that were checked already.
     pub(crate) const fn of(idle: Millis, absolute: Millis) -> Self {
         Self { idle, absolute }
     }
@@ -145,8 +145,7 @@ impl Lifetimes {
     /// Checks one lifetime and rounds it down to the millisecond.
     pub(crate) fn check(what: &str, lifetime: Duration) -> Result<Millis, Error> {
         if lifetime < Duration::from_millis(1) {
-            let message =
-                format!("{what} must be at least a millisecond, zero would end the session at once");
+            let message = format!("{what} must be at least 1 ms: zero would end the session at once");
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         if lifetime > Self::LONGEST {
@@ -159,25 +158,27 @@ impl Lifetimes {
     }
 }
 
-/// Everything that deadlines are computed from. Only data: the rules are in [`policy`](crate::policy).
+/// What deadlines are computed from. The functions that do so are in [`policy`](crate::policy).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Which pair of a policy's lifetimes applies, for the session's life.
+    /// The mode, for the session's life.
     pub mode: Mode,
     /// When the session was created; the absolute deadline counts from it.
     pub created_at: Timestamp,
-    /// When the user authenticated; absent for an anonymous session.
+    /// When the user authenticated; `None` for an anonymous session.
     pub authenticated_at: Option<Timestamp>,
     /// The last recorded interaction; the idle deadline counts from it. It only moves forward.
     pub last_interaction_at: Timestamp,
-    /// The longest time between two recorded interactions so far: what a route with a shorter idle lifetime judges by.
+    /// The longest time between two recorded interactions so far. A route with a shorter idle
+    /// lifetime judges by it.
     pub longest_gap: Millis,
-    /// The lifetimes that the session remembers: from its creation, an override at login, or a later lowering.
+    /// The lifetimes that the session remembers: from its creation, an override at login, or a
+    /// later lowering.
     pub lifetimes: Lifetimes,
     /// The lifetimes of the policy at the session's creation.
     pub policy_at_creation: Lifetimes,
-    /// Which version of the policy that was, as [`Policy::stamp`](crate::Policy::stamp) says. An override of the login gives
-    /// way only to a policy that was lowered after it.
+    /// The version of that policy; see [`Policy::stamp`](crate::Policy::stamp). An override at
+    /// login is superseded only by a policy that was lowered after it.
     pub policy_stamp: u64,
     /// A one-off idle lifetime, set at login, until the next interaction.
     pub one_off_idle: Option<Millis>,
@@ -185,11 +186,12 @@ pub struct Timing {
 
 /// What one request changes about the timing of a session.
 ///
-/// Changes of several requests can be applied in any order, since interactions move forward and lowerings are minima: all
-/// orders end with the same deadlines. (Only `longest_gap` may come out longer when an older interaction comes late.)
+/// Changes of several requests can be applied in any order: interactions only move forward and
+/// lowerings are minima, so the deadlines are the same. Only `longest_gap` may get longer when an
+/// older interaction comes late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimingChange {
-    /// The request was an interaction that arrived then.
+    /// The arrival of the request, if it was an interaction.
     pub interaction_at: Option<Timestamp>,
     /// The policy was lowered below what the session remembers.
     pub lowering: Option<Lowering>,
@@ -212,7 +214,7 @@ impl TimingChange {
 }
 
 impl Timing {
-    /// Applies a change. A late, older interaction does not move the last one back (L9).
+    /// Applies a change. A late, older interaction does not move the last one back.
     pub fn apply(&mut self, change: &TimingChange) {
         if let Some(lowering) = change.lowering {
             self.lifetimes = self.lifetimes.min(lowering.lifetimes);

@@ -101,7 +101,7 @@ impl Session {
                 (self.state().request.known().map(|known| known.record.sid), type_name::<T>());
             events::value_unreadable(sid, key.name(), expected, &error);
             let message = format!("the session value under `{}` cannot be read as `{expected}`", key.name());
-            Error::new(ErrorKind::Data, message).because(error)
+            Error::new(ErrorKind::Data, message).with_source(error)
         })
     }
 }

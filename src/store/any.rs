@@ -1,4 +1,4 @@
-//! A store whose type is forgotten.
+//! A type-erased store.
 
 use std::{
     fmt,
@@ -13,9 +13,10 @@ use crate::{
     record::{Change, EndOutcome, EndRequest, Record, SessionId, UpdateOutcome},
 };
 
-/// A store whose type is forgotten, for choosing one at run time.
+/// A type-erased store, for choosing one at run time.
 ///
-/// Cheap to clone; clones share the store. Everything that takes a store takes `impl Into<AnyStore>`.
+/// Cheap to clone; clones share the store. Every function that takes a store accepts
+/// `impl Into<AnyStore>`.
 ///
 /// # Example
 ///
@@ -46,7 +47,7 @@ impl fmt::Debug for AnyStore {
 }
 
 impl AnyStore {
-    /// Whether [`SessionStore::IN_PROCESS`] holds for it.
+    /// [`SessionStore::IN_PROCESS`] of the store.
     pub fn in_process(&self) -> bool {
         self.0.in_process()
     }
@@ -57,7 +58,7 @@ impl AnyStore {
     }
 }
 
-/// An answer that is there already, or a boxed future of it: no allocation where a store answers at once.
+/// A result that is ready, or a boxed future of it: no allocation where a store answers at once.
 #[must_use]
 pub(crate) enum Answer<'a, T> {
     Ready(Option<T>),
@@ -65,9 +66,10 @@ pub(crate) enum Answer<'a, T> {
 }
 
 impl<T> Answer<'_, T> {
-    /// Runs a future that is ready at the first poll where it stands, without a box; `None` if it is not, after all.
+    /// Polls a future once, without a box; `None` if it is not ready.
     ///
-    /// Takes what makes the future, so that it is made where it runs: moving one copies all that it may ever hold.
+    /// Takes a closure, so that the future is built in place: moving a future copies its whole
+    /// state.
     pub(crate) fn at_once<F: Future<Output = T>>(future: impl FnOnce() -> F) -> Option<T> {
         match pin!(future()).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(value) => Some(value),
@@ -77,7 +79,7 @@ impl<T> Answer<'_, T> {
 }
 
 impl<'a, T> Answer<'a, Result<T, Error>> {
-    /// Runs a future where it stands if the store is in this process, else boxes it to be waited for.
+    /// Polls the future in place if the store is in this process, else boxes it.
     pub(crate) fn start<F>(in_process: bool, future: impl FnOnce() -> F) -> Self
     where
         F: Future<Output = Result<T, Error>> + Send + 'a,
@@ -85,14 +87,18 @@ impl<'a, T> Answer<'a, Result<T, Error>> {
         if !in_process {
             return Self::Waiting(Box::pin(future()));
         }
-        let broken =
-            || Err(Error::new(ErrorKind::Store, "a store with IN_PROCESS has to answer at the first poll"));
+        let broken = || {
+            Err(Error::new(
+                ErrorKind::Store,
+                "a store with IN_PROCESS must be ready at the first poll; set it to false if it waits",
+            ))
+        };
         Self::Ready(Some(Answer::at_once(future).unwrap_or_else(broken)))
     }
 }
 
 impl<'a, T: Send + 'a> Answer<'a, T> {
-    /// Boxed in any case.
+    /// As a boxed future in any case.
     pub(crate) fn into_future(self) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
         match self {
             Self::Waiting(future) => future,
@@ -118,7 +124,7 @@ type Reply<'a, T> = Answer<'a, Result<T, Error>>;
 
 macro_rules! dyn_store {
     ($(fn $call:ident(&self $(, $argument:ident: $of:ty)*) -> $answer:ty;)*) => {
-        /// [`SessionStore`] as a trait object can be.
+        /// [`SessionStore`], object-safe.
         #[expect(clippy::elidable_lifetime_names, reason = "one of the calls borrows an argument")]
         pub(crate) trait DynStore: Send + Sync + 'static {
             fn type_name(&self) -> &'static str;

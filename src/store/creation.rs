@@ -4,11 +4,11 @@ use std::num::NonZeroU32;
 
 use crate::record::{Data, Edits, EndOutcome, EndRequest, Record, SessionId, SubjectMark};
 
-/// A new session, and what goes with it, as plain data.
+/// A new session to store, and the sessions to end first, as plain data.
 ///
 /// # Example
 ///
-/// A store runs it in these steps, under one lock or in one transaction:
+/// A store takes these steps, under one lock or in one transaction:
 ///
 /// ```
 /// # use std::collections::HashMap;
@@ -35,47 +35,49 @@ use crate::record::{Data, Edits, EndOutcome, EndRequest, Record, SessionId, Subj
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Creation {
-    /// The new record. Its data is what it starts with.
+    /// The new record, with its initial data.
     pub record: Record,
-    /// Changes of that data, also of data that an ended session hands over.
+    /// Edits of that data, applied also to data that an ended session hands over.
     pub edits: Edits,
-    /// Sessions of the same tag that end first, in the same step: the one that a login replaces, those that are over, those
-    /// that the cap evicts.
+    /// Sessions of the same tag to end in the same step: the one that a login replaces, those that
+    /// are over, and those that the cap evicts.
     pub ends: Vec<(SessionId, EndRequest)>,
-    /// How many sessions the subject may have with this one: those that have not ended count.
+    /// How many sessions the subject may have, this one included. Sessions that have not ended
+    /// count.
     pub cap: Option<NonZeroU32>,
-    /// How many bytes of data the session may have.
+    /// The maximum size of the session's data in bytes.
     pub max_data: usize,
 }
 
-/// What came of a [`Creation`]. Unless the session was created nothing was changed, and none of `ends` took place.
+/// The outcome of a [`Creation`]. Unless the session was created, nothing was changed, and none of
+/// `ends` took effect.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
 pub enum CreateOutcome {
     /// The session is stored.
     Created {
-        /// As it was stored.
+        /// The record as stored.
         record: Record,
-        /// What came of `ends`, in their order.
+        /// The outcomes of `ends`, in their order.
         ended: Vec<EndOutcome>,
     },
     /// The subject has as many sessions as the cap allows.
     Full {
         /// How many sessions count.
         count: usize,
-        /// Those sessions, or [`MAX_CANDIDATES`](CreateOutcome::MAX_CANDIDATES) of them: whether they are over is for the
-        /// caller to judge.
+        /// Those sessions, or [`MAX_CANDIDATES`](CreateOutcome::MAX_CANDIDATES) of them. The caller
+        /// judges whether they are over.
         sessions: Vec<Record>,
     },
     /// The subject was signed out everywhere after the login arrived.
     SignedOutEverywhere,
-    /// There is a record with this id already.
+    /// A record with this id exists already.
     Exists,
     /// The data would exceed `max_data` bytes.
     TooLarge,
 }
 
-/// What a store has to do for a [`Creation`]; see [`Creation::plan`].
+/// What a store must do for a [`Creation`]; see [`Creation::plan`].
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
 pub enum CreationPlan {
@@ -83,9 +85,9 @@ pub enum CreationPlan {
     Store {
         /// The new record.
         record: Record,
-        /// The records of `ends` that were found, as they are afterwards.
+        /// The records of `ends` that exist, after their end.
         ended: Vec<Record>,
-        /// What came of `ends`, in their order.
+        /// The outcomes of `ends`, in their order.
         outcomes: Vec<EndOutcome>,
     },
     /// Answer [`CreateOutcome::Full`].
@@ -97,17 +99,18 @@ pub enum CreationPlan {
 }
 
 impl CreateOutcome {
-    /// How many sessions [`CreateOutcome::Full`] names at most.
+    /// The maximum number of sessions in [`CreateOutcome::Full`].
     pub const MAX_CANDIDATES: usize = 4096;
 }
 
 impl Creation {
-    /// A session that nothing goes with.
+    /// A new session without edits, ends and limits.
     pub fn new(record: Record) -> Self {
         Self { record, edits: Edits::default(), ends: Vec::new(), cap: None, max_data: usize::MAX }
     }
 
-    /// Whether another record counts under the cap: a session of the same subject and realm that has not ended.
+    /// Whether another record counts under the cap: a session of the same subject and realm that
+    /// has not ended.
     pub fn counts(&self, other: &Record) -> bool {
         self.record.subject.is_some()
             && other.subject == self.record.subject
@@ -115,14 +118,17 @@ impl Creation {
             && other.ended.is_none()
     }
 
-    /// Whether the session fits beside so many others that count.
+    /// Whether the session fits under the cap beside this many others that count.
     pub fn fits(&self, others: usize) -> bool {
         let most = self.cap.and_then(|cap| usize::try_from(cap.get()).ok()).unwrap_or(usize::MAX);
         self.record.subject.is_none() || others < most
     }
 
-    /// Says what has to be stored. The store passes the mark of the record's subject, the records of `ends` in their order as
-    /// far as they exist (with their marks seen), and how many records count ([`Creation::counts`]), those of `ends` included.
+    /// Decides what to store.
+    ///
+    /// The store passes the mark of the record's subject, the records of `ends` in their order as
+    /// far as they exist (after [`Record::see_mark`]), and how many records count
+    /// ([`Creation::counts`]), those of `ends` included.
     pub fn plan(
         mut self,
         mark: Option<&SubjectMark>,
@@ -162,7 +168,7 @@ impl Creation {
     }
 }
 
-/// The data that an ended session handed over to the one that replaces it.
+/// The data that an ended session handed over to its replacement.
 pub(crate) fn handed_over(outcome: &EndOutcome) -> Option<&Data> {
     match outcome {
         EndOutcome::Ended(session) => session.data.as_ref(),

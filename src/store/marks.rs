@@ -10,12 +10,12 @@ use crate::{
     record::{SessionId, SubjectMark},
 };
 
-/// The marks of the subjects that share a tag: hardly ever more than one.
+/// The marks of the subjects that share a tag: almost always one subject.
 #[derive(Clone, Default)]
 #[cfg_attr(feature = "redis", derive(Serialize, Deserialize), serde(transparent))]
 pub(super) struct Marks(Vec<Mark>);
 
-/// What is known of a subject that was signed out everywhere.
+/// The mark of one subject, which was signed out everywhere.
 #[derive(Clone)]
 #[cfg_attr(feature = "redis", derive(Serialize, Deserialize))]
 struct Mark {
@@ -49,7 +49,7 @@ impl Marks {
             self.0.iter_mut().find(|known| known.realm == *realm && known.subject == *subject)
         {
             known.revoked = known.revoked.revoked(at, except);
-            // One that is needed for less long does not shorten what an earlier one needs.
+            // A later revocation must not shorten the time that an earlier one needs.
             known.keep_until = known.keep_until.max(keep_until);
         } else {
             let (realm, subject) = (Arc::clone(realm), Arc::clone(subject));
@@ -58,18 +58,18 @@ impl Marks {
         }
     }
 
-    /// Until when one of them is needed.
+    /// Until when any of them is needed.
     #[cfg(feature = "redis")]
     pub(super) fn needed_until(&self) -> Option<Timestamp> {
         self.0.iter().map(|mark| mark.keep_until).max()
     }
 
-    /// Whether one of them is not needed any more.
+    /// Whether any of them is no longer needed.
     pub(super) fn has_old(&self, now: Timestamp) -> bool {
         self.0.iter().any(|mark| mark.keep_until <= now)
     }
 
-    /// Drops those that are not needed any more.
+    /// Drops those that are no longer needed.
     pub(super) fn drop_old(&mut self, now: Timestamp) {
         self.0.retain(|mark| now < mark.keep_until);
     }

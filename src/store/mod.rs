@@ -1,8 +1,9 @@
-//! Where sessions are kept: the contract, and the backends that fulfil it.
+//! The contract of stores, and the stores that implement it.
 //!
-//! [`SessionStore`] is the contract. [`MemoryStore`] is the backend to start with. [`AnyStore`] is a store whose type is
-//! forgotten, for choosing one at run time. The conformance suite in [`testing`](crate::testing) tells whether a backend
-//! keeps its promises; `examples/custom_store.rs` shows one in about 60 lines.
+//! [`SessionStore`] is the contract. [`MemoryStore`] is the store to start with; the [`guide`]
+//! helps to choose another. [`AnyStore`] is a type-erased store, for choosing one at run time. The
+//! conformance suite in [`testing`](crate::testing) checks a custom store;
+//! `examples/custom_store.rs` is one in about 60 lines.
 
 mod any;
 mod creation;
@@ -45,54 +46,64 @@ pub use self::{
 
 /// Keeps sessions.
 ///
-/// Absence is a value; an `Err` means that the backend failed and nothing is known. A store decides nothing: what a request
-/// changes comes as plain data with a pure function that applies it, and deadlines are computed by
-/// [`policy`](crate::policy). A store never reads a clock to judge: time comes in as an argument, and timestamps come back
-/// exactly.
+/// Absence is a value; an `Err` means that the backend failed and the outcome is unknown.
+///
+/// A store makes no decisions. A change is plain data with a pure function that applies it, and
+/// [`policy`](crate::policy) computes the deadlines. A store reads no clock to judge a session:
+/// time is an argument, and timestamps come back exactly.
 ///
 /// # What a store must promise
 ///
-/// 1. **Atomic calls.** Each call takes place whole or not at all, also when its future is dropped halfway. A store must not
-///    repeat a write by itself whose answer was lost, unless it can tell that the first try took place.
-/// 2. **No resurrection.** A tombstone never becomes a live record again, and no `update` changes one (S4).
-/// 3. **Reasons stay known.** A tombstone stays readable until its `forget_at` (E3).
-/// 4. **Revocation is complete.** Once [`revoke`](SessionStore::revoke) of a subject has returned, every session that was
-///    stored before is over in the next `load`, and a login that arrived before is not stored (L14). Its cost does not grow
-///    with the number of sessions.
-/// 5. **Caps hold** under parallel logins: the count and the creation are one step (S9).
-/// 6. **Bounded work.** No call looks at more records than its limit says, whatever else the store holds (S14).
+/// 1. **Atomic calls.** Each call takes effect as a whole or not at all, also when its future is
+///    dropped halfway. A store must not retry a write whose answer was lost, unless it can detect
+///    that the first attempt took effect.
+/// 2. **No resurrection.** A tombstone never becomes a live record again, and no `update` changes
+///    one.
+/// 3. **Reasons stay known.** A tombstone stays readable until its `forget_at`.
+/// 4. **Revocation is complete.** Once [`revoke`](SessionStore::revoke) of a subject has returned,
+///    the next `load` of every session stored before shows it as revoked, and a login that arrived
+///    before is not stored. The cost does not grow with the number of sessions.
+/// 5. **Caps hold** under parallel logins: count and creation are one step.
+/// 6. **Bounded work.** No call looks at more records than its limit allows, whatever else the
+///    store contains.
 ///
-/// # Place
+/// # Placement
 ///
-/// All sessions of a subject have the same [`tag`](SessionId::tag), and every call but [`list`](SessionStore::list) of
-/// everybody and [`sweep`](SessionStore::sweep) touches the records of one tag only. So a store may spread them by tag over
-/// locks, slots or shards.
+/// All sessions of a subject have the same [`tag`](SessionId::tag). Every call touches the records
+/// of one tag only, except [`list`](SessionStore::list) of everybody and
+/// [`sweep`](SessionStore::sweep). So a store may distribute records by tag over locks, slots or
+/// shards.
 ///
 /// # Marks
 ///
-/// [`SubjectMark`](crate::record::SubjectMark) says which sessions of a subject were revoked at once. A store keeps one for each
-/// subject and realm that was ever revoked, at least until the sessions are removed that it covers, and passes it to
-/// [`Record::see_mark`] for each record that it reads or changes.
+/// A [`SubjectMark`](crate::record::SubjectMark) records the revocation of all sessions of a
+/// subject. A store keeps one per revoked subject and realm, at least until the sessions that it
+/// covers are removed. It passes the mark to [`Record::see_mark`] for each record that it reads or
+/// changes.
 ///
 /// # Example
 ///
 /// See [`MemoryStore`] for its use and `examples/custom_store.rs` for an implementation.
 pub trait SessionStore: Send + Sync + 'static {
-    /// Whether the store lives in this process: its futures are ready at the first poll, a write costs no more than a
-    /// read, and no other node shares it. Such a store is called without boxing its futures, without a time budget, and
-    /// every interaction is recorded exactly (L9).
+    /// Whether the store is in this process: its futures are ready at the first poll, a write costs
+    /// no more than a read, and no other node shares it.
+    ///
+    /// The middleware calls such a store without boxing its futures and without a timeout, and
+    /// records every interaction.
     const IN_PROCESS: bool = false;
 
-    /// Stores a new session, if it fits under its cap, after ending those that end first. One step.
+    /// Ends the sessions of [`Creation::ends`], and stores a new session if it fits under its cap,
+    /// in one step.
     fn create(&self, creation: Creation) -> impl Future<Output = Result<CreateOutcome, Error>> + Send;
 
-    /// The record under this id, tombstones and expired ones included; `None` when there is none.
+    /// The record with this id, tombstones and expired sessions included; `None` when there is
+    /// none.
     fn load(&self, sid: SessionId) -> impl Future<Output = Result<Option<Record>, Error>> + Send;
 
     /// Applies a change to an existing record, as [`Change::apply`] does.
     ///
-    /// `seen` is the record as the caller knows it, perhaps out of date: a store that compares and sets starts from it in place
-    /// of reading once more. Stores in this process get none.
+    /// `seen` is the record as the caller knows it, perhaps outdated. A store that compares and
+    /// sets can start from it instead of reading first. Stores in this process get `None`.
     fn update(
         &self,
         sid: SessionId,
@@ -108,21 +119,23 @@ pub trait SessionStore: Send + Sync + 'static {
         seen: Option<Box<Record>>,
     ) -> impl Future<Output = Result<EndOutcome, Error>> + Send;
 
-    /// Ends all sessions of a subject, or of a whole realm, at once (L14): see [`Revocation`].
+    /// Revokes all sessions of a subject, or of a whole realm, at once; see [`Revocation`].
     fn revoke(&self, revocation: Revocation) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The latest moment at which everybody in this realm was signed out.
+    /// The last moment at which everybody in this realm was signed out.
     fn not_before(&self, realm: &str) -> impl Future<Output = Result<Option<Timestamp>, Error>> + Send;
 
-    /// The sessions of one realm that have not ended, oldest first (by creation, then id), so that paging is stable: at most
-    /// `page.limit`, and fewer only when there are no more. Whether they are over is for the caller to judge.
+    /// The sessions of one realm that have not ended, oldest first: by creation, then id.
+    ///
+    /// At most `page.limit`, and fewer only if there are no more. The caller judges whether they
+    /// are over.
     fn list(&self, page: Page) -> impl Future<Output = Result<Vec<Record>, Error>> + Send;
 
-    /// Removes tombstones that may be forgotten, and finds sessions that may be over: a batch of at most `limit` of each.
+    /// Removes old tombstones, and finds sessions that may be over: at most `limit` of each.
     fn sweep(&self, sweep: Sweep) -> impl Future<Output = Result<Swept, Error>> + Send;
 
-    /// These sessions were found by [`sweep`](SessionStore::sweep) and are live: they need not be found again before the given
-    /// moment. A store that keeps no such index does nothing.
+    /// Postpones sessions that [`sweep`](SessionStore::sweep) found and that are live: it need not
+    /// find them again before the given moment. A store without such an index does nothing.
     fn reschedule(
         &self,
         sessions: Vec<(SessionId, Timestamp)>,
@@ -131,8 +144,8 @@ pub trait SessionStore: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Ends several sessions, each as [`end`](SessionStore::end) does; not as one step. A store overrides it where several at
-    /// once are cheaper.
+    /// Ends several sessions, each as [`end`](SessionStore::end) does, but not in one step. A store
+    /// may override it to batch them.
     fn end_many(
         &self,
         requests: Vec<(SessionId, EndRequest)>,
@@ -146,38 +159,40 @@ pub trait SessionStore: Send + Sync + 'static {
         }
     }
 
-    /// The time by the clock that all nodes of the store share; `None` when it has none of its own.
+    /// The time of the clock that all nodes share, usually the server's; `None` without one.
     ///
-    /// Nothing is judged by it. Nodes compare their own clocks with it, so that one whose clock is wrong does no harm (S12).
+    /// Nodes compare their own clocks with it, so that a node with a wrong clock does no harm. No
+    /// deadline is judged by it.
     fn time(&self) -> impl Future<Output = Result<Option<Timestamp>, Error>> + Send {
         std::future::ready(Ok(None))
     }
 
-    /// The key under which tags are computed: the same on every node that shares the store.
+    /// The key for computing tags: the same on every node that shares the store.
     fn place_key(&self) -> PlaceKey {
         PlaceKey::of_this_process()
     }
 }
 
-/// Which sessions to revoke at once.
+/// The sessions to revoke at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// Sessions of this realm.
+    /// Revoke sessions of this realm.
     pub realm: Arc<str>,
-    /// Of this subject, by its tag and name: its [`SubjectMark`](crate::record::SubjectMark) becomes
-    /// [`revoked`](crate::record::SubjectMark::revoked). `None` is everybody, by moving what
-    /// [`SessionStore::not_before`] says forward to `at`, never back.
+    /// Revoke sessions of this subject, given by tag and name: its
+    /// [`SubjectMark`](crate::record::SubjectMark) becomes
+    /// [`revoked`](crate::record::SubjectMark::revoked). `None` is everybody: the result of
+    /// [`SessionStore::not_before`] moves forward to `at`, never back.
     pub subject: Option<(Tag, Arc<str>)>,
-    /// When, by the clock that all nodes share.
+    /// The moment, by the clock that all nodes share.
     pub at: Timestamp,
-    /// Not this one; for a subject only.
+    /// The session that stays, if any; for a subject only.
     pub except: Option<SessionId>,
-    /// Until when the mark is needed: no session that it covers lives longer, and no login is in flight for so long. A store
-    /// may drop the mark then.
+    /// When a store may drop the mark: no session that it covers lives longer, and no login is in
+    /// flight for so long.
     pub keep_until: Timestamp,
 }
 
-/// Which sessions to list.
+/// The sessions to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// Only those of this realm.
@@ -186,30 +201,32 @@ pub struct Page {
     pub subject: Option<(Tag, Arc<str>)>,
     /// Only those after this one, in the order of creation and id.
     pub after: Option<(Timestamp, SessionId)>,
-    /// At most so many.
+    /// The maximum number of sessions.
     pub limit: usize,
 }
 
-/// What to sweep.
+/// The arguments of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sweep {
-    /// Find sessions of this realm only; `None` is every realm. Tombstones are removed of every realm.
+    /// Find sessions of this realm only; `None` is every realm. Tombstones of every realm are
+    /// removed.
     pub realm: Option<Arc<str>>,
-    /// What was due then.
+    /// Sweep what is due at this moment.
     pub now: Timestamp,
-    /// At most so many sessions found, and so many tombstones removed.
+    /// The maximum number of sessions to find, and of tombstones to remove.
     pub limit: usize,
 }
 
-/// What a batch of a sweep has done.
+/// The result of one batch of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Swept {
-    /// Sessions that have not ended and may be over: their deadline has passed by what was known, or a mark covers them. The
-    /// caller judges, and ends or reschedules each.
+    /// Sessions that have not ended and may be over: their deadline has passed as far as the store
+    /// knows, or a mark covers them. The caller judges each, and ends or reschedules it.
     pub found: Vec<Record>,
     /// How many tombstones were removed.
     pub removed: usize,
-    /// Whether all sessions have been looked at once since this was last so; what became due meanwhile is for the next sweep.
+    /// Whether the sweep has completed a pass over all sessions. What became due meanwhile is left
+    /// to the next pass.
     pub finished: bool,
 }
 

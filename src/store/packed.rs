@@ -1,7 +1,7 @@
-//! A record as bytes, for stores that keep it as one value.
+//! A record packed into bytes, for stores that keep it as one value.
 //!
-//! One byte of format and the record in postcard's encoding: integers of variable length, no names. What a store looks for
-//! besides (the id, when it is due) it keeps in columns or keys of its own.
+//! One byte for the format, then the record in postcard's encoding: variable-length integers, no
+//! names. A store keeps what it searches by (the id, when it is due) in separate columns or keys.
 
 use std::{
     borrow::Cow,
@@ -21,8 +21,8 @@ use crate::{
 
 const FORMAT: u8 = 3;
 
-/// A [`Record`] without what its place says, in few bytes: moments count from the creation, and what is the same twice is there
-/// once.
+/// A [`Record`] without its id, in few bytes: moments are relative to the creation, and equal
+/// values are stored once.
 #[derive(Serialize, Deserialize)]
 struct Packed<'a> {
     #[serde(borrow)]
@@ -41,7 +41,7 @@ struct Packed<'a> {
     ended: Option<Tombstone>,
 }
 
-/// Milliseconds since the creation; wraps around, so that every moment comes back.
+/// Milliseconds since the creation. Wraps around, so that every moment round-trips.
 type Since = i64;
 
 #[derive(Serialize, Deserialize)]
@@ -52,7 +52,7 @@ struct PackedTiming {
     last_interaction_at: Since,
     longest_gap: Millis,
     lifetimes: Lifetimes,
-    /// `None` when they are those remembered.
+    /// `None` when they equal the remembered lifetimes.
     policy_at_creation: Option<Lifetimes>,
     policy_stamp: u64,
     one_off_idle: Option<Millis>,
@@ -61,7 +61,7 @@ struct PackedTiming {
 #[derive(Serialize, Deserialize)]
 struct PackedFacts {
     initial: LastSeen,
-    /// `None` when it is where the session was seen first.
+    /// `None` when it equals where the session was seen first.
     last: Option<LastSeen>,
     clients: Vec<String>,
     authentication: Vec<AuthenticationMethod>,
@@ -128,7 +128,7 @@ fn after(created_at: Timestamp, since: Since) -> Timestamp {
     Timestamp::from_unix_millis(created_at.as_unix_millis().wrapping_add(since))
 }
 
-/// The record as bytes.
+/// Packs a record into bytes.
 pub(super) fn pack(record: &Record) -> Result<Vec<u8>, Error> {
     let created_at = record.timing.created_at;
     let packed = Packed {
@@ -152,10 +152,14 @@ pub(super) fn pack(record: &Record) -> Result<Vec<u8>, Error> {
         .map_err(|_| Error::new(ErrorKind::Store, "a session cannot be packed"))
 }
 
-/// The record that was packed under this id. An error says nothing of what it read (H5).
+/// Unpacks the record with this id. An error quotes nothing of the bytes (H5).
 pub(super) fn unpack(sid: SessionId, bytes: &[u8]) -> Result<Record, Error> {
-    let unreadable =
-        || Error::new(ErrorKind::Store, "a session in the store is not in the format of this version");
+    let unreadable = || {
+        Error::new(
+            ErrorKind::Store,
+            "a session in the store is not in the format of this version; update this node",
+        )
+    };
     let Some((&FORMAT, bytes)) = bytes.split_first() else { return Err(unreadable()) };
     let packed: Packed<'_> = postcard::from_bytes(bytes).map_err(|_| unreadable())?;
     let timing = packed.timing.unpack();
@@ -179,7 +183,7 @@ pub(super) fn unpack(sid: SessionId, bytes: &[u8]) -> Result<Record, Error> {
     })
 }
 
-/// Realms are few and equal ones are compared often: one text for all records of a realm.
+/// Realms are few and compared often: all records of a realm share one string.
 fn intern(realm: &str) -> Arc<str> {
     static REALMS: Mutex<Option<HashSet<Arc<str>>>> = Mutex::new(None);
     const MAX_REALMS: usize = 10_000;

@@ -1,4 +1,4 @@
-//! Where a subject's sessions live.
+//! The key for the tags of session ids.
 
 use std::{fmt, sync::OnceLock};
 
@@ -6,9 +6,10 @@ use sha2::{Digest, Sha256};
 
 use crate::record::{SessionId, Tag};
 
-/// The key under which a store's tags are computed; see [`Tag`].
+/// The key for computing the tags of a store; see [`Tag`].
 ///
-/// A store that several nodes share keeps it beside the sessions, made once from a random source. `Debug` shows nothing.
+/// A store that several nodes share keeps it beside the sessions, and makes it once, at random.
+/// `Debug` shows nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PlaceKey([u8; 32]);
 
@@ -18,7 +19,7 @@ impl PlaceKey {
         Self(bytes)
     }
 
-    /// The bytes, for a store to keep.
+    /// The bytes, for a store.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -27,14 +28,14 @@ impl PlaceKey {
     ///
     /// # Panics
     ///
-    /// When the operating system gives no random bytes.
+    /// When the operating system returns no random bytes.
     pub fn random() -> Self {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
         Self(bytes)
     }
 
-    /// A random key that is the same for the life of this process: for stores that no other process shares.
+    /// A random key that stays the same in this process, for stores that no other process shares.
     pub fn of_this_process() -> Self {
         static KEY: OnceLock<PlaceKey> = OnceLock::new();
         *KEY.get_or_init(Self::random)
@@ -42,7 +43,8 @@ impl PlaceKey {
 
     /// The tag of a subject in a realm.
     pub fn tag(&self, realm: &str, subject: &str) -> Tag {
-        // The lengths keep realm and subject apart; a prefix key is enough for a digest that is cut.
+        // The length separates realm and subject. A key as prefix is safe here because the digest
+        // is truncated.
         let digest = Sha256::new()
             .chain_update(self.0)
             .chain_update(u64::try_from(realm.len()).unwrap_or(u64::MAX).to_le_bytes())
@@ -52,7 +54,7 @@ impl PlaceKey {
         Tag::from_bytes([digest[0], digest[1], digest[2], digest[3], digest[4], digest[5]])
     }
 
-    /// The id of a session of this subject: its random bits after the subject's tag.
+    /// The id with the tag of this subject.
     pub fn place(&self, sid: SessionId, realm: &str, subject: &str) -> SessionId {
         sid.with_tag(self.tag(realm, subject))
     }

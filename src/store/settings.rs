@@ -4,23 +4,25 @@ use std::sync::Arc;
 
 use crate::Error;
 
-/// Keeps documents of settings beside the sessions, one per realm, the same for every node.
+/// Keeps one settings document per realm, which all nodes share.
 ///
-/// A store decides nothing here either: a document is text that [`SharedPolicy`](crate::SharedPolicy) reads and writes.
-/// Its version counts the writes, so that of two nodes that change the settings at the same time one has to read again.
+/// A document is text that [`SharedPolicy`](crate::SharedPolicy) reads and writes. Its version
+/// counts the writes, so of two nodes that change it at the same time, one must read again.
 ///
 /// # Example
 ///
 /// See [`SharedPolicy`](crate::SharedPolicy).
 pub trait SettingsStore: Send + Sync + 'static {
-    /// The document of a realm; `None` when nothing was ever stored.
+    /// The document of a realm; `None` when none was ever stored.
     fn load_settings(
         &self,
         realm: &str,
     ) -> impl Future<Output = Result<Option<StoredSettings>, Error>> + Send;
 
-    /// Puts `text` in place of the version `after` (`None`: of nothing), under the next version (1 in place of nothing).
-    /// `false`, and nothing is changed, when another version is in place.
+    /// Replaces version `after` by `text`, under the next version. `None` means that there is no
+    /// document yet; the new version is then 1.
+    ///
+    /// Returns `false`, and changes nothing, when another version is stored.
     fn save_settings(
         &self,
         realm: &str,
@@ -28,8 +30,8 @@ pub trait SettingsStore: Send + Sync + 'static {
         after: Option<u64>,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Resolves soon after another node has changed the settings. It may resolve for no reason, and it may miss a change:
-    /// whoever waits for it asks every second besides.
+    /// Resolves soon after another node has changed the settings. It may resolve without a change
+    /// and may miss one: the caller also polls every second.
     fn settings_changed(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }

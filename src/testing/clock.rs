@@ -27,22 +27,22 @@ use crate::{Clock, Timestamp};
 pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {
-    /// A clock that stands at this moment.
+    /// A clock set to this moment.
     pub fn new(now: Timestamp) -> Self {
         Self(Arc::new(AtomicI64::new(now.as_unix_millis())))
     }
 
-    /// Moves it forward.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.set(self.now() + by);
     }
 
-    /// Moves it back, as a correction of the system's clock can.
+    /// Moves the clock back, as a correction of the system's clock can.
     pub fn step_back(&self, by: Duration) {
         self.set(self.now() - by);
     }
 
-    /// Moves it to a moment.
+    /// Sets the clock to a moment.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.as_unix_millis(), Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! For tests, yours and ours (feature `testing`).
+//! Tools for tests of applications and of stores (feature `testing`).
 
 mod clock;
 pub mod conformance;
@@ -16,7 +16,7 @@ use crate::{
     record::{Data, Facts, Record, SecretHash, Timing},
 };
 
-/// A record with this timing and nothing else of interest, for tests of the policy and of stores.
+/// A record with this timing and otherwise default values, for tests of the policy and of stores.
 ///
 /// It is anonymous, in the realm of the default cookie, and was admitted when it was created.
 pub fn record(timing: Timing) -> Record {

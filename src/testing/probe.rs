@@ -1,4 +1,4 @@
-//! A store that watches, fails and waits on command.
+//! A store that records its calls, fails and waits on command.
 
 use std::{
     collections::HashMap,
@@ -17,10 +17,11 @@ use crate::{
     store::{CreateOutcome, Creation, Page, PlaceKey, Revocation, Sweep, Swept},
 };
 
-/// Wraps a store to watch its calls, let them fail, and hold them at a gate. Clones share everything.
+/// Wraps a store: records its calls, makes them fail, and holds them at a gate. Clones share
+/// everything.
 ///
-/// `IN_PROCESS` is what [`SessionStore::IN_PROCESS`] says: `false` makes the middleware treat any store as a
-/// remote one, `true` shows what it does with one that answers at once (gates and pauses are then of no use).
+/// `IN_PROCESS` becomes [`SessionStore::IN_PROCESS`]. With `false`, the middleware treats the store
+/// as remote. With `true`, it treats it as in this process; gates and pauses then do not work.
 ///
 /// # Example
 ///
@@ -42,14 +43,14 @@ struct State {
     calls: Vec<Operation>,
     /// How many of the next calls fail before they reach the store.
     failures: HashMap<Operation, usize>,
-    /// How many of the next calls reach the store, and then fail: the answer is lost.
+    /// How many of the next calls reach the store and then fail, as if the answer were lost.
     lost_answers: HashMap<Operation, usize>,
     gates: HashMap<Operation, Gate>,
     pauses: usize,
     clock: Option<Arc<dyn Clock>>,
 }
 
-/// Where one call waits, before it reaches the store. Made by [`Probe::hold`].
+/// Holds one call before it reaches the store. Made by [`Probe::hold`].
 #[derive(Clone, Debug)]
 pub struct Gate {
     arrived: Arc<Semaphore>,
@@ -57,12 +58,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Waits until a call stands at the gate.
+    /// Waits until a call is at the gate.
     pub async fn arrived(&self) {
         pass(&self.arrived).await;
     }
 
-    /// Lets it through.
+    /// Lets the call continue.
     pub fn open(&self) {
         self.open.add_permits(1);
     }
@@ -73,14 +74,14 @@ async fn pass(semaphore: &Semaphore) {
 }
 
 impl<S: SessionStore> Probe<S> {
-    /// A store that the middleware takes for a remote one.
+    /// A probe that the middleware treats as a remote store.
     pub fn remote(store: S) -> Self {
         Self::new(store)
     }
 }
 
 impl<S: SessionStore> Probe<S, true> {
-    /// A store that the middleware takes for one in this process.
+    /// A probe that the middleware treats as a store in this process.
     pub fn in_process(store: S) -> Self {
         Self::new(store)
     }
@@ -91,24 +92,24 @@ impl<S: SessionStore, const IN_PROCESS: bool> Probe<S, IN_PROCESS> {
         Self { store: Arc::new(store), state: Arc::default() }
     }
 
-    /// The store inside, past the watching.
+    /// The wrapped store; calls to it are not recorded.
     pub fn inner(&self) -> &S {
         &self.store
     }
 
-    /// The calls since the last time this was asked.
+    /// Takes the calls recorded since the last time.
     pub fn take_calls(&self) -> Vec<Operation> {
         let calls = std::mem::take(&mut self.state().calls);
         calls.into_iter().filter(|call| !matches!(call, Operation::NotBefore | Operation::Time)).collect()
     }
 
-    /// Lets the next so many calls fail before they reach the store.
+    /// Makes the next `times` calls fail before they reach the store.
     pub fn fail(&self, operation: Operation, times: usize) {
         self.state().failures.insert(operation, times);
     }
 
-    /// Lets the next so many calls do their work and then fail, as when a connection breaks before the answer
-    /// is there.
+    /// Makes the next `times` calls do their work and then fail, as when a connection breaks before
+    /// the answer.
     pub fn lose_answers(&self, operation: Operation, times: usize) {
         self.state().lost_answers.insert(operation, times);
     }
@@ -120,12 +121,14 @@ impl<S: SessionStore, const IN_PROCESS: bool> Probe<S, IN_PROCESS> {
         gate
     }
 
-    /// Gives the store a clock of its own, as a database server has one: what [`SessionStore::time`] says.
+    /// Gives the store its own clock, as a database server has: the result of
+    /// [`SessionStore::time`].
     pub fn keep_time(&self, clock: impl Clock) {
         self.state().clock = Some(Arc::new(clock));
     }
 
-    /// Makes every call pend so many times before and after its work: places where a request can be cancelled.
+    /// Makes every call pend `times` times before and after its work, so that a request can be
+    /// cancelled there.
     pub fn pause(&self, times: usize) {
         self.state().pauses = times;
     }
@@ -239,7 +242,7 @@ impl<S: SessionStore, const IN_PROCESS: bool> SessionStore for Probe<S, IN_PROCE
         self.visit(Operation::Time, time).await
     }
 
-    /// Past the watching: no call to the backend.
+    /// Not recorded: no call to the backend.
     fn place_key(&self) -> PlaceKey {
         self.store.place_key()
     }

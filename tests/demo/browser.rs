@@ -41,7 +41,7 @@ async fn e3_an_open_page_says_why_the_session_ended() {
     visit.sees("[data-reason=idle]", "after 3 seconds without activity").await.unwrap();
 
     visit.log_in("Ada", true).await.unwrap();
-    visit.sees("[data-reason=absolute]", "reached its longest life").await.unwrap();
+    visit.sees("[data-reason=absolute]", "reached its maximum lifetime").await.unwrap();
 
     // Reloaded, the server says the same.
     visit.home().await.unwrap();

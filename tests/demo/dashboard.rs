@@ -212,7 +212,7 @@ async fn d1_while_the_server_is_away_nothing_is_lost_and_errors_are_told_in_word
     visit.demo.process.wait().unwrap();
     visit.click("#save").await.unwrap();
     visit.sees("#saved", "Not saved.").await.unwrap();
-    visit.sees("#alert", "can not be reached. What you typed is kept").await.unwrap();
+    visit.sees("#alert", "cannot be reached. What you typed is kept").await.unwrap();
     visit.shows_rows(1).await.unwrap();
     visit.picture("dashboard-away.png").await.unwrap();
 

@@ -80,10 +80,10 @@ fn q_bad_flags_are_one_line_and_exit_code_2() {
         refused(flags);
     }
     assert!(refused(&["--idle", "0s"]).contains("--idle"), "names the flag");
-    assert!(refused(&["--store", "mysql://root:hunter2@db/x"]).contains("take memory"));
+    assert!(refused(&["--store", "mysql://root:hunter2@db/x"]).contains("use memory"));
     for (store, mend) in [
-        ("memory:x", "take memory"),
-        ("sqlite", "take memory"),
+        ("memory:x", "use memory"),
+        ("sqlite", "use memory"),
         ("sqlite:", "path of a file"),
         ("sqlite:/no/such/folder/hunter2.db", "/no/such/folder"),
         ("postgres://me:hunter2@127.0.0.1:port/x", ""),

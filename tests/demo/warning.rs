@@ -179,7 +179,7 @@ async fn t2_before_the_absolute_deadline_there_is_no_stay() {
     visit.click("#add").await.unwrap();
     visit.sees("#count", "1").await.unwrap();
     assert_eq!(visit.run("return !!document.querySelector('dialog.tenure')").await, false);
-    visit.sees("[data-reason=absolute]", "reached its longest life").await.unwrap();
+    visit.sees("[data-reason=absolute]", "reached its maximum lifetime").await.unwrap();
     visit.finish().await.unwrap();
 }
 
@@ -221,7 +221,7 @@ async fn t2_while_the_server_is_away_nobody_is_signed_out_and_it_says_so() {
     signal(&visit, "STOP");
     visit.run("globalThis.fetch = () => Promise.reject(new TypeError('offline'));").await;
     visit.click(".tenure-main").await.unwrap();
-    visit.sees(".tenure-trouble", "can not be reached. Trying again.").await.unwrap();
+    visit.sees(".tenure-trouble", "cannot be reached. Trying again.").await.unwrap();
     assert_eq!(
         visit.run("return document.querySelector('.tenure-trouble').getAttribute('role')").await,
         "alert"
@@ -235,7 +235,7 @@ async fn t2_while_the_server_is_away_nobody_is_signed_out_and_it_says_so() {
         .run("globalThis.there = fetch; globalThis.fetch = () => Promise.reject(new TypeError('offline'));")
         .await;
     visit.sees(DIALOG, "Are you still there?").await.unwrap();
-    visit.sees(".tenure-trouble", "can not be reached").await.unwrap();
+    visit.sees(".tenure-trouble", "cannot be reached").await.unwrap();
     visit.run("globalThis.fetch = globalThis.there;").await;
     visit
         .becomes_true("return document.querySelector('.tenure-trouble')?.textContent === '';", vec![])

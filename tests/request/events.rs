@@ -171,7 +171,7 @@ async fn o1_each_way_to_end_is_told_once_with_its_reason() {
 
     let browser = log_in("alice").await;
     browser.post("/past").await;
-    let refused = "refused alice the deadline asked for is not in the future";
+    let refused = "refused alice the requested deadline is not in the future";
     assert_eq!(told.take(), [refused, "ended alice revoked"]);
 }
 
@@ -223,7 +223,7 @@ async fn o1_refusals_are_told_whoever_refuses() {
     site.browser().post("/login/alice").await;
     told.take();
     assert_eq!(site.browser().post("/login/alice").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(told.take(), ["refused alice too many sessions are open for this user"]);
+    assert_eq!(told.take(), ["refused alice this user has too many live sessions"]);
 }
 
 #[tokio::test]
@@ -389,7 +389,7 @@ fn o1_names_targets_levels_and_fields_are_what_the_documentation_says() {
         "ERROR tower_tenure session.store_failed sid operation=load error=the session store failed cause=made to fail",
         "INFO tower_tenure session.ended sid reason=signed_out",
         "DEBUG tower_tenure session.denied reason=\"signed_out\" detail=\"You have signed out.\"",
-        "WARN tower_tenure session.refused reason=the deadline asked for is not in the future",
+        "WARN tower_tenure session.refused reason=the requested deadline is not in the future",
         "WARN tower_tenure session.clamped sid setting=\"expires_at\"",
         "WARN tower_tenure session.clamped sid setting=\"idle_lifetime\"",
         "WARN tower_tenure session.clamped sid setting=\"idle_expires_at\"",

@@ -209,6 +209,11 @@ impl Act {
         matches!(self, Self::LogIn | Self::SlowLogIn)
     }
 
+    /// Whether it begins a session where there is none.
+    const fn may_set_a_cookie(self) -> bool {
+        self.is_login() || matches!(self, Self::Write | Self::SlowWrite)
+    }
+
     const fn ends(self) -> bool {
         matches!(self, Self::LogOut | Self::Revoke)
     }
@@ -431,7 +436,7 @@ struct Run<'a> {
     replies: Vec<Reply>,
     steps: Vec<(usize, Option<Fate>)>,
     faults: usize,
-    logins_had_a_cookie: bool,
+    all_had_a_cookie: bool,
 }
 
 fn run<'a>(start: Start, acts: &'a [Act], search: Search, choices: &mut Choices) -> (Place, Run<'a>) {
@@ -439,7 +444,7 @@ fn run<'a>(start: Start, acts: &'a [Act], search: Search, choices: &mut Choices)
     let mut requests: Vec<Option<Running>> = acts.iter().map(|_| None).collect();
     let mut replies: Vec<Option<Reply>> = vec![None; acts.len()];
     let (mut steps, mut interruptions, mut faults) = (Vec::new(), 0, 0);
-    let (mut last, mut logins_had_a_cookie) = (None, true);
+    let (mut last, mut all_had_a_cookie) = (None, true);
     loop {
         let open = |who: &usize| replies[*who].is_none();
         let can_go_on = last.filter(open);
@@ -469,8 +474,8 @@ fn run<'a>(start: Start, acts: &'a [Act], search: Search, choices: &mut Choices)
         if let Some(fate) = fate {
             grant(who, fate);
         }
-        if fate.is_none() && acts[who].is_login() {
-            logins_had_a_cookie &= place.cookie.is_some();
+        if fate.is_none() && acts[who].may_set_a_cookie() {
+            all_had_a_cookie &= place.cookie.is_some();
         }
         let request = requests[who].get_or_insert_with(|| place.send(acts[who], who));
         if let Poll::Ready(reply) = poll(who, request) {
@@ -480,7 +485,7 @@ fn run<'a>(start: Start, acts: &'a [Act], search: Search, choices: &mut Choices)
         }
     }
     let replies = replies.into_iter().map(|reply| reply.expect("all are answered")).collect();
-    (place, Run { start, acts, replies, steps, faults, logins_had_a_cookie })
+    (place, Run { start, acts, replies, steps, faults, all_had_a_cookie })
 }
 
 impl fmt::Display for Run<'_> {
@@ -549,9 +554,9 @@ impl Run<'_> {
 
         // C3 to C6, S9: the browser is left with the one session that there is.
         let is_or_becomes_user = self.start == Start::LoggedIn || self.succeeded(Act::is_login);
-        // Nothing connects a login without a cookie with the other requests: a stranger's, and one
-        // that follows a response which removed the cookie.
-        let is_connected = self.logins_had_a_cookie;
+        // Nothing connects a login or a write without a cookie with the other requests: that of a
+        // stranger, and one that follows a response which removed the cookie.
+        let is_connected = self.all_had_a_cookie;
         if is_or_becomes_user && is_connected && !self.has(Act::ends) {
             assert_eq!(user, "alice", "{}", says("the browser lost its session"));
             if !drops_secret {

@@ -192,7 +192,7 @@ async fn s7_settings_that_can_not_be_read_are_refused_at_the_start_and_ignored_l
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(idle(&shared), 5);
         let refused = SharedPolicy::open(keeper.clone(), configured(5)).await.unwrap_err();
-        assert!(refused.to_string().contains("settings in the store can not be read"), "{refused}");
+        assert!(refused.to_string().contains("settings in the store cannot be read"), "{refused}");
     }
 }
 

@@ -302,7 +302,7 @@ async fn what_cannot_be_opened_is_refused_with_the_remedy() {
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     let error = refused(&foreign).await;
     assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.to_string().contains("a file of their own"), "{error}");
+    assert!(error.to_string().contains("a separate file"), "{error}");
 
     folder.open().await;
     for (version, remedy) in [(999, "use a newer build"), (1, "delete the file")] {

@@ -1,4 +1,4 @@
-//! The script and the stylesheet that warn before a session ends (SPEC T2), as they are served.
+//! Serves the script and the stylesheet that warn before a session ends (T2).
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Response};
 
 use crate::asset::Asset;
 
-/// A file under a name that stays, and under one that tells its content.
+/// A file under a fixed name, and under a name that changes with its content.
 #[derive(Debug)]
 struct Named {
     name: &'static str,
@@ -15,7 +15,7 @@ struct Named {
     asset: Asset,
 }
 
-/// For `<script src>`, for `import`, and what both load.
+/// The script for `<script src>`, the module for `import`, and the stylesheet that both load.
 static FILES: LazyLock<[Named; 3]> = LazyLock::new(|| {
     let style = Named::new("tenure.css", "text/css; charset=utf-8", lean(include_str!("warning.css")));
     let script = lean(include_str!("warning.js")).replace("{style}", &style.versioned);
@@ -25,7 +25,7 @@ static FILES: LazyLock<[Named; 3]> = LazyLock::new(|| {
     [Named::new("tenure.js", kind, script), Named::new("tenure.mjs", kind, module), style]
 });
 
-/// Without indentation and lines of comment.
+/// Removes indentation and comment lines.
 fn lean(source: &str) -> String {
     let lines = source.lines().map(str::trim);
     let lines = lines.filter(|line| !(line.is_empty() || line.starts_with("//") || line.starts_with("/**")));
@@ -39,12 +39,12 @@ impl Named {
     }
 }
 
-/// The name of the script that tells its content.
+/// The versioned name of the script.
 pub(super) fn script() -> &'static str {
     &FILES[0].versioned
 }
 
-/// The file of a name; `None` when there is none.
+/// The file with this name, if any.
 pub(super) fn serve(name: &str, method: &Method, headers: &HeaderMap) -> Option<Response<Bytes>> {
     let file = FILES.iter().find(|file| file.name == name || file.versioned == name)?;
     let keep = if file.versioned == name { "public, max-age=31536000, immutable" } else { "no-cache" };

@@ -1,30 +1,30 @@
-// Warns before a session ends, and says so when it has ended. What counts is what the server says: this only asks it in time.
+// Warns before a session ends, and reports its end. The server decides; this script only asks it in time.
 (() => {
   const tag = document.currentScript || document.querySelector('script[src*="/tenure."]');
   const data = tag?.dataset || {};
   const base = data.endpoints || new URL(tag?.src || globalThis.tenureSource).pathname.replace(/\/[^/]*$/, '');
   const texts = Object.assign({
     idle: 'Are you still there?', idleText: 'There was no activity for a while. You will be signed out in', stay: 'Stay signed in', leave: 'Sign out',
-    absolute: 'Your session ends soon', absoluteText: 'It can not be extended. Please save your work. It ends in', close: 'Close',
-    over: 'You are signed out', again: 'Sign in again', away: 'The server can not be reached. Trying again.',
+    absolute: 'Your session ends soon', absoluteText: 'It cannot be extended. Please save your work. It ends in', close: 'Close',
+    over: 'You are signed out', again: 'Sign in again', away: 'The server cannot be reached. Trying again.',
     minute: 'minute', minutes: 'minutes', second: 'second', seconds: 'seconds',
-    endedIdle: 'There was no activity for too long.', endedAbsolute: 'Your session has reached its longest life.',
+    endedIdle: 'There was no activity for too long.', endedAbsolute: 'Your session has reached its maximum lifetime.',
     endedSignedOut: 'You have signed out.', endedEvicted: 'You signed in on too many other devices.',
     endedRevoked: 'Your session was ended, by you on another device or by an administrator.',
     endedSuperseded: 'There was a newer sign-in in this browser.',
   }, JSON.parse(data.texts || '{}'));
 
-  let session = null; // as the server last told it
-  let told = { at: 0, wall: 0, clock: 0 }; // the server's time, and what both of our clocks said then
+  let session = null; // the last status of the server
+  let synced = { at: 0, wall: 0, clock: 0 }; // the server's time, and both local clocks at that moment
   let timer, ticker, asking, dialog, shown, failures = 0, spoken = 0, extended = 0, fresh = false, sent = 0, seen = 0;
 
-  // The further of both clocks: one stands still while the machine sleeps, the other can be set.
-  const now = () => told.at + Math.max(Date.now() - told.wall, performance.now() - told.clock);
+  // The clock that moved further: one stops while the machine sleeps, the other can be set.
+  const now = () => synced.at + Math.max(Date.now() - synced.wall, performance.now() - synced.clock);
   const idleLeft = () => Date.parse(session.idle_expires_at) - now();
   const absoluteLeft = () => Date.parse(session.expires_at) - now();
   const isIdle = () => idleLeft() < absoluteLeft();
   const left = () => Math.min(idleLeft(), absoluteLeft());
-  // Nobody is given less than 20 seconds to answer (WCAG 2.2.1).
+  // The user has at least 20 seconds to answer (WCAG 2.2.1).
   const warning = () => 1000 * Math.max(20, Number(data.warn) || Math.min(60, session.idle_lifetime / 2));
   const channel = new BroadcastChannel(`tenure ${base}`);
   const emit = (name, detail) => document.dispatchEvent(new CustomEvent(`tenure:${name}`, { detail, cancelable: true }));
@@ -38,7 +38,7 @@
   function take(status) {
     failures = 0;
     say('');
-    if (status.now) told = { at: Date.parse(status.now), wall: Date.now(), clock: performance.now() };
+    if (status.now) synced = { at: Date.parse(status.now), wall: Date.now(), clock: performance.now() };
     if (status.live && status.authenticated) {
       session = status;
       fresh = true;
@@ -52,7 +52,7 @@
   function send(method, path) {
     const number = ++sent;
     return call(method, path).then((status) => {
-      // An answer that was overtaken by a later one is old.
+      // Ignore an answer that arrives after a later one.
       if (number < seen) return;
       seen = number;
       take(status);

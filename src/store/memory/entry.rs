@@ -10,10 +10,11 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// A record in few bytes, with the two fields that every interaction moves as atomics.
+/// A record in few bytes. The two fields that every interaction changes are atomics.
 ///
-/// INVARIANT: the atomics only grow while the entry is shared, so an interaction needs no more than a read lock: a reader that
-/// comes between two of them sees a state that was or will be. Everything else changes under the write lock.
+/// INVARIANT: the atomics only grow while the entry is shared, so an interaction needs only a read
+/// lock. A reader that sees one of them updated and not the other sees a valid state. Everything
+/// else changes under the write lock.
 pub(super) struct Entry {
     pub(super) sid: SessionId,
     secret: SecretHash,
@@ -31,7 +32,7 @@ pub(super) struct Entry {
     subject: Option<Arc<str>>,
     data: Data,
     facts: Arc<Facts>,
-    /// What few records have.
+    /// Fields that few records have.
     rare: Option<Box<Rare>>,
     epoch: u32,
     mode: Mode,
@@ -77,7 +78,7 @@ impl Entry {
         }
     }
 
-    /// The record as it is now, without regard to marks.
+    /// The current record, without marks applied.
     pub(super) fn to_record(&self) -> Record {
         let timing = self.timing();
         let rare = self.rare.as_deref();
@@ -117,7 +118,7 @@ impl Entry {
         }
     }
 
-    /// Records an interaction, if the change is nothing else; `None` leaves it to the write lock.
+    /// Records an interaction, if the change is nothing else; `None` if it needs the write lock.
     pub(super) fn touch(&self, change: &Change) -> Option<UpdateOutcome> {
         let arrival = change.timing.interaction_at?;
         let plain =
@@ -152,7 +153,7 @@ impl Entry {
         self.subject.as_deref() == Some(subject) && *self.realm == *realm
     }
 
-    /// When a sweep has to look at it, by what the record itself says.
+    /// When a sweep must look at it, by the record alone.
     pub(super) fn due_at(&self) -> Timestamp {
         self.ended().map_or_else(|| self.timing().deadline(), |ended| ended.forget_at)
     }

@@ -1,10 +1,11 @@
 //! The store in this process's memory.
 //!
-//! Sessions are spread over shards by their tag, each behind a read-write lock. All sessions of a subject share a tag, so one
-//! lock makes caps, lists and revocations exact, and no call takes two of them.
+//! Sessions are distributed over shards by their tag, each behind a read-write lock. All sessions
+//! of a subject share a tag, so one lock makes caps, lists and revocations exact. No call takes two
+//! locks.
 //!
-//! An interaction is recorded under a *read* lock, by an atomic maximum: the readers of a hot session do not wait for each other,
-//! and an end, which takes the write lock, cannot come between (S4).
+//! An interaction is recorded under a *read* lock, by an atomic maximum, so the readers of a busy
+//! session do not wait for each other. An end takes the write lock, so it cannot interleave (S4).
 
 mod entry;
 mod place;
@@ -35,10 +36,11 @@ use crate::{
     record::{Change, EndOutcome, EndRequest, Record, SessionId, Tag, UpdateOutcome},
 };
 
-/// Keeps sessions in this process's memory: the default store, exact and fast, gone with the process.
+/// Keeps sessions in this process's memory. They end with the process.
 ///
-/// Cheap to clone; clones share the sessions. What is over is swept by the middleware now and then on its own when a session is
-/// created; [`Sessions::sweep_every`](crate::Sessions::sweep_every) also does it while nothing happens.
+/// Cheap to clone; clones share the sessions. The middleware sweeps it from time to time when a
+/// session is created. [`Sessions::sweep_every`](crate::Sessions::sweep_every) also sweeps it while
+/// there are no requests.
 ///
 /// # Example
 ///
@@ -63,16 +65,16 @@ struct Shared {
 #[derive(Default)]
 struct Shard {
     places: HashMap<u64, Place, BuildHasherDefault<TagHasher>>,
-    /// For each realm, the sessions that have not ended, by age. The names are this shard's own: a clone of one counts its
-    /// owners, and one counter for all sessions would be a bottleneck.
+    /// For each realm, the sessions that have not ended, by age. Each shard has its own copy of the
+    /// name: a reference count shared by all shards would be a bottleneck.
     realms: BTreeMap<Arc<str>, BTreeSet<(Timestamp, SessionId)>>,
 }
 
-/// A power of two; at a million sessions 4,000 a shard.
+/// A power of two: a million sessions are 4,000 per shard.
 #[cfg(not(shuttle))]
 const SHARDS: usize = 256;
 
-/// So few that a sweep passes the sessions of a model, and not many empty shards, between two steps of another thread.
+/// Few, so that the interleaving tests do not spend their steps on empty shards.
 #[cfg(shuttle)]
 const SHARDS: usize = 2;
 
@@ -89,13 +91,13 @@ impl MemoryStore {
         }))
     }
 
-    /// How many records there are, tombstones and expired ones that are not yet swept included.
+    /// The number of records, including tombstones and expired sessions that are not swept yet.
     pub fn len(&self) -> usize {
         let count = |shard: &RwLock<Shard>| read(shard).places.values().map(Place::len).sum::<usize>();
         self.0.shards.iter().map(count).sum()
     }
 
-    /// Whether there is no record.
+    /// Whether the store has no records.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -189,7 +191,7 @@ impl SessionStore for MemoryStore {
     }
 }
 
-/// For one process: gone with it, and seen by its clones at once.
+/// Settings last as long as the process; clones see changes at once.
 impl SettingsStore for MemoryStore {
     async fn load_settings(&self, realm: &str) -> Result<Option<StoredSettings>, Error> {
         Ok(read(&self.0.settings).get(realm).cloned())
@@ -286,7 +288,7 @@ impl Shared {
         write(&self.shards[shard_of(tag)])
     }
 
-    /// A page of everybody's sessions.
+    /// A page of all sessions of a realm.
     fn list_everybody(&self, page: &Page) -> Vec<Record> {
         let record = |sid: SessionId| self.read(sid.tag()).place(sid.tag())?.record(sid);
         let (mut found, mut after) = (Vec::new(), page.after);
@@ -295,8 +297,8 @@ impl Shared {
             let oldest = self.oldest(&page.realm, after, wanted);
             let are_all = oldest.len() < wanted;
             after = oldest.last().copied().or(after);
-            // A session may have ended since its place in the index was read. The page goes on after it then: one that is
-            // not full would be taken for the last one.
+            // A session may have ended since the index was read. Then continue after it: a page
+            // that is not full would be taken for the last one.
             let records = oldest.into_iter().filter_map(|(_, sid)| record(sid));
             found.extend(records.filter(|record| record.ended.is_none()));
             if are_all || found.len() >= page.limit {
@@ -305,7 +307,7 @@ impl Shared {
         }
     }
 
-    /// The first of a realm's sessions after this one, from all shards: the first few of each are enough.
+    /// The first sessions of a realm after this one: merges the first few of each shard.
     fn oldest(
         &self,
         realm: &Arc<str>,
@@ -331,12 +333,13 @@ impl Shared {
     }
 }
 
-/// Tags are random under a key, so any of their bytes is as good as a hash.
+/// Tags are pseudo-random, so any of their bytes works as a hash.
 fn shard_of(tag: Tag) -> usize {
     usize::from(tag.as_bytes()[Tag::BYTES - 1]) % SHARDS
 }
 
-/// Takes a tag for its own hash. Tags are computed under a key that no client knows, so no one can aim for collisions.
+/// Uses a tag as its own hash. Clients do not know the key of tags, so they cannot cause
+/// collisions.
 #[derive(Default)]
 struct TagHasher(u64);
 
@@ -346,7 +349,7 @@ impl Hasher for TagHasher {
     }
 
     fn write_u64(&mut self, tag: u64) {
-        // The table looks at the upper bits as well, and a tag has 48.
+        // The hash table also uses the upper bits, and a tag has only 48.
         self.0 = tag ^ (tag << 16);
     }
 

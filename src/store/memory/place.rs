@@ -1,4 +1,4 @@
-//! The sessions that share a tag: as a rule those of one subject.
+//! The sessions that share a tag: usually those of one subject.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use crate::{
     store::{CreateOutcome, Creation, marks::Marks},
 };
 
-/// The sessions that share a tag. Most subjects have one session; the rest is for the others.
+/// The sessions that share a tag. Optimized for one session, which most subjects have.
 pub(super) enum Place {
     Single(Box<Entry>),
     Group(Box<Group>),
@@ -35,7 +35,7 @@ impl Place {
         }
     }
 
-    /// The record, as the subject's mark shows it.
+    /// The record, with the subject's mark applied.
     pub(super) fn record(&self, sid: SessionId) -> Option<Record> {
         self.get(sid).map(|entry| self.show(entry))
     }
@@ -52,7 +52,7 @@ impl Place {
         self.mark(&record.realm, record.subject.as_deref()?)
     }
 
-    /// Whether no mark stands in the way of an interaction that is recorded under a read lock.
+    /// Whether an interaction can be recorded under a read lock: no mark covers the session.
     pub(super) fn has_no_marks(&self) -> bool {
         match self {
             Self::Single(_) => true,
@@ -74,7 +74,7 @@ impl Place {
         self.group().put(Box::new(Entry::new(record)));
     }
 
-    /// Changes a record, and says whether it was live before. `None` when it is not there.
+    /// Changes a record, and returns whether it was live before; `None` when there is none.
     pub(super) fn change<T>(
         &mut self,
         sid: SessionId,
@@ -93,12 +93,13 @@ impl Place {
         Some((answer, before.ended.is_none(), record))
     }
 
-    /// How many sessions count under the cap of this creation, and those sessions if they leave no room.
+    /// How many sessions count under the cap of this creation, and those sessions if the cap is
+    /// reached.
     pub(super) fn count(&self, creation: &Creation) -> (usize, Vec<Record>) {
         let Some(subject) = creation.record.subject.as_deref() else { return (0, Vec::new()) };
         let realm = &*creation.record.realm;
         let counts = |entry: &&Entry| entry.is_of(realm, subject) && entry.ended().is_none();
-        // Two subjects rarely share a tag, so as a rule the number of live sessions is an upper bound that fits.
+        // Two subjects rarely share a tag, so the number of live sessions is usually exact.
         let live = match self {
             Self::Single(_) => 1,
             Self::Group(group) => group.live.len(),
@@ -171,7 +172,7 @@ impl Place {
         Some(self.show(entry)).filter(|record| record.over_at() <= now || record.revoked_at.is_some())
     }
 
-    /// Removes a session, and marks that are not needed any more; `true` when nothing is left.
+    /// Removes a session, and marks that are no longer needed; `true` when nothing is left.
     pub(super) fn remove(&mut self, sid: Option<SessionId>, now: Timestamp) -> bool {
         match self {
             Self::Single(entry) => Some(entry.sid) == sid,

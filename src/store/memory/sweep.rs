@@ -1,4 +1,5 @@
-//! A sweep, a bounded number of looks at a time, wherever the last one stopped.
+//! A sweep, which looks at a bounded number of records per call and continues where the last one
+//! stopped.
 
 use super::{
     SHARDS, Shard, Shared,
@@ -9,20 +10,20 @@ use crate::{
     store::{Sweep, Swept},
 };
 
-/// How many records a sweep looks at for each that it may find or remove, before it lets others have their turn.
+/// How many records a sweep looks at per record of its limit, before it returns.
 const LOOKS: usize = 40;
 
-/// Where the next sweep goes on: also within a shard, and within one user's sessions.
+/// Where the next sweep continues, within a shard and within one user's sessions.
 #[derive(Default)]
 pub(super) struct SweepCursor {
     shard: usize,
-    /// The places of the shard that are still to be looked at; `None` before the first.
+    /// The remaining places of the shard; `None` before the first.
     tags: Option<Vec<u64>>,
-    /// The session of the last of these places that was looked at last.
+    /// The last session that was looked at, in the last of these places.
     within: Option<SessionId>,
 }
 
-/// What is to go from a shard.
+/// What to remove from a shard.
 #[derive(Default)]
 struct Old {
     sessions: Vec<SessionId>,
@@ -99,7 +100,7 @@ impl SweepCursor {
 }
 
 impl Shard {
-    /// How many of these sessions were there: they may have gone since the look.
+    /// How many of these sessions were removed: some may be gone since the look.
     fn remove(&mut self, old: &Old, now: Timestamp) -> usize {
         let mut removed = 0;
         for sid in &old.sessions {

@@ -1,5 +1,5 @@
-//! The locks and atomics of the memory store: the standard library's, or shuttle's when interleavings are searched
-//! (`RUSTFLAGS="--cfg shuttle"`, see `tests/interleavings.rs`).
+//! The locks and atomics of the memory store: the standard library's, or shuttle's when
+//! interleavings are searched (`RUSTFLAGS="--cfg shuttle"`, see `tests/interleavings.rs`).
 
 #[cfg(not(shuttle))]
 use std::sync::{self, atomic};
@@ -12,7 +12,7 @@ pub(super) use self::{
     sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-/// A panic can not happen halfway through a change here, so a poisoned lock guards sound data.
+/// No change can panic halfway, so the data behind a poisoned lock is consistent.
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Connections: the pool, and what becomes of a connection whose call failed or was given up.
+//! The pool, and what happens to a connection whose call failed or was dropped.
 
 use std::{
     sync::{PoisonError, RwLock},
@@ -13,21 +13,21 @@ use tokio_postgres::{Config, IsolationLevel, Row, config::SslMode, error::SqlSta
 use super::schema::{MIGRATIONS, Schema};
 use crate::{Error, ErrorKind, store::PlaceKey};
 
-/// Shorter than the time budget of a call: a server that does not answer must not use it up alone.
+/// Shorter than the timeout of a call, so that one unresponsive server does not use all of it.
 const CONNECT: Duration = Duration::from_millis(1500);
 
-/// How often a statement is tried that the server rolled back.
+/// How often a statement is attempted that the server rolled back.
 const MAX_ATTEMPTS: usize = 8;
 
-/// What a connection of a pool of our own begins with. A database may have another default level, under which a statement
-/// would not see what another node wrote while this one waited for its lock. Every statement finds its rows by an index; a plan
-/// that was made while the table was small must not say otherwise when it has grown.
+/// Settings of each connection of the store's own pool. At another isolation level, a statement
+/// would not see what another node wrote while it waited for a lock. Every statement finds its rows
+/// by an index, and a plan made while the table was small must not scan it later.
 const BEGIN: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
     SELECT set_config(name, 'off', false) FROM pg_settings
     WHERE name IN ('enable_hashjoin', 'enable_mergejoin', 'enable_seqscan', 'jit')";
 
-/// A pool that an application hands in. Implemented for `Pool` of `deadpool-postgres` 0.14, and for nothing else; a later
-/// version of it gets an implementation beside this one.
+/// A pool of the application. Implemented for `Pool` of `deadpool-postgres` 0.14 only; a later
+/// version will get its own implementation.
 pub trait PostgresPool: sealed::Sealed {}
 
 impl PostgresPool for Pool {}
@@ -45,7 +45,7 @@ pub(super) mod sealed {
     }
 }
 
-/// A pool of our own.
+/// A pool of the store.
 pub(super) fn pool(config: &Config, size: usize) -> Result<Pool, Error> {
     let settings = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = if config.get_ssl_mode() == SslMode::Require {
@@ -81,8 +81,8 @@ pub(super) fn no_tls() -> Error {
     Error::new(ErrorKind::Configuration, message)
 }
 
-/// A pool whose connections are dropped when a call fails or is given up halfway, and which makes the schema where it is
-/// missing.
+/// A pool that drops a connection when its call fails or is dropped halfway, and creates a missing
+/// schema.
 pub(super) struct Connections {
     pool: Pool,
     pub(super) schema: Schema,
@@ -94,7 +94,8 @@ impl Connections {
         Self { pool, schema, place_key: RwLock::new(PlaceKey::random()) }
     }
 
-    /// Runs one statement, prepared once on each connection. It is repeated only when the server says that it rolled it back.
+    /// Runs one statement, prepared once per connection. Retries only if the server reports that it
+    /// rolled it back.
     pub(super) async fn query(
         &self,
         statement: &str,
@@ -112,16 +113,17 @@ impl Connections {
             match Passing::of(state) {
                 // The server was replaced by an empty one.
                 Some(Passing::NoSchema) => self.prepare_schema().await?,
-                // It became a standby. The address may lead to another server now.
+                // The server became a standby. The address may lead to another server now.
                 Some(Passing::ReadOnly) => drop(self.pool.retain(|_, _| false)),
-                // In a transaction of the right level it waits for others where it would fail.
+                // In a transaction of the right level it waits for others where it would fail
+                // otherwise.
                 Some(Passing::RolledBack | Passing::Isolation) => in_transaction = true,
                 None => return answer,
             }
         }
     }
 
-    /// Makes the tables where they are missing, and reads the key of the places.
+    /// Creates missing tables, and reads the key of tags.
     pub(super) async fn prepare_schema(&self) -> Result<(), Error> {
         let mut lease = self.lease().await?;
         let key = self.schema.prepare(lease.client(), &MIGRATIONS, self.place_key()).await?;
@@ -147,7 +149,7 @@ impl Connections {
             lease.query(statement, params).await
         };
         let answer = answer.map_err(Failed::from);
-        // After any other failure it is not known what the connection is worth.
+        // After any other failure the connection may be unusable.
         let state = answer.as_ref().err().map(|failed| failed.state.as_ref());
         if state.is_none_or(|state| state.is_some_and(leaves_the_connection)) {
             lease.give_back();
@@ -166,8 +168,9 @@ impl Connections {
     }
 }
 
-/// A connection on loan. One that is not given back, because its call failed or was dropped halfway, leaves the pool: the
-/// server may still be busy with it, and the next call would wait for that.
+/// A borrowed connection. If it is not returned, because its call failed or was dropped halfway, it
+/// leaves the pool: the server may still be busy with that call, and the next call would wait for
+/// it.
 pub(super) struct Lease(Option<Object>);
 
 impl Lease {
@@ -211,7 +214,7 @@ impl Drop for Lease {
     }
 }
 
-/// A statement that failed, with what the server calls it.
+/// A failed statement, with the server's error code.
 pub(super) struct Failed {
     pub(super) error: Error,
     pub(super) state: Option<SqlState>,
@@ -229,7 +232,8 @@ impl From<Error> for Failed {
     }
 }
 
-/// Of what the server says, the state and the message are kept: details and context may quote session data (H5).
+/// Keeps the state and the message of the server. Its detail and context may quote session data
+/// (H5).
 impl From<tokio_postgres::Error> for Failed {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
@@ -247,9 +251,9 @@ impl From<tokio_postgres::Error> for Failed {
     }
 }
 
-/// What the server rolled back, so that it may be tried again.
+/// Why the server rolled back, in which case a retry is safe.
 enum Passing {
-    /// For the sake of another transaction.
+    /// A conflict with another transaction.
     RolledBack,
     NoSchema,
     ReadOnly,
@@ -269,7 +273,7 @@ impl Passing {
     }
 }
 
-/// Failures of a statement that say nothing of its connection.
+/// Failures of a statement that leave its connection usable.
 fn leaves_the_connection(state: &SqlState) -> bool {
     *state == SqlState::UNIQUE_VIOLATION || !matches!(Passing::of(state), None | Some(Passing::ReadOnly))
 }

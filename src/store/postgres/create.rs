@@ -12,17 +12,17 @@ use crate::{
     store::{CreateOutcome, Creation, CreationPlan, packed::pack},
 };
 
-/// What is known of the place of a new session: the marks, and the sessions that end with the creation.
+/// What is known before a creation: the marks, and the sessions that end with it.
 #[derive(Default)]
 struct Place {
     marks: Marks,
     records: HashMap<SessionId, Record>,
 }
 
-/// What the function answers.
-enum Answer {
+/// The result of the SQL function.
+enum FunctionResult {
     Stored,
-    /// Something was not as the call had it.
+    /// Something had changed since it was read.
     Changed(Place),
     Full {
         count: usize,
@@ -31,8 +31,8 @@ enum Answer {
 }
 
 impl PostgresStore {
-    /// Without ends, and where the subject was never signed out everywhere, it is one round trip: that there is no mark is
-    /// assumed, and the function says when there is one.
+    /// One round trip without ends and marks: the first attempt assumes that there is no mark, and
+    /// the function reports one.
     pub(super) async fn store(&self, creation: Creation) -> Result<CreateOutcome, Error> {
         let sid = creation.record.sid;
         let mut place =
@@ -46,7 +46,7 @@ impl PostgresStore {
                 let found = creation.ends.iter().map(|(sid, _)| place.records.get(sid).cloned()).collect();
                 creation.clone().plan(mark, found, count)
             };
-            // The function counts.
+            // The function checks the cap.
             let (mut record, ended, outcomes) = match plan(0) {
                 CreationPlan::Store { record, ended, outcomes } => (record, ended, outcomes),
                 CreationPlan::Full => return Ok(CreateOutcome::Full { count: 0, sessions: Vec::new() }),
@@ -55,20 +55,20 @@ impl PostgresStore {
             };
             let version = row::new_version()?;
             match self.call(&creation, &place, &record, version, &ended).await? {
-                Answer::Stored => {
+                FunctionResult::Stored => {
                     record.version = (version ^ place.marks.version).cast_unsigned();
                     return Ok(CreateOutcome::Created { record, ended: outcomes });
                 }
-                Answer::Changed(fresh) => place = fresh,
-                Answer::Full { count, sessions } => {
-                    // A session may have ended between the check and the answer.
+                FunctionResult::Changed(fresh) => place = fresh,
+                FunctionResult::Full { count, sessions } => {
+                    // A session may have ended between the check and the result.
                     if plan(count) == CreationPlan::Full {
                         return Ok(CreateOutcome::Full { count, sessions });
                     }
                 }
             }
         }
-        Err(Error::store("a subject's sessions change faster than one can be added to them"))
+        Err(Error::store("too many logins of one user at the same time; try again"))
     }
 
     async fn read_place(&self, creation: &Creation) -> Result<Place, Error> {
@@ -84,11 +84,11 @@ impl PostgresStore {
         record: &Record,
         version: i64,
         ended: &[Record],
-    ) -> Result<Answer, Error> {
+    ) -> Result<FunctionResult, Error> {
         let tag = row::tag(record.sid.tag());
         let seen_sids = sids(creation);
         let seen: Vec<_> = seen_sids.iter().map(|sid| place.version(*sid)).collect();
-        // Those that end twice in one creation are written once, as they are at last.
+        // A session that ends twice in one creation is written once, in its final state.
         let changed: HashMap<_, _> = ended
             .iter()
             .filter(|record| place.records.get(&record.sid) != Some(*record))
@@ -125,23 +125,23 @@ impl PostgresStore {
             )
             .await?;
         match rows.first().map(|row| row::get::<i16>(row, 0)).transpose()? {
-            Some(0) => Ok(Answer::Stored),
+            Some(0) => Ok(FunctionResult::Stored),
             Some(2) => {
                 let count = usize::try_from(row::get::<i64>(&rows[0], 5)?).unwrap_or(usize::MAX);
                 let sessions = rows.iter().map(|row| {
                     let sid: Sid = row::get(row, 3)?;
                     place.marks.show(sid.into(), row::get(row, 2)?, row::get(row, 4)?)
                 });
-                Ok(Answer::Full { count, sessions: sessions.collect::<Result<_, _>>()? })
+                Ok(FunctionResult::Full { count, sessions: sessions.collect::<Result<_, _>>()? })
             }
-            // Without rows: what was there is gone.
-            _ => Ok(Answer::Changed(row::read_tag(rows.iter(), 1)?.into())),
+            // No rows: what was there is gone.
+            _ => Ok(FunctionResult::Changed(row::read_tag(rows.iter(), 1)?.into())),
         }
     }
 }
 
 impl Place {
-    /// The version of a row; 0 stands for none.
+    /// The version of a row; 0 is no row.
     fn version(&self, sid: Sid) -> i64 {
         if sid.0 == MARK {
             return self.marks.version;
@@ -156,7 +156,8 @@ impl From<(Marks, Vec<Record>)> for Place {
     }
 }
 
-/// What the creation depends on: the mark, the new session, which must not be there, and those that end with it.
+/// What the creation depends on: the mark, the new session, which must not exist, and the sessions
+/// that end.
 fn sids(creation: &Creation) -> Vec<Sid> {
     let ends = creation.ends.iter().map(|(sid, _)| *sid);
     let sids = std::iter::once(creation.record.sid).chain(ends).map(Sid::from);

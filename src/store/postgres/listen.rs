@@ -8,14 +8,14 @@ use tokio_postgres::{AsyncMessage, Config, Connection, NoTls, Socket, tls::TlsSt
 
 use crate::Error;
 
-/// How long to wait before the connection is tried again.
+/// How long to wait before reconnecting.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Wakes those that wait, for each notification, as long as the other end is held. It has a connection of its own, since one of
-/// a pool is read only while it is used.
+/// Wakes the waiting tasks at each notification, until their end is dropped. Uses a separate
+/// connection, since a pooled one is read only while it is in use.
 pub(super) async fn listen(config: Config, channel: String, changed: Weak<Notify>) {
     while changed.strong_count() > 0 {
-        // A failure is harmless: the settings are asked for every second besides.
+        // A failure is harmless: the settings are also polled every second.
         let _ = connect(&config, &channel, &changed).await;
         tokio::time::sleep(PAUSE).await;
     }
@@ -55,7 +55,7 @@ where
                     message
                 }
             },
-            // Looks now and then whether the other end is still held.
+            // Checks regularly whether the other end is dropped.
             None => match tokio::time::timeout(PAUSE, message).await {
                 Ok(message) => message,
                 Err(_) if changed.strong_count() > 0 => continue,

@@ -1,4 +1,4 @@
-//! The store in PostgreSQL (feature `postgres`).
+//! The PostgreSQL store (feature `postgres`).
 //!
 //! | file | holds |
 //! |---|---|
@@ -15,10 +15,11 @@
 //! | `connection.rs`, `tls.rs` | the pool |
 //! | `listen.rs` | waits for other nodes to change the settings |
 //!
-//! The server moves bytes. Each record has a random version. A write starts from the record as it was read, applies the change
-//! in Rust, and takes place if the version is still the same; if not, the same statement returns what is there now. Two
-//! things are more than one row: a login counts the subject's sessions, for which it holds an advisory lock of their tag; and a
-//! subject's mark stands in a row of the same tag, which each load and each write looks at.
+//! The server only stores bytes. Each record has a random version. A write applies the change in
+//! Rust and succeeds if the version is unchanged; if not, the same statement returns the current
+//! record. Two things involve more than one row. A login counts the subject's sessions, under an
+//! advisory lock of their tag. And a subject's mark is a row with the same tag, which each load and
+//! each write reads.
 
 mod connection;
 mod create;
@@ -52,7 +53,7 @@ use crate::{
 
 /// Keeps sessions in PostgreSQL 13 or later. See the [guide](crate::store::guide#postgresql).
 ///
-/// Cheap to clone; clones share the pool. Tables and functions that are missing are made when it connects.
+/// Cheap to clone; clones share the pool. It creates missing tables and functions when it connects.
 ///
 /// # Example
 ///
@@ -72,15 +73,15 @@ pub struct PostgresStore(Arc<Inner>);
 struct Inner {
     connections: Connections,
     statements: Statements,
-    /// For a connection that listens. A pool that was handed in does not say how to make one.
+    /// For the connection that listens; `None` with a pool of the application.
     config: Option<Config>,
     changed: OnceLock<Arc<Notify>>,
 }
 
-/// How often a write is tried again because another came first.
+/// How often a write is retried when another write came first.
 const MAX_ATTEMPTS: usize = 64;
 
-/// How many sessions one statement looks at.
+/// The maximum number of sessions that one statement reads.
 const BATCH: usize = 1000;
 
 impl PostgresStore {
@@ -93,9 +94,11 @@ impl PostgresStore {
         PostgresOptions::new(url)?.connect().await
     }
 
-    /// Uses a pool of the application's, with its own TLS and limits, and makes what is missing in this schema. Changes of
-    /// the settings by other nodes are then seen by asking every second, not by listening. A login takes two round trips
-    /// more where the connections have another isolation level than `read committed`.
+    /// Uses a pool of the application, with its own TLS and limits, and creates what is missing in
+    /// this schema.
+    ///
+    /// Settings are then polled every second, instead of by `LISTEN`. If the isolation level of the
+    /// connections is not `read committed`, a login takes two more round trips.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! How a [`PostgresStore`] connects.
+//! Options of a PostgreSQL store.
 
 use std::{fmt, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{Error, ErrorKind};
 
-/// How a [`PostgresStore`] connects.
+/// Options of a [`PostgresStore`].
 #[derive(Clone)]
 #[must_use]
 pub struct PostgresOptions {
@@ -21,13 +21,15 @@ pub struct PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// The server and database of a URL, `postgres://user:password@host:port/database`, with the parameters that libpq has for
-    /// it; `sslmode=require` needs the feature `rustls`, and trusts the system's certificates. Of several hosts the one that
-    /// takes writes is used, whatever `target_session_attrs` says.
+    /// The server and database of a URL, `postgres://user:password@host:port/database`, with
+    /// libpq's parameters.
+    ///
+    /// `sslmode=require` needs the feature `rustls`, and trusts the system's certificates. Of
+    /// several hosts, the one that accepts writes is used, whatever `target_session_attrs` says.
     ///
     /// # Errors
     ///
-    /// When it is not such a URL. The message does not repeat it: it may hold a password.
+    /// When it is not such a URL. The message does not repeat it, since it may contain a password.
     pub fn new(url: &str) -> Result<Self, Error> {
         let refuse = || {
             let message = "not a URL of a PostgreSQL database; write it like postgres://user:password@host:5432/database";
@@ -48,14 +50,14 @@ impl PostgresOptions {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_millis(1500));
         }
-        // Of several hosts, the one that takes writes; after a failover it is another.
+        // Of several hosts, use the one that accepts writes; after a failover it is another.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        // A server that has vanished without a word is given up after this.
+        // A connection whose server has vanished is closed after this.
         config.keepalives_idle(Duration::from_secs(10)).tcp_user_timeout(Duration::from_secs(10));
         Ok(Self { config, schema: Schema::named(Schema::DEFAULT)?, pool_size: 16 })
     }
 
-    /// The schema for tables and functions: `tower_tenure` unless set. It is made if it is not there.
+    /// The schema for tables and functions: `tower_tenure` unless set. A missing schema is created.
     ///
     /// # Errors
     ///
@@ -65,25 +67,26 @@ impl PostgresOptions {
         Ok(self)
     }
 
-    /// The most connections at a time: 16 unless set, at least one. One more listens for changes of the settings.
+    /// The maximum number of connections: 16 unless set, at least 1. One more listens for changed
+    /// settings.
     pub fn with_pool_size(mut self, size: usize) -> Self {
         self.pool_size = size.max(1);
         self
     }
 
-    /// Connects, and makes what is missing.
+    /// Connects, and creates what is missing.
     ///
     /// # Errors
     ///
-    /// When the server cannot be reached or refuses the login, when the database is not in UTF-8, or when the schema is of
-    /// another version that cannot be brought up to date.
+    /// When the server cannot be reached or refuses the login, when the database is not in UTF-8,
+    /// or when the schema has a version that cannot be migrated.
     pub async fn connect(self) -> Result<PostgresStore, Error> {
         let pool = connection::pool(&self.config, self.pool_size)?;
         PostgresStore::over(Connections::new(pool, self.schema), Some(self.config)).await
     }
 }
 
-/// Without what may be secret.
+/// Omits what may be secret.
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresOptions")

@@ -7,7 +7,7 @@ use super::{
 use crate::{Error, Timestamp, record::Tag, store::Revocation};
 
 impl PostgresStore {
-    /// Two round trips: the mark is read and written, unless another revocation comes between.
+    /// Two round trips, unless another revocation interferes: one reads the mark, one writes it.
     pub(super) async fn revoke_subject(
         &self,
         tag: Tag,
@@ -30,7 +30,7 @@ impl PostgresStore {
                         &lock,
                         &tag,
                         &row::new_version()?,
-                        // The sweep begins with the oldest session.
+                        // The sweep starts with the oldest session.
                         &i64::MIN,
                         &millis(*keep_until),
                         &row::realm(realm),
@@ -43,7 +43,7 @@ impl PostgresStore {
                 return Ok(());
             }
         }
-        Err(Error::store("a subject is signed out everywhere too often at the same time"))
+        Err(Error::store("too many revocations of one user at the same time; try again"))
     }
 
     pub(super) async fn revoke_realm(&self, realm: &str, at: Timestamp) -> Result<(), Error> {

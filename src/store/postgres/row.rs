@@ -16,7 +16,7 @@ use crate::{
 
 type BoxedError = Box<dyn std::error::Error + Sync + Send>;
 
-/// What `state` says of a row.
+/// The values of the column `state`.
 const LIVE: i16 = 0;
 const TOMBSTONE: i16 = 1;
 pub(super) const MARKS: i16 = 2;
@@ -59,17 +59,18 @@ impl<'a> FromSql<'a> for Sid {
     accepts!(UUID);
 }
 
-/// The tag as its column has it.
+/// The tag as a column.
 pub(super) fn tag(tag: Tag) -> i64 {
     tag.as_u64().cast_signed()
 }
 
-/// What stands for a realm where it is looked for. No text, so that no name is one that the server does not take.
+/// A realm as a search key: a hash rather than text, so that the server accepts every name.
 pub(super) fn realm(realm: &str) -> i64 {
     first_bytes(Sha256::new().chain_update(realm))
 }
 
-/// What stands for a subject of a realm, beside its tag: 112 bits of two digests, one of them keyed.
+/// A subject of a realm as a search key, beside its tag: 112 bits of two digests, one of them
+/// keyed.
 pub(super) fn owner(realm: &str, subject: &str) -> i64 {
     let length = u64::try_from(realm.len()).unwrap_or(u64::MAX).to_be_bytes();
     first_bytes(Sha256::new().chain_update(length).chain_update(realm).chain_update(subject))
@@ -85,12 +86,13 @@ pub(super) fn owner_of(record: &Record) -> Option<i64> {
     record.subject.as_deref().map(|subject| owner(&record.realm, subject))
 }
 
-/// A version for a write: random, so that no two writes have the same, and never 0, which stands for no row.
+/// The version of a write: random, so that no two writes share one, and never 0, which means no
+/// row.
 pub(super) fn new_version() -> Result<i64, Error> {
     match getrandom::u64() {
         Ok(0) => Ok(1),
         Ok(version) => Ok(version.cast_signed()),
-        Err(_) => Err(Error::new(ErrorKind::Random, "the operating system gave no random bytes")),
+        Err(_) => Err(Error::new(ErrorKind::Random, "the operating system returned no random bytes")),
     }
 }
 
@@ -102,10 +104,10 @@ pub(super) const fn state(record: &Record) -> i16 {
     if record.ended.is_none() { LIVE } else { TOMBSTONE }
 }
 
-/// The marks of the subjects that share a tag: as a rule of one, if any.
+/// The marks of the subjects that share a tag: usually of one, if any.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marks {
-    /// 0 when there are none.
+    /// 0 when there are no marks.
     pub(super) version: i64,
     marks: Vec<(i64, SubjectMark)>,
 }
@@ -141,8 +143,8 @@ impl Marks {
         self.marks.push((owner, mark));
     }
 
-    /// The record of a row, as its subject's mark shows it. Its version is that of the row and of the marks at once, so
-    /// that one comparison covers both.
+    /// The record of a row, with its subject's mark applied. Its version combines those of the row
+    /// and of the marks, so that one comparison covers both.
     pub(super) fn show(&self, sid: SessionId, version: i64, bytes: &[u8]) -> Result<Record, Error> {
         let mut record = packed::unpack(sid, bytes)?;
         record.version = (version ^ self.version).cast_unsigned();
@@ -204,7 +206,10 @@ pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, 
     row.try_get(column).map_err(|_| unreadable())
 }
 
-/// Says nothing of what it read (H5).
+/// Quotes nothing of what it read (H5).
 pub(super) fn unreadable() -> Error {
-    Error::new(ErrorKind::Store, "a row in the PostgreSQL store cannot be read by this version")
+    Error::new(
+        ErrorKind::Store,
+        "a row of the PostgreSQL store is not in the format of this version; update this node",
+    )
 }

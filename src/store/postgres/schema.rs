@@ -7,21 +7,21 @@ use tokio_postgres::{Client, error::SqlState};
 use super::{connection::Failed, statements};
 use crate::{Error, ErrorKind, store::PlaceKey};
 
-/// "tenure": the lock that holds other nodes back while one makes the schema.
+/// "tenure": the advisory lock of the node that creates the schema.
 const LOCK: i64 = 0x7465_6e75_7265;
 
-/// How a schema is made, and brought up from an older version.
+/// How a schema is created, and migrated from an older version.
 #[derive(Debug)]
 pub(super) struct Migrations {
-    /// Makes the newest version where there is none.
+    /// Creates the newest version.
     fresh: &'static str,
-    /// The oldest version that can be brought up.
+    /// The oldest version that can be migrated.
     oldest: i32,
-    /// Each brings the schema from one version to the next, beginning with the oldest.
+    /// Each migrates the schema from one version to the next, beginning with the oldest.
     steps: &'static [&'static str],
 }
 
-/// Version 1 was that of the first edition, which was never released: there is no step from it.
+/// Version 1 was never released, so there is no step from it.
 pub(super) const MIGRATIONS: Migrations =
     Migrations { fresh: include_str!("schema.sql"), oldest: 2, steps: &[] };
 
@@ -30,7 +30,7 @@ impl Migrations {
         self.oldest + i32::try_from(self.steps.len()).unwrap_or(i32::MAX)
     }
 
-    /// What brings a schema up from this version; 0 is none.
+    /// The migration from this version; 0 is no schema.
     fn from(&self, version: i32) -> Vec<&'static str> {
         if version == 0 {
             return vec![self.fresh];
@@ -39,14 +39,14 @@ impl Migrations {
     }
 }
 
-/// A schema by its name.
+/// The name of a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Schema(Arc<str>);
 
 impl Schema {
     pub(super) const DEFAULT: &str = "tower_tenure";
 
-    /// A name that means the same with and without quotes, and leaves room for what is made of it.
+    /// A name that means the same with and without quotes, and leaves room for suffixes.
     pub(super) fn named(name: &str) -> Result<Self, Error> {
         let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let fits = !name.is_empty() && name.len() <= 48 && name.bytes().all(letters);
@@ -61,18 +61,18 @@ impl Schema {
         format!("\"{}\"", self.0)
     }
 
-    /// The name of the channel on which changes of the settings are announced.
+    /// The channel that announces changed settings.
     pub(super) fn channel(&self) -> String {
         format!("{}_settings", self.0)
     }
 
-    /// What sets the advisory locks of this schema apart from those of another in the same database; 16 bits above the tag.
+    /// The 16 bits above the tag in advisory locks, which separate schemas of one database.
     pub(super) fn lock_of(&self, tag: i64) -> i64 {
         tag | (super::row::realm(&self.0) << 48)
     }
 
-    /// Makes what is missing and refuses what this build does not know; by one node at a time, and the others wait. Gives the
-    /// key of the places that is stored, which is `place_key` where there was none.
+    /// Creates what is missing, and refuses unknown versions. One node at a time; others wait.
+    /// Returns the stored key of tags, which is `place_key` if there was none.
     pub(super) async fn prepare(
         &self,
         client: &mut Client,
@@ -98,13 +98,13 @@ impl Schema {
     }
 
     async fn migrate(&self, client: &mut Client, migrations: &Migrations) -> Result<(), Error> {
-        // After the lock, a statement has to see what its holder made.
+        // After the lock, a statement must see what the previous holder created.
         let transaction =
             client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::ReadCommitted);
         let transaction = transaction.start().await.map_err(Failed::from)?;
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(Failed::from)?;
         let quoted = self.quoted();
-        // Not `IF NOT EXISTS`, which asks for the right to make one even where there is one.
+        // Not `IF NOT EXISTS`, which needs the right to create a schema even if it exists.
         let exists = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
         let exists = transaction.query_one(exists, &[&&*self.0]).await.map_err(Failed::from)?;
         let exists: bool = exists.try_get(0).map_err(Failed::from)?;
@@ -127,7 +127,7 @@ impl Schema {
         transaction.commit().await.map_err(|error| Failed::from(error).error)
     }
 
-    /// The version that is there; 0 where there is none.
+    /// The stored version; 0 without a schema.
     async fn version(&self, client: &Client, migrations: &Migrations) -> Result<i32, Error> {
         let select = format!("SELECT coalesce(max(version), 0) FROM {}.schema_version", self.quoted());
         let version: i32 = match client.query_one(&select, &[]).await {
@@ -140,7 +140,7 @@ impl Schema {
         let (name, newest) = (&self.0, migrations.newest());
         if version > newest {
             let message = format!(
-                "the schema {name} has version {version} and this build knows up to {newest}; use a newer build"
+                "the schema {name} has version {version} and this build reads up to {newest}; use a newer build"
             );
             return Err(Error::new(ErrorKind::Configuration, message));
         }
@@ -155,7 +155,7 @@ impl Schema {
     }
 }
 
-/// Refuses a database whose encoding has no room for every name.
+/// Refuses a database whose encoding cannot represent every name.
 async fn check_encoding(client: &Client) -> Result<(), Error> {
     let row =
         client.query_one("SELECT current_setting('server_encoding')", &[]).await.map_err(Failed::from)?;

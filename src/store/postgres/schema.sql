@@ -1,14 +1,14 @@
 -- Version 2. {s} is the schema. Times are milliseconds since the Unix epoch.
 --
--- The server looks at no record: what it has to look for stands beside it. The tag leads every key, so the shard or the
--- partition of a call is found in its arguments.
+-- The server never reads the packed record: what it searches by is in other columns. The tag leads every key, so the
+-- arguments of a call name its shard or partition.
 
 CREATE TABLE {s}.sessions (
     tag bigint NOT NULL,
-    -- Random, new with every write: what compare-and-set compares.
+    -- Random, and new with every write, for compare-and-set.
     version bigint NOT NULL,
     created_at bigint NOT NULL,
-    -- When a sweep has to look at it. Of a live session it may be earlier than the deadline, so that a touch leaves it alone.
+    -- When a sweep must look at it. It may be before a live session's deadline, so that a touch need not change it.
     due_at bigint NOT NULL,
     -- Hashes of the realm, and of realm and subject; no owner: anonymous.
     realm bigint NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE {s}.sessions (
     PRIMARY KEY (tag, sid)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
--- No column in an index is changed by a touch, so that it is a HOT update. Tombstones are in none that a request uses.
+-- A touch changes no indexed column, so it is a HOT update. No index that a request uses contains tombstones.
 CREATE INDEX sessions_of_subject ON {s}.sessions (tag, created_at, sid) WHERE state = 0 AND owner IS NOT NULL;
 CREATE INDEX sessions_of_realm ON {s}.sessions (realm, created_at, sid) WHERE state = 0;
 CREATE INDEX sessions_due ON {s}.sessions (realm, due_at) WHERE state = 0;
@@ -33,22 +33,22 @@ CREATE TABLE {s}.realms (
     not_before bigint NOT NULL
 );
 
--- Names and texts are UTF-8 in bytea, which takes every character: convert_from(text, 'UTF8') shows them.
+-- Names and texts are UTF-8 in bytea, which accepts every character: convert_from(text, 'UTF8') shows them.
 CREATE TABLE {s}.settings (
     realm bytea PRIMARY KEY,
     version bigint NOT NULL,
     text bytea NOT NULL
 );
 
--- The key under which all nodes compute tags.
+-- The key with which all nodes compute tags.
 CREATE TABLE {s}.place_key (
     id integer PRIMARY KEY CHECK (id = 1),
     key bytea NOT NULL
 );
 
--- Stores a session, and the ends that go with it, if p_seen is what is there (version 0: nothing) and fewer than p_cap others
--- are live. Outcome 0: stored. 1: something was not as seen; what is there. 2: no room; who is there, and how many.
--- Nothing is changed in both.
+-- Stores a session and the ends that go with it, if p_seen matches the stored versions (0: none) and fewer than p_cap others
+-- are live. Outcome 0: stored. 1: something has changed; returns what is there. 2: the cap is reached; returns the sessions
+-- and their number. Outcomes 1 and 2 change nothing.
 CREATE FUNCTION {s}.create_session(
     p_lock bigint, p_tag bigint, p_seen_sids uuid[], p_seen bigint[], p_cap bigint,
     p_sid uuid, p_version bigint, p_created_at bigint, p_due_at bigint, p_realm bigint, p_owner bigint, p_record bytea,
@@ -58,11 +58,11 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        -- The snapshot would be older than the lock, and the count with it.
+        -- The snapshot, and so the count, would be older than the lock.
         RAISE EXCEPTION 'a login needs the isolation level read committed' USING ERRCODE = 'TT001';
     END IF;
     IF p_owner IS NOT NULL THEN
-        -- One login of a subject at a time, to the end of the transaction. What follows sees what came before.
+        -- One login of a subject at a time, until the end of the transaction. What follows sees the logins before.
         PERFORM pg_advisory_xact_lock(p_lock);
     END IF;
     IF cardinality(p_ended_sids) > 0 THEN
@@ -83,7 +83,7 @@ BEGIN
             ORDER BY s.created_at, s.sid LIMIT p_cap
         ) AS others
     ) THEN
-        -- All in one statement: what ends meanwhile is in the rows and in their number, or in neither.
+        -- One statement: a session that ends meanwhile is in both the rows and their number, or in neither.
         RETURN QUERY SELECT 2::smallint, s.state, s.version, s.sid, s.record, count(*) OVER () FROM {s}.sessions s
             WHERE s.tag = p_tag AND s.state = 0 AND s.owner = p_owner ORDER BY s.created_at, s.sid LIMIT {most};
         RETURN;

@@ -1,4 +1,4 @@
-//! Settings that all nodes share.
+//! Shared settings.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl SettingsStore for PostgresStore {
         Ok(!self.query(&self.0.statements.save_settings, &params).await?.is_empty())
     }
 
-    /// By `LISTEN`, on a connection of its own.
+    /// Notified by `LISTEN`, on a separate connection.
     async fn settings_changed(&self) {
         let Some(config) = &self.0.config else { return std::future::pending().await };
         let changed = self.0.changed.get_or_init(|| {

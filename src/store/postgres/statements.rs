@@ -1,9 +1,9 @@
-//! What is sent to the server: one statement for each operation, or two.
+//! The SQL statements: one or two for each operation.
 
 use super::row::MARK;
 use crate::store::CreateOutcome;
 
-/// The statements, with the schema in them. Prepared once on each connection.
+/// The statements with the schema filled in. Prepared once per connection.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) create: String,
@@ -30,10 +30,11 @@ pub(super) struct Statements {
     pub(super) save_settings: String,
 }
 
-/// What `row::read_with_mark` reads.
+/// The columns that `row::read_with_mark` reads.
 const COLUMNS: &str = "s.sid, s.version, s.record, m.version, m.record";
 
-/// The marks of each row. With a limit it is one look by key for each, whatever the planner thinks of the table.
+/// The marks of each row. `LIMIT` forces one look-up by key per row, whatever the planner
+/// estimates.
 const MARKS: &str = "LEFT JOIN LATERAL
     (SELECT version, record FROM {s}.sessions WHERE tag = s.tag AND sid = '{mark}' LIMIT 1) m ON true";
 
@@ -81,7 +82,7 @@ impl Statements {
     }
 }
 
-/// Puts the names in.
+/// Fills in the names.
 pub(super) fn complete(statement: &str, schema: &str, channel: &str) -> String {
     let mark = uuid_text(MARK);
     let most = CreateOutcome::MAX_CANDIDATES.to_string();
@@ -92,14 +93,15 @@ pub(super) fn complete(statement: &str, schema: &str, channel: &str) -> String {
 const CREATE: &str = "SELECT * FROM {s}.create_session(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
-/// The session, and the marks of its tag, which are a row beside it: one index, two keys.
+/// The session, and the marks of its tag, which are another row: one index, two keys.
 const LOAD: &str = "SELECT state, version, record FROM {s}.sessions WHERE tag = $1 AND sid IN ($2, '{mark}')";
 
 const LOAD_OF_TAG: &str =
     "SELECT state, version, sid, record FROM {s}.sessions WHERE tag = $1 AND sid = ANY ($2::uuid[])";
 
-/// Compare-and-set of a record; `$4` is the version of the record and that of its marks together. One row says that it was
-/// written. Else come the record and the marks as the statement saw them at its start.
+/// Compare-and-set of a record; `$4` combines the versions of the record and of its marks. One row
+/// means that it was written. Otherwise the rows are the record and the marks as of the start of
+/// the statement.
 const WRITE: &str = "
     WITH written AS (
         UPDATE {s}.sessions SET
@@ -121,8 +123,8 @@ const WRITE_MANY: &str = "
     WHERE s.tag = ended.tag AND s.sid = ended.sid AND s.version = ended.seen
     RETURNING s.version";
 
-/// Writes the marks of a tag, after the logins of the subject that are under way. They stay for the longest of their
-/// revocations. `$7` is the version that was read.
+/// Writes the marks of a tag, after waiting for logins of the subject in progress. They stay as
+/// long as any revocation needs. `$7` is the version that was read.
 const WRITE_MARK: &str = "
     INSERT INTO {s}.sessions AS s (tag, version, created_at, due_at, realm, owner, sid, state, record)
     SELECT $2, $3, $4, $5, $6, NULL, '{mark}', 2, $8 FROM pg_advisory_xact_lock($1)
@@ -132,7 +134,7 @@ const WRITE_MARK: &str = "
     WHERE s.version = $7
     RETURNING 1";
 
-/// The next realm is found by its first session, however many the one before has.
+/// Finds the next realm by its first session, however many sessions the previous one has.
 fn due_everywhere() -> String {
     format!(
         "WITH RECURSIVE realms (realm) AS (
@@ -147,18 +149,18 @@ fn due_everywhere() -> String {
     )
 }
 
-/// Tags whose subject was signed out everywhere: the queue of the sweep.
+/// Tags with a subject that was signed out everywhere: the queue of the sweep.
 const REVOKED: &str = "SELECT tag, version, created_at, record FROM {s}.sessions
     WHERE state = 2 AND realm BETWEEN $1 AND $2 ORDER BY realm, tag LIMIT $3";
 
-/// The sessions of such a tag, from a cursor on. Before it are none that were revoked.
+/// The sessions of such a tag from a cursor on; before it are no revoked ones.
 const REVOKED_OF_TAG: &str = "SELECT sid, version, record, created_at FROM {s}.sessions
     WHERE state = 0 AND owner IS NOT NULL AND tag = $1 AND (created_at, sid) > ($2, $3)
     ORDER BY created_at, sid LIMIT $4";
 
 const MOVE_CURSOR: &str = "UPDATE {s}.sessions SET created_at = $3, state = $4 WHERE tag = $1 AND sid = '{mark}' AND version = $2 AND state = 2";
 
-/// Removes what may be forgotten, tombstones and marks. Passes over what another node is removing.
+/// Removes old tombstones and marks. Skips what another node is removing.
 const FORGET: &str = "
     WITH due AS MATERIALIZED (
         SELECT tag, sid, state FROM {s}.sessions
@@ -168,7 +170,7 @@ const FORGET: &str = "
     )
     SELECT count(*), count(*) FILTER (WHERE state = 1) FROM due";
 
-/// Later looks, at records that are as they were read.
+/// Reschedules records that have not changed since they were read.
 const RESCHEDULE: &str = "
     UPDATE {s}.sessions s SET due_at = later.due_at
     FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS later (tag, sid, seen, due_at)
@@ -178,7 +180,8 @@ const SET_NOT_BEFORE: &str = "
     INSERT INTO {s}.realms AS r (realm, not_before) VALUES ($1, $2)
     ON CONFLICT (realm) DO UPDATE SET not_before = greatest(r.not_before, excluded.not_before)";
 
-/// Puts a text in place of a version, 0 for nothing, and wakes the other nodes. As many rows as changes.
+/// Replaces the text of a version, 0 for none, and notifies the other nodes. Returns one row per
+/// change.
 const SAVE_SETTINGS: &str = "
     WITH saved AS (
         INSERT INTO {s}.settings AS s (realm, version, text) SELECT $1, 1, $2

@@ -12,11 +12,11 @@ use crate::{
     store::{Page, Sweep, Swept},
 };
 
-/// A tag whose subject was signed out everywhere, and whose sessions are not swept yet.
+/// A tag with a subject that was signed out everywhere, whose sessions are not swept yet.
 struct RevokedTag {
     tag: i64,
     marks: Marks,
-    /// Before this are none that the mark covers.
+    /// Before this, no session is covered by the mark.
     cursor: i64,
 }
 
@@ -43,7 +43,7 @@ impl PostgresStore {
             for row in &rows {
                 let (record, _) = row::read_with_mark(row)?;
                 (created_at, sid) = (millis(record.timing.created_at), record.sid.into());
-                // The columns are hashes; the record has the names.
+                // The columns are hashes, so compare the names in the record.
                 let is_theirs =
                     page.subject.as_ref().is_none_or(|(_, name)| record.subject.as_ref() == Some(name));
                 if record.realm == page.realm && is_theirs {
@@ -57,7 +57,7 @@ impl PostgresStore {
         }
     }
 
-    /// What its deadline makes due comes first, so that a large revocation does not hold it up.
+    /// Sessions past a deadline come first, so that a large revocation does not delay them.
     pub(super) async fn sweep_batch(&self, sweep: &Sweep) -> Result<Swept, Error> {
         let limit = sweep.limit.min(BATCH);
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -78,7 +78,7 @@ impl PostgresStore {
         Ok(Swept { found, removed: forgotten, finished })
     }
 
-    /// How many rows were removed, and how many of them were tombstones.
+    /// Returns how many rows were removed, and how many of them were tombstones.
     async fn forget(&self, now: Timestamp, limit: i64) -> Result<(usize, usize), Error> {
         let rows = self.query(&self.0.statements.forget, &[&millis(now), &limit]).await?;
         let count = |column| {
@@ -88,7 +88,7 @@ impl PostgresStore {
         Ok((count(0)?, count(1)?))
     }
 
-    /// Adds sessions that a mark covers, up to a limit. Whether there are no more.
+    /// Adds sessions that a mark covers, up to a limit. Returns whether there are no more.
     async fn find_revoked(
         &self,
         realm: Option<&str>,
@@ -109,8 +109,8 @@ impl PostgresStore {
         Ok(rows.len() < limit)
     }
 
-    /// The same for one tag. The cursor moves over what has ended since, so that a batch begins where there is something to
-    /// find; the tag leaves the queue when nothing is left.
+    /// The same for one tag. The cursor skips what has ended meanwhile, so that a batch starts
+    /// where it finds something. The tag leaves the queue when nothing is left.
     async fn find_revoked_of(
         &self,
         entry: &RevokedTag,
@@ -150,8 +150,8 @@ impl PostgresStore {
         Ok(finished && found.len() < limit)
     }
 
-    /// The caller's moments are by records that may have been written since, for instance with a nearer deadline. So they are
-    /// read again: a hint that is too late would hide a session from the sweep.
+    /// The caller computed the moments from records that may have changed, for instance to a nearer
+    /// deadline. So read them again: a moment that is too late would hide a session from the sweep.
     pub(super) async fn reschedule_batch(&self, sessions: &[(SessionId, Timestamp)]) -> Result<(), Error> {
         let tags: Vec<_> = sessions.iter().map(|(sid, _)| row::tag(sid.tag())).collect();
         let sids: Vec<_> = sessions.iter().map(|(sid, _)| Sid::from(*sid)).collect();
@@ -159,7 +159,7 @@ impl PostgresStore {
         let moments: HashMap<_, _> = sessions.iter().copied().collect();
         let mut live = rows.iter().map(row::read_with_mark).collect::<Result<Vec<_>, _>>()?;
         live.retain(|(record, _)| record.ended.is_none());
-        // Always in this order, so that two batches do not wait for each other.
+        // Sorted, so that two batches cannot deadlock.
         live.sort_unstable_by_key(|(record, _)| record.sid);
         let tags: Vec<_> = live.iter().map(|(record, _)| row::tag(record.sid.tag())).collect();
         let sids: Vec<_> = live.iter().map(|(record, _)| Sid::from(record.sid)).collect();

@@ -1,4 +1,4 @@
-//! TLS by rustls, trusting the system's certificates.
+//! TLS with rustls, which trusts the system's certificates.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) fn connector() -> Result<MakeRustlsConnect, Error> {
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err(refuse(
-            "no certificate to trust was found; install the package ca-certificates".to_owned(),
+            "no trusted certificate was found; install the package ca-certificates".to_owned(),
         ));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

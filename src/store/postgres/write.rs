@@ -15,25 +15,28 @@ use crate::{
     store::packed::pack,
 };
 
-/// How many tries a write has before it waits for its turn, by a lock of the row.
+/// How many attempts a write makes before it locks the row.
 const FREE_ATTEMPTS: usize = 4;
 
-/// What came of a compare-and-set.
+/// The outcome of a compare-and-set.
 enum Written {
     Done,
-    /// The record has another version: as the statement saw it at its start, which is before it waited for another write.
+    /// The record has another version. This is the record as of the start of the statement, which
+    /// may be before another write.
     Conflict(Option<Box<Record>>),
 }
 
 impl PostgresStore {
-    /// Applies a change to a record, whole or not at all, and gives what the change said. `None` when there is none.
+    /// Applies a change to a record, atomically, and returns its result; `None` when there is no
+    /// record.
     pub(super) async fn change<T>(
         &self,
         sid: SessionId,
         seen: Option<Box<Record>>,
         apply: impl Fn(&mut Record) -> T,
     ) -> Result<Option<T>, Error> {
-        // What the caller saw may be old. A write finds out; what comes to nothing is decided by the record as it is.
+        // The caller's record may be outdated. A write detects that; a change that writes nothing
+        // must be decided by the current record.
         let mut is_fresh = seen.is_none();
         let mut known = match seen {
             Some(seen) => Some(*seen),
@@ -46,7 +49,8 @@ impl PostgresStore {
             if after != before {
                 known = match self.write(&before, &after).await? {
                     Written::Done => return Ok(Some(outcome)),
-                    // It waited for the other write, and does not see it yet.
+                    // The statement waited for the other write, but its snapshot does not include
+                    // it yet.
                     Written::Conflict(Some(stale)) if stale.version == before.version => {
                         self.load(sid).await?
                     }
@@ -68,7 +72,8 @@ impl PostgresStore {
         read_written(after.sid, &self.query(&self.0.statements.write, &write.params()).await?)
     }
 
-    /// As [`PostgresStore::change`], in a transaction that holds the row, so that of many writers each has its turn.
+    /// As [`PostgresStore::change`], in a transaction that locks the row, so that many writers take
+    /// turns.
     async fn change_locked<T>(
         &self,
         sid: SessionId,
@@ -86,7 +91,7 @@ impl PostgresStore {
         transaction.query(&lock, &[&tag, &id]).await.map_err(Failed::from)?;
         let mut known =
             row::read_load(sid, &transaction.query(&load, &[&tag, &id]).await.map_err(Failed::from)?)?;
-        // The row is ours; only the marks beside it may still change.
+        // The row is locked; only its marks can still change.
         for _ in 0..MAX_ATTEMPTS {
             let Some(before) = known else { return Ok(None) };
             let mut after = before.clone();
@@ -102,10 +107,11 @@ impl PostgresStore {
                 Written::Conflict(fresh) => known = fresh.map(|fresh| *fresh),
             }
         }
-        Err(Error::store("a session changes faster than it can be changed here"))
+        Err(Error::store("too many writes to one session at the same time; try again"))
     }
 
-    /// Ends a batch: one statement reads, one compares and sets. Those that changed between them end one by one.
+    /// Ends a batch: one statement reads, one compares and sets. Sessions that changed in between
+    /// are ended one by one.
     pub(super) async fn end_batch(
         &self,
         requests: &[(SessionId, EndRequest)],
@@ -122,7 +128,7 @@ impl PostgresStore {
         let mut batch = Vec::new();
         let mut outcomes = Vec::with_capacity(requests.len());
         for (sid, request) in requests {
-            // Removed, so that a second request for the same session is carried out after the first.
+            // Removed, so that a second request for the same session runs after the first.
             let Some((mut record, seen)) = found.remove(sid) else {
                 outcomes.push((None, 0));
                 continue;
@@ -147,9 +153,9 @@ impl PostgresStore {
         Ok(done)
     }
 
-    /// Gives the versions that were written.
+    /// Returns the versions that were written.
     async fn write_batch(&self, mut batch: Vec<NewTombstone>) -> Result<HashSet<i64>, Error> {
-        // Always in this order, so that two batches do not wait for each other.
+        // Sorted, so that two batches cannot deadlock.
         batch.sort_unstable_by_key(|new| new.record.sid);
         let columns = |column: fn(&NewTombstone) -> i64| batch.iter().map(column).collect::<Vec<_>>();
         let sids: Vec<_> = batch.iter().map(|new| Sid::from(new.record.sid)).collect();
@@ -201,7 +207,7 @@ impl Write {
     }
 }
 
-/// A record that has ended, and the versions of its row before and after.
+/// An ended record, and the versions of its row before and after.
 struct NewTombstone {
     record: Record,
     seen: i64,

@@ -1,7 +1,7 @@
-//! A cluster: which node has a key, and links to all of them.
+//! A cluster: finds the node of a key, and keeps a link to each node.
 //!
-//! The driver's own cluster client is not used for what we connect ourselves: it sends a write again without a word when its
-//! answer was lost (A11), or, told not to, leaves nodes disconnected.
+//! This replaces the driver's cluster client, which silently repeats a write whose answer was lost,
+//! or, with retries off, leaves nodes disconnected.
 
 use std::{
     collections::HashMap,
@@ -16,21 +16,21 @@ use tokio::{sync, time::timeout};
 
 use super::{connection::client, link::Link};
 
-/// How long a node may take to say which slots there are, before another is asked.
+/// How long a node may take to return the slots before another is asked.
 const ASK_FOR_SLOTS: Duration = Duration::from_millis(500);
 
 pub(super) struct Cluster {
     addresses: Addresses,
-    /// Nodes that were named at first, `host:port`.
+    /// The configured nodes, `host:port`.
     seeds: Vec<String>,
-    /// One for each node that was ever met.
+    /// A link to each node ever seen.
     links: Mutex<HashMap<String, Arc<Link>>>,
     slots: ArcSwapOption<Slots>,
-    /// Held while the slots are asked for.
+    /// Held while the slots are loaded.
     refreshing: sync::Mutex<()>,
 }
 
-/// How a node's address becomes a client.
+/// Makes a client from a node's address.
 pub(super) struct Addresses {
     pub(super) scheme: &'static str,
     /// `user:password@` as in the URL, or nothing.
@@ -43,7 +43,7 @@ pub(super) struct Addresses {
 pub(super) struct Slots(Vec<(u16, Arc<Link>)>);
 
 impl Cluster {
-    /// Connects to one of its nodes, and learns of the others.
+    /// Connects to one of the nodes, and learns the others from it.
     pub(super) async fn connect(addresses: Addresses, seeds: Vec<String>) -> Result<Self, RedisError> {
         let cluster = Self {
             addresses,
@@ -56,7 +56,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Which slots there are, as far as is known.
+    /// The known slots.
     pub(super) async fn slots(&self) -> Result<Arc<Slots>, RedisError> {
         match self.slots.load_full() {
             Some(slots) => Ok(slots),
@@ -64,7 +64,7 @@ impl Cluster {
         }
     }
 
-    /// The link to a node, `host:port`; `None` for an address that makes no sense.
+    /// The link to a node, `host:port`; `None` for an invalid address.
     pub(super) fn link(&self, node: &str) -> Option<Arc<Link>> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = links.get(node) {
@@ -77,7 +77,7 @@ impl Cluster {
         Some(link)
     }
 
-    /// Asks again which slots there are, unless another caller has done so since `known`.
+    /// Reloads the slots, unless another caller has done so since `known`.
     pub(super) async fn refresh(&self, known: Option<&Arc<Slots>>) -> Result<Arc<Slots>, RedisError> {
         let _turn = self.refreshing.lock().await;
         if let Some(slots) =
@@ -123,8 +123,8 @@ impl Cluster {
     }
 }
 
-/// Of `[first slot, last slot, [host, port, …], …]` the last slot and the master. A node that knows no name of its own is where
-/// it was asked.
+/// The last slot and the master of `[first slot, last slot, [host, port, …], …]`. A node without a
+/// known name is the one that answered.
 fn master(range: Value, asked: &str) -> Option<(u16, String)> {
     let mut range = values(range)?.into_iter().skip(1);
     let Value::Int(last) = range.next()? else { return None };
@@ -143,7 +143,8 @@ fn values(answer: Value) -> Option<Vec<Value>> {
 }
 
 impl Slots {
-    /// The master of the key that a command is about. A range that no node has is found at the next one, which says so.
+    /// The master of a command's key. For a slot that no node serves it is the next node, which
+    /// reports the error.
     pub(super) fn node(&self, command: &Cmd) -> Arc<Link> {
         let slot = slot(key(command).unwrap_or_default());
         let at = self.0.partition_point(|(last, _)| *last < slot).min(self.0.len() - 1);
@@ -151,7 +152,7 @@ impl Slots {
     }
 }
 
-/// The first key of a command, or something in its place where there is none.
+/// The first key of a command, or an arbitrary argument without one.
 fn key(command: &Cmd) -> Option<&[u8]> {
     let mut arguments = command.args_iter().filter_map(|argument| match argument {
         Arg::Simple(bytes) => Some(bytes),
@@ -163,7 +164,8 @@ fn key(command: &Cmd) -> Option<&[u8]> {
     }
 }
 
-/// The slot of a key: of what is in its first braces, if there is anything (Redis Cluster specification, "Hash tags").
+/// The slot of a key: by the content of its first braces, if any (Redis Cluster specification,
+/// "Hash tags").
 fn slot(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let tag = &key[open + 1..];

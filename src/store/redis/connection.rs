@@ -1,4 +1,4 @@
-//! Whom to ask, and what becomes of a command that fails.
+//! Sends commands, and handles their failures.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -15,22 +15,23 @@ use super::{
     link::{Attached, Link, Live},
 };
 
-/// The time budget of a call, unless another is chosen.
+/// The timeout of a call unless configured.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection whose other end has vanished without a word is given up after this.
+/// A connection whose server has vanished is closed after this.
 const VANISHED: Duration = Duration::from_secs(10);
 
-/// How often a command is tried, with pauses that grow up to this much: within the time budget, as connections die, slots of a
-/// cluster move and masters change.
+/// How often a command is attempted within the timeout, with pauses that grow up to this:
+/// connections fail, slots move and masters change.
 const ATTEMPTS: u32 = 12;
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// How often on a single server that says it is not the one: as it is, on a new connection, and once more if that was old.
+/// How often a command is attempted on a single server that refuses writes: on the current
+/// connection, on a new one, and once more.
 const ATTEMPTS_ELSEWHERE: u32 = 3;
 
-/// A connection that an application hands in. Implemented for `MultiplexedConnection`, `ConnectionManager` and
-/// `ClusterConnection` of `redis` 1, and for nothing else.
+/// A connection of the application. Implemented for `MultiplexedConnection`, `ConnectionManager`
+/// and `ClusterConnection` of `redis` 1 only.
 pub trait RedisConnection: sealed::Sealed {}
 
 impl RedisConnection for MultiplexedConnection {}
@@ -64,7 +65,7 @@ pub(super) mod sealed {
     }
 }
 
-/// Whom to ask, and how long to wait for the answer.
+/// Where to send commands, and the timeout.
 #[expect(missing_debug_implementations, reason = "private; a client's may show a password")]
 pub struct Connection {
     servers: Servers,
@@ -73,40 +74,40 @@ pub struct Connection {
 }
 
 enum Servers {
-    /// A single server, or whatever was handed in.
+    /// A single server, or a connection of the application.
     One(Link),
     Cluster(Cluster),
 }
 
-/// What a server answered.
-pub(super) struct Answer {
+/// A reply of a server.
+pub(super) struct ServerReply {
     pub(super) value: Value,
-    /// Whether the command was sent before and no answer came: it may have been carried out then.
+    /// Whether the command was sent before without a reply, so it may have run twice.
     pub(super) is_repeated: bool,
 }
 
 /// What a failure means for the command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It is refused.
+    /// The server refused it.
     Refused,
     /// It was not sent.
     NotConnected,
-    /// It was not carried out here, but may be elsewhere, or soon.
+    /// It did not run here, but may run on another node or later.
     Elsewhere,
-    /// Not known: no answer came.
+    /// Unknown: no reply arrived.
     Unknown,
 }
 
 impl Connection {
-    /// Connects to one server, and fails when it can not.
+    /// Connects to one server, and fails when it cannot.
     pub(super) async fn to_server(client: Client, timeout: Duration) -> Result<Self, RedisError> {
         let link = Link::to(client, timeout);
         link.live().await?;
         Ok(Self { servers: Servers::One(link), is_cluster: false, timeout })
     }
 
-    /// The same to a cluster of which these nodes are known.
+    /// The same for a cluster, through these nodes.
     pub(super) async fn to_cluster(addresses: Addresses, nodes: Vec<String>) -> Result<Self, RedisError> {
         let timeout = addresses.timeout;
         let cluster = Cluster::connect(addresses, nodes).await?;
@@ -122,14 +123,15 @@ impl Connection {
         self.is_cluster
     }
 
-    /// The answer to a command, within the time budget.
+    /// Sends a command, and returns the reply within the timeout.
     ///
-    /// A command whose answer was lost is sent again. All of ours may be: they read, compare before they write, or write the
-    /// same once more; who must know it sees [`Answer::is_repeated`].
-    pub(super) async fn ask(&self, command: &Cmd) -> Result<Answer, RedisError> {
+    /// A command whose reply was lost is sent again. That is safe for all commands of this store:
+    /// they read, compare before they write, or write the same value again. A caller that must know
+    /// checks [`ServerReply::is_repeated`].
+    pub(super) async fn ask(&self, command: &Cmd) -> Result<ServerReply, RedisError> {
         let mut used = None;
         let Ok(answer) = timeout(self.timeout, self.ask_until(command, &mut used)).await else {
-            // Perhaps only late, but perhaps the other end has vanished.
+            // It may only be late, but the server may also have vanished.
             if let Some(live) = used {
                 live.give_up();
             }
@@ -138,13 +140,17 @@ impl Connection {
         answer
     }
 
-    /// Sends a command whose answer is of no interest, and does not wait for it.
+    /// Sends a command without waiting for its reply.
     pub(super) async fn post(&self, mut command: Cmd) {
         command.set_no_response(true);
         let _ = self.ask(&command).await;
     }
 
-    async fn ask_until(&self, command: &Cmd, used: &mut Option<Arc<Attached>>) -> Result<Answer, RedisError> {
+    async fn ask_until(
+        &self,
+        command: &Cmd,
+        used: &mut Option<Arc<Attached>>,
+    ) -> Result<ServerReply, RedisError> {
         let mut is_repeated = false;
         let mut redirect = None;
         for attempt in 1.. {
@@ -157,7 +163,7 @@ impl Connection {
                 }
             };
             let (fate, error) = match answer {
-                Ok(value) => return Ok(Answer { value, is_repeated }),
+                Ok(value) => return Ok(ServerReply { value, is_repeated }),
                 Err(failure) => failure,
             };
             is_repeated |= fate == Fate::Unknown;
@@ -168,7 +174,7 @@ impl Connection {
                 redirect =
                     error.redirect_node().and_then(|(node, _)| Some((cluster.link(node)?, is_ask(&error))));
                 if !is_ask(&error) {
-                    // While no node answers there is nothing better than what was known.
+                    // While no node answers, keep the known slots.
                     let _ = cluster.refresh(Some(&slots)).await;
                 }
             }
@@ -190,7 +196,8 @@ impl Connection {
     }
 }
 
-/// The answer of one server. A connection that failed, or leads to the wrong server, is not used again.
+/// The reply of one server. A connection that failed, or leads to the wrong server, is not used
+/// again.
 async fn send(
     link: &Link,
     is_asking: bool,
@@ -201,7 +208,7 @@ async fn send(
     let live = used.insert(live);
     let answer = if is_asking { live.send_asking(command).await } else { live.send(command).await };
     let error = match answer {
-        // A digest that the server does not know is no failure of the call.
+        // An unknown script digest is not a failure of the call.
         Ok(Value::ServerError(error)) if error.kind() != Some(ServerErrorKind::NoScript) => error.into(),
         Ok(value) => return Ok(value),
         Err(error) => error,
@@ -213,7 +220,7 @@ async fn send(
     Err((fate, error))
 }
 
-/// What a failure means for the command, and whether the connection is of no more use.
+/// What a failure means for the command, and whether the connection is unusable.
 fn fate(error: &RedisError) -> (Fate, bool) {
     use ServerErrorKind as Said;
     match error.kind() {
@@ -230,7 +237,7 @@ fn is_ask(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::Ask)
 }
 
-/// A client for one server; `None` when it is no URL of one.
+/// A client for one server; `None` for an invalid URL.
 pub(super) fn client(url: &str, root: Option<&[u8]>) -> Option<Client> {
     let info = url.into_connection_info().ok()?.set_tcp_settings(tcp_settings());
     match root {

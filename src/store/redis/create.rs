@@ -1,7 +1,7 @@
 //! A new session, with what ends first and the cap of its subject, in one step (S9).
 //!
-//! Usually nothing stands in the way, and one script stores the session. Else it answers with what there is; the decision is
-//! taken here, and a second script carries it out if nothing has changed since.
+//! Usually one script stores the session. If something conflicts, it returns the current state
+//! instead; the decision is made here, and a second script applies it if nothing has changed.
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -9,10 +9,10 @@ use redis::Value;
 
 use super::{
     RedisStore,
-    answer::{array, number, several},
     keys::field,
     marks::Marks,
     place::{MAX_ATTEMPTS, POLITE_ATTEMPTS, forget_at, read_value, too_busy},
+    reply::{array, number, several},
     value::{Version, encode, sessions, time_to_live, tombstone_time_to_live},
 };
 use crate::{
@@ -21,27 +21,27 @@ use crate::{
     store::{CreateOutcome, Creation, CreationPlan},
 };
 
-/// What stands in the way of a creation.
+/// The state that a creation depends on.
 struct View {
-    /// The record under the new id.
+    /// The record with the new id, if any.
     taken: Option<Record>,
     marks: Marks,
-    /// How many sessions there are in the place.
+    /// The number of sessions in the place.
     count: usize,
-    /// The records that are to end first, those that there are.
+    /// The records to end first, as far as they exist.
     ends: BTreeMap<SessionId, Record>,
-    /// The sessions of the place, where the cap may be reached.
+    /// The sessions of the place, if the cap may be reached.
     others: Vec<Record>,
 }
 
-/// What a script that looks has answered.
+/// The result of the reading script.
 #[expect(clippy::large_enum_variant, reason = "short-lived")]
 enum Looked {
     Stored,
     View(View),
 }
 
-/// What to store, and what has to be as it was for that to be right.
+/// What to store, and what must be unchanged for that.
 struct Plan {
     record: Record,
     outcomes: Vec<EndOutcome>,
@@ -49,15 +49,15 @@ struct Plan {
     ended: Vec<(Record, Record)>,
     /// Others that the decision depends on.
     unchanged: Vec<Record>,
-    /// At most so many sessions in the place before.
+    /// The maximum number of sessions in the place before.
     most: Option<usize>,
 }
 
-/// What came of a view.
+/// The decision on a view.
 enum Decision {
     Store(Plan),
-    Answer(CreateOutcome),
-    /// The cap may be reached: the sessions of the place have to be known.
+    ServerReply(CreateOutcome),
+    /// The cap may be reached, so the sessions of the place are needed.
     NameOthers,
 }
 
@@ -83,7 +83,7 @@ impl RedisStore {
             };
             if let Some(taken) = view.taken {
                 let ours = |tried: &Version| *tried == Version::of(&taken);
-                // The answer to an earlier try was lost.
+                // The reply to an earlier attempt was lost.
                 return Ok(match tried {
                     Some((tried, outcome)) if ours(&tried) => outcome,
                     _ if ours(&version) && at_once.is_some() => created(at_once, version),
@@ -92,7 +92,7 @@ impl RedisStore {
             }
             let plan = match decide(creation, &view) {
                 Decision::Store(plan) => plan,
-                Decision::Answer(outcome) => return Ok(outcome),
+                Decision::ServerReply(outcome) => return Ok(outcome),
                 Decision::NameOthers => {
                     name_others = true;
                     continue;
@@ -109,7 +109,7 @@ impl RedisStore {
         Err(too_busy())
     }
 
-    /// Stores the session, if it is given and nothing stands in the way.
+    /// Stores the session, if one is given and nothing conflicts.
     async fn look(
         &self,
         creation: &Creation,
@@ -154,7 +154,7 @@ impl RedisStore {
         Ok(Looked::View(View { taken, marks, count, ends, others }))
     }
 
-    /// Whether all was still as the plan has it, and is now as it says.
+    /// Whether nothing had changed and the plan was applied.
     async fn carry_out(
         &self,
         creation: &Creation,
@@ -195,7 +195,7 @@ impl RedisStore {
     }
 }
 
-/// The record as it is stored where nothing stands in the way; `None` where something has to be known first.
+/// The record to store if nothing conflicts; `None` if more must be known first.
 fn at_once(creation: &Creation) -> Option<Record> {
     if !creation.ends.is_empty() {
         return None;
@@ -213,7 +213,7 @@ fn created(record: Option<Record>, version: Version) -> CreateOutcome {
     })
 }
 
-/// How long its place is needed for the record, and when a sweep has to look at it.
+/// How long the place is needed for the record, and when a sweep must look at it.
 fn schedule(record: &Record) -> [i64; 2] {
     let timing = &record.timing;
     [time_to_live(timing.created_at, timing.expires_at()), record.due_at().as_unix_millis()]
@@ -224,7 +224,8 @@ fn decide(creation: &Creation, view: &View) -> Decision {
     let mark = subject.and_then(|subject| view.marks.all.of(&creation.record.realm, subject));
     let (counted, others): (Vec<&Record>, Vec<&Record>) =
         view.others.iter().partition(|other| creation.counts(other));
-    // Those that were not named are taken for the subject's: another's would have to share the tag by chance.
+    // Count sessions that were not returned as the subject's: others would have to share the tag by
+    // chance.
     let count = view.count.saturating_sub(others.len());
     let found = creation.ends.iter().map(|(sid, _)| view.ends.get(sid).cloned()).collect();
     match creation.clone().plan(mark, found, count) {
@@ -233,7 +234,8 @@ fn decide(creation: &Creation, view: &View) -> Decision {
             let mut ended: Vec<_> = ended.into_iter().filter_map(pair).collect();
             ended.retain(|(before, after)| before != after);
             ended.dedup_by_key(|(before, _)| before.sid);
-            // While these are what they are, the subject's can not have become more unless there are more in all.
+            // While these are unchanged, the subject's sessions can only have grown if the total
+            // has.
             let unchanged =
                 others.into_iter().filter(|other| ended.iter().all(|(before, _)| before.sid != other.sid));
             let unchanged = unchanged.cloned().collect();
@@ -241,10 +243,11 @@ fn decide(creation: &Creation, view: &View) -> Decision {
             Decision::Store(Plan { record, outcomes, ended, unchanged, most })
         }
         CreationPlan::Full if view.others.is_empty() => Decision::NameOthers,
-        CreationPlan::Full => {
-            Decision::Answer(CreateOutcome::Full { count, sessions: counted.into_iter().cloned().collect() })
-        }
-        CreationPlan::SignedOutEverywhere => Decision::Answer(CreateOutcome::SignedOutEverywhere),
-        CreationPlan::TooLarge => Decision::Answer(CreateOutcome::TooLarge),
+        CreationPlan::Full => Decision::ServerReply(CreateOutcome::Full {
+            count,
+            sessions: counted.into_iter().cloned().collect(),
+        }),
+        CreationPlan::SignedOutEverywhere => Decision::ServerReply(CreateOutcome::SignedOutEverywhere),
+        CreationPlan::TooLarge => Decision::ServerReply(CreateOutcome::TooLarge),
     }
 }

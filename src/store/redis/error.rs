@@ -1,11 +1,11 @@
-//! Failures, as far as they may be repeated.
+//! Error messages that cannot contain session data.
 
 use redis::{ErrorKind, RedisError};
 
 use crate::Error;
 
-/// What these codes come with is the server's own text, without anything that was sent. That of `ERR` may quote arguments,
-/// and arguments are sessions (H5).
+/// The text of these codes is the server's own. That of `ERR` may quote arguments, which contain
+/// sessions (H5).
 const SAFE: [&str; 12] = [
     "NOPERM",
     "NOAUTH",
@@ -21,7 +21,7 @@ const SAFE: [&str; 12] = [
     "BUSY",
 ];
 
-/// How the server says, within a script, that its user lacks a right.
+/// The server's messages for a missing permission within a script.
 const RIGHTS: [&str; 3] =
     ["ACL failure in script", "The user executing the script can't", "This user has no permissions"];
 
@@ -39,7 +39,8 @@ pub(super) fn failed(error: &RedisError) -> Error {
     })
 }
 
-/// A script that failed. A server says in which line its user lacks a right, and not which; we know what the line does.
+/// A script that failed. For a missing permission, the server reports the line; the script says
+/// which command is on it.
 pub(super) fn failed_in_script(error: &RedisError, script: &str) -> Error {
     let detail = error.detail().unwrap_or_default();
     if !RIGHTS.iter().any(|text| detail.starts_with(text)) {
@@ -55,18 +56,18 @@ pub(super) fn failed_in_script(error: &RedisError, script: &str) -> Error {
         if commands.is_empty() { "a command of a script".to_owned() } else { commands.join(" or ") };
     let code = error.code().unwrap_or_default();
     Error::store(format!(
-        "the server's user lacks a right, to run {commands} or to use its keys; it said {code} {detail}"
+        "the server's user lacks a permission, to run {commands} or to use its keys; the server said {code} {detail}"
     ))
 }
 
-/// The first words with a server, before anything of a session was sent: they may be repeated whole.
+/// A failure to connect. Nothing of a session was sent, so the message is safe to quote.
 pub(super) fn not_connected(error: &RedisError) -> Error {
     let message = match (error.code(), error.detail()) {
         _ if error.is_timeout() => "the server did not answer in time".to_owned(),
         (Some(code), Some(detail)) => format!("the server said {code} {detail}"),
         _ if error.kind() == ErrorKind::AuthenticationFailed => {
             format!(
-                "the server did not let us in, authentication failed: {}",
+                "authentication failed, check user and password: {}",
                 error.detail().unwrap_or("wrong user or password")
             )
         }

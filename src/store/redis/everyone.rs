@@ -1,7 +1,7 @@
-//! What concerns the sessions of everybody: lists, sweeps, and the indexes that both read.
+//! Lists and sweeps of all sessions, and the indexes that they read.
 //!
-//! The indexes name sessions that are kept elsewhere. On a cluster they may be late or lossy: an entry whose session is gone
-//! is dropped by who meets it.
+//! The indexes refer to sessions in other slots. On a cluster they may be late or incomplete. A
+//! reader drops an entry whose session is gone.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use redis::{Cmd, Value};
 
 use super::{
     RedisStore,
-    answer::{array, bytes, number},
     keys::field,
     marks::Marks,
     place::{PAGE, forget_at},
+    reply::{array, bytes, number},
     value::{at_position, decode, position_in_realm},
 };
 use crate::{
@@ -22,11 +22,11 @@ use crate::{
     store::{Page, Sweep, Swept},
 };
 
-/// How many pages of a place a sweep looks at for sessions that a mark covers. They are the oldest; what they are missed
-/// behind (sessions with a wrong time of creation) is found by its deadline.
+/// How many pages of a place a sweep reads for sessions that a mark covers, oldest first. Sessions
+/// that it misses, with a wrong creation time, are found at their deadline.
 const PAGES_OF_A_MARK: usize = 4;
 
-/// How many batches of entries whose sessions are gone one call of a sweep drops.
+/// How many batches of stale entries one call of a sweep drops.
 const BATCHES: usize = 8;
 
 impl RedisStore {
@@ -66,7 +66,7 @@ impl RedisStore {
         Ok(found)
     }
 
-    /// The sessions of these ids that have not ended.
+    /// The sessions with these ids that have not ended.
     async fn read_live(&self, sids: &[SessionId]) -> Result<BTreeMap<SessionId, Record>, Error> {
         let mut places: BTreeMap<Tag, Vec<SessionId>> = BTreeMap::new();
         for sid in sids {
@@ -108,7 +108,7 @@ impl RedisStore {
         realms.into_iter().map(text).collect()
     }
 
-    /// Removes the tombstones that may go, before their time to live is over.
+    /// Removes old tombstones before their time to live is over.
     async fn sweep_tombstones(&self, sweep: &Sweep) -> Result<Swept, Error> {
         let tombstones = self.0.keys.tombstones();
         let members = self.due_members(&tombstones, sweep.now, sweep.limit).await?;
@@ -131,7 +131,7 @@ impl RedisStore {
         array(self.ask(&command).await?)?.into_iter().map(bytes).collect()
     }
 
-    /// Whether nothing more of this realm is due.
+    /// Whether nothing else of this realm is due.
     async fn sweep_realm(&self, realm: &str, sweep: &Sweep, found: &mut Vec<Record>) -> Result<bool, Error> {
         let due = self.0.keys.due(realm);
         for _ in 0..BATCHES {
@@ -166,7 +166,7 @@ impl RedisStore {
                 let mut entry = redis::cmd("ZADD");
                 self.ask(entry.arg(&due).arg(until.as_unix_millis()).arg(tag.as_slice())).await?;
             }
-            // Each only once, also when both its entry and that of its place are due.
+            // Each session once, also when both its entry and that of its place are due.
             for record in found.iter() {
                 live.remove(&record.sid);
             }
@@ -200,7 +200,8 @@ impl RedisStore {
         let moved: BTreeMap<SessionId, Timestamp> = sessions.iter().copied().collect();
         let records = self.read_live(&sids).await?;
         self.set_due(&records, |record| moved.get(&record.sid).copied()).await?;
-        // A write between the read and the move may have brought a deadline forward: an entry must not be late.
+        // A write between the read and the move may have moved a deadline forward; an entry must
+        // not be late.
         let records = self.read_live(&sids).await?;
         self.set_due(&records, |record| {
             let due = record.due_at();
@@ -231,7 +232,7 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Enters a new session into the indexes of a cluster. A single server has done it in the same step.
+    /// Adds a new session to the indexes of a cluster. A single server does it in the same step.
     pub(super) async fn enter_in_cluster(&self, record: &Record) -> Result<(), Error> {
         let [mut all, mut due, mut realms] = [redis::cmd("ZADD"), redis::cmd("ZADD"), redis::cmd("SADD")];
         let position = position_in_realm(record.timing.created_at, &record.sid);
@@ -245,7 +246,7 @@ impl RedisStore {
         Ok(())
     }
 
-    /// A session has just ended: tells the indexes of a cluster, without waiting for it.
+    /// Updates the indexes of a cluster after a session has ended, without waiting.
     pub(super) async fn end_in_cluster(&self, before: &Record, after: &Record) {
         if !self.is_cluster() || before.ended.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! The names of all keys.
+//! The names of the keys.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
@@ -6,8 +6,8 @@ use crate::record::{SessionId, Tag};
 
 /// The keys of one store: all begin with its prefix.
 ///
-/// What is in braces decides the slot of a cluster, so a place, its tombstones and its order share one. It is text, since a
-/// closing brace among raw bytes would end it early.
+/// The part in braces decides the slot of a cluster, so a place, its tombstones and its order share
+/// one. It is text, since raw bytes may contain a closing brace.
 pub(super) struct Keys {
     prefix: String,
 }
@@ -29,7 +29,7 @@ impl Keys {
         key
     }
 
-    /// What is left of an ended session: its place and its field, as the scripts write it, too.
+    /// The tombstone of a session: place and field. The scripts build the same name.
     pub(super) fn tombstone(&self, sid: SessionId) -> Vec<u8> {
         let mut key = self.place(sid.tag());
         key.extend_from_slice(field(&sid));
@@ -41,12 +41,12 @@ impl Keys {
         format!("{}:all:{realm}", self.prefix)
     }
 
-    /// Sessions of a realm by when they are due, and tags by when a mark was set.
+    /// Sessions of a realm by due time, and tags by the time of a mark.
     pub(super) fn due(&self, realm: &str) -> String {
         format!("{}:due:{realm}", self.prefix)
     }
 
-    /// Tombstones by when they may go.
+    /// Tombstones by when they may be removed.
     pub(super) fn tombstones(&self) -> String {
         format!("{}:tombstones", self.prefix)
     }
@@ -56,7 +56,7 @@ impl Keys {
         format!("{}:realms", self.prefix)
     }
 
-    /// When everybody was signed out, by realm.
+    /// The moments at which everybody was signed out, by realm.
     pub(super) fn not_before(&self) -> String {
         format!("{}:not-before", self.prefix)
     }
@@ -71,12 +71,13 @@ impl Keys {
         format!("{}:settings:{realm}", self.prefix)
     }
 
-    /// Where changes of the settings are announced.
+    /// The channel that announces changed settings.
     pub(super) fn channel(&self) -> String {
         format!("{}:settings", self.prefix)
     }
 
-    /// Keys that a store of the first schema had: its partitions' sets of sessions, and its settings.
+    /// Keys that a store of the first schema had: its partitions' sets of sessions, and its
+    /// settings.
     pub(super) fn of_first_schema(&self) -> Vec<String> {
         let partitions = (0..64).map(|partition| format!("{}{{{partition}}}:all", self.prefix));
         partitions.chain([format!("{}{{settings}}", self.prefix)]).collect()

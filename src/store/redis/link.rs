@@ -1,7 +1,8 @@
-//! A connection to one server, and how it comes back.
+//! A connection to one server, which reconnects.
 //!
-//! The driver's own manager is not used: it keeps a connection that answers errors (a server that has become a replica), and
-//! stops reconnecting after failures that are not of the network. Here a connection that failed is replaced by the next call.
+//! This replaces the driver's connection manager, which keeps a connection to a server that has
+//! become a replica, and stops reconnecting after other than network failures. Here the next call
+//! replaces a failed connection.
 
 use std::{
     io,
@@ -20,19 +21,19 @@ use redis::{
 };
 use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 
-/// Shorter than the time budget of a call, so that there is time for another try.
+/// Shorter than the timeout of a call, so that there is time for another attempt.
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// One server.
 pub(super) struct Link {
-    /// `None` while there is no connection that works.
+    /// `None` while there is no working connection.
     live: ArcSwapOption<Attached>,
-    /// Where new connections come from; one that was handed in is all there is.
+    /// How to make new connections; not for a connection of the application.
     client: Option<Client>,
     connect_within: Duration,
     /// Held while connecting, with the last failure.
     connecting: Mutex<Option<RedisError>>,
-    /// How often connecting has failed.
+    /// How often connecting has failed in a row.
     failures: AtomicU64,
 }
 
@@ -40,8 +41,8 @@ pub(super) struct Link {
 pub(super) struct Attached {
     live: Live,
     is_given_up: AtomicBool,
-    /// A task that never ends by itself: it is finished when its runtime is gone, and so is the connection. A store may be used
-    /// in several runtimes one after the other, as tests do.
+    /// A task that never ends by itself: it is finished once its runtime is gone, and then so is
+    /// the connection. Tests use one store in several runtimes, one after the other.
     runtime: JoinHandle<()>,
 }
 
@@ -53,7 +54,7 @@ pub(super) enum Live {
 }
 
 impl Link {
-    /// To the server of this client, not connected yet.
+    /// A link to the server of this client, not connected yet.
     pub(super) fn to(client: Client, timeout: Duration) -> Self {
         Self {
             client: Some(client),
@@ -80,7 +81,7 @@ impl Link {
         self.client.is_some()
     }
 
-    /// The connection, if need be a new one.
+    /// The connection; connects if necessary.
     pub(super) async fn live(&self) -> Result<Arc<Attached>, RedisError> {
         match (self.live.load_full(), &self.client) {
             (Some(live), None) => Ok(live),
@@ -90,7 +91,7 @@ impl Link {
         }
     }
 
-    /// One caller connects; those that have waited for it take what came of it.
+    /// One caller connects; the others wait and share the result.
     async fn replace(&self, client: &Client) -> Result<Arc<Attached>, RedisError> {
         let failures = self.failures.load(Ordering::Acquire);
         let mut last_failure = self.connecting.lock().await;
@@ -116,7 +117,7 @@ impl Link {
     }
 
     async fn connect(&self, client: &Client) -> Result<MultiplexedConnection, RedisError> {
-        // The time budget is that of the call. With a short queue callers would wait for each other.
+        // The call has its own timeout. With a short queue, callers would wait for each other.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
@@ -136,7 +137,7 @@ impl Attached {
         !self.is_given_up.load(Ordering::Relaxed) && !self.runtime.is_finished()
     }
 
-    /// The next call connects again. Calls on their way may still be answered.
+    /// Makes the next call reconnect. Calls in flight may still be answered.
     pub(super) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Relaxed);
     }
@@ -149,7 +150,7 @@ impl Attached {
         }
     }
 
-    /// To a node that takes a slot over and has not got all of it.
+    /// A command for a node that is importing the slot (`ASKING`).
     pub(super) async fn send_asking(&self, command: &Cmd) -> Result<Value, RedisError> {
         let Live::One(mut connection) = self.live.clone() else { return self.send(command).await };
         let mut pipeline = redis::pipe();

@@ -1,13 +1,13 @@
-//! The marks of a place, as its field `m` holds them: which sessions were revoked at once (L14).
+//! The marks of a place, in its field `m`: which sessions were revoked at once (L14).
 
 use redis::Value;
 
-use super::{answer::unreadable, value::unique};
+use super::{reply::unreadable, value::unique};
 use crate::{Error, ErrorKind, store::marks};
 
 const STAMP: usize = 3;
 
-/// The marks of the subjects of a place, and which ones these are.
+/// The marks of a place, with their stamp.
 #[derive(Clone, Default)]
 pub(super) struct Marks {
     stamp: u32,
@@ -15,7 +15,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Of the field `m`; none when there is no such field.
+    /// Reads the field `m`; no marks without it.
     pub(super) fn read(field: &Value) -> Result<Self, Error> {
         let Value::BulkString(bytes) = field else { return Ok(Self::default()) };
         let (stamp, marks) = bytes.split_first_chunk::<STAMP>().ok_or_else(unreadable)?;
@@ -25,16 +25,16 @@ impl Marks {
         Ok(Self { stamp: u32::from_be_bytes(four), all })
     }
 
-    /// As the field `m`, under a new stamp.
+    /// Writes the field `m`, with a new stamp.
     pub(super) fn write(&self) -> Result<Vec<u8>, Error> {
-        // Zero is the stamp of no marks.
+        // Zero is the stamp without marks.
         let stamp = (unique() >> 40).max(1);
         let [.., a, b, c] = stamp.to_be_bytes();
-        let refuse = |_| Error::new(ErrorKind::Store, "a mark can not be packed");
+        let refuse = |_| Error::new(ErrorKind::Store, "a mark cannot be packed");
         postcard::to_extend(&self.all, vec![a, b, c]).map_err(refuse)
     }
 
-    /// Which marks these are; zero when there are none.
+    /// The stamp, which changes with each write; zero without marks.
     pub(super) const fn stamp(&self) -> u32 {
         self.stamp
     }

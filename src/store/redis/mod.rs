@@ -1,4 +1,4 @@
-//! The store in Redis or Valkey, or a cluster of either (feature `redis`).
+//! The store for Redis, Valkey, or a cluster of either (feature `redis`).
 //!
 //! | file | holds |
 //! |---|---|
@@ -10,13 +10,13 @@
 //! | `settings.rs` | settings that all nodes share |
 //! | `schema.rs` | the version of the schema, migrations, the key of the place tags, the server's clock |
 //! | `keys.rs`, `value.rs`, `marks.rs`, `squeeze.rs` | the names of the keys, and what they hold, in few bytes |
-//! | `script.rs`, `scripts/`, `answer.rs` | what is run on the server (`place.lua` begins with the keys), and what it answers |
+//! | `script.rs`, `scripts/`, `reply.rs` | what is run on the server (`place.lua` begins with the keys), and what it answers |
 //! | `connection.rs`, `link.rs`, `cluster.rs`, `error.rs` | whom to ask; a server, the nodes of a cluster, how connections come back; failures |
 //!
-//! All sessions of a tag are the fields of one hash, its place, with the marks of its subjects in one more. A load is one
-//! `HMGET`. A write says which version it replaces; the server compares and sets, and knows no rule besides.
+//! All sessions of a tag are fields of one hash, its place; one more field has the marks of its
+//! subjects. A load is one `HMGET`. A write names the version that it replaces; the server only
+//! compares and sets.
 
-mod answer;
 mod cluster;
 mod connection;
 mod create;
@@ -27,6 +27,7 @@ mod link;
 mod marks;
 mod options;
 mod place;
+mod reply;
 mod schema;
 mod script;
 mod settings;
@@ -46,7 +47,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify};
 use self::{
     connection::Connection,
     keys::Keys,
-    script::{Call, Script, Scripts},
+    script::{Script, ScriptCall, Scripts},
 };
 pub use self::{connection::RedisConnection, options::RedisOptions};
 use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, Sweep, Swept};
@@ -58,7 +59,8 @@ use crate::{
 /// Keeps sessions in Redis 6.2 or later, in Valkey, or in a cluster of either. See the
 /// [guide](crate::store::guide#redis-and-valkey).
 ///
-/// Cheap to clone; clones share the connection. It connects again by itself, in whichever runtime a call is made.
+/// Cheap to clone; clones share the connection. It reconnects by itself, in the runtime of the
+/// call.
 ///
 /// # Example
 ///
@@ -80,20 +82,20 @@ struct Inner {
     scripts: Scripts,
     keys: Keys,
     place_key: ArcSwap<PlaceKey>,
-    /// Held by writers of the same place that have been in each other's way.
+    /// Held by writers of the same place after they conflicted.
     turns: Vec<Mutex<()>>,
-    /// For a connection that listens; one that was handed in does not say how to make another.
+    /// For the connection that listens; empty with a connection of the application.
     clients: Vec<Client>,
     listening: Mutex<Weak<Notify>>,
 }
 
-/// How many places can be written at the same time by writers that wait for each other.
+/// The number of locks for writers that wait for each other.
 const TURNS: usize = 64;
 
-/// How many sessions are ended at the same time.
+/// How many sessions are ended concurrently.
 const ENDS_AT_ONCE: usize = 64;
 
-/// What begins all keys, unless another is chosen.
+/// The prefix of all keys unless configured.
 const PREFIX: &str = "tenure";
 
 impl RedisStore {
@@ -106,15 +108,17 @@ impl RedisStore {
         RedisOptions::new(url)?.connect().await
     }
 
-    /// Uses a connection of the application's, with its own TLS and reconnecting; keys begin with `tenure`. Changes of the
-    /// settings by other nodes are then seen by asking every second, not by listening.
+    /// Uses a connection of the application, with its own TLS and reconnecting; keys begin with
+    /// `tenure`.
     ///
-    /// After a failover, a `MultiplexedConnection` or `ConnectionManager` keeps the server that it has, also when that has
-    /// become a read-only replica. Prefer [`RedisStore::connect`] where that can happen.
+    /// Settings are then polled every second, instead of by a subscription.
+    ///
+    /// After a failover, a `MultiplexedConnection` or `ConnectionManager` keeps its server, also if
+    /// that has become a read-only replica. Prefer [`RedisStore::connect`] where that can happen.
     ///
     /// # Errors
     ///
-    /// When the server does not answer, or holds the sessions of another version of this crate.
+    /// When the server does not answer, or has sessions of an incompatible version of this crate.
     pub async fn with_connection(connection: impl RedisConnection) -> Result<Self, Error> {
         Self::over(connection.into_connection(), PREFIX.to_owned(), Vec::new()).await
     }
@@ -137,8 +141,8 @@ impl RedisStore {
         self.0.connection.is_cluster()
     }
 
-    /// A call of a script in a place, with more keys on a single server.
-    fn about<'a>(&self, script: &'a Script, tag: Tag, more: &[String]) -> Call<'a> {
+    /// A script call in a place; on a single server with the keys of the indexes.
+    fn about<'a>(&self, script: &'a Script, tag: Tag, more: &[String]) -> ScriptCall<'a> {
         let place = self.0.keys.place(tag);
         let mut keys = Vec::with_capacity(1 + more.len());
         keys.push(place.as_slice());
@@ -146,7 +150,8 @@ impl RedisStore {
         script.call(&keys)
     }
 
-    /// The indexes that a script changes in the same step; none on a cluster, where they are in other slots.
+    /// The indexes that a script updates in the same step; none on a cluster, where they are in
+    /// other slots.
     fn index_keys(&self, realm: &str) -> Vec<String> {
         let keys = &self.0.keys;
         if self.is_cluster() {
@@ -155,7 +160,7 @@ impl RedisStore {
         vec![keys.all(realm), keys.due(realm), keys.tombstones(), keys.realms()]
     }
 
-    /// Waits for other writers of the place in this process.
+    /// Takes the lock for writers of the place in this process.
     async fn turn(&self, tag: Tag) -> MutexGuard<'_, ()> {
         let stripe = usize::from(tag.as_bytes()[0]) % self.0.turns.len();
         self.0.turns[stripe].lock().await
@@ -176,7 +181,7 @@ impl RedisStore {
         if let CreateOutcome::Created { record, .. } = &outcome
             && let Err(error) = self.enter_in_cluster(record).await
         {
-            tracing::warn!(sid = %record.sid, %error, "a session is missing in the lists of all sessions");
+            tracing::warn!(sid = %record.sid, %error, "a session could not be added to the index, so lists of all sessions omit it");
         }
         Ok(outcome)
     }
@@ -193,7 +198,8 @@ impl SessionStore for RedisStore {
         if !self.is_cluster() {
             return self.create_record(&creation).await;
         }
-        // Goes on to its end when the caller gives up: the session is to be in the indexes.
+        // Spawned, so that it completes when the caller is dropped: the session must get into the
+        // indexes.
         let store = self.clone();
         let task = tokio::spawn(async move { store.create_and_enter(creation).await });
         task.await.map_err(Error::store)?
@@ -236,7 +242,7 @@ impl SessionStore for RedisStore {
         if moment == redis::Value::Nil {
             return Ok(None);
         }
-        answer::number(&moment).map(Timestamp::from_unix_millis).map(Some)
+        reply::number(&moment).map(Timestamp::from_unix_millis).map(Some)
     }
 
     async fn list(&self, page: Page) -> Result<Vec<Record>, Error> {
@@ -258,7 +264,7 @@ impl SessionStore for RedisStore {
         let mut outcomes = Vec::with_capacity(requests.len());
         for some in requests.chunks(ENDS_AT_ONCE) {
             let ends = some.iter().map(|(sid, request)| self.end_record(*sid, request, None));
-            // All are waited for, so that what was ended is reported.
+            // Await all, so that every end is reported.
             for outcome in join_all(ends).await {
                 outcomes.push(outcome?);
             }

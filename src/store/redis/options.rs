@@ -1,4 +1,4 @@
-//! How a Redis store connects.
+//! Options of a Redis store.
 
 use std::{fmt, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Error, ErrorKind};
 
-/// How a [`RedisStore`] connects.
+/// Options of a [`RedisStore`].
 #[derive(Clone)]
 #[must_use]
 pub struct RedisOptions {
@@ -28,13 +28,15 @@ pub struct RedisOptions {
 }
 
 impl RedisOptions {
-    /// The server of a URL, `redis://user:password@host:port/database`, or with `rediss` the same over TLS, which needs the feature
-    /// `rustls` and trusts the system's certificates. A cluster is `redis+cluster://user:password@host:port,host:port` or
-    /// `rediss+cluster://…`, with one node or several; it tells us of the others.
+    /// The server of a URL: `redis://user:password@host:port/database`.
+    ///
+    /// `rediss` is the same over TLS, which needs the feature `rustls` and trusts the system's
+    /// certificates. A cluster is `redis+cluster://user:password@host:port,host:port` or
+    /// `rediss+cluster://…`, with one or more nodes; the store discovers the others.
     ///
     /// # Errors
     ///
-    /// When it is none. The message does not repeat it: it may hold a password.
+    /// When it is not such a URL. The message does not repeat it, since it may contain a password.
     pub fn new(url: &str) -> Result<Self, Error> {
         let refuse = |message: &'static str| Error::new(ErrorKind::Configuration, message);
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
@@ -62,7 +64,7 @@ impl RedisOptions {
         if options.clients().is_some() { Ok(options) } else { Err(refuse(NO_URL)) }
     }
 
-    /// A client for each host; `None` when one is no address.
+    /// A client for each host; `None` when one is not an address.
     fn clients(&self) -> Option<Vec<Client>> {
         self.urls().map(|url| client(&url, self.root.as_deref())).collect()
     }
@@ -71,7 +73,8 @@ impl RedisOptions {
         self.hosts.iter().map(|host| format!("{}://{}{host}", self.scheme, self.credentials))
     }
 
-    /// What all keys begin with: `tenure` unless set. Applications that share a server need one each.
+    /// The prefix of all keys: `tenure` unless set. Applications that share a server need different
+    /// prefixes.
     ///
     /// # Errors
     ///
@@ -86,18 +89,18 @@ impl RedisOptions {
         Ok(self)
     }
 
-    /// How long the server may take for an answer: 2 seconds unless set. The middleware has a budget of its own, the shorter of
-    /// both counts.
+    /// The timeout of a call: 2 seconds unless set. The middleware has its own timeout; the shorter
+    /// one applies.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Trusts this certificate, in PEM, and not the system's: of a server or an authority of your own.
+    /// Trusts this certificate in PEM instead of the system's: of your own server or authority.
     ///
     /// # Errors
     ///
-    /// When it is no certificate.
+    /// When it is not a certificate in PEM.
     #[cfg(feature = "rustls")]
     pub fn with_root_certificate_pem(mut self, certificate: &[u8]) -> Result<Self, Error> {
         use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -113,11 +116,12 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// When the server can not be reached, or does not let us in.
+    /// When the server cannot be reached, or refuses the login.
     pub async fn connect(self) -> Result<RedisStore, Error> {
         #[cfg(feature = "rustls")]
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // An application that wants another has chosen it by now. Losing a race against one that does so is fine.
+            // An application that wants another provider has installed it by now. Losing that race
+            // is fine.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let clients = self.clients().ok_or_else(|| Error::new(ErrorKind::Configuration, NO_URL))?;
@@ -133,7 +137,7 @@ impl RedisOptions {
     }
 }
 
-/// Without what may be secret.
+/// Omits what may be secret.
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clients = self.clients().unwrap_or_default();
@@ -146,7 +150,7 @@ impl fmt::Debug for RedisOptions {
     }
 }
 
-/// The addresses as the nodes of a cluster call each other: with a port.
+/// The addresses of cluster nodes, with a port, as the nodes write them.
 fn nodes(clients: &[Client]) -> Vec<String> {
     clients.iter().map(|client| client.get_connection_info().addr().to_string()).collect()
 }
@@ -154,14 +158,16 @@ fn nodes(clients: &[Client]) -> Vec<String> {
 const NO_URL: &str = "not a URL of a Redis server; write it like redis://user:password@host:6379/0, or \
     redis+cluster://user:password@host:6379,host:6379";
 
-/// A server that may drop keys logs users out at random.
+/// Warns, since a server that may evict keys logs users out at random.
 async fn warn_of_evictions(connection: &Connection) {
     let answer = connection.ask(redis::cmd("INFO").arg("memory")).await;
     let evicts = answer.is_ok_and(|answer| {
         says(&answer.value, "maxmemory_policy:") && !says(&answer.value, "maxmemory_policy:noeviction")
     });
     if evicts {
-        tracing::warn!("Redis may evict sessions under memory pressure; set maxmemory-policy to noeviction");
+        tracing::warn!(
+            "the Redis server may evict sessions under memory pressure; set maxmemory-policy to noeviction"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! What happens in one place: load, update, end, revoke, and the pages of a subject's sessions.
+//! Operations in one place: load, update, end, revoke, and pages of a subject's sessions.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use redis::{Cmd, Value};
 
 use super::{
     RedisStore,
-    answer::{self, array, number, several, unreadable},
-    connection::Answer,
+    connection::ServerReply,
     error::failed,
     keys::field,
     marks::Marks,
+    reply::{self, array, number, several, unreadable},
     value::{Version, decode, encode, position_in_place, sessions, time_to_live, tombstone_time_to_live},
 };
 use crate::{
@@ -19,16 +19,16 @@ use crate::{
     store::{Page, Revocation},
 };
 
-/// How often a write is tried that others come before. Some other write succeeds each time.
+/// How often a write is attempted when others come first. Each time, another write succeeds.
 pub(super) const MAX_ATTEMPTS: usize = 256;
 
-/// After so many, the writers of this process take turns, so that they disturb each other no more.
+/// After this many attempts, the writers of this process take turns by a lock.
 pub(super) const POLITE_ATTEMPTS: usize = 3;
 
-/// How many sessions are read at once: the server does nothing else meanwhile.
+/// How many sessions are read at once, since the server does nothing else meanwhile.
 pub(super) const PAGE: usize = 512;
 
-/// What is written over a record.
+/// What replaces a record.
 #[derive(Clone, Copy)]
 enum Edit<'a> {
     /// A live record.
@@ -37,25 +37,26 @@ enum Edit<'a> {
     End(&'a EndRequest),
 }
 
-/// What a conditional write came to.
+/// The outcome of a conditional write.
 enum Written {
     Done,
-    /// Another write came before; this is what is there now.
+    /// Another write came first; this is the current record.
     Now(Option<Record>),
-    /// Another write came before, and perhaps ours before that: its answer was lost.
+    /// Another write came first. This write may have succeeded before it, since a reply was lost.
     Unclear(Option<Record>),
 }
 
 /// Sessions of a place, in their order.
 pub(super) struct PlacePage {
     pub(super) records: Vec<Record>,
-    /// After which position to go on; `None` when there are no more.
+    /// The position after which to continue; `None` when there are no more.
     pub(super) next: Option<Vec<u8>>,
     pub(super) marks: Marks,
 }
 
 impl RedisStore {
-    /// The record of this id, and whether it is a tombstone or not: one plain read, and a second where there is no session.
+    /// The record with this id, and whether it is a tombstone: one plain read, and a second one if
+    /// there is no session.
     pub(super) async fn read(&self, sid: SessionId) -> Result<Option<Record>, Error> {
         let mut command = Cmd::with_capacity(4, 64);
         command.arg("HMGET").arg(self.0.keys.place(sid.tag())).arg(field(&sid)).arg("m");
@@ -89,8 +90,8 @@ impl RedisStore {
         Ok(outcome.await?.unwrap_or(EndOutcome::Unknown))
     }
 
-    /// Changes a record, and writes it if no other write came between; else starts again from what is there now. `None` when
-    /// there is no record.
+    /// Changes a record, and writes it if no other write came first; else starts over from the
+    /// current record. `None` when there is no record.
     async fn compare_and_set<T>(
         &self,
         sid: SessionId,
@@ -112,7 +113,8 @@ impl RedisStore {
             let mut record = before.clone();
             let outcome = apply(&mut record);
             if record == before {
-                // Judged by what the caller has seen, perhaps long ago: not before another look.
+                // This was decided by the caller's record, which may be outdated: read it again
+                // first.
                 if is_fresh {
                     return Ok(Some(outcome));
                 }
@@ -121,7 +123,7 @@ impl RedisStore {
             }
             let (written, is_repeatable) = match edit {
                 Edit::Change(change) => (self.write(&before, &record).await?, change.edits.is_empty()),
-                // Ended by an earlier try, it is recognised by its call.
+                // If an earlier attempt ended it, the call id identifies that.
                 Edit::End(request) => (self.write_tombstone(&before, &record, request.at).await?, true),
             };
             match written {
@@ -140,7 +142,7 @@ impl RedisStore {
     /// Writes a live record over the version that was read.
     async fn write(&self, before: &Record, record: &Record) -> Result<Written, Error> {
         let (sid, version) = (record.sid, Version::new());
-        // Only a deadline that comes earlier has to be known to the sweep: a later one it finds out by itself.
+        // The sweep must know only of an earlier deadline: a later one it finds by itself.
         let (due_before, due) = (before.due_at(), record.due_at());
         let earlier = (due < due_before).then(|| due.as_unix_millis());
         let due_key = earlier.map(|_| self.0.keys.due(&record.realm));
@@ -159,7 +161,7 @@ impl RedisStore {
         let run = call.run(&self.0.connection);
         let answer = match (earlier, due_key) {
             (Some(due), Some(due_key)) if self.is_cluster() => {
-                // An entry may be early at any time, so both go at once.
+                // An entry may be early at any time, so send both at once.
                 let mut index = redis::cmd("ZADD");
                 index.arg(due_key).arg("LT").arg(due).arg(sid.as_bytes().as_slice());
                 futures_util::future::join(run, self.0.connection.ask(&index)).await.0
@@ -211,7 +213,7 @@ impl RedisStore {
             let call = call.arg(time_to_live(*at, *keep_until));
             let call = call.arg(at.as_unix_millis()).arg(tag.as_bytes().as_slice());
             let answer = call.run(&self.0.connection).await?.value;
-            // The same marks: the answer to an earlier try was lost.
+            // The same marks: the reply to an earlier attempt was lost.
             if answer == Value::Int(1) || answer == Value::BulkString(written) {
                 if self.is_cluster() {
                     let mut queue = redis::cmd("ZADD");
@@ -239,7 +241,7 @@ impl RedisStore {
         let mut found = Vec::new();
         let mut after = page.after.map(|(at, sid)| position_in_place(at, &sid)).unwrap_or_default();
         loop {
-            // Subjects that share the tag by chance cost a round trip more, no records.
+            // Subjects that share the tag by chance cost a round trip, but no records are missed.
             let sessions = self.page_of(tag, &after, page.limit.min(PAGE)).await?;
             found.extend(sessions.records.into_iter().filter(is_wanted));
             match sessions.next {
@@ -251,7 +253,7 @@ impl RedisStore {
         Ok(found)
     }
 
-    /// Sessions of a place in their order, after a position.
+    /// Sessions of a place in order, after a position.
     pub(super) async fn page_of(&self, tag: Tag, after: &[u8], limit: usize) -> Result<PlacePage, Error> {
         let call = self.about(&self.0.scripts.list, tag, &[]).arg(after).arg(limit.max(1));
         let [marks, page] = several(call.run(&self.0.connection).await?.value)?;
@@ -259,11 +261,11 @@ impl RedisStore {
         let marks = Marks::read(&marks)?;
         let mut records = sessions(tag, fields, &marks)?;
         records.sort_unstable_by_key(|record| (record.timing.created_at, record.sid));
-        let next = (number(&is_last)? == 0).then(|| answer::bytes(last)).transpose()?;
+        let next = (number(&is_last)? == 0).then(|| reply::bytes(last)).transpose()?;
         Ok(PlacePage { records, next, marks })
     }
 
-    /// Drops marks that are not needed any more, if they are still those.
+    /// Drops marks that are no longer needed, if they are unchanged.
     pub(super) async fn drop_marks(&self, tag: Tag, marks: &Marks) -> Result<(), Error> {
         let call = self.about(&self.0.scripts.mark, tag, &[]).stamp(marks.stamp()).arg("");
         call.arg(0).run(&self.0.connection).await.map(drop)
@@ -274,18 +276,18 @@ impl RedisStore {
     }
 }
 
-/// When a tombstone may go.
+/// When a tombstone may be removed.
 pub(super) fn forget_at(record: &Record) -> Timestamp {
     record.ended.map_or(record.updated_at, |ended| ended.forget_at)
 }
 
 pub(super) fn too_busy() -> Error {
-    Error::new(ErrorKind::Store, "too many writes to one session at the same time")
+    Error::new(ErrorKind::Store, "too many writes to one session at the same time; try again")
 }
 
 fn unclear() -> Error {
     Error::store(
-        "the connection was lost during a write and others wrote since, so it is not known whether it took place",
+        "the connection was lost during a write and another write followed, so the outcome is unknown",
     )
 }
 
@@ -297,8 +299,8 @@ pub(super) fn read_value(sid: SessionId, stored: Value, marks: &Marks) -> Result
     }
 }
 
-/// What a conditional write came to, by what the script answered.
-fn written(sid: SessionId, version: Version, answer: Answer) -> Result<Written, Error> {
+/// The outcome of a conditional write, from the script's reply.
+fn written(sid: SessionId, version: Version, answer: ServerReply) -> Result<Written, Error> {
     if matches!(answer.value, Value::Int(1)) {
         return Ok(Written::Done);
     }
@@ -308,7 +310,7 @@ fn written(sid: SessionId, version: Version, answer: Answer) -> Result<Written, 
     let stored = live.filter(|live| *live != Value::Nil).or(ended).unwrap_or(Value::Nil);
     let now = read_value(sid, stored, &marks)?;
     if now.as_ref().is_some_and(|now| Version::of(now) == version) {
-        return Ok(Written::Done); // the answer to an earlier try was lost
+        return Ok(Written::Done); // the reply to an earlier attempt was lost
     }
     Ok(if answer.is_repeated { Written::Unclear(now) } else { Written::Now(now) })
 }

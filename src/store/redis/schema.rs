@@ -1,28 +1,28 @@
-//! What a store keeps about itself: the version of its schema and the key of its place tags.
+//! What a store keeps about itself: the version of its schema, and the key of tags.
 
 use futures_util::future::{BoxFuture, try_join_all};
 use redis::Value;
 
 use super::{
     RedisStore,
-    answer::{number, several},
+    reply::{number, several},
 };
 use crate::{Error, ErrorKind, Timestamp, store::PlaceKey};
 
 /// The version of the keys and values that this code reads and writes.
 const SCHEMA: u32 = 2;
 
-/// Takes a store from one version to the next.
+/// Migrates a store from one version to the next.
 struct Step {
     from: u32,
     run: for<'a> fn(&'a RedisStore) -> BoxFuture<'a, Result<(), Error>>,
 }
 
-/// From the oldest version that is still read to this one. None yet: version 1 was never released.
+/// The migrations up to this version. None yet: version 1 was never released.
 const STEPS: &[Step] = &[];
 
 impl RedisStore {
-    /// Checks what is there, brings it up to date, and takes the key of the place tags, which the first node makes.
+    /// Checks the schema, migrates it, and reads the key of tags, which the first node creates.
     pub(super) async fn open(&self) -> Result<(), Error> {
         self.open_as(SCHEMA, STEPS).await
     }
@@ -53,8 +53,9 @@ impl RedisStore {
             self.ask(command.arg(self.0.keys.meta()).arg("schema").arg(version)).await?;
         }
         if version > schema {
-            let message =
-                format!("the store has schema {version}, of a newer version of this crate; update this node");
+            let message = format!(
+                "the store has version {version} of the schema, which is newer than this build reads; update this node"
+            );
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         Ok(())
@@ -74,7 +75,8 @@ impl RedisStore {
         Err(Error::new(ErrorKind::Configuration, message))
     }
 
-    /// The server's time. Makes what all nodes share where it is missing, perhaps flushed or evicted, and takes what is there.
+    /// The server's time. Also creates what all nodes share if it is missing, perhaps flushed or
+    /// evicted, and reads it.
     pub(super) async fn consult_meta(&self, schema: u32) -> Result<Timestamp, Error> {
         let meta = self.0.keys.meta();
         let ours = self.place_key_now();
@@ -85,7 +87,7 @@ impl RedisStore {
             _ => None,
         };
         let place = place
-            .ok_or_else(|| Error::new(ErrorKind::Store, "the key of the place tags is not one of ours"))?;
+            .ok_or_else(|| Error::new(ErrorKind::Store, "the key of tags in the store has the wrong length; another application may use the same prefix"))?;
         self.set_place_key(PlaceKey::from_bytes(place));
         let millis = number(&seconds)?.saturating_mul(1000).saturating_add(number(&micros)? / 1000);
         Ok(Timestamp::from_unix_millis(millis))

@@ -1,9 +1,9 @@
-//! The scripts: called by their digest, sent whole to a server that does not know them.
+//! The scripts: called by digest, and sent whole to a server that does not know them.
 
 use redis::{Cmd, ToRedisArgs, Value};
 
 use super::{
-    connection::{Answer, Connection},
+    connection::{Connection, ServerReply},
     error::failed_in_script,
     marks::stamp_bytes,
 };
@@ -47,7 +47,7 @@ impl Scripts {
     }
 }
 
-/// A script, and the digest that it is called by.
+/// A script and its digest.
 pub(super) struct Script {
     text: &'static str,
     digest: String,
@@ -58,25 +58,25 @@ impl Script {
         Self { text, digest: redis::Script::new(text).get_hash().to_owned() }
     }
 
-    /// A call with these keys. A cluster finds the node by the first.
-    pub(super) fn call(&self, keys: &[&[u8]]) -> Call<'_> {
+    /// A call with these keys. The first key selects the node of a cluster.
+    pub(super) fn call(&self, keys: &[&[u8]]) -> ScriptCall<'_> {
         let mut command = Cmd::with_capacity(16, 512);
         command.arg("EVALSHA").arg(&self.digest).arg(keys.len());
         for key in keys {
             command.arg(*key);
         }
-        Call { script: self, command }
+        ScriptCall { script: self, command }
     }
 }
 
 /// A call of a script.
 #[must_use]
-pub(super) struct Call<'a> {
+pub(super) struct ScriptCall<'a> {
     script: &'a Script,
     command: Cmd,
 }
 
-impl Call<'_> {
+impl ScriptCall<'_> {
     pub(super) fn arg(mut self, argument: impl ToRedisArgs) -> Self {
         self.command.arg(argument);
         self
@@ -87,7 +87,7 @@ impl Call<'_> {
         self.arg(stamp_bytes(&stamp.to_be_bytes()))
     }
 
-    /// Empty when there is none.
+    /// Empty for `None`.
     pub(super) fn optional(self, argument: Option<impl ToRedisArgs>) -> Self {
         match argument {
             Some(argument) => self.arg(argument),
@@ -95,13 +95,13 @@ impl Call<'_> {
         }
     }
 
-    /// Runs it: in one round trip, or in two on a server that has just been started or was told to forget.
-    pub(super) async fn run(self, connection: &Connection) -> Result<Answer, Error> {
+    /// Runs it in one round trip, or in two if the server does not have the script yet.
+    pub(super) async fn run(self, connection: &Connection) -> Result<ServerReply, Error> {
         let refused = |error| failed_in_script(&error, self.script.text);
         let answer = connection.ask(&self.command).await.map_err(refused)?;
         let Value::ServerError(_) = answer.value else { return Ok(answer) };
         let again = connection.ask(&self.whole()).await.map_err(refused)?;
-        Ok(Answer { is_repeated: again.is_repeated || answer.is_repeated, ..again })
+        Ok(ServerReply { is_repeated: again.is_repeated || answer.is_repeated, ..again })
     }
 
     fn whole(&self) -> Cmd {

@@ -1,4 +1,4 @@
-//! Settings that all nodes share, and what other nodes say of them.
+//! Shared settings, and notifications of their changes.
 
 use std::{
     sync::{Arc, Weak},
@@ -14,14 +14,14 @@ use tokio::{
 
 use super::{
     RedisStore,
-    answer::{bytes, number, several, unreadable},
+    reply::{bytes, number, several, unreadable},
 };
 use crate::{
     Error,
     store::{SettingsStore, StoredSettings},
 };
 
-/// How long to wait before the connection is tried again, and how often it is checked whether anything still waits.
+/// How long to wait before reconnecting, and how often to check whether a task still waits.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl SettingsStore for RedisStore {
@@ -44,7 +44,7 @@ impl SettingsStore for RedisStore {
         let answer = call.run(&self.0.connection).await?;
         let mut is_saved = answer.value == Value::Int(1);
         if !is_saved && answer.is_repeated {
-            // Perhaps the first try was carried out, and only its answer was lost.
+            // The first attempt may have run, and only its reply was lost.
             is_saved = self.load_settings(realm).await? == Some(StoredSettings { version: next, text });
         }
         if is_saved {
@@ -53,7 +53,7 @@ impl SettingsStore for RedisStore {
         Ok(is_saved)
     }
 
-    /// By `SUBSCRIBE`, on a connection of its own.
+    /// Notified by `SUBSCRIBE`, on a separate connection.
     async fn settings_changed(&self) {
         if self.0.clients.is_empty() {
             return std::future::pending().await;
@@ -75,7 +75,8 @@ impl SettingsStore for RedisStore {
 }
 
 impl RedisStore {
-    /// What is stored is stored: a user without the right to publish only makes other nodes notice it a second later.
+    /// The settings are stored. Without the right to publish, other nodes only notice a second
+    /// later.
     async fn announce(&self) {
         let mut command = redis::cmd("PUBLISH");
         command.arg(self.0.keys.channel()).arg("");
@@ -84,17 +85,17 @@ impl RedisStore {
             tracing::warn!(
                 channel = self.0.keys.channel(),
                 cause,
-                "a change of the settings was not announced"
+                "changed settings could not be published; other nodes see them within a second"
             );
         }
     }
 }
 
-/// Wakes what waits at each message, until nothing holds the other end. With a connection of its own.
-/// Of a cluster any node will do: each passes on what is published at another.
+/// Wakes the waiting tasks at each message, until their end is dropped. Uses a separate connection.
+/// Any node of a cluster will do, since each forwards messages of the others.
 async fn listen(clients: Vec<Client>, channel: String, changed: Weak<Notify>) {
     for client in clients.iter().cycle() {
-        // A failure is not reported: the settings are asked for every second besides.
+        // A failure is not reported: the settings are also polled every second.
         let _ = follow(client, &channel, &changed).await;
         if changed.strong_count() == 0 {
             return;

@@ -1,26 +1,26 @@
-//! Makes packed records smaller: in Redis every byte is memory.
+//! Compresses packed records, since every byte in Redis is memory.
 //!
-//! A small LZ77 (Ziv and Lempel 1977) with a dictionary of what most records have: the usual user agents. A record of a few
-//! hundred bytes, most of them a user agent said twice and moments that are the same, comes out at half its size, in about a
-//! microsecond.
+//! A small LZ77 (Ziv and Lempel 1977) with a dictionary of what most records have: the usual user
+//! agents. It halves a record of a few hundred bytes, mostly a repeated user agent and equal
+//! moments, in about a microsecond.
 //!
-//! Squeezed bytes are [`MARK`] and then runs. A byte below 128 says how many bytes (less one) follow as they are. Another says how
-//! many bytes (less [`SHORTEST`] and 128) were there before, and two more how far back: in what came before, or in the
-//! dictionary ahead of it.
+//! Squeezed bytes are [`MARK`] and then runs. A byte below 128 is the number of literal bytes that
+//! follow, less one. Another byte is the length of a repetition, less [`SHORTEST`] and plus 128;
+//! the next two say how far back it is, in the output or in the dictionary before it.
 
 use std::sync::OnceLock;
 
-/// What squeezed bytes begin with. A packed record begins with its format, which is another.
+/// The first byte of squeezed data. A packed record begins with its format, which differs.
 const MARK: u8 = b'Z';
 
-/// A shorter repetition saves nothing.
+/// The shortest repetition that saves anything.
 const SHORTEST: usize = 4;
 const LONGEST: usize = SHORTEST + 127;
 
-/// A longer record is mostly the application's data, which may be large, and is left as it is.
+/// A longer record is mostly data of the application and is left as it is.
 const LARGEST: usize = 4096;
 
-/// INVARIANT: part of the format. What is stored can not be read with another one.
+/// INVARIANT: part of the format. Stored records cannot be read with another dictionary.
 const DICTIONARY: &[u8] = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0 \
     Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Safari/605.1.15 \
     Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 \
@@ -31,12 +31,12 @@ const DICTIONARY: &[u8] = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/2010
 
 const SLOTS: usize = 1024;
 
-/// Where some four bytes were last seen, plus one; zero is nowhere.
+/// Where four bytes with this hash were last seen, plus one; zero is nowhere.
 type Table = [u16; SLOTS];
 
 fn slot(bytes: &[u8]) -> usize {
     let four = bytes.first_chunk::<SHORTEST>().map_or(0, |four| u32::from_le_bytes(*four));
-    // Knuth's multiplicative hash; its upper bits are the good ones.
+    // Knuth's multiplicative hash, whose upper bits are the best.
     (four.wrapping_mul(0x9e37_79b1) >> 22) as usize
 }
 
@@ -51,7 +51,7 @@ fn dictionary_table() -> &'static Table {
     })
 }
 
-/// Appends the bytes, squeezed where that makes them fewer.
+/// Appends the bytes, squeezed if that is shorter.
 pub(super) fn squeeze(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     if bytes.len() > LARGEST {
@@ -94,7 +94,7 @@ fn plain(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The bytes as they were; `None` when these can not have come from [`squeeze`].
+/// The original bytes; `None` if the input cannot be from [`squeeze`].
 pub(super) fn unsqueeze(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let Some((&MARK, mut rest)) = bytes.split_first() else {
         out.extend_from_slice(bytes);
@@ -113,7 +113,7 @@ pub(super) fn unsqueeze(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let until = from + count + SHORTEST;
         match DICTIONARY.get(from..until) {
             Some(known) => out.extend_from_slice(known),
-            // It may run over into what it makes itself.
+            // A repetition may overlap its own output.
             None => {
                 for index in from..until {
                     let byte = *DICTIONARY.get(index).or_else(|| out.get(index - DICTIONARY.len()))?;

@@ -1,4 +1,4 @@
-//! Sessions as the fields of their place.
+//! Sessions as fields of their place.
 
 use std::{
     sync::{
@@ -11,9 +11,9 @@ use std::{
 use redis::Value;
 
 use super::{
-    answer::{array, bytes, unreadable},
     keys,
     marks::Marks,
+    reply::{array, bytes, unreadable},
     squeeze::{squeeze, unsqueeze},
 };
 use crate::{
@@ -25,14 +25,14 @@ use crate::{
 const VERSION: usize = 5;
 const CREATED: usize = 6;
 
-/// Which write of a record this is: random, so no two writes of any node have the same.
+/// The version of a write: random, so that no two writes of any node share one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Version(u64);
 
 impl Version {
     const BITS: u32 = 40;
 
-    /// A new one: a random start and a count, mixed, since two nodes must not count alike.
+    /// A new version: a random start plus a counter, mixed, so that two nodes do not collide.
     pub(super) fn new() -> Self {
         Self(unique() & ((1 << Self::BITS) - 1))
     }
@@ -48,12 +48,12 @@ impl Version {
         Self(u64::from_be_bytes(all))
     }
 
-    /// The record as this write has stored it, beside these marks.
+    /// The record with this version, beside these marks.
     pub(super) fn of_new(self, record: Record, marks: &Marks) -> Record {
         Record { version: self.0 | u64::from(marks.stamp()) << Self::BITS, ..record }
     }
 
-    /// Of a record that this store has read.
+    /// The version of a record that this store has read.
     pub(super) const fn of(record: &Record) -> Self {
         Self(record.version & ((1 << Self::BITS) - 1))
     }
@@ -64,7 +64,7 @@ impl Version {
     }
 }
 
-/// Never the same twice in all nodes' lives, but for odds of 2^64.
+/// Unique over all nodes, up to a chance of 2^-64.
 pub(super) fn unique() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -81,7 +81,7 @@ pub(super) fn unique() -> u64 {
     z ^ (z >> 31)
 }
 
-/// The record as the value of its field, or of its tombstone's key.
+/// The value of a record's field, or of its tombstone's key.
 pub(super) fn encode(record: &Record, version: Version) -> Result<Vec<u8>, Error> {
     let packed = pack(record)?;
     let mut bytes = Vec::with_capacity(VERSION + CREATED + packed.len());
@@ -91,7 +91,7 @@ pub(super) fn encode(record: &Record, version: Version) -> Result<Vec<u8>, Error
     Ok(bytes)
 }
 
-/// The record of a value, which has seen its subject's mark. Its version names the marks, too.
+/// The record of a value, with its subject's mark applied. Its version includes that of the marks.
 pub(super) fn decode(sid: SessionId, bytes: &[u8], marks: &Marks) -> Result<Record, Error> {
     let (version, rest) = bytes.split_first_chunk::<VERSION>().ok_or_else(unreadable)?;
     let (_, packed) = rest.split_first_chunk::<CREATED>().ok_or_else(unreadable)?;
@@ -105,7 +105,7 @@ pub(super) fn decode(sid: SessionId, bytes: &[u8], marks: &Marks) -> Result<Reco
     Ok(record)
 }
 
-/// A moment in six bytes, in which order is as that of the moments.
+/// A moment in six bytes that sort like the moments.
 fn created(at: Timestamp) -> [u8; CREATED] {
     const HALF: i64 = 1 << 47;
     let shifted = at.as_unix_millis().clamp(-HALF, HALF - 1) + HALF;
@@ -113,24 +113,25 @@ fn created(at: Timestamp) -> [u8; CREATED] {
     bytes
 }
 
-/// A session in the order of its place.
+/// The sort key of a session in its place.
 pub(super) fn position_in_place(at: Timestamp, sid: &SessionId) -> Vec<u8> {
     [created(at).as_slice(), keys::field(sid)].concat()
 }
 
-/// A session in the order of its realm.
+/// The sort key of a session in its realm.
 pub(super) fn position_in_realm(at: Timestamp, sid: &SessionId) -> Vec<u8> {
     [created(at).as_slice(), sid.as_bytes()].concat()
 }
 
-/// The session at a position of its realm.
+/// The session of a sort key in its realm.
 pub(super) fn at_position(member: &[u8]) -> Option<SessionId> {
     let (_, sid) = member.split_first_chunk::<CREATED>()?;
     sid.try_into().ok().map(SessionId::from_bytes)
 }
 
-/// The time to live of what is needed from one moment to another, by the server's clock. It is a net for what no sweep removes,
-/// so it is an hour longer (and for a place, whose sessions a sweep has to see when they are over, a day).
+/// The time to live of a key that is needed between two moments, by the server's clock. It is a
+/// safety net for what no sweep removes, so it is an hour longer; for a place a day, since a sweep
+/// must see sessions that are over.
 pub(super) fn time_to_live(from: Timestamp, until: Timestamp) -> i64 {
     with_slack(until.since(from), 24)
 }
@@ -141,13 +142,13 @@ pub(super) fn tombstone_time_to_live(from: Timestamp, until: Timestamp) -> i64 {
 }
 
 fn with_slack(duration: Duration, hours: u64) -> i64 {
-    // The server adds it to its own time.
+    // The server adds it to its current time.
     const MOST: i64 = 100 * 365 * 24 * 3_600_000;
     let duration = duration + Duration::from_secs(hours * 3600);
     i64::try_from(duration.as_millis()).map_or(MOST, |millis| millis.min(MOST))
 }
 
-/// The live sessions among the names and values of a place; the marks are another field of it.
+/// The live sessions among the fields of a place; the marks are another field.
 pub(super) fn sessions(tag: Tag, fields: Value, marks: &Marks) -> Result<Vec<Record>, Error> {
     let mut fields = array(fields)?.into_iter();
     let mut records = Vec::with_capacity(fields.len() / 2);

@@ -1,4 +1,4 @@
-//! A connection, with what the operations on it have in common.
+//! A connection, with helpers for the operations.
 
 use std::{cell::Cell, ops::Deref};
 
@@ -6,21 +6,21 @@ use rusqlite::{Connection, OptionalExtension, Params};
 
 use crate::Error;
 
-/// A connection of one thread. It is a [`Connection`] for statements of its own.
+/// A connection of one thread. It derefs to a [`Connection`].
 pub(super) struct Database {
     connection: Connection,
     erasure: Cell<Erasure>,
 }
 
-/// Whether data was dropped that is to be gone from the file's log as well.
+/// Whether data was dropped that must also be erased from the file's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Erasure {
-    /// None was.
+    /// No data was dropped.
     #[default]
     Nothing,
-    /// Some was: it may share the work with others.
+    /// Data was dropped; its erasure may be batched with others.
     Soon,
-    /// A session was ended: before that is answered, if no other call waits.
+    /// A session was ended; erase before answering, if no other call waits.
     AtOnce,
 }
 
@@ -29,7 +29,7 @@ impl Database {
         Self { connection, erasure: Cell::default() }
     }
 
-    /// Runs a statement that gives no rows. How many rows it changed.
+    /// Runs a statement without results. Returns how many rows it changed.
     pub(super) fn run(&self, statement: &str, params: impl Params) -> Result<usize, Error> {
         let mut statement = self.prepare_cached(statement).map_err(Error::store)?;
         statement.execute(params).map_err(Error::store)
@@ -42,7 +42,7 @@ impl Database {
         select.query_row([name.as_bytes()], |row| row.get(0)).optional().map_err(Error::store)
     }
 
-    /// The number of a realm, which it gets if it has none.
+    /// The number of a realm; a new realm gets one.
     pub(super) fn realm_to_write(&self, name: &str) -> Result<i64, Error> {
         if let Some(id) = self.realm(name)? {
             return Ok(id);
@@ -51,19 +51,19 @@ impl Database {
         Ok(self.last_insert_rowid())
     }
 
-    /// Data was dropped.
+    /// Notes that data was dropped.
     pub(super) fn erase_soon(&self) {
         self.erasure.set(self.erasure.get().max(Erasure::Soon));
     }
 
-    /// What was dropped by now is to be erased before the call is answered, if no other waits.
+    /// Asks for erasure before the call is answered, if no other call waits.
     pub(super) fn hurry(&self) {
         if self.erasure.get() == Erasure::Soon {
             self.erasure.set(Erasure::AtOnce);
         }
     }
 
-    /// What is to be done, once.
+    /// Takes the pending erasure.
     pub(super) fn take_erasure(&self) -> Erasure {
         self.erasure.take()
     }

@@ -1,8 +1,8 @@
-//! What was dropped is soon gone from the file and from its write-ahead log (D12).
+//! Erases dropped data from the write-ahead log.
 //!
-//! With `secure_delete` a row that is written over leaves nothing behind in a page, but the log holds earlier copies of the page until it
-//! is emptied. That is a checkpoint, which costs about two commits; so the data that many calls drop shares one, at most
-//! [`PAUSE`] later.
+//! With `secure_delete`, an overwritten row leaves nothing in its page. But the log keeps earlier
+//! copies of the page until a checkpoint empties it. A checkpoint costs about two commits, so many
+//! calls share one, at most [`PAUSE`] later.
 
 use std::{
     sync::{
@@ -18,13 +18,15 @@ use rusqlite::Connection;
 use super::work::Message;
 use crate::Error;
 
-/// How long dropped data may stay in the log. Longer while another process reads or writes without a pause.
+/// How long dropped data may stay in the log. It may take longer while another process reads or
+/// writes continuously.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Readers hold it open; it is closed while the log is emptied, which no snapshot may be in the way of.
+/// Readers pass this gate. It is closed while the log is emptied, since a snapshot would prevent
+/// that.
 pub(super) type Gate = Arc<RwLock<()>>;
 
-/// Empties the log, by a connection that waits for no other process.
+/// The connection that empties the log. It does not wait for other processes.
 pub(super) struct Eraser {
     connection: Connection,
     gate: Gate,
@@ -32,7 +34,8 @@ pub(super) struct Eraser {
 
 impl Eraser {
     pub(super) fn new(connection: Connection) -> Result<Self, Error> {
-        // A checkpoint that waits for a reader keeps writers away meanwhile, those of other processes too.
+        // A checkpoint that waits for a reader would block all writers meanwhile, also in other
+        // processes.
         connection.busy_timeout(Duration::ZERO).map_err(Error::store)?;
         Ok(Self { connection, gate: Gate::default() })
     }
@@ -41,12 +44,13 @@ impl Eraser {
         Arc::clone(&self.gate)
     }
 
-    /// Whether the log is empty now. To be called while no transaction of this process writes.
+    /// Empties the log; returns whether it is empty. Must not be called during a write transaction
+    /// of this process.
     pub(super) fn empty_log(&self) -> bool {
-        // Most of the work is done beside the readers.
+        // Do most of the work while readers continue.
         let passive = self.checkpoint("PASSIVE");
         if !matches!(passive, Ok((0, pages, done)) if pages == done) {
-            return false; // another process reads an older state
+            return false; // another process reads an older snapshot
         }
         let closed = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let truncated = self.checkpoint("TRUNCATE");
@@ -54,14 +58,15 @@ impl Eraser {
         matches!(truncated, Ok((0, ..)))
     }
 
-    /// Whether another process was in the way, how many pages were in the log, and how many of them are in the file now.
+    /// Whether another process was in the way, the number of pages in the log, and how many of them
+    /// are in the file now.
     fn checkpoint(&self, mode: &str) -> rusqlite::Result<(i64, i64, i64)> {
         let checkpoint = format!("PRAGMA wal_checkpoint({mode})");
         self.connection.query_row(&checkpoint, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
     }
 }
 
-/// Has the log emptied, at once or by a reminder to the writer.
+/// Empties the log, at once or after a reminder to the writer.
 pub(super) struct Alarm {
     eraser: Eraser,
     alarms: Sender<()>,
@@ -73,16 +78,16 @@ impl Alarm {
         Self { eraser, alarms, is_set: false }
     }
 
-    /// Has the log emptied soon.
+    /// Schedules emptying the log.
     pub(super) fn set(&mut self) {
         if !self.is_set {
-            // It fails only when there is no thread to remind; `finish` erases then.
+            // It fails only without a reminder thread; `finish` erases then.
             let _ = self.alarms.send(());
             self.is_set = true;
         }
     }
 
-    /// The reminder came.
+    /// The reminder arrived.
     pub(super) fn ring(&mut self) {
         self.is_set = false;
         self.erase();
@@ -95,7 +100,7 @@ impl Alarm {
         }
     }
 
-    /// The store is dropped: what is not yet erased is.
+    /// The store is dropped: erases what is left.
     pub(super) fn finish(self) {
         if self.is_set {
             self.eraser.empty_log();
@@ -103,11 +108,11 @@ impl Alarm {
     }
 }
 
-/// Sends a reminder for each alarm, a while after it.
+/// Sends a reminder some time after each alarm.
 pub(super) fn remind(alarms: &Receiver<()>, writer: &Weak<Sender<Message>>) {
     while alarms.recv().is_ok() {
         thread::sleep(PAUSE);
-        // Not held in between: the writer ends when all other senders are gone.
+        // Upgrade the sender only here: the writer ends when all other senders are gone.
         let Some(writer) = writer.upgrade() else { return };
         if writer.send(Message::Erase).is_err() {
             return;

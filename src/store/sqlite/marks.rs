@@ -1,4 +1,5 @@
-//! "Sign out everywhere": a mark per subject, and the queue of those whose sessions the sweep has still to find.
+//! "Sign out everywhere": a mark per subject, and the queue of subjects whose sessions the sweep
+//! must find.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +12,7 @@ use crate::{
     store::Revocation,
 };
 
-/// How long a mark is kept longer each time that it is still needed, in milliseconds.
+/// By how much a mark that is still needed is kept longer each time, in milliseconds.
 const DAY: i64 = 24 * 3_600_000;
 
 /// The mark of a subject.
@@ -28,7 +29,7 @@ pub(super) fn find(
     mark.map(|mark| unpack(&mark)).transpose()
 }
 
-/// Notes on a record what the mark of its subject says.
+/// Applies the mark of its subject to a record.
 pub(super) fn see(database: &Database, record: &mut Record) -> Result<(), Error> {
     let Some(subject) = &record.subject else { return Ok(()) };
     if let Some(mark) = find(database, record.sid.tag(), &record.realm, subject)? {
@@ -37,7 +38,7 @@ pub(super) fn see(database: &Database, record: &mut Record) -> Result<(), Error>
     Ok(())
 }
 
-/// Moves a subject's mark on, and queues it for the sweep.
+/// Updates a subject's mark, and queues it for the sweep.
 pub(super) fn revoke(
     database: &Database,
     revocation: &Revocation,
@@ -55,8 +56,8 @@ pub(super) fn revoke(
     database.run(upsert, params![key.0, key.1, key.2, pack(&mark)?, keep_until, i64::MIN]).map(drop)
 }
 
-/// Sessions that a mark covers and that have not ended, for the sweep. Looks at no more than `limit` sessions. Whether that
-/// was all there are.
+/// Finds sessions that a mark covers and that have not ended. Looks at no more than `limit`
+/// sessions. Returns whether that was all.
 pub(super) fn find_covered(
     database: &Database,
     realm: Option<&str>,
@@ -76,7 +77,8 @@ pub(super) fn find_covered(
         finished &= is_end;
         let first_covered = rows.iter().position(|record| entry.covers(record));
         match (first_covered, rows.last()) {
-            // INVARIANT: the cursor stays before the first session that is covered. It is found again until it has ended.
+            // INVARIANT: the cursor stays before the first covered session, which is found again
+            // until it has ended.
             (Some(0), _) => {}
             (Some(first), _) => entry.go_on_after(database, &rows[first - 1])?,
             (None, Some(last)) if !is_end => entry.go_on_after(database, last)?,
@@ -90,11 +92,12 @@ pub(super) fn find_covered(
     Ok((found, finished))
 }
 
-/// Drops marks that are not needed any more, at most `limit` of them. Whether that was all.
+/// Drops at most `limit` marks that are no longer needed. Returns whether that was all.
 pub(super) fn forget(database: &Database, now: Timestamp, limit: usize) -> Result<bool, Error> {
     let now = now.as_unix_millis();
-    // While the subject has sessions the mark is needed, however old. They may be of its epoch; without the mark the next
-    // revocation would begin with the first epoch again, and not cover them.
+    // While the subject has sessions, the mark is needed, however old it is. They may be of its
+    // epoch; without the mark the epoch would restart, and the next revocation would not cover
+    // them.
     let needed = "EXISTS (SELECT 1 FROM places WHERE places.tag = marks.tag AND listed = 1)";
     let due = "SELECT tag, realm, subject FROM marks WHERE keep_until <= ?1 ORDER BY keep_until LIMIT ?2";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -107,7 +110,7 @@ pub(super) fn forget(database: &Database, now: Timestamp, limit: usize) -> Resul
     Ok(i64::try_from(kept + dropped).unwrap_or(i64::MAX) < limit)
 }
 
-/// A mark whose sessions have still to be found.
+/// A mark whose sessions must still be found.
 struct Queued {
     tag: Tag,
     realm: String,
@@ -145,7 +148,7 @@ fn queued(database: &Database, realm: Option<&str>, limit: usize) -> Result<Vec<
 }
 
 impl Queued {
-    /// Those that come next, and how many rows that were: what cannot be read is passed over.
+    /// The next marks, and the number of rows read: rows that cannot be read are skipped.
     fn sessions(&self, database: &Database, limit: usize) -> Result<(Vec<Record>, usize), Error> {
         let (mut found, mut seen) = (Vec::new(), 0);
         places::visit(database, self.tag, self.after, |record| {
@@ -156,7 +159,7 @@ impl Queued {
         Ok((found, seen))
     }
 
-    /// Subjects share a tag by chance: they are compared whole.
+    /// Subjects can share a tag by chance, so compare them whole.
     fn covers(&self, record: &Record) -> bool {
         *record.realm == *self.realm
             && record.subject.as_deref() == Some(&self.subject)
@@ -187,5 +190,8 @@ fn unpack(bytes: &[u8]) -> Result<SubjectMark, Error> {
 }
 
 fn unreadable() -> Error {
-    Error::new(ErrorKind::Store, "a mark in the SQLite file is not in the format of this version")
+    Error::new(
+        ErrorKind::Store,
+        "a mark in the SQLite file is not in the format of this version; update this node",
+    )
 }

@@ -1,4 +1,4 @@
-//! The store in one file, by SQLite (feature `sqlite`).
+//! The SQLite store: one file (feature `sqlite`).
 //!
 //! | file | holds |
 //! |---|---|
@@ -13,9 +13,10 @@
 //! | `work.rs`, `database.rs` | the threads: one that writes, and some that read |
 //! | `erase.rs` | when dropped data is erased from the log |
 //!
-//! What writes goes to one thread, which carries out what waits in one transaction and answers once that is on disk. So every operation reads,
-//! runs the pure functions of [`record`](crate::record), and writes, and no other write comes in between. What reads goes to other threads, each
-//! with a snapshot, and does not wait for writes.
+//! Writes go to one thread, which runs the waiting ones in one transaction and answers once that is
+//! on disk. So each operation reads, runs the pure functions of [`record`](crate::record), and
+//! writes, without another write in between. Reads go to other threads, each with a snapshot, and
+//! do not wait for writes.
 
 mod database;
 mod erase;
@@ -48,9 +49,10 @@ use crate::{
     record::{Change, EndOutcome, EndRequest, Record, SessionId, UpdateOutcome},
 };
 
-/// Keeps sessions in one file, by SQLite: embedded, and it survives restarts. See the [guide](crate::store::guide#sqlite).
+/// Keeps sessions in one SQLite file: embedded, and it survives restarts. See the
+/// [guide](crate::store::guide#sqlite).
 ///
-/// Cheap to clone; clones share the file. Several processes on one machine may share it, too.
+/// Cheap to clone; clones share the file. Several processes on one machine may also share it.
 ///
 /// # Example
 ///
@@ -75,7 +77,7 @@ pub struct SqliteStore {
     place_key: PlaceKey,
 }
 
-/// How a [`SqliteStore`] is opened.
+/// Options of a [`SqliteStore`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct SqliteOptions {
@@ -83,8 +85,9 @@ pub struct SqliteOptions {
     readers: usize,
 }
 
-/// How long a call waits while another process writes, in steps. Less than its time budget, so that it fails by itself. `SQLite`'s
-/// own way waits for a tenth of a second between two tries; beside a process that writes without a pause it would find no gap.
+/// The pauses of a call that waits for another process to finish writing. Their sum is below the
+/// timeout of a call, so that the error says why. SQLite's own busy handler pauses 100 ms between
+/// attempts, and would find no gap beside a process that writes continuously.
 const STEPS: [Duration; 80] = {
     let mut steps = [Duration::from_millis(25); 80];
     let mut first = 0;
@@ -95,16 +98,16 @@ const STEPS: [Duration; 80] = {
     steps
 };
 
-/// How often it is asked whether another process has changed something.
+/// How often the file is polled for changes by other processes.
 const WATCH_PAUSE: Duration = Duration::from_millis(250);
 
 impl SqliteOptions {
-    /// Sessions in this file, which is made if it is not there, for its owner's eyes only.
+    /// Sessions in this file. A missing file is created, readable and writable by its owner only.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), readers: 2 }
     }
 
-    /// How many threads read at the same time: 2 unless set, at least one.
+    /// Sets the number of reading threads: 2 unless set, at least 1.
     pub fn with_readers(mut self, readers: usize) -> Self {
         self.readers = readers.max(1);
         self
@@ -114,8 +117,8 @@ impl SqliteOptions {
     ///
     /// # Errors
     ///
-    /// When it cannot be opened, belongs to another application, or was written by another version of this crate that this one does
-    /// not read.
+    /// When it cannot be opened, belongs to another application, or has a schema version that this
+    /// crate does not read.
     pub async fn open(self) -> Result<SqliteStore, Error> {
         let opened = tokio::task::spawn_blocking(move || self.open_here());
         opened.await.map_err(Error::store)?
@@ -125,9 +128,9 @@ impl SqliteOptions {
         let failed = |error: Error| {
             let message = format!("the SQLite file {} cannot be opened", self.path.display());
             if error.kind() == ErrorKind::Store {
-                Error::new(ErrorKind::Store, message).because(error)
+                Error::new(ErrorKind::Store, message).with_source(error)
             } else {
-                error // it says the remedy
+                error // it says how to correct it
             }
         };
         self.make_file().map_err(|error| failed(Error::store(error)))?;
@@ -137,7 +140,7 @@ impl SqliteOptions {
         let readers = (0..self.readers).map(|_| database()).collect::<Result<_, _>>()?;
         let watch = Watch::new(database()?);
         let eraser = Eraser::new(self.connect().map_err(failed)?)?;
-        // What was dropped before a crash of the process may be in the log.
+        // After a crash, the log may contain dropped data.
         eraser.empty_log();
         Ok(SqliteStore {
             workers: Workers::start(Database::new(writer), readers, eraser)?,
@@ -147,7 +150,8 @@ impl SqliteOptions {
         })
     }
 
-    /// Makes the file if it is not there. SQLite gives its companions the same rights.
+    /// Creates the file if it is missing. SQLite gives the `-wal` and `-shm` files the same
+    /// permissions.
     fn make_file(&self) -> io::Result<()> {
         let mut file = fs::OpenOptions::new();
         file.create_new(true).write(true);
@@ -164,7 +168,7 @@ impl SqliteOptions {
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(Error::store)?;
         connection.busy_handler(Some(wait as fn(i32) -> bool)).map_err(Error::store)?;
         connection.set_prepared_statement_cache_capacity(64);
-        // Else a query that uses a partial index is prepared once more for each new value of a parameter.
+        // Otherwise a query with a partial index is prepared again for each new parameter value.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(Error::store)?;
         let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
         if mode.map_err(Error::store)? != "wal" {
@@ -172,8 +176,8 @@ impl SqliteOptions {
                 "the SQLite file cannot have a write-ahead log where it is; put it on a local file system";
             return Err(Error::new(ErrorKind::Configuration, message));
         }
-        // FULL: a logout that was acknowledged must not be undone by a power failure. ON: what a row held before is overwritten
-        // with zeros, also in pages that become free.
+        // FULL: a power failure must not undo an acknowledged logout. ON: old contents of rows are
+        // overwritten with zeros, also in free pages.
         let settings = "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; \
             PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -8192;";
         connection.execute_batch(settings).map_err(Error::store)?;
@@ -181,14 +185,14 @@ impl SqliteOptions {
     }
 }
 
-/// Whether to try again, after a pause, what another process stands in the way of.
+/// Whether to retry, after a pause, a call that another process blocks.
 fn wait(tries: i32) -> bool {
     let step = usize::try_from(tries).ok().and_then(|tries| STEPS.get(tries));
     step.map(|step| thread::sleep(*step)).is_some()
 }
 
 impl SqliteStore {
-    /// Opens this file, which is made if it is not there.
+    /// Opens this file, and creates it if it is missing.
     ///
     /// # Errors
     ///
@@ -277,7 +281,7 @@ impl SettingsStore for SqliteStore {
         self.workers.write(move |database| settings::save(database, &realm, &text, after)).await
     }
 
-    /// After any change of the file: that costs less to ask for than the settings themselves.
+    /// Resolves after any change of the file, which is cheaper to check than the settings.
     async fn settings_changed(&self) {
         loop {
             tokio::time::sleep(WATCH_PAUSE).await;

@@ -1,4 +1,4 @@
-//! The operations of the contract, each to be run in one transaction.
+//! The operations of the contract. Each runs in one transaction.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -26,7 +26,8 @@ pub(super) fn create(database: &Database, creation: Creation) -> Result<CreateOu
     let slots = creation.ends.iter().map(|(sid, _)| Slot::find(database, *sid));
     let slots = slots.collect::<Result<Vec<_>, _>>()?;
     let ends = slots.iter().map(|slot| slot.as_ref().map(|slot| slot.record.clone())).collect();
-    // Subjects rarely share a tag, so as a rule the number of entries in the index is the number that counts.
+    // Subjects rarely share a tag, so the number of index entries is usually the number that
+    // counts.
     let bound = bound(database, &creation)?;
     let again = (!creation.fits(bound)).then(|| (creation.clone(), Vec::clone(&ends)));
     let mut plan = creation.plan(mark.as_ref(), ends, bound);
@@ -37,7 +38,7 @@ pub(super) fn create(database: &Database, creation: Creation) -> Result<CreateOu
     }
     match plan {
         CreationPlan::Store { record, ended, outcomes } => {
-            // By id, so that one that is named twice is written once.
+            // By id, so that a session that is named twice is written once.
             let ended =
                 slots.into_iter().flatten().zip(ended).map(|(slot, record)| (record.sid, (slot, record)));
             for (_, (mut slot, record)) in ended.collect::<BTreeMap<_, _>>() {
@@ -53,7 +54,8 @@ pub(super) fn create(database: &Database, creation: Creation) -> Result<CreateOu
     }
 }
 
-/// How many sessions with the tag have not ended, as far as the cap and the ends make that interesting. From the index alone.
+/// How many sessions with the tag have not ended, up to what the cap needs to know. Reads the index
+/// only.
 fn bound(database: &Database, creation: &Creation) -> Result<usize, Error> {
     let Some(cap) = creation.cap else { return Ok(0) };
     let most = usize::try_from(cap.get()).unwrap_or(usize::MAX);
@@ -74,7 +76,7 @@ fn count(database: &Database, creation: &Creation) -> Result<(usize, Vec<Record>
         let is_full = found.len() == CreateOutcome::MAX_CANDIDATES;
         Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    // More than can be named are only counted, as if none of them were another subject's.
+    // Beyond the maximum, sessions are only counted, assuming that none is of another subject.
     let is_full = found.len() == CreateOutcome::MAX_CANDIDATES;
     let others = if is_full { places::count(database, tag, usize::MAX)? - seen } else { 0 };
     Ok((found.len() + others, found))
@@ -127,7 +129,7 @@ pub(super) fn list(database: &Database, page: &Page) -> Result<Vec<Record>, Erro
         _ if page.limit == 0 => {}
         Some((tag, subject)) => places::visit(database, *tag, page.after, |record| {
             let record = record?;
-            // Subjects share a tag by chance: they are compared whole.
+            // Subjects can share a tag by chance, so compare them whole.
             let is_theirs = record.subject.as_ref() == Some(subject) && record.realm == page.realm;
             if is_theirs { take(record) } else { Ok(ControlFlow::Continue(())) }
         })?,

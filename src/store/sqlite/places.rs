@@ -1,7 +1,7 @@
-//! Where a session is: from its id to its slot, and the sessions of a subject by age.
+//! The index: from an id to its slot, and the sessions of a subject by age.
 //!
-//! Both kinds of entry begin with the tag, so those of one session are on one page, as a rule: a login writes to one place of
-//! the file that depends on its subject, not to two.
+//! Both kinds of entry begin with the tag, so those of one session are usually on one page. A login
+//! then writes to one place of the index, not to two.
 
 use std::{cmp::Ordering, ops::ControlFlow};
 
@@ -13,7 +13,7 @@ use crate::{
     record::{Record, SessionId, Tag},
 };
 
-/// After its tag, an id is random bits.
+/// The random bits of an id, after its tag.
 const RANDOM: usize = SessionId::BYTES - Tag::BYTES;
 
 /// A tag as a column.
@@ -43,12 +43,12 @@ pub(super) fn add(database: &Database, record: &Record, slot: i64) -> Result<(),
     Ok(())
 }
 
-/// Whether a session is among those of its subject: it has one, and has not ended.
+/// Whether a session is listed with its subject: it has one, and has not ended.
 pub(super) fn is_listed(record: &Record) -> bool {
     record.subject.is_some() && record.ended.is_none()
 }
 
-/// Removes the entry of a session that ended from those of its subject.
+/// Removes the by-age entry of a session that ended.
 pub(super) fn unlist(database: &Database, record: &Record) -> Result<(), Error> {
     let delete = "DELETE FROM places WHERE tag = ?1 AND listed = 1 AND created_at = ?2 AND random = ?3";
     let created_at = record.timing.created_at.as_unix_millis();
@@ -69,7 +69,7 @@ pub(super) fn exists(database: &Database, sid: SessionId) -> Result<bool, Error>
     select.exists(params![number(sid.tag()), random(&sid)]).map_err(Error::store)
 }
 
-/// What is read from these columns of the session with an id.
+/// Reads these columns of the session with an id.
 pub(super) fn find<T>(
     database: &Database,
     columns: &str,
@@ -93,7 +93,7 @@ pub(super) fn count(database: &Database, tag: Tag, limit: usize) -> Result<usize
     Ok(usize::try_from(count.map_err(Error::store)?).unwrap_or(usize::MAX))
 }
 
-/// Shows the sessions with a tag that have not ended, oldest first, until it is enough.
+/// Visits the sessions with a tag that have not ended, oldest first, until the visitor stops.
 pub(super) fn visit(
     database: &Database,
     tag: Tag,
@@ -107,7 +107,7 @@ pub(super) fn visit(
         slot::COLUMNS
     );
     let (created_at, sid) = after.map_or((i64::MIN, None), |(at, sid)| (at.as_unix_millis(), Some(sid)));
-    // An id of another tag is before or after all of this one.
+    // An id with another tag sorts before or after all of these.
     let after = match sid.map(|sid| (sid, sid.tag().cmp(&tag))) {
         Some((sid, Ordering::Equal)) => random(&sid).to_vec(),
         Some((_, Ordering::Greater)) => vec![u8::MAX; RANDOM + 1],

@@ -4,16 +4,16 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::{Error, ErrorKind, store::PlaceKey};
 
-/// `PRAGMA application_id`: "tntr", so that the file is not taken for another application's.
+/// `PRAGMA application_id`: "tntr", which identifies files of this crate.
 const APPLICATION: i64 = 0x746e_7472;
 
-/// The version that the first of [`STEPS`] makes. Version 1 was the first edition's, which no release had.
+/// The version that the first of [`STEPS`] creates. Version 1 was never released.
 const FIRST_VERSION: i64 = 2;
 
-/// Each brings a file from one version to the next: the first an empty file to [`FIRST_VERSION`].
+/// Each migrates a file from one version to the next; the first creates [`FIRST_VERSION`].
 const STEPS: &[&str] = &["
--- A session, or what is left of one. A row is a slot: it is written in place, is never deleted, and keeps its size while it
--- is used again. So SQLite never moves a row to another page, where it might leave a copy behind.
+-- A session or its tombstone. A row is a slot: it is written in place, is never deleted, and keeps its size when it is
+-- reused. So SQLite never moves a row to another page, which might leave a copy behind.
 CREATE TABLE sessions (
     slot INTEGER PRIMARY KEY,
     -- NULL in a free slot.
@@ -21,9 +21,9 @@ CREATE TABLE sessions (
     -- While it has not ended.
     realm INTEGER,
     created_at INTEGER,
-    -- When the sweep has to look at it. Never later than the truth, and not moved by interactions.
+    -- When the sweep must look at it. Never too late, and not moved by interactions.
     due_at INTEGER,
-    -- How many bytes a free slot takes.
+    -- The size of a free slot in bytes.
     free INTEGER,
     record BLOB NOT NULL
 );
@@ -44,7 +44,7 @@ CREATE TABLE places (
     PRIMARY KEY (tag, listed, created_at, random)
 ) WITHOUT ROWID;
 
--- Names are blobs: text may not hold NUL everywhere.
+-- Names are blobs, since text with NUL is not safe everywhere.
 CREATE TABLE realms (
     id INTEGER PRIMARY KEY,
     name BLOB NOT NULL UNIQUE,
@@ -58,7 +58,7 @@ CREATE TABLE marks (
     subject BLOB NOT NULL,
     mark BLOB NOT NULL,
     keep_until INTEGER NOT NULL,
-    -- After which session the sweep goes on to look for those that the mark covers; NULL once it has found all.
+    -- After which session the sweep continues to look for those that the mark covers; NULL once it has found all.
     after_created_at INTEGER,
     after_sid BLOB,
     PRIMARY KEY (tag, realm, subject)
@@ -75,7 +75,8 @@ CREATE TABLE settings (
 CREATE TABLE place (key BLOB NOT NULL);
 "];
 
-/// Creates what is missing; refuses what is not ours. By one process at a time, and the others wait.
+/// Creates what is missing, and refuses files of other applications. One process at a time; others
+/// wait.
 pub(super) fn prepare(connection: &mut Connection) -> Result<PlaceKey, Error> {
     prepare_by(connection, STEPS)
 }
@@ -84,7 +85,7 @@ fn prepare_by(connection: &mut Connection, steps: &[&str]) -> Result<PlaceKey, E
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::store)?;
     let from = version(&transaction, FIRST_VERSION + count(steps) - 1)?;
-    // The first step makes the first version, and a file of that version needs the second.
+    // The first step creates the first version, so a file of that version starts with the second.
     let done = from.map_or(0, |version| version - FIRST_VERSION + 1);
     for step in steps.iter().skip(usize::try_from(done).unwrap_or(0)) {
         transaction.execute_batch(step).map_err(Error::store)?;
@@ -117,12 +118,11 @@ fn version(transaction: &Transaction<'_>, newest: i64) -> Result<Option<i64>, Er
              not read; delete the file with its -wal and -shm (everybody signs in again), or use another path"
         )),
         (APPLICATION, _) if version > newest => refuse(format!(
-            "the SQLite file has version {version} of the schema and this build knows up to {newest}; use a newer build"
+            "the SQLite file has version {version} of the schema and this build reads up to {newest}; use a newer build"
         )),
         (APPLICATION, _) => Ok(Some(version)),
         _ => refuse(
-            "the SQLite file belongs to another application; give the sessions a file of their own"
-                .to_owned(),
+            "the SQLite file belongs to another application; use a separate file for sessions".to_owned(),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Settings that all nodes share, and how one learns that another changed something.
+//! Shared settings, and notifications of their changes.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -23,7 +23,7 @@ pub(super) fn save(database: &Database, realm: &str, text: &str, after: Option<u
     database.run(save, params![realm.as_bytes(), version, text]).map(|_| true)
 }
 
-/// A connection that only asks whether others have changed the file.
+/// A connection that only polls whether others have changed the file.
 pub(super) struct Watch {
     database: Database,
     seen: Option<i64>,
@@ -34,7 +34,7 @@ impl Watch {
         Self { database, seen: None }
     }
 
-    /// Whether there was a change since the last time that it was asked.
+    /// Whether the file has changed since the last call.
     pub(super) fn look(&mut self) -> Result<bool, Error> {
         let ask = self.database.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0));
         let version = ask.map_err(Error::store)?;

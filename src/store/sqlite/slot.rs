@@ -1,8 +1,9 @@
 //! Records as rows, in slots that are written in place.
 //!
-//! A slot's `record` is the packed record, and zeros up to the slot's size. A record that fits is written over the one before; one that
-//! does not moves to a larger slot, and the slot it leaves is filled with zeros and used again. SQLite would otherwise split and
-//! merge pages, and may leave a copy of a moved row in the part of a page that it does not use (D12).
+//! A slot's `record` is the packed record, padded with zeros to the slot's size. A record that fits
+//! is written in place. One that does not fit moves to a larger slot, and the old slot is filled
+//! with zeros and reused. Otherwise SQLite would split and merge pages, and might leave a copy of a
+//! moved row in the unused part of a page.
 
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -13,21 +14,21 @@ use crate::{
     store::packed::{pack, unpack},
 };
 
-/// A record and where it is kept.
+/// A record and its slot.
 pub(super) struct Slot {
     number: i64,
     due_at: i64,
     stored: Vec<u8>,
     data: Data,
     was_listed: bool,
-    /// As it was read, to be changed and [saved](Slot::save).
+    /// The record as it was read, to change and [save](Slot::save).
     pub(super) record: Record,
 }
 
-/// What [`read`] takes a record from.
+/// The columns that [`read`] needs.
 pub(super) const COLUMNS: &str = "sid, record";
 
-/// A row of [`COLUMNS`] as a record, without what a mark says of it.
+/// A row of [`COLUMNS`] as a record, without its mark applied.
 pub(super) fn read(row: &Row<'_>) -> Result<Record, Error> {
     let sid: [u8; SessionId::BYTES] = row.get(0).map_err(Error::store)?;
     let record = row.get_ref(1).map_err(Error::store)?;
@@ -45,7 +46,7 @@ fn insert_bytes(database: &Database, record: &Record, due_at: i64, mut bytes: Ve
     let size = size_for(bytes.len());
     bytes.resize(size, 0);
     let realm = match record.ended {
-        // What ended is in no index of a realm.
+        // A session that has ended is not in the index of its realm.
         Some(_) => None,
         None => Some(database.realm_to_write(&record.realm)?),
     };
@@ -63,7 +64,7 @@ fn insert_bytes(database: &Database, record: &Record, due_at: i64, mut bytes: Ve
     places::add(database, record, free.unwrap_or_else(|| database.last_insert_rowid()))
 }
 
-/// Removes a record: the bytes of its slot are zeros, and the next record of its size takes it.
+/// Removes a record: fills its slot with zeros, and frees it for a record of its size.
 pub(super) fn remove(database: &Database, slot: i64, sid: SessionId) -> Result<(), Error> {
     let free = "UPDATE sessions SET sid = NULL, realm = NULL, created_at = NULL, due_at = NULL, free = length(record), \
                 record = zeroblob(length(record)) WHERE slot = ?1";
@@ -72,7 +73,7 @@ pub(super) fn remove(database: &Database, slot: i64, sid: SessionId) -> Result<(
 }
 
 impl Slot {
-    /// The record under an id, with what its subject's mark says of it.
+    /// The record with an id, with its subject's mark applied.
     pub(super) fn find(database: &Database, sid: SessionId) -> Result<Option<Self>, Error> {
         let columns = "slot, due_at, record";
         let found = places::find(database, columns, sid, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
@@ -84,7 +85,7 @@ impl Slot {
         Ok(Some(Self { number, due_at, stored, data, was_listed, record }))
     }
 
-    /// Writes the record as it is now, if that is not what is stored.
+    /// Writes the record, if it has changed.
     pub(super) fn save(self, database: &Database) -> Result<(), Error> {
         let mut bytes = pack(&self.record)?;
         let due_at = self.new_due_at();
@@ -108,7 +109,7 @@ impl Slot {
             let end = "UPDATE sessions SET realm = NULL, due_at = ?2, record = ?3 WHERE slot = ?1";
             database.run(end, params![self.number, due_at, bytes])?;
         } else if due_at == self.due_at {
-            // The usual case names no indexed column, so SQLite looks at no index.
+            // The usual case sets no indexed column, so SQLite updates no index.
             database.run("UPDATE sessions SET record = ?2 WHERE slot = ?1", params![self.number, bytes])?;
         } else {
             let update = "UPDATE sessions SET due_at = ?2, record = ?3 WHERE slot = ?1";
@@ -117,7 +118,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Leaves the slot to others.
+    /// Frees the slot.
     fn leave(&self, database: &Database) -> Result<(), Error> {
         if self.was_listed && self.record.ended.is_none() {
             places::unlist(database, &self.record)?;
@@ -125,37 +126,40 @@ impl Slot {
         remove(database, self.number, self.record.sid)
     }
 
-    /// Moves the moment at which the sweep looks at a session that has not ended.
+    /// Sets when the sweep looks at a session that has not ended.
     pub(super) fn reschedule(&self, database: &Database, due_at: Timestamp) -> Result<(), Error> {
         if self.record.ended.is_some() {
             return Ok(());
         }
-        // INVARIANT: the moment is never later than the truth. The record may have been written since it was judged.
+        // INVARIANT: the moment is never too late. The record may have been written since it was
+        // judged.
         let due_at = due_at.min(self.record.due_at()).as_unix_millis();
         database.run("UPDATE sessions SET due_at = ?2 WHERE slot = ?1", [self.number, due_at]).map(drop)
     }
 
-    /// A tombstone's own; else the earlier one, which an interaction leaves where it is.
+    /// The tombstone's moment; else the earlier of both, so that an interaction does not change it.
     fn new_due_at(&self) -> i64 {
         let due_at = self.record.due_at().as_unix_millis();
         if self.record.ended.is_some() { due_at } else { due_at.min(self.due_at) }
     }
 }
 
-/// Whether all keys are there with the same values.
+/// Whether both have the same keys and values.
 fn contains(data: &Data, part: &Data) -> bool {
-    // Both are in the order of their keys.
+    // Both are sorted by key.
     let mut entries = data.iter();
     part.iter().all(|entry| entries.any(|other| other == entry))
 }
 
-/// The size of the slot that so many bytes are put in: the steps are small for small records, and a quarter for large ones.
+/// The slot size for this many bytes: small steps for small records, steps of a quarter for large
+/// ones.
 fn size_for(bytes: usize) -> usize {
     let step = if bytes <= 1024 { 32 } else { bytes.next_power_of_two() / 8 };
     bytes.div_ceil(step) * step
 }
 
-/// Whether so many bytes may stay in a slot of this size: they fit, and a large slot is not wasted on them.
+/// Whether this many bytes may stay in a slot of this size: they fit, and do not waste a large
+/// slot.
 fn suits(size: usize, bytes: usize) -> bool {
     bytes <= size && (size <= 2048 || size <= 2 * size_for(bytes))
 }

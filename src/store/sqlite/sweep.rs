@@ -1,4 +1,4 @@
-//! What is due: tombstones to remove, sessions to judge, marks to drop.
+//! The sweep: removes tombstones, finds sessions to judge, drops marks.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ use crate::{
     store::{Sweep, Swept},
 };
 
-/// How much one call does at most: the writer has other work, too.
+/// The maximum work of one call, since the writer has other calls to serve.
 const MAX_WORK: usize = 1000;
 
 pub(super) fn sweep(database: &Database, sweep: &Sweep) -> Result<Swept, Error> {
@@ -30,7 +30,7 @@ pub(super) fn sweep(database: &Database, sweep: &Sweep) -> Result<Swept, Error> 
     Ok(Swept { finished: removed < limit && forgotten && left > 0 && finished, found, removed })
 }
 
-/// Removes tombstones that may be forgotten. How many those were.
+/// Removes old tombstones. Returns how many.
 fn remove_tombstones(database: &Database, now: Timestamp, limit: usize) -> Result<usize, Error> {
     let select = "SELECT slot, sid FROM sessions WHERE realm IS NULL AND sid IS NOT NULL AND due_at <= ?1 \
         ORDER BY due_at LIMIT ?2";
@@ -42,13 +42,13 @@ fn remove_tombstones(database: &Database, now: Timestamp, limit: usize) -> Resul
         slot::remove(database, *slot, SessionId::from_bytes(*sid))?;
     }
     if !due.is_empty() {
-        // Data that waited for a login of its user goes with its tombstone.
+        // Data that waited for its user is removed with the tombstone.
         database.erase_soon();
     }
     Ok(due.len())
 }
 
-/// Sessions that may be over by time, those that were due first before others of their realm.
+/// Sessions that may have expired, in the order of when they were due.
 fn find_due(database: &Database, sweep: &Sweep, limit: usize) -> Result<Vec<Record>, Error> {
     let realms = match &sweep.realm {
         Some(realm) => database.realm(realm)?.into_iter().collect(),
@@ -69,14 +69,14 @@ fn find_due(database: &Database, sweep: &Sweep, limit: usize) -> Result<Vec<Reco
             match slot::read(row) {
                 Ok(record) => found.push(record),
                 Err(error) => {
-                    tracing::error!(%error, "a session that is due was passed over");
+                    tracing::error!(%error, "the sweep skipped a session that cannot be read");
                     unreadable.push(row.get::<_, i64>(2).map_err(Error::store)?);
                 }
             }
         }
     }
     for slot in unreadable {
-        // It must not stop the sweep of all others.
+        // It must not stop the sweep of the others.
         let later = sweep.now.as_unix_millis().saturating_add(24 * 3_600_000);
         database.run("UPDATE sessions SET due_at = ?2 WHERE slot = ?1", [slot, later])?;
     }

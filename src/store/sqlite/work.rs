@@ -1,4 +1,4 @@
-//! The threads: one that writes, some that read, and one that reminds the first to [erase](super::erase).
+//! The threads: one writes, some read, and one reminds the writer to [erase](super::erase).
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,29 +17,31 @@ use super::{
 };
 use crate::Error;
 
-/// How many waiting jobs go into one transaction: enough to share the cost of a commit, few enough that all answers come soon.
+/// How many waiting jobs go into one transaction: enough to share the cost of a commit, few enough
+/// to answer all soon.
 const MAX_BATCH: usize = 256;
 
-/// How many waiting jobs share a snapshot: its cost is that of a load.
+/// How many waiting jobs share a snapshot, which costs as much as a load.
 const MAX_READS: usize = 8;
 
-/// Hands work to threads, and waits for their answers without blocking. The threads end with the last clone.
+/// Sends work to the threads, and awaits their answers without blocking. The threads end with the
+/// last clone.
 #[derive(Clone)]
 pub(super) struct Workers {
     writes: Arc<Sender<Message>>,
     reads: Sender<Box<dyn Job>>,
 }
 
-/// What the thread that writes is asked for.
+/// A message to the writer.
 pub(super) enum Message {
     /// A call to the store.
     Call(Box<dyn Job>),
-    /// To erase what was dropped a while ago.
+    /// Erase the data that was dropped some time ago.
     Erase,
 }
 
 impl Workers {
-    /// Starts one thread that writes, and one for each connection that reads.
+    /// Starts the writer, and one thread per reading connection.
     pub(super) fn start(
         for_writes: Database,
         for_reads: Vec<Database>,
@@ -62,8 +64,8 @@ impl Workers {
         Ok(Self { writes, reads })
     }
 
-    /// Runs this in a transaction of the writer. Answered once that is on disk. Done whole or not at all, also when the caller
-    /// stopped waiting for the answer.
+    /// Runs the closure in a transaction of the writer, and answers once that is on disk. It takes
+    /// effect as a whole or not at all, also when the caller stops waiting.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, Error> + Send + 'static,
@@ -73,7 +75,7 @@ impl Workers {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// Runs this in a snapshot.
+    /// Runs the closure in a snapshot.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, Error> + Send + 'static,
@@ -85,16 +87,16 @@ impl Workers {
 }
 
 fn stopped() -> Error {
-    Error::store("the thread of the SQLite store has stopped")
+    Error::store("a thread of the SQLite store has stopped; open the store again")
 }
 
 /// One call to the store.
 pub(super) trait Job: Send {
     /// Whether the caller still waits for it.
     fn is_wanted(&self) -> bool;
-    /// Does the work. Whether it succeeded.
+    /// Does the work. Returns whether it succeeded.
     fn run(&mut self, database: &Database) -> bool;
-    /// Sends what came of it, or why it is not there after all.
+    /// Sends the result, or the reason why there is none.
     fn answer(self: Box<Self>, lost: Option<Error>);
 }
 
@@ -129,9 +131,9 @@ where
 
     fn run(&mut self, database: &Database) -> bool {
         let Some(work) = self.work.take() else { return false };
-        // A thread that is gone would fail every call from then on.
+        // A panic must not end the thread: every later call would fail.
         let done = catch_unwind(AssertUnwindSafe(|| work(database)));
-        let panicked = |_| Err(Error::store("a call to the SQLite store panicked"));
+        let panicked = |_| Err(Error::store("a call to the SQLite store panicked; see the panic message"));
         self.done.insert(done.unwrap_or_else(panicked)).is_ok()
     }
 
@@ -139,7 +141,7 @@ where
         let done = match (lost, self.done) {
             (Some(error), None | Some(Ok(_))) => Err(error),
             (_, Some(done)) => done,
-            (None, None) => Err(Error::store("a call to the SQLite store was not carried out")),
+            (None, None) => Err(Error::store("the SQLite store did not run the call")),
         };
         let _ = self.reply.send(done);
     }
@@ -161,7 +163,8 @@ fn write_all(database: &Database, queue: &Receiver<Message>, mut alarm: Alarm) {
             }
         }
         let lost = if batch.is_empty() { None } else { write_batch(database, &mut batch).err() };
-        // One logout alone is answered once its data is erased. Among others it is not: each batch would wait for that.
+        // A single logout is answered once its data is erased. In a larger batch it is not, since
+        // the whole batch would wait.
         let is_alone = batch.len() == 1 && !is_reminder;
         match database.take_erasure() {
             Erasure::AtOnce if is_alone => alarm.erase(),
@@ -179,13 +182,13 @@ fn write_all(database: &Database, queue: &Receiver<Message>, mut alarm: Alarm) {
     alarm.finish();
 }
 
-/// Runs jobs in one transaction, each whole or not at all.
+/// Runs jobs in one transaction, each atomically.
 fn write_batch(database: &Database, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
     let run = |sql: &str| database.prepare_cached(sql)?.execute([]).map(drop);
     run("BEGIN IMMEDIATE")?;
     let written = batch.iter_mut().try_for_each(|job| {
-        // It may have waited for another process for long. A caller that gave up was answered that nothing is known; what it
-        // asked for must not take place much later.
+        // It may have waited long for another process. A caller that timed out must not have its
+        // call take effect much later.
         if !job.is_wanted() {
             return Ok(());
         }
@@ -197,7 +200,7 @@ fn write_batch(database: &Database, batch: &mut [Box<dyn Job>]) -> rusqlite::Res
     });
     let committed = written.and_then(|()| run("COMMIT"));
     if !database.is_autocommit() {
-        // It may have rolled back already, as SQLite does when the disk is full.
+        // SQLite may have rolled back already, as it does when the disk is full.
         let _ = database.execute_batch("ROLLBACK");
     }
     committed

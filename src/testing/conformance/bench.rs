@@ -1,4 +1,4 @@
-//! The calls to the store on trial, and what a check expects of the answers.
+//! The calls to the tested store, and the expectations of a check.
 
 use std::{
     collections::HashMap,
@@ -18,22 +18,23 @@ use crate::{
     store::{CreateOutcome, Creation, Page, Revocation, Sweep, Swept},
 };
 
-/// 1980 to 2000: older than the sessions of any application, younger than what the sweeps here reach.
+/// 1980 to 2000: before the sessions of any application, and after the times that these sweeps
+/// reach.
 const ERA: Timestamp = Timestamp::from_unix_millis(315_532_800_000);
 const YEAR_MILLIS: u64 = 365 * 24 * 3600 * 1000;
 
-/// More sessions than a check has.
+/// More sessions than any check creates.
 pub(super) const MANY: usize = 1000;
 
-/// A store on trial, for one check.
+/// The tested store, for one check.
 pub(super) struct Bench<S> {
     pub(super) store: Arc<S>,
     check: &'static str,
-    /// When it begins, a random moment.
+    /// The start of the check, a random moment.
     pub(super) start: Timestamp,
     /// The realm of the check: no other session is in it.
     pub(super) realm: Arc<str>,
-    /// Each record as it was first and as it was last seen, to be handed to `update` and `end`.
+    /// Each record as it was seen first and last, to pass to `update` and `end`.
     seen: Mutex<HashMap<SessionId, [Record; 2]>>,
     turn: AtomicUsize,
 }
@@ -52,7 +53,7 @@ impl<S: SessionStore> Bench<S> {
         }
     }
 
-    /// A user without sessions, whose name has characters that a careless query would trip over.
+    /// A user without sessions, whose name has characters that break a careless query.
     pub(super) fn user(&self) -> User {
         self.user_of(&self.realm, &format!("o'hara \"%_\\ 🦀|{}", sid()))
     }
@@ -66,7 +67,7 @@ impl<S: SessionStore> Bench<S> {
         self.answer("create", self.store.create(creation).await)
     }
 
-    /// Creates a session that nothing stands against: the record, and what came of the sessions that ended first.
+    /// Creates a session that must succeed: returns the record, and the outcomes of its ends.
     pub(super) async fn replace(&self, creation: Creation) -> (Record, Vec<EndOutcome>) {
         match self.create(creation).await {
             CreateOutcome::Created { record, ended } => {
@@ -79,7 +80,7 @@ impl<S: SessionStore> Bench<S> {
         }
     }
 
-    /// Creates a session that nothing stands against and nothing goes with.
+    /// Creates a session without ends, which must succeed.
     pub(super) async fn open(&self, record: Record) -> Record {
         let (record, ended) = self.replace(Creation::new(record)).await;
         self.same("what a creation that ends nothing ended", ended, vec![]);
@@ -94,13 +95,13 @@ impl<S: SessionStore> Bench<S> {
         found
     }
 
-    /// The record of a session that is known to be there.
+    /// The record of a session that must exist.
     pub(super) async fn find(&self, sid: SessionId) -> Record {
         self.load(sid).await.unwrap_or_else(|| self.fail("a record that is there is not found by `load`"))
     }
 
-    /// With what a node may know of the record: in turn nothing, the record as it was long ago, and as it was
-    /// last seen.
+    /// Passes what a node may know of the record: in turn nothing, an old record, and the latest
+    /// one.
     pub(super) async fn update(&self, sid: SessionId, change: Change) -> UpdateOutcome {
         self.update_seen(sid, change, self.known(sid)).await
     }
@@ -115,7 +116,7 @@ impl<S: SessionStore> Bench<S> {
         self.answer("update", self.store.update(sid, change, seen).await)
     }
 
-    /// With what a node may know of the record, as in [`Bench::update`].
+    /// Passes what a node may know of the record, as [`Bench::update`] does.
     pub(super) async fn end(&self, sid: SessionId, request: EndRequest) -> EndOutcome {
         self.end_seen(sid, request, self.known(sid)).await
     }
@@ -158,7 +159,7 @@ impl<S: SessionStore> Bench<S> {
         sids(&self.list(user.page()).await)
     }
 
-    /// Those of them that are live at this moment.
+    /// The listed sessions that are live at this moment.
     pub(super) async fn live(&self, user: &User, now: Timestamp) -> Vec<SessionId> {
         let listed = self.list(user.page()).await;
         listed.iter().filter(|record| record.is_live(now)).map(|record| record.sid).collect()
@@ -204,7 +205,7 @@ impl<S: SessionStore> Bench<S> {
     }
 }
 
-/// What a check expects.
+/// The expectations of a check.
 impl<S> Bench<S> {
     pub(super) fn fail(&self, message: impl fmt::Display) -> ! {
         panic!("the store fails the conformance check `{}`: {message}", self.check)
@@ -230,8 +231,8 @@ impl<S> Bench<S> {
         }
     }
 
-    /// Compares records field by field, so that the message says which one differs; `Debug` hides secrets and
-    /// data. The version is the store's own.
+    /// Compares records field by field, so that the message names the difference; `Debug` hides
+    /// secrets and data. Ignores the version.
     pub(super) fn same_record(&self, what: &str, found: &Record, wanted: &Record) {
         let field = |name| format!("{what}, field `{name}`");
         self.same(&field("sid"), found.sid, wanted.sid);
@@ -259,7 +260,7 @@ impl<S> Bench<S> {
         self.expect(found == *wanted, "a record differs in a field that the suite does not know");
     }
 
-    /// As [`Bench::same_record`], one by one.
+    /// As [`Bench::same_record`], for each.
     pub(super) fn same_records<'a>(
         &self,
         what: &str,

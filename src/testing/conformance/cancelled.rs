@@ -1,4 +1,4 @@
-//! Calls that are given up halfway, as when a browser closes its connection (SPEC S2): whole or not at all.
+//! Calls that are dropped halfway, as when a browser closes its connection, are atomic (S2).
 
 use std::{future::poll_fn, pin::pin, task::Poll};
 
@@ -12,10 +12,10 @@ use crate::{
     store::{CreateOutcome, Creation, CreationPlan},
 };
 
-/// How often a call is polled before it is given up.
+/// How often a call is polled before it is dropped.
 const POLLS: std::ops::Range<usize> = 1..8;
 
-/// Polls a future so many times, each time that it asks for it, and drops it then. Whether it was done.
+/// Polls a future at most this many times, and then drops it. Returns whether it was done.
 async fn give_up_after<T>(polls: usize, future: impl Future<Output = T>) -> bool {
     let mut future = pin!(future);
     let mut left = polls;
@@ -30,7 +30,7 @@ async fn give_up_after<T>(polls: usize, future: impl Future<Output = T>) -> bool
     .await
 }
 
-/// Data, interaction and secret are of one piece.
+/// Data, interaction and secret change together.
 pub(super) async fn s2_a_change_given_up_halfway_is_whole_or_nothing<S: SessionStore>(bench: Bench<S>) {
     for polls in POLLS {
         let before = bench.open(bench.user().session(bench.start)).await;
@@ -52,8 +52,7 @@ pub(super) async fn s2_a_change_given_up_halfway_is_whole_or_nothing<S: SessionS
     }
 }
 
-/// A session that has ended has no data, and one that has data has not ended. The same call again says that
-/// it ended it.
+/// A session has either ended or has its data. The repeated call reports that it ended it.
 pub(super) async fn s2_an_end_given_up_halfway_is_whole_or_nothing<S: SessionStore>(bench: Bench<S>) {
     for polls in POLLS {
         let before = bench.open(holding(bench.user().session(bench.start), "a", "1")).await;
@@ -74,7 +73,7 @@ pub(super) async fn s2_an_end_given_up_halfway_is_whole_or_nothing<S: SessionSto
     }
 }
 
-/// The new session and the ends that go first come together: the second try finds either nothing done, or all.
+/// The new session and its ends take effect together: the second attempt finds all or nothing.
 pub(super) async fn s2_a_creation_given_up_halfway_is_whole_or_nothing<S: SessionStore>(bench: Bench<S>) {
     for polls in POLLS {
         let user = bench.user();
@@ -94,7 +93,7 @@ pub(super) async fn s2_a_creation_given_up_halfway_is_whole_or_nothing<S: Sessio
         old.end(&creation.ends[1].1);
 
         let done = give_up_after(polls, bench.create(creation.clone())).await;
-        // What was given up may still take place between two reads.
+        // A dropped call may still take effect between two reads.
         let stored = bench.load(wanted.sid).await.is_some();
         let old_ended = bench.find(old.sid).await.ended.is_some();
         let stored_since = bench.load(wanted.sid).await.is_some();
@@ -113,7 +112,7 @@ pub(super) async fn s2_a_creation_given_up_halfway_is_whole_or_nothing<S: Sessio
     }
 }
 
-/// All of the subject's sessions or none, and none stays logged in over it.
+/// All of the subject's sessions are revoked or none, and no session stays logged in afterwards.
 pub(super) async fn s10_a_revocation_can_be_given_up_and_tried_again<S: SessionStore>(bench: Bench<S>) {
     for polls in POLLS {
         let user = bench.user();
@@ -124,7 +123,7 @@ pub(super) async fn s10_a_revocation_can_be_given_up_and_tried_again<S: SessionS
         known.sort_unstable_by_key(|record| record.sid);
         let at = bench.start + MINUTE;
         let done = give_up_after(polls, bench.revoke(user.revocation(at))).await;
-        // In one call, as what was given up may still take place after it.
+        // One call, since a dropped call may still take effect after it.
         let listed = bench.list(user.page()).await;
         bench.same("the sessions that have not ended", sids(&listed), sids(&known));
         let covered = listed.iter().filter(|record| record.revoked_at.is_some()).count();

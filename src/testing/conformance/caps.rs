@@ -1,4 +1,4 @@
-//! At most so many sessions of a subject (SPEC S9).
+//! Caps on the sessions of a subject (S9).
 
 use super::{
     bench::{Bench, sids},
@@ -14,7 +14,7 @@ use crate::{
     store::{CreateOutcome, Creation},
 };
 
-/// So many sessions of a user, created a second apart.
+/// This many sessions of a user, created a second apart.
 async fn sessions<S: SessionStore>(bench: &Bench<S>, user: &User, count: u32) -> Vec<Record> {
     let mut opened = Vec::new();
     for number in 0..count {
@@ -23,18 +23,18 @@ async fn sessions<S: SessionStore>(bench: &Bench<S>, user: &User, count: u32) ->
     opened
 }
 
-/// A login a minute after the start, when nothing else is asked for.
+/// A login a minute after the start.
 async fn login<S: SessionStore>(bench: &Bench<S>, user: &User, cap: Cap) -> super::logins::Login {
     let at = bench.start + MINUTE;
     bench.login(Creation::new(user.session(at)), cap, at).await
 }
 
-/// A creation under a cap that does not judge by itself.
+/// A creation under a cap, without the middleware's decisions.
 fn creation(record: Record, cap: Cap) -> Creation {
     Creation { cap: Some(cap.most()), ..Creation::new(record) }
 }
 
-/// The cap counts the new one, and lets in who fits.
+/// The cap counts the new session, and admits what fits.
 pub(super) async fn s9_a_full_cap_names_the_sessions_and_changes_nothing<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let mut known = sessions(&bench, &user, 2).await;
@@ -62,7 +62,7 @@ pub(super) async fn s9_a_full_cap_names_the_sessions_and_changes_nothing<S: Sess
     bench.same("the sessions under a cap of 3", bench.listed(&user).await, sids(&known));
 }
 
-/// By the last interaction, not by age; it knows why it ended, and its data is gone.
+/// Evicts by the last interaction, not by age. The tombstone has the reason, and the data is gone.
 pub(super) async fn s9_a_cap_evicts_the_least_recently_active<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let known = sessions(&bench, &user, 3).await;
@@ -82,7 +82,7 @@ pub(super) async fn s9_a_cap_evicts_the_least_recently_active<S: SessionStore>(b
     bench.same("the sessions under a cap of 3", bench.listed(&user).await.len(), 3);
 }
 
-/// Down to the new cap, in the order of their activity.
+/// Evicts down to the new cap, in the order of activity.
 pub(super) async fn s9_a_lowered_cap_evicts_several<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let known = sessions(&bench, &user, 5).await;
@@ -93,8 +93,8 @@ pub(super) async fn s9_a_lowered_cap_evicts_several<S: SessionStore>(bench: Benc
     bench.same("the sessions under a cap lowered to 2", bench.listed(&user).await, wanted);
 }
 
-/// Tombstones, other users and anonymous sessions do not count; sessions past a deadline make room, and end
-/// for that reason in the same step.
+/// Tombstones, other users and anonymous sessions do not count; sessions past a deadline make room,
+/// and end for that reason in the same step.
 pub(super) async fn s9_what_is_over_makes_room_and_what_is_not_theirs_does_not_count<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -126,7 +126,7 @@ pub(super) async fn s9_what_is_over_makes_room_and_what_is_not_theirs_does_not_c
     }
 }
 
-/// What a revocation covers counts until it has ended, and makes room like what is over by time.
+/// A revoked session counts until it has ended, and makes room like an expired one.
 pub(super) async fn s9_what_a_revocation_covers_makes_room<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let covered = sessions(&bench, &user, 2).await;
@@ -149,7 +149,8 @@ pub(super) async fn s9_what_a_revocation_covers_makes_room<S: SessionStore>(benc
     bench.same("the sessions after a login", bench.listed(&user).await, new.into_iter().collect());
 }
 
-/// A user at the cap can log in again in the same browser, with the data of the session that is replaced.
+/// A user at the cap can log in again in the same browser, with the data of the session that is
+/// replaced.
 pub(super) async fn s9_the_replaced_session_does_not_count<S: SessionStore>(bench: Bench<S>) {
     for overflow in [Overflow::Refuse, Overflow::Evict] {
         let user = bench.user();
@@ -170,7 +171,7 @@ pub(super) async fn s9_the_replaced_session_does_not_count<S: SessionStore>(benc
     }
 }
 
-/// The ends that would have gone first did not take place, and nothing is lost over them.
+/// The planned ends do not take effect, and nothing is lost.
 pub(super) async fn s9_a_full_cap_ends_nothing<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     sessions(&bench, &user, 3).await;
@@ -190,7 +191,7 @@ pub(super) async fn s9_a_full_cap_ends_nothing<S: SessionStore>(bench: Bench<S>)
     bench.same("a session that did not fit", bench.load(sid).await, None);
 }
 
-/// A session that was judged over, or least active, and was used since: it stays, and counts.
+/// A session that was judged over or least active, and was used meanwhile, stays and counts.
 pub(super) async fn s9_an_end_that_goes_first_spares_a_session_that_was_used_since<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -198,7 +199,7 @@ pub(super) async fn s9_an_end_that_goes_first_spares_a_session_that_was_used_sin
     let known = bench.open(user.session(bench.start)).await;
     let at = bench.start + IDLE + MINUTE;
     let judged_over = end_idle(&known, at);
-    // A slow request that arrived in time.
+    // A slow request that arrived before the deadline.
     bench.update(known.sid, touch(bench.start + MINUTE * 10)).await;
     let in_use = bench.find(known.sid).await;
     let login = Creation {
@@ -213,7 +214,7 @@ pub(super) async fn s9_an_end_that_goes_first_spares_a_session_that_was_used_sin
     bench.same_record("a session that was used since", &bench.find(known.sid).await, &in_use);
 }
 
-/// Exactly as many get in as fit.
+/// Exactly as many logins succeed as fit.
 pub(super) async fn s9_a_refusing_cap_holds_under_parallel_logins<S: SessionStore>(bench: Bench<S>) {
     for _ in 0..5 {
         let user = bench.user();
@@ -227,7 +228,8 @@ pub(super) async fn s9_a_refusing_cap_holds_under_parallel_logins<S: SessionStor
     }
 }
 
-/// All get in, as many as fit stay, and each other was ended by exactly one login.
+/// All logins succeed, as many sessions as fit stay, and exactly one login ended each of the
+/// others.
 pub(super) async fn s9_an_evicting_cap_holds_under_parallel_logins<S: SessionStore>(bench: Bench<S>) {
     for _ in 0..5 {
         let user = bench.user();
@@ -248,7 +250,8 @@ pub(super) async fn s9_an_evicting_cap_holds_under_parallel_logins<S: SessionSto
     }
 }
 
-/// Never more than the cap while logins, logouts and replacements go on, and never one that nothing accounts for.
+/// Never more sessions than the cap during logins, logouts and replacements, and never an
+/// unexplained one.
 pub(super) async fn s9_a_cap_holds_among_logouts_and_replacements<S: SessionStore>(bench: Bench<S>) {
     for _ in 0..5 {
         let user = bench.user();

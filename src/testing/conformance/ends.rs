@@ -1,4 +1,4 @@
-//! Tombstones (SPEC S2, S4, E3).
+//! Tombstones (S2, S4, E3).
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Ends a session in the store and the record as it should be, and compares.
+/// Ends a session in the store and in the model, and compares.
 pub(super) async fn end_both<S: SessionStore>(
     bench: &Bench<S>,
     what: &str,
@@ -31,7 +31,7 @@ pub(super) async fn end_both<S: SessionStore>(
     outcome
 }
 
-/// The tombstone is the record as `Record::end` leaves it: readable, with its reason, facts and secret.
+/// The tombstone equals the result of `Record::end`: with its reason, facts and secret.
 pub(super) async fn e3_an_end_leaves_a_tombstone_without_data<S: SessionStore>(bench: Bench<S>) {
     for reason in [EndReason::SignedOut, EndReason::Revoked, EndReason::Evicted, EndReason::Superseded] {
         let mut model = bench.open(holding(bench.user().session(bench.start), "a", "1")).await;
@@ -45,7 +45,7 @@ pub(super) async fn e3_an_end_leaves_a_tombstone_without_data<S: SessionStore>(b
     }
 }
 
-/// A later call is answered with the first reason, and its moment stays too.
+/// A later call returns the first reason and moment.
 pub(super) async fn e3_the_first_reason_stands<S: SessionStore>(bench: Bench<S>) {
     let mut model = bench.open(bench.user().session(bench.start)).await;
     end_both(&bench, "an end", &end(EndReason::SignedOut, bench.start), &mut model).await;
@@ -57,7 +57,7 @@ pub(super) async fn e3_the_first_reason_stands<S: SessionStore>(bench: Bench<S>)
     }
 }
 
-/// A session found past its deadline ended there, for that reason, whatever the request says.
+/// A session past its deadline ends at that deadline, whatever the request says.
 pub(super) async fn l2_an_end_past_the_deadline_is_the_deadlines<S: SessionStore>(bench: Bench<S>) {
     for (lifetimes, reason) in [
         (lifetimes(IDLE, ABSOLUTE), EndReason::Idle),
@@ -77,7 +77,7 @@ pub(super) async fn l2_an_end_past_the_deadline_is_the_deadlines<S: SessionStore
     }
 }
 
-/// A session found idle is not ended over a request that was quicker to record that it is in use.
+/// A session that seems idle is not ended if a request has recorded an interaction meanwhile.
 pub(super) async fn s2_an_end_on_condition_spares_a_session_that_was_used_since<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -99,8 +99,8 @@ pub(super) async fn s2_an_end_on_condition_spares_a_session_that_was_used_since<
     end_both(&bench, "ending on condition what has ended", &request(bench.start), &mut model).await;
 }
 
-/// Another realm, a secret that proves nothing, a session of another subject: nothing is changed. With the
-/// conditions that hold it ends, and the tombstone keeps what a lowering said.
+/// Another realm, a wrong secret or another subject changes nothing. If the conditions hold, the
+/// session ends, and the tombstone keeps the lowering.
 pub(super) async fn s2_an_end_keeps_to_its_conditions<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let mut model = bench.open(user.session(bench.start)).await;
@@ -130,7 +130,7 @@ pub(super) async fn s2_an_end_keeps_to_its_conditions<S: SessionStore>(bench: Be
     bench.same("what a tombstone remembers of a lowering", model.timing.lifetimes.idle(), 10 * MINUTE);
 }
 
-/// In their order; those that are unknown or have ended do not keep the others from ending.
+/// In their order. Unknown or ended sessions do not prevent the other ends.
 pub(super) async fn s2_ending_many_does_what_ending_each_does<S: SessionStore>(bench: Bench<S>) {
     let (user, other) = (bench.user(), bench.user());
     let mut models = Vec::new();
@@ -156,7 +156,7 @@ pub(super) async fn s2_ending_many_does_what_ending_each_does<S: SessionStore>(b
     }
 }
 
-/// Every kind of change is answered that the session is gone, and why, and changes nothing.
+/// Every kind of change returns that the session is gone, with the reason, and changes nothing.
 pub(super) async fn s4_no_change_reaches_a_session_that_has_ended<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let record = bench.open(user.session(bench.start)).await;
@@ -180,7 +180,7 @@ pub(super) async fn s4_no_change_reaches_a_session_that_has_ended<S: SessionStor
         Change { max_data: 0, ..write(at, "a", "1") },
     ];
     for change in late {
-        // Whatever the caller knows: nothing, the session as it was, the tombstone.
+        // Whatever the caller knows: nothing, the live session, the tombstone.
         for seen in [None, Some(record.clone()), Some(tombstone.clone())] {
             let updated = bench.update_seen(record.sid, change.clone(), seen).await;
             let wanted = UpdateOutcome::Gone(tombstone.ended);

@@ -1,4 +1,4 @@
-//! Values that a careless store would trip over.
+//! Values that break a careless store.
 
 use std::{net::IpAddr, time::Duration};
 

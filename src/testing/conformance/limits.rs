@@ -1,4 +1,4 @@
-//! Limits on the data of a session (SPEC S13).
+//! Limits on the data of a session (S13).
 
 use super::{
     bench::Bench,
@@ -11,8 +11,8 @@ use crate::{
     store::{CreateOutcome, Creation},
 };
 
-/// Nothing of the change is there: neither the data that would fit, nor the interaction, nor the new secret.
-/// What makes the data smaller passes.
+/// A change over the limit has no effect: neither its data, nor the interaction, nor the new
+/// secret. A change that shrinks the data passes.
 pub(super) async fn s13_a_change_that_is_too_large_changes_nothing<S: SessionStore>(bench: Bench<S>) {
     let mut model = bench.open(holding(bench.user().session(bench.start), "a", "12345678")).await;
     let at = bench.start + MINUTE;
@@ -43,7 +43,7 @@ pub(super) async fn s13_a_change_that_is_too_large_changes_nothing<S: SessionSto
     change_both(&bench, "a removal under a limit of a byte", removal, &mut model).await;
 }
 
-/// And what is handed over may be as large as it was.
+/// Data that is handed over may keep its size.
 pub(super) async fn s13_a_creation_that_is_too_large_is_not_stored<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let old = bench.open(holding(user.session(bench.start), "cart", "12345678")).await;
@@ -61,7 +61,7 @@ pub(super) async fn s13_a_creation_that_is_too_large_is_not_stored<S: SessionSto
     bench.same_record("a session beside one that was too large", &bench.find(old.sid).await, &old);
     bench.same("the sessions of the user", bench.listed(&user).await, vec![old.sid]);
 
-    // What would have gone first did not, and what it would have handed over is still there.
+    // The planned end did not take effect, and its data is still there.
     let replaced = (old.sid, superseded(at, user.replacement(sid)));
     let outcome = bench.create(Creation { ends: vec![replaced], ..large(sid) }).await;
     bench.same("a login that is too large", outcome, CreateOutcome::TooLarge);

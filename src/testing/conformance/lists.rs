@@ -1,4 +1,4 @@
-//! Listing, of a subject and of a realm (SPEC S2, S14).
+//! Lists of a subject and of a realm (S2, S14).
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     store::Page,
 };
 
-/// Seven sessions, three of them of the same moment, in the order of the list.
+/// Seven sessions in the order of the list, three of them created at the same moment.
 pub(super) async fn seven<S: SessionStore>(bench: &Bench<S>, user: Option<&User>) -> Vec<Record> {
     let mut opened = Vec::new();
     for seconds in [3, 1, 4, 1, 5, 9, 1] {
@@ -28,8 +28,8 @@ fn place(record: &Record) -> (Timestamp, SessionId) {
     (record.timing.created_at, record.sid)
 }
 
-/// By creation, then id; whole records. Tombstones are not in it; sessions past a deadline and those that a
-/// revocation covers are, until they have ended: whether they are over is for the caller to judge.
+/// Whole records, by creation, then id. A list has no tombstones. It has sessions past a deadline
+/// and revoked ones until they have ended: the caller judges them.
 pub(super) async fn s2_a_list_has_the_sessions_of_a_subject_oldest_first<S: SessionStore>(bench: Bench<S>) {
     let (user, other) = (bench.user(), bench.user());
     let mut known = seven(&bench, Some(&user)).await;
@@ -45,7 +45,7 @@ pub(super) async fn s2_a_list_has_the_sessions_of_a_subject_oldest_first<S: Sess
     bench.end(known[3].sid, end(EndReason::SignedOut, bench.start + MINUTE)).await;
     known.remove(3);
     bench.same_records("the list after one has ended", &bench.list(user.page()).await, &known);
-    // The idle deadline of the one created at 4 s is over exactly then, and that of the one at 5 s is not.
+    // The session created at 4 s has just expired, and the one at 5 s has not.
     let now = bench.start + IDLE + 4 * SECOND;
     let live = vec![known[0].sid, known[4].sid, known[5].sid];
     bench.same("those that are live", bench.live(&user, now).await, live);
@@ -57,7 +57,7 @@ pub(super) async fn s2_a_list_has_the_sessions_of_a_subject_oldest_first<S: Sess
     bench.same_records("the list after a revocation", &bench.list(user.page()).await, &known);
 }
 
-/// Those of every subject and of none, each once, in order.
+/// Sessions of every subject and anonymous ones, each once, in order.
 pub(super) async fn s2_a_list_of_a_realm_pages_through_every_session<S: SessionStore>(bench: Bench<S>) {
     let users = [bench.user(), bench.user()];
     let mut known = seven(&bench, Some(&users[0])).await;
@@ -77,7 +77,7 @@ pub(super) async fn s2_a_list_of_a_realm_pages_through_every_session<S: SessionS
     bench.same_records("a list from a moment on", &bench.list(page).await, later);
 }
 
-/// A page that begins after a session does not depend on what became of that or of others.
+/// A page that starts after a session does not depend on what happened to that session or others.
 pub(super) async fn s2_pages_are_stable_while_sessions_come_and_go<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     for user in [Some(&user), None] {
@@ -107,7 +107,7 @@ pub(super) async fn s2_pages_are_stable_while_sessions_come_and_go<S: SessionSto
     }
 }
 
-/// Tombstones between do not make a page shorter: it ends where there are no more.
+/// Tombstones in between do not make a page shorter.
 pub(super) async fn s14_a_page_is_full_while_there_are_more<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let mut known = Vec::new();
@@ -127,8 +127,8 @@ pub(super) async fn s14_a_page_is_full_while_there_are_more<S: SessionStore>(ben
     }
 }
 
-/// Every session that was there all the time is listed, whatever comes and goes beside; and a page that is
-/// not full is the last one.
+/// Every session that exists all the time is listed, whatever others do, and a page that is not
+/// full is the last one.
 pub(super) async fn s2_a_list_beside_other_calls_misses_none<S: SessionStore>(bench: Bench<S>) {
     for _ in 0..5 {
         let user = bench.user();

@@ -1,4 +1,4 @@
-//! A login under a cap, as the middleware makes it (SPEC S9).
+//! A login under a cap, as the middleware makes it (S9).
 
 use super::{
     bench::Bench,
@@ -11,7 +11,7 @@ use crate::{
     store::{CreateOutcome, Creation},
 };
 
-/// What came of a login.
+/// The outcome of a login.
 #[derive(Debug)]
 pub(super) struct Login {
     /// The new session; `None` when the cap refused it.
@@ -27,11 +27,12 @@ impl Login {
     }
 }
 
-/// How often a login that finds the cap full is tried again; each time another login came between.
+/// How often a login at a full cap is retried when other logins interfere.
 const MAX_ATTEMPTS: usize = 1000;
 
 impl<S: SessionStore> Bench<S> {
-    /// Creates a session; while the cap is full, judges those that count, and creates it again with their ends.
+    /// Creates a session. While the cap is full, judges the sessions that count, and retries with
+    /// their ends.
     pub(super) async fn login(&self, creation: Creation, cap: Cap, now: Timestamp) -> Login {
         let mut login = Login { record: None, ended: Vec::new() };
         let first = creation.ends.clone();
@@ -45,7 +46,7 @@ impl<S: SessionStore> Bench<S> {
                 }
                 CreateOutcome::Full { count, mut sessions } => {
                     self.check_candidates(&creation, count, &sessions);
-                    // What is replaced goes first in any case, so it does not count.
+                    // The replaced session ends first anyway, so it does not count.
                     let before = sessions.len();
                     sessions.retain(|session| !first.iter().any(|(sid, _)| *sid == session.sid));
                     let count = count - (before - sessions.len());

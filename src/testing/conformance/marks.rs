@@ -1,4 +1,4 @@
-//! How long "sign out everywhere" is remembered (SPEC L14).
+//! How long the mark of "sign out everywhere" is kept (L14).
 
 use super::{
     bench::{Bench, sids},
@@ -12,7 +12,7 @@ use crate::{
     store::{CreateOutcome, Creation, Revocation},
 };
 
-/// As long as the revocation says, also when all of the subject's sessions are swept.
+/// As long as the revocation asks, also after all of the subject's sessions are swept.
 pub(super) async fn l14_a_mark_survives_a_sweep_while_it_is_needed<S: SessionStore>(bench: Bench<S>) {
     let bench = long_ago(bench).await;
     let (user, without_sessions) = (bench.user(), bench.user());
@@ -36,7 +36,8 @@ pub(super) async fn l14_a_mark_survives_a_sweep_while_it_is_needed<S: SessionSto
     bench.same("a tombstone that was swept", bench.load(known.sid).await, None);
 }
 
-/// A later revocation may be needed for longer, or for less long, than the one before: the mark stays for both.
+/// A later revocation may need the mark for longer or shorter than an earlier one: it stays for
+/// both.
 pub(super) async fn l14_a_mark_survives_a_sweep_for_the_longest_of_its_revocations<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -55,7 +56,8 @@ pub(super) async fn l14_a_mark_survives_a_sweep_for_the_longest_of_its_revocatio
     }
 }
 
-/// Once the mark is dropped, what was stored after it must be within reach of the next revocation all the same.
+/// After the mark is dropped, the next revocation must still cover sessions that were stored after
+/// it.
 pub(super) async fn l14_a_revocation_reaches_what_is_older_than_a_swept_mark<S: SessionStore>(
     bench: Bench<S>,
 ) {

@@ -1,4 +1,4 @@
-//! What the checks are made of: users, sessions, changes, ends.
+//! The users, sessions, changes and ends of the checks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,7 +40,7 @@ impl User {
         }
     }
 
-    /// All sessions of this user, as far as a check makes them.
+    /// A page of all sessions of this user.
     pub(super) fn page(&self) -> Page {
         let subject = Some((self.tag, Arc::clone(&self.name)));
         Page { realm: Arc::clone(&self.realm), subject, after: None, limit: super::bench::MANY }
@@ -57,7 +57,7 @@ impl User {
         }
     }
 
-    /// The login that puts this session in the place of another: what [`EndRequest`] says of it.
+    /// The login by which this session replaces another, for [`EndRequest`].
     pub(super) fn replacement(&self, sid: SessionId) -> Replacement {
         Replacement { sid, subject: Arc::clone(&self.name), takes_data: true, same_subject_only: false }
     }
@@ -113,7 +113,7 @@ pub(super) fn edits(key: &str, value: &str) -> Edits {
     edits
 }
 
-/// A record with this value already in it.
+/// A record that has this value.
 pub(super) fn holding(record: Record, key: &str, value: &str) -> Record {
     Record { data: [(key, json(value))].into_iter().collect(), ..record }
 }
@@ -133,12 +133,12 @@ pub(super) fn rotation(from: SecretHash, to: SecretHash, until: Timestamp) -> Op
     Some(Rotation { from, to, until })
 }
 
-/// An unconditional end by a call of its own.
+/// An unconditional end with a new call id.
 pub(super) fn end(reason: EndReason, at: Timestamp) -> EndRequest {
     EndRequest { retention: RETENTION.into(), ..EndRequest::new(reason, at, call()) }
 }
 
-/// An end over time, as a sweep or a request makes it: not over an interaction that was recorded since.
+/// An end by time, as a sweep or a request makes it: not if an interaction was recorded meanwhile.
 pub(super) fn end_idle(record: &Record, at: Timestamp) -> EndRequest {
     let mut request = end(EndReason::Idle, at);
     request.options.if_idle_since = Some(record.timing.last_interaction_at);
@@ -153,20 +153,20 @@ pub(super) fn superseded(at: Timestamp, by: Replacement) -> EndRequest {
     request
 }
 
-/// An end by which the data of a session that is over by a deadline waits for its user.
+/// An end after which the data of an expired session waits for its user.
 pub(super) fn end_resumable(at: Timestamp, resume_for: Duration) -> EndRequest {
     let mut request = end(EndReason::Idle, at);
     request.options.resume_for = Millis::from(resume_for);
     request
 }
 
-/// What a user's mark is after these revocations.
+/// A user's mark after these revocations.
 pub(super) fn mark(revocations: &[Revocation]) -> SubjectMark {
     let revoke = |mark: SubjectMark, revocation: &Revocation| mark.revoked(revocation.at, revocation.except);
     revocations.iter().fold(SubjectMark::default(), revoke)
 }
 
-/// A record as it is read under this mark.
+/// A record with this mark applied.
 pub(super) fn seen_under(mark: &SubjectMark, record: &Record) -> Record {
     let mut record = record.clone();
     record.see_mark(mark);

@@ -1,12 +1,12 @@
-//! What every store has to pass (SPEC S8).
+//! The conformance suite, which every store must pass.
 //!
-//! [`check`] runs all of it against a store; [`checks`] lists it, to run one by one. A check that fails
-//! panics with its name, which begins with the rule of the specification, and says what the store did in
-//! place of what it should.
+//! [`check`] runs all checks against a store; [`checks`] lists them, to run one by one. A check
+//! that fails panics with its name, which begins with the number of a [rule](crate::rules), and
+//! with what the store did and should have done.
 //!
 //! # Example
 //!
-//! As a test of a backend of your own, here played by the memory store:
+//! As a test of a custom store; here the memory store stands in:
 //!
 //! ```
 //! use tower_tenure::{MemoryStore, testing::conformance};
@@ -23,14 +23,14 @@
 //!
 //! # On a database with other data
 //!
-//! Ids, subjects and realms are random, and all times lie before the year 2000, so nothing is disturbed, and
-//! what the suite leaves behind goes with the next sweep of an application. Such a sweep must not run
-//! meanwhile. Two suites can run on one database at once if both leave out the checks with `sweep` or `swept`
-//! in their names.
+//! Ids, subjects and realms are random, and all times are before the year 2000, so the suite does
+//! not disturb other data. The next sweep of an application removes what the suite leaves behind,
+//! but no such sweep must run during the suite. Two suites can run on one database at once if both
+//! skip the checks with `sweep` or `swept` in their names.
 
 // | file | holds |
 // |---|---|
-// | `bench.rs`, `material.rs`, `hostile.rs`, `together.rs` | what the checks work with |
+// | `bench.rs`, `material.rs`, `hostile.rs`, `together.rs` | the parts of the checks |
 // | `records.rs`, `random.rs` | records come back exactly, changes do what the pure functions do (S2, S8) |
 // | `retries.rs` | calls made again, and callers that know an older state (S3, O2) |
 // | `parallel.rs` | no lost updates, no resurrection (S3, S4) |
@@ -81,23 +81,23 @@ use crate::SessionStore;
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// One promise of a store; see [`checks`].
+/// One check of the suite; see [`checks`].
 pub struct Check<S> {
     name: &'static str,
     run: fn(Bench<S>) -> Running,
 }
 
 impl<S: SessionStore> Check<S> {
-    /// What the store promises, as a sentence that begins with the rule.
+    /// The requirement, as a sentence that begins with the number of the rule.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Tries it. A tokio runtime with timers has to be there, as for the middleware itself.
+    /// Runs the check. Needs a tokio runtime with timers, as the middleware does.
     ///
     /// # Panics
     ///
-    /// When the store does not keep the promise, or fails.
+    /// When the store violates the requirement, or fails.
     pub async fn run(&self, store: &Arc<S>) {
         (self.run)(Bench::new(Arc::clone(store), self.name)).await;
     }
@@ -109,11 +109,11 @@ impl<S> fmt::Debug for Check<S> {
     }
 }
 
-/// Runs all checks against a store. A tokio runtime with timers has to be there, as for the middleware itself.
+/// Runs all checks against a store. Needs a tokio runtime with timers, as the middleware does.
 ///
 /// # Panics
 ///
-/// When the store does not keep one of its promises, or fails.
+/// When the store violates a requirement, or fails.
 pub async fn check<S: SessionStore>(store: S) {
     let store = Arc::new(store);
     for check in checks() {
@@ -121,7 +121,8 @@ pub async fn check<S: SessionStore>(store: S) {
     }
 }
 
-/// All checks, to run one by one, for instance to see all that fail. Not two at a time on the same store.
+/// All checks, to run one by one, for instance to see all that fail. Do not run two at a time on
+/// the same store.
 ///
 /// # Example
 ///

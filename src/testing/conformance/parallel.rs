@@ -1,4 +1,4 @@
-//! No lost updates, no resurrection (SPEC S3, S4, L9).
+//! No lost updates, no resurrection (S3, S4, L9).
 
 use super::{
     bench::Bench,
@@ -9,7 +9,7 @@ use crate::{
     record::{Change, Edits, EndReason, Json, UpdateOutcome},
 };
 
-/// A hundred requests that each write a key of their own.
+/// A hundred requests, each of which writes its own key.
 pub(super) async fn s3_parallel_writes_to_different_keys_all_survive<S: SessionStore>(bench: Bench<S>) {
     let record = bench.open(bench.user().session(bench.start)).await;
     let keys: Vec<_> = (0..100).map(|number| format!("key {number}")).collect();
@@ -24,7 +24,7 @@ pub(super) async fn s3_parallel_writes_to_different_keys_all_survive<S: SessionS
     bench.same("the revision after 100 parallel writes", found.revision, 100);
 }
 
-/// Two keys at a time: both are of the same request, and a removal removes.
+/// Two keys per request: both are always of the same request, and a removal removes both.
 pub(super) async fn s3_of_parallel_writes_to_one_key_one_wins<S: SessionStore>(bench: Bench<S>) {
     let record = bench.open(visitor(&bench.realm, bench.start)).await;
     let writes = (0..20).map(|number: u32| {
@@ -67,7 +67,7 @@ pub(super) async fn s3_compare_and_set_loses_no_increment<S: SessionStore>(bench
     bench.same("the revision of a counter that was raised 20 times", found.revision, 20);
 }
 
-/// Beside writes, which are not lost over it.
+/// Beside writes, none of which is lost.
 pub(super) async fn l9_of_parallel_interactions_the_latest_counts<S: SessionStore>(bench: Bench<S>) {
     let record = bench.open(visitor(&bench.realm, bench.start)).await;
     let changes = (0..40).map(|number: u32| {
@@ -81,7 +81,8 @@ pub(super) async fn l9_of_parallel_interactions_the_latest_counts<S: SessionStor
     bench.same("the writes among parallel interactions", found.data.len(), 10);
 }
 
-/// Writes, touches and rotations beside a logout: afterwards the session has ended, without data, and stays so.
+/// Writes, touches and rotations beside a logout: afterwards the session has ended, without data,
+/// and stays so.
 pub(super) async fn s4_no_parallel_change_outlives_the_end<S: SessionStore>(bench: Bench<S>) {
     for round in 0..10 {
         let user = bench.user();

@@ -1,4 +1,5 @@
-//! Random changes do what the pure functions do (SPEC S2), for stores that express them in a language of their own.
+//! Random changes do what the pure functions do (S2), for stores that express them in a language of
+//! their own.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -15,7 +16,7 @@ use crate::{
     store::{Page, Revocation},
 };
 
-/// Small numbers that repeat from their seed (SplitMix64): the seed is in the message when a check fails.
+/// Reproducible small numbers (`SplitMix64`). The message of a failed check has the seed.
 struct Dice(u64);
 
 impl Dice {
@@ -54,7 +55,7 @@ impl Dice {
         LastSeen { ip: ip[self.roll(3) as usize], user_agent: agents[self.roll(3) as usize].clone() }
     }
 
-    /// Of a session that lives for some 100 ms after its creation.
+    /// A moment within the life of a session, about 100 ms after its creation.
     fn timing(&mut self, plain: Timing) -> Timing {
         let mode = if self.one_in(2) { Mode::Persistent } else { Mode::NonPersistent };
         let one_off_idle = self.one_in(2).then(|| (Duration::from_millis(1) + self.millis(300)).into());
@@ -107,7 +108,8 @@ impl Dice {
     }
 }
 
-/// Answers and records, step by step. Now and then an end or a revocation comes between.
+/// Compares results and records step by step, with an end or a revocation in between from time to
+/// time.
 pub(super) async fn s2_random_changes_and_ends_do_what_the_pure_functions_do<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -182,9 +184,9 @@ async fn some<S: SessionStore>(bench: &Bench<S>, dice: &mut Dice, user: &User) -
     models
 }
 
-/// A list has exactly those that have not ended. A sweep ends exactly those that are over at its moment, and
-/// removes exactly those that may be forgotten: also after interactions, lowerings and ends, which move the
-/// deadline to and fro.
+/// A list has exactly the sessions that have not ended. A sweep ends exactly those that are over
+/// and removes exactly the old tombstones, also after changes that move the deadline back and
+/// forth.
 pub(super) async fn o2_random_sessions_are_listed_and_swept_by_their_deadlines<S: SessionStore>(
     bench: Bench<S>,
 ) {

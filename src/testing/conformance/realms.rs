@@ -1,4 +1,4 @@
-//! Realms and tags: what belongs together and what does not (SPEC C10, S11).
+//! Realms and tags separate sessions (C10, S11).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     store::{CreateOutcome, Creation, Page, Revocation},
 };
 
-/// Three sessions of each, which differ in realm or name, are counted, listed and revoked apart.
+/// Sessions of users that differ in realm or name are counted, listed and revoked separately.
 async fn are_strangers<S: SessionStore>(bench: &Bench<S>, one: &User, other: &User) {
     let mut known = [Vec::new(), Vec::new()];
     for seconds in 0..3 {
@@ -40,8 +40,8 @@ async fn are_strangers<S: SessionStore>(bench: &Bench<S>, one: &User, other: &Us
     known[0].extend(login.record);
     bench.same_records("the list of the other", &bench.list(other.page()).await, &known[1]);
 
-    // The exception is another's session: it protects nothing, and its owner's revocation is the only one
-    // that counts.
+    // The excepted session is another user's: it has no effect, and only its owner's revocation
+    // covers it.
     let revocation = Revocation { except: Some(known[1][0].sid), ..one.revocation(at) };
     bench.revoke(revocation.clone()).await;
     let mark = mark(&[revocation]);
@@ -78,10 +78,10 @@ pub(super) async fn c10_a_subject_is_another_in_another_realm<S: SessionStore>(b
     let namesake = bench.user_of(&realm, &user.name);
     bench.expect(namesake.tag != user.tag, "users of two realms have the same tag");
     are_strangers(&bench, &user, &namesake).await;
-    // Also where chance gives them the same place.
+    // Also if they share a tag by chance.
     let user = bench.user();
     are_strangers(&bench, &user, &User { realm: realm.into(), ..user.clone() }).await;
-    // And where realm and name differ only in where one ends and the other begins.
+    // And if realm and name differ only in where one ends and the other begins.
     let user = bench.user();
     let (realm, name) = (format!("{}a", user.realm), format!("b{}", user.name));
     let shifted = (user.realm.to_string(), format!("ab{}", user.name));
@@ -93,8 +93,8 @@ pub(super) async fn c10_a_subject_is_another_in_another_realm<S: SessionStore>(b
     are_strangers(&bench, &user, &shifted).await;
 }
 
-/// Two subjects that share a tag by chance are compared whole: also when one's name is the beginning of the
-/// other's, or differs in case only.
+/// Two subjects that share a tag by chance are compared whole: also when one's name is the
+/// beginning of the other's, or differs in case only.
 pub(super) async fn s11_subjects_that_share_a_tag_are_compared_whole<S: SessionStore>(bench: Bench<S>) {
     for number in 0..4 {
         let user = bench.user();
@@ -109,7 +109,7 @@ pub(super) async fn s11_subjects_that_share_a_tag_are_compared_whole<S: SessionS
     }
 }
 
-/// All sessions of a realm, and none of another, whatever its name has in common.
+/// All sessions of a realm, and none of another with a similar name.
 pub(super) async fn c10_a_list_of_a_realm_is_its_own<S: SessionStore>(bench: Bench<S>) {
     let realms = [
         bench.realm.to_string(),

@@ -1,4 +1,4 @@
-//! Records come back exactly, and changes do what `Change::apply` does (SPEC S2, S8).
+//! Records come back exactly, and changes do what `Change::apply` does (S2, S8).
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,8 +19,8 @@ use crate::{
     store::{CreateOutcome, Creation, CreationPlan, Page},
 };
 
-/// Every field of a record comes back as it went in: from `create`, `load` and `list`, for users with strange
-/// names and for an anonymous visitor.
+/// Every field of a record comes back unchanged from `create`, `load` and `list`, for users with
+/// strange names and for an anonymous visitor.
 pub(super) async fn s8_a_record_comes_back_exactly<S: SessionStore>(bench: Bench<S>) {
     let at = bench.start + TICK;
     let mut full = bench.user().session(at);
@@ -59,7 +59,7 @@ pub(super) async fn s8_a_record_comes_back_exactly<S: SessionStore>(bench: Bench
     }
 }
 
-/// Applies a change in the store and to what the record should be, and compares.
+/// Applies a change in the store and to the model, and compares.
 pub(super) async fn change_both<S: SessionStore>(
     bench: &Bench<S>,
     what: &str,
@@ -72,7 +72,7 @@ pub(super) async fn change_both<S: SessionStore>(
     bench.same_record(&format!("after {what}"), &bench.find(model.sid).await, model);
 }
 
-/// A store that expresses a change in its own language says the same as `Change::apply`.
+/// A store that implements a change itself agrees with `Change::apply`.
 pub(super) async fn s2_every_change_does_what_apply_does<S: SessionStore>(bench: Bench<S>) {
     let at = |seconds: u32| bench.start + SECOND * seconds + TICK;
     let mut record = bench.user().session(bench.start);
@@ -160,8 +160,8 @@ pub(super) async fn s2_an_unknown_id_is_a_value_and_not_an_error<S: SessionStore
     bench.same("loading an unknown id that a creation replaced", bench.load(unknown).await, None);
 }
 
-/// The second try of a creation whose answer was lost: `Exists`, whatever the cap and the mark say, live or
-/// ended, and nothing else happens.
+/// The second attempt of a creation whose answer was lost returns `Exists`, whatever cap and mark
+/// are, live or ended, and changes nothing.
 pub(super) async fn s2_create_on_a_known_id_changes_nothing<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let other = bench.open(user.session(bench.start)).await;
@@ -193,7 +193,7 @@ pub(super) async fn s2_create_on_a_known_id_changes_nothing<S: SessionStore>(ben
     bench.expect(bench.find(other.sid).await.ended.is_none(), "a creation that was refused ended a session");
 }
 
-/// `Conflict`, and nothing of the change is there.
+/// Returns `Conflict`, and changes nothing.
 pub(super) async fn s3_a_condition_on_the_revision_that_does_not_hold_writes_nothing<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -213,7 +213,8 @@ pub(super) async fn s3_a_condition_on_the_revision_that_does_not_hold_writes_not
     change_both(&bench, "an interaction, which is no revision", touch(at + MINUTE), &mut model).await;
 }
 
-/// A slow, old request does not move the last interaction back, and no touch rewrites data or counts as a revision.
+/// A slow, old request does not move the last interaction back, and no touch rewrites data or
+/// counts as a revision.
 pub(super) async fn l9_an_interaction_moves_forward_only_and_leaves_the_data_alone<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -229,7 +230,7 @@ pub(super) async fn l9_an_interaction_moves_forward_only_and_leaves_the_data_alo
     bench.end(model.sid, end(EndReason::SignedOut, bench.start + 9 * MINUTE)).await; // 100 kB less
 }
 
-/// Field by field, and whatever the order: no lowering undoes another.
+/// Field by field, in any order: no lowering undoes another.
 pub(super) async fn l5_lowerings_are_minima_in_any_order<S: SessionStore>(bench: Bench<S>) {
     let lowerings = [(10, 400, 5), (12, 200, 3), (14, 300, 4)]
         .map(|(idle, absolute, one_off)| lowering(idle * MINUTE, absolute * MINUTE, one_off * MINUTE));

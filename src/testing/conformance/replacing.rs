@@ -1,4 +1,4 @@
-//! A login takes the place of the session in the same browser (SPEC L3, S4, S9).
+//! A login replaces the session in the same browser (L3, S4, S9).
 
 use super::{
     bench::{Bench, keys},
@@ -26,8 +26,8 @@ fn login<S>(bench: &Bench<S>, user: &User, old: &Record) -> Creation {
     Creation { edits: edits("new", "1"), ends, ..Creation::new(record) }
 }
 
-/// As it is at that moment, with what was written since the login's request loaded it; the login's own edits
-/// come on top. The tombstone names the new session.
+/// The new session gets the current data, including writes since the login's request loaded it, and
+/// then the login's own edits. The tombstone names the new session.
 pub(super) async fn l3_the_new_session_takes_over_the_data_and_the_old_one_is_superseded<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -57,7 +57,8 @@ pub(super) async fn l3_the_new_session_takes_over_the_data_and_the_old_one_is_su
     bench.same("the sessions of the user", bench.listed(&user).await, vec![created.sid]);
 }
 
-/// An anonymous session is elsewhere: it ends first, in a step of its own, and hands over its data.
+/// An anonymous session has another tag: it ends first, in a separate step, and hands over its
+/// data.
 pub(super) async fn l3_an_anonymous_session_hands_over_its_data_as_it_ends<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let mut old = bench.open(holding(visitor(&bench.realm, bench.start), "old", "1")).await;
@@ -79,7 +80,7 @@ pub(super) async fn l3_an_anonymous_session_hands_over_its_data_as_it_ends<S: Se
     bench.expect(handed_over(&again).is_none(), "the data of a session was handed over twice");
 }
 
-/// With data of another subject, or with a login that takes no data, nothing of the old one is in the new one.
+/// The new session gets no data of another subject, and none if the login takes no data.
 pub(super) async fn l3_the_new_session_of_another_user_starts_empty<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let mut old = with_data(&bench, &user).await;
@@ -102,8 +103,8 @@ pub(super) async fn l3_the_new_session_of_another_user_starts_empty<S: SessionSt
     bench.expect(theirs.data.is_empty(), "a session that was replaced still has data");
 }
 
-/// A login that was in flight while the old session was logged out brings nothing of it back. The
-/// tombstone names the login, and is otherwise as it was.
+/// A login in flight during a logout of the old session brings back none of its data. The tombstone
+/// names the login, and is otherwise as it was.
 pub(super) async fn s4_a_replaced_session_that_has_ended_gives_nothing_and_keeps_its_reason<
     S: SessionStore,
 >(
@@ -132,7 +133,7 @@ pub(super) async fn s4_a_replaced_session_that_has_ended_gives_nothing_and_keeps
     bench.expect(names_the_first, "a tombstone forgot the login that followed its session");
 }
 
-/// Every write that was applied to the old session is in the new one; every other was answered `Gone`.
+/// Every write that was applied to the old session is in the new one; every other returned `Gone`.
 pub(super) async fn s4_a_write_is_either_taken_over_or_answered_that_it_came_too_late<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -165,7 +166,7 @@ pub(super) async fn s4_a_write_is_either_taken_over_or_answered_that_it_came_too
     }
 }
 
-/// The other finds the old session ended already, by which session.
+/// The other login finds the old session ended, and its successor.
 pub(super) async fn s4_of_two_logins_in_one_browser_one_takes_over_the_data<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -191,8 +192,8 @@ pub(super) async fn s4_of_two_logins_in_one_browser_one_takes_over_the_data<S: S
     }
 }
 
-/// A double click on "log in": the second login finds the session ended, follows its tombstone to the first
-/// login's session, replaces that, and so takes over the data. And so on.
+/// A double click on "log in": the second login finds the session ended, follows its tombstone to
+/// the first login's session, replaces that one, and takes over the data. The same for more clicks.
 pub(super) async fn s9_tombstones_lead_from_login_to_login<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let old = with_data(&bench, &user).await;
@@ -200,7 +201,8 @@ pub(super) async fn s9_tombstones_lead_from_login_to_login<S: SessionStore>(benc
     for click in 0..3 {
         let mut creation = login(&bench, &user, &old);
         let mut target = old.sid;
-        // As the middleware does: end what the cookie names; if that has ended, its successor in its place.
+        // As the middleware does: end the session of the cookie; if that has ended, end its
+        // successor.
         let data = loop {
             let new = Replacement { same_subject_only: true, ..user.replacement(creation.record.sid) };
             let request: EndRequest = superseded(bench.start + MINUTE, new);
@@ -224,8 +226,7 @@ pub(super) async fn s9_tombstones_lead_from_login_to_login<S: SessionStore>(benc
     }
 }
 
-/// A login that must not end what is not of its subject, over one that was used or ended: the whole creation
-/// still goes on.
+/// A conditional end that spares its session, or finds it ended, does not fail the creation.
 pub(super) async fn s9_ends_that_go_first_keep_to_their_conditions<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let at = bench.start + MINUTE;

@@ -1,4 +1,4 @@
-//! Calls whose answer was lost and that are made again, and callers that know an older state (SPEC S3, O2).
+//! Repeated calls after a lost answer, and callers that know an older state (S3, O2).
 
 use super::{
     bench::Bench,
@@ -11,7 +11,7 @@ use crate::{
     store::{CreateOutcome, Creation},
 };
 
-/// So the end of a session is reported by exactly one caller, also when its first answer was lost.
+/// Exactly one caller reports the end of a session, also when its first answer was lost.
 pub(super) async fn s3_the_same_end_again_answers_the_same_and_another_call_does_not<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -34,7 +34,7 @@ pub(super) async fn s3_the_same_end_again_answers_the_same_and_another_call_does
     bench.same_record("a session that was ended again", &bench.find(model.sid).await, &model);
 }
 
-/// Parallel calls to end one session: one of them ended it.
+/// Of parallel calls to end one session, exactly one ends it.
 pub(super) async fn o2_of_parallel_ends_exactly_one_ends_the_session<S: SessionStore>(bench: Bench<S>) {
     for _ in 0..5 {
         let record = bench.open(bench.user().session(bench.start)).await;
@@ -48,7 +48,7 @@ pub(super) async fn o2_of_parallel_ends_exactly_one_ends_the_session<S: SessionS
     }
 }
 
-/// The whole creation, with what goes with it, once.
+/// A repeated creation takes effect once, with its ends.
 pub(super) async fn s3_the_same_creation_again_does_nothing_more<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let old = bench.open(holding(user.session(bench.start), "cart", "1")).await;
@@ -67,13 +67,13 @@ pub(super) async fn s3_the_same_creation_again_does_nothing_more<S: SessionStore
         bench.same_record("a session that was created again", &bench.find(created.sid).await, &known);
         bench.same_record("the session that it replaced", &bench.find(old.sid).await, &tombstone);
     }
-    // The end that went first is the creation's: made again alone, it is the same call.
+    // The end belongs to the creation: repeated alone, it counts as the same call.
     let (sid, request) = replaced;
     let again = bench.end(sid, request).await;
     bench.ended("the end of a creation, again", &again, EndReason::Superseded);
 }
 
-/// Nothing is lost, whatever the caller takes the record for: unknown, as it was long ago, as it is.
+/// Nothing is lost, whatever record the caller passes: none, an old one, the current one.
 pub(super) async fn s3_a_write_of_who_knows_an_older_record_loses_nothing<S: SessionStore>(bench: Bench<S>) {
     let created = bench.open(bench.user().session(bench.start)).await;
     let mut model = created.clone();
@@ -91,7 +91,7 @@ pub(super) async fn s3_a_write_of_who_knows_an_older_record_loses_nothing<S: Ses
         bench.same_record("after a write of who knows an older record", &found, &model);
         states.push(Some(found));
     }
-    // A condition is judged by what is there, not by what the caller knows.
+    // A condition is judged by the stored record, not by the caller's.
     for seen in states {
         let known = seen.as_ref().map_or(0, |record| record.revision);
         let change = Change { if_revision: Some(known), ..write(bench.start, "n", &known.to_string()) };
@@ -102,7 +102,7 @@ pub(super) async fn s3_a_write_of_who_knows_an_older_record_loses_nothing<S: Ses
     }
 }
 
-/// The tombstone is that of what is there: with the last interaction, and the data goes to whom it belongs.
+/// The tombstone is made from the stored record: with its last interaction, and its data.
 pub(super) async fn s3_an_end_of_who_knows_an_older_record_ends_what_is_there<S: SessionStore>(
     bench: Bench<S>,
 ) {

@@ -1,4 +1,4 @@
-//! "Sign out everywhere" and "sign everybody out" (SPEC L14, S10).
+//! "Sign out everywhere" and "sign everybody out" (L14, S10).
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,8 +43,8 @@ pub(super) async fn covered<S: SessionStore>(
     covered
 }
 
-/// All but one: the next `load` says so, whatever the record's timing says, and no write reaches them; the
-/// end is then written for that reason and that moment.
+/// All but one are revoked: the next `load` shows it, whatever the timing, and no write reaches
+/// them. The end is then written with that reason and moment.
 pub(super) async fn l14_a_revocation_ends_every_stored_session_but_one<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let known = three(&bench, &user).await;
@@ -66,7 +66,7 @@ pub(super) async fn l14_a_revocation_ends_every_stored_session_but_one<S: Sessio
             Change { if_revision: Some(known.revision + 7), ..touch(at) },
         ];
         for change in changes {
-            // Also with a record from before the revocation: it is no way around it.
+            // Also with a record from before the revocation.
             for seen in [None, Some(known.clone()), Some(bench.find(known.sid).await)] {
                 let wanted = change.apply(&mut model);
                 let updated = bench.update_seen(known.sid, change.clone(), seen).await;
@@ -103,7 +103,7 @@ pub(super) async fn l14_a_foreign_exception_protects_nothing<S: SessionStore>(be
     bench.same_record("an anonymous session", &bench.find(guest.sid).await, &guest);
 }
 
-/// Over once is over for good. And the same session can be excepted again and again.
+/// A revoked session cannot be excepted later, and a session can be excepted repeatedly.
 pub(super) async fn l14_what_is_covered_cannot_be_excepted_later<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let known = three(&bench, &user).await;
@@ -127,7 +127,8 @@ pub(super) async fn l14_what_is_covered_cannot_be_excepted_later<S: SessionStore
     bench.same("the sessions that stay at last", bench.live(&user, third + MINUTE).await, vec![]);
 }
 
-/// A login that was in flight: its request arrived at or before the moment, and it is stored after it.
+/// A login that was in flight: its request arrived at or before the moment, and it is stored after
+/// it.
 pub(super) async fn l14_a_login_that_arrived_before_is_not_stored_and_a_later_one_is<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -139,7 +140,7 @@ pub(super) async fn l14_a_login_that_arrived_before_is_not_stored_and_a_later_on
         [(at - MINUTE, false), (at - TICK, false), (at, false), (at + TICK, true), (at + MINUTE, true)];
     let mut stored = Vec::new();
     for (admitted_at, fits) in logins {
-        // What the record says of its creation is by the clock of the node, which may differ.
+        // The record's creation is by the clock of the node, which may differ.
         for created_at in [at - MINUTE, at + MINUTE] {
             let record = Record { admitted_at, ..user.session(created_at) };
             let sid = record.sid;
@@ -160,7 +161,7 @@ pub(super) async fn l14_a_login_that_arrived_before_is_not_stored_and_a_later_on
     bench.same("the sessions of the user", bench.listed(&user).await.len(), stored.len());
 }
 
-/// Nothing of a login that came too late takes place: its ends neither.
+/// A login that came too late has no effect, and neither have its ends.
 pub(super) async fn l14_a_login_that_is_not_stored_changes_nothing<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let at = bench.start + MINUTE;
@@ -204,8 +205,8 @@ pub(super) async fn l14_others_stay<S: SessionStore>(bench: Bench<S>) {
     bench.same("the moment of the whole realm", bench.not_before(&bench.realm).await, None);
 }
 
-/// A session that a node used whose clock is days ahead, or behind: neither what the record says of its
-/// interactions nor the moment of the revocation decides what is covered.
+/// A session used by a node whose clock is days off: neither its interactions nor the moment of the
+/// revocation decide whether it is covered.
 pub(super) async fn l14_clocks_that_differ_end_no_more_and_no_less<S: SessionStore>(bench: Bench<S>) {
     let days = Duration::from_secs(8 * 24 * 3600);
     for at in [bench.start - days, bench.start + MINUTE, bench.start + days] {
@@ -247,14 +248,14 @@ pub(super) async fn l14_a_deadline_before_the_revocation_is_the_end<S: SessionSt
         record.revoked_at = Some(revocation.at);
         bench.same_record("a session that was revoked", &bench.find(record.sid).await, &record);
         let mut request = end(EndReason::Evicted, bench.start + 2 * IDLE);
-        // What was revoked is over, whatever interaction was recorded since.
+        // A revoked session is over, whatever interaction was recorded since.
         request.options.if_idle_since = Some(bench.start - MINUTE);
         let outcome = end_both(&bench, "the end of a session that was revoked", &request, &mut record).await;
         bench.ended("the end of a session that was revoked after so long", &outcome, reason);
     }
 }
 
-/// A login beside it either came before, and is covered, or came later, and is live; one that had arrived
+/// A parallel login is either stored before and covered, or stored after and live. One that arrived
 /// before is never live.
 pub(super) async fn s10_a_revocation_misses_none_under_parallel_logins<S: SessionStore>(bench: Bench<S>) {
     for round in 0..8 {
@@ -292,7 +293,7 @@ pub(super) async fn s10_a_revocation_misses_none_under_parallel_logins<S: Sessio
     }
 }
 
-/// A write that is acknowledged began before the revocation was done.
+/// No write that starts after the revocation is acknowledged.
 pub(super) async fn s10_no_write_is_acknowledged_after_a_revocation<S: SessionStore>(bench: Bench<S>) {
     for round in 0..6 {
         let user = bench.user();
@@ -314,7 +315,7 @@ pub(super) async fn s10_no_write_is_acknowledged_after_a_revocation<S: SessionSt
     }
 }
 
-/// Per realm, and never back. An exception is for a subject's sessions only.
+/// The moment is per realm and never moves back. Exceptions exist for a subject only.
 pub(super) async fn l14_the_moment_of_a_realm_moves_forward_only<S: SessionStore>(bench: Bench<S>) {
     let other: Arc<str> = format!("another {}", bench.realm).into();
     let everybody = |realm: &Arc<str>, at: Timestamp| Revocation {
@@ -338,7 +339,7 @@ pub(super) async fn l14_the_moment_of_a_realm_moves_forward_only<S: SessionStore
     bench.same("the moment of another realm", bench.not_before(&other).await, Some(bench.start));
     let wanted = Some(bench.start + 4 * MINUTE);
     bench.same("the moment of the realm", bench.not_before(&bench.realm).await, wanted);
-    // What that means for a session is for the policy to say: the store leaves records alone.
+    // The policy decides what that means for a session: the store does not change records.
     bench.same_record("a session of the realm", &bench.find(known.sid).await, &known);
 
     let moments: Vec<_> = (0..12_u32).map(|number| bench.start + MINUTE * (10 + (number * 7) % 12)).collect();

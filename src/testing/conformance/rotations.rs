@@ -1,4 +1,4 @@
-//! New secrets (SPEC C6).
+//! New secrets (C6).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Whether it took place.
+/// Returns whether the rotation took effect.
 async fn rotate<S: SessionStore>(bench: &Bench<S>, record: &Record, to: SecretHash, grace: Duration) -> bool {
     let at = bench.start + SECOND;
     let rotation = Rotation { from: record.secret, to, until: at + grace };
@@ -23,8 +23,8 @@ async fn rotate<S: SessionStore>(bench: &Bench<S>, record: &Record, to: SecretHa
     }
 }
 
-/// The new secret is in place, the old one is known until the grace is over, and a rotation from neither does
-/// nothing.
+/// The new secret is stored, the old one is kept until the grace is over, and a rotation from any
+/// other secret does nothing.
 pub(super) async fn c6_a_rotation_takes_place_once_and_honours_the_old_secret_for_the_grace<
     S: SessionStore,
 >(
@@ -52,7 +52,7 @@ pub(super) async fn c6_a_rotation_takes_place_once_and_honours_the_old_secret_fo
     bench.same("the end of the secret before a rotation without grace", until, Some(bench.start + SECOND));
 }
 
-/// Otherwise the browser would keep a secret that is about to die.
+/// Otherwise the browser would keep a secret that is about to become invalid.
 pub(super) async fn c6_a_second_try_after_a_lost_answer_succeeds_and_changes_nothing<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -65,7 +65,7 @@ pub(super) async fn c6_a_second_try_after_a_lost_answer_succeeds_and_changes_not
     bench.same_record("after the second try of a rotation", &bench.find(record.sid).await, &rotated);
 }
 
-/// Exactly one took place, by its answer, and its secret is the one in place.
+/// Exactly one reports success, and its secret is the stored one.
 pub(super) async fn c6_of_parallel_rotations_one_wins<S: SessionStore>(bench: Bench<S>) {
     let record = bench.open(bench.user().session(bench.start)).await;
     let new: Vec<_> = (0..8).map(|_| secret()).collect();

@@ -1,4 +1,4 @@
-//! Settings that all nodes share (SPEC S7, M2).
+//! Settings that all nodes share (S7, M2).
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,8 +7,10 @@ use crate::store::{SettingsStore, StoredSettings};
 /// The realms whose settings the checks write. Nothing else should use them.
 const REALMS: [&str; 3] = ["conformance", "conformance 'two' \"%_ 🦀", "conformanc"];
 
-/// Runs all checks of settings against two handles of one store: two nodes, or clones. A tokio runtime with
-/// timers has to be there. They leave small documents of three realms whose names begin with `conformanc`.
+/// Runs all checks of settings against two handles of one store: two nodes, or clones.
+///
+/// Needs a tokio runtime with timers. Leaves small documents of three realms whose names begin with
+/// `conformanc`.
 ///
 /// # Example
 ///
@@ -24,12 +26,12 @@ const REALMS: [&str; 3] = ["conformance", "conformance 'two' \"%_ 🦀", "confor
 ///
 /// # Panics
 ///
-/// When the store does not keep one of its promises, or fails.
+/// When the store violates a requirement, or fails.
 pub async fn check_settings<S: SettingsStore>(here: &S, there: &S) {
     for realm in REALMS {
         check_realm(here, there, realm).await;
     }
-    // What a realm keeps is its own.
+    // Realms have separate settings.
     for realm in REALMS {
         let version = load(here, realm).await.map(|stored| stored.version);
         assert!(save(there, realm, &format!("{{\"of\":{realm:?}}}"), version).await, "settings are refused");
@@ -40,7 +42,7 @@ pub async fn check_settings<S: SettingsStore>(here: &S, there: &S) {
     }
     assert_eq!(load(here, "conformance, never written").await, None, "a new realm has settings");
 
-    // A change wakes every waiter, or none; but it does not hang the one that asks.
+    // A change may or may not wake a waiter, but must not block.
     let _ = tokio::time::timeout(Duration::from_millis(10), here.settings_changed()).await;
 }
 

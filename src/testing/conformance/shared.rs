@@ -1,4 +1,4 @@
-//! What all nodes of a store share besides the sessions (SPEC S11, S12).
+//! What all nodes of a store share besides the sessions (S11, S12).
 
 use super::{
     bench::Bench,
@@ -18,7 +18,7 @@ pub(super) async fn s11_the_key_of_places_stays_the_same<S: SessionStore>(bench:
     bench.expect(differs, "the key of places is the same for all realms or subjects");
 }
 
-/// It goes on, and does not jump. Whether the machine's own clock agrees is another matter.
+/// It advances, and does not jump. It need not agree with the machine's clock.
 pub(super) async fn s12_the_time_of_a_store_goes_on<S: SessionStore>(bench: Bench<S>) {
     let ask = async || bench.answer("time", bench.store.time().await);
     let [first, second] = [ask().await, ask().await];

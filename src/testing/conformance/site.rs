@@ -1,4 +1,4 @@
-//! A site over the store: the middleware around a handler, and browsers, with a clock that is moved by hand.
+//! A site over the store: the middleware around a handler, and browsers, with a manual clock.
 
 use std::{
     convert::Infallible,
@@ -59,7 +59,7 @@ impl Site {
             .with_policy(policy)
             .with_clock(clock.clone())
             .with_store_budget(MINUTE);
-        // The same name on every node, and in no other check.
+        // The same name on every node, and different from other checks.
         let user: Arc<str> = format!("the user of {}", bench.realm).into();
         let service = layer.layer(Handler { user: Arc::clone(&user) });
         Self { service, sessions: layer.sessions(), clock: clock.clone(), user }
@@ -70,7 +70,7 @@ impl Site {
     }
 }
 
-/// Sends the last cookie that it got.
+/// A browser, which sends the last cookie that it got.
 #[derive(Clone)]
 pub(super) struct Browser<'a> {
     site: &'a Site,

@@ -1,4 +1,4 @@
-//! How the checks sweep.
+//! Helpers for the checks that sweep.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     record::{EndOutcome, EndReason, Record},
 };
 
-/// In the seventies, where no other check's sessions are, after sweeping away what an earlier run left.
+/// Starts in the 1970s, where no other check has sessions, after sweeping what an earlier run left.
 pub(super) async fn long_ago<S: SessionStore>(mut bench: Bench<S>) -> Bench<S> {
     bench.start = Timestamp::from_unix_millis(bench.start.as_unix_millis() / 16 + 1_000_000);
     bench.sweep_to_end(None, bench.start, MANY).await;
@@ -24,8 +24,8 @@ impl<S: SessionStore> Bench<S> {
         self.sweep_to_end(Some(&self.realm), now, limit).await
     }
 
-    /// Sweeps to the end, as the middleware does: ends what is over, and reschedules what is live. What it
-    /// ended, and why.
+    /// Sweeps to the end, as the middleware does: ends what is over, and reschedules what is live.
+    /// Returns what it ended, and why.
     pub(super) async fn sweep_to_end(
         &self,
         realm: Option<&Arc<str>>,
@@ -54,7 +54,7 @@ impl<S: SessionStore> Bench<S> {
         ended
     }
 
-    /// What a sweep finds that ends nothing, in the order of the ids.
+    /// What a sweep finds, without ending it, in the order of the ids.
     pub(super) async fn due(&self, realm: Option<&Arc<str>>, now: Timestamp) -> Vec<Record> {
         let mut found = Vec::new();
         let mut passes = Passes::default();
@@ -70,7 +70,7 @@ impl<S: SessionStore> Bench<S> {
         sids(&self.due(Some(&self.realm), now).await)
     }
 
-    /// What the next batch finds; `None` once the sweep has come to its end twice, since a store may go on
+    /// What the next batch finds; `None` after two complete passes, since a store may continue
     /// where an earlier sweep stopped.
     async fn next_batch(
         &self,

@@ -1,7 +1,7 @@
-//! What a sweep finds and removes, and what not (SPEC O2, S2, E3).
+//! What a sweep finds and removes (O2, S2, E3).
 //!
-//! These checks sweep, so all of them live in the seventies; see `sweeping.rs`. Their names have `sweep` or
-//! `swept` in them, by which they can be left out where two suites run on one store at once.
+//! These checks sweep, so their sessions are in the 1970s; see `sweeping.rs`. Their names contain
+//! `sweep` or `swept`, so that they can be skipped when two suites run on one store.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn sorted(mut sids: Vec<SessionId>) -> Vec<SessionId> {
     sids
 }
 
-/// From exactly their deadline on, by the deadline that they have now; whole records. Tombstones are not found.
+/// Finds whole records from exactly their current deadline on, and no tombstones.
 pub(super) async fn o2_a_sweep_finds_what_is_over_and_nothing_else<S: SessionStore>(bench: Bench<S>) {
     let bench = long_ago(bench).await;
     let owner = bench.user();
@@ -55,8 +55,8 @@ pub(super) async fn o2_a_sweep_finds_what_is_over_and_nothing_else<S: SessionSto
     bench.same("the sessions of the user", bench.listed(&owner).await, vec![]);
 }
 
-/// A one-off idle lifetime was longer than the remembered one: the interaction that uses it up brings the
-/// deadline forward, and so does a lowering.
+/// The deadline can move closer: when an interaction replaces a longer one-off idle lifetime, and
+/// by a lowering.
 pub(super) async fn o2_a_sweep_finds_what_is_over_sooner_than_it_was_going_to_be<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -82,7 +82,7 @@ pub(super) async fn o2_a_sweep_finds_what_is_over_sooner_than_it_was_going_to_be
     bench.same("a sweep after it", swept, only(&waited_for, EndReason::Idle));
 }
 
-/// In batches, and says when it is done; each session once.
+/// Works in batches, reports when it is done, and finds each session once.
 pub(super) async fn o2_a_sweep_keeps_to_its_limit_and_comes_to_an_end<S: SessionStore>(bench: Bench<S>) {
     let bench = long_ago(bench).await;
     let mut opened = Vec::new();
@@ -100,15 +100,15 @@ pub(super) async fn o2_a_sweep_keeps_to_its_limit_and_comes_to_an_end<S: Session
     bench.same("what a sweep in batches of 10 ended", sorted(ended), sorted(opened.clone()));
     bench.same("a sweep after it", bench.found(now).await, vec![]);
 
-    // And their tombstones, in batches again.
+    // And removes their tombstones, in batches again.
     bench.sweep_all(now + RETENTION, 10).await;
     for sid in opened {
         bench.same("a tombstone that was swept", bench.load(sid).await, None);
     }
 }
 
-/// Soon, not only at their deadline, in batches; so that the end of each is reported. What the revocation
-/// excepts stays.
+/// Finds revoked sessions soon, in batches, and not only at their deadline, so that each end is
+/// reported. The excepted session stays.
 pub(super) async fn o2_a_sweep_finds_what_a_revocation_covers<S: SessionStore>(bench: Bench<S>) {
     let bench = long_ago(bench).await;
     let user = bench.user();
@@ -162,8 +162,8 @@ pub(super) async fn o2_what_was_found_and_not_ended_is_found_by_the_next_sweep<S
     bench.same("a sweep after one was ended otherwise", bench.found(now).await, vec![revoked.sid]);
 }
 
-/// At that moment and no sooner, unless it is written to; and rescheduling changes nothing of a record, and
-/// brings nothing back.
+/// At that moment and no sooner, unless it is written to; and rescheduling changes nothing of a
+/// record, and brings nothing back.
 pub(super) async fn o2_a_sweep_finds_a_rescheduled_session_at_its_new_moment<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -217,7 +217,8 @@ pub(super) async fn o2_a_sweep_that_comes_late_harms_nothing<S: SessionStore>(be
     bench.same("what the next sweep ended", ended, vec![(record.sid, EndReason::Idle)]);
 }
 
-/// Each until exactly the moment that its request says, whatever the others'; and what was swept is unknown.
+/// Each until exactly the moment that its request says, whatever the others'; and what was swept is
+/// unknown.
 pub(super) async fn e3_a_sweep_removes_tombstones_that_may_be_forgotten<S: SessionStore>(bench: Bench<S>) {
     let bench = long_ago(bench).await;
     let user = bench.user();
@@ -307,7 +308,8 @@ pub(super) async fn s10_a_swept_subject_can_log_in_again<S: SessionStore>(bench:
     bench.same("the live sessions after a revocation", bench.live(&user, at).await, vec![]);
 }
 
-/// A sweep of one realm finds its own sessions only, over time or revoked; one of every realm finds all.
+/// A sweep of one realm finds its own sessions only, over time or revoked; one of every realm finds
+/// all.
 pub(super) async fn c10_a_sweep_of_a_realm_finds_its_own_only<S: SessionStore>(bench: Bench<S>) {
     let bench = long_ago(bench).await;
     let other: Arc<str> = format!("another {}", bench.realm).into();

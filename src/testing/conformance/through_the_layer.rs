@@ -1,4 +1,4 @@
-//! The middleware over the store (SPEC L2, L3, L13, L14, C2, C6, C10, S4, S9, E1, O2).
+//! The middleware over the store (L2, L3, L13, L14, C2, C6, C10, S4, S9, E1, O2).
 
 use std::time::Duration;
 

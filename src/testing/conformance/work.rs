@@ -1,4 +1,4 @@
-//! Work that waits for its user (SPEC L13).
+//! Work that waits for its user (L13).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
--- Ends sessions and stores one, in one step, if all is as the caller knows it.
+-- Ends sessions and stores one, in one step, if nothing has changed since the caller read it.
 -- ARGV: tag, field, value (empty: store none), time to live, most sessions there may be before (empty: any number), when it is
 -- due, realm, stamp of the marks, how many versions to compare; field and version of each; field, tombstone, its time to live
 -- and when it may go of each session that ends
@@ -14,7 +14,7 @@ for i = 10, first - 1, 2 do
   if version(stored) ~= ARGV[i + 1] then return 0 end
 end
 for i = first, #ARGV, 4 do
-  bury(ARGV[1], ARGV[i], redis.call('HGET', P, ARGV[i]), ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+  write_tombstone(ARGV[1], ARGV[i], redis.call('HGET', P, ARGV[i]), ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
 if value ~= '' then insert(ARGV[1], field, value, ARGV[4], ARGV[6], ARGV[7]) end
 return 1

@@ -1,4 +1,4 @@
--- Stores a session where nothing stands in its way, else says what there is.
+-- Stores a session if nothing conflicts, else returns the current state.
 -- ARGV: tag, field, value (empty: only look), time to live, cap (empty: none), when it is due, realm, most sessions to name,
 -- whether to name them in any case, fields of the sessions that are to end first
 local now = redis.call('HMGET', P, ARGV[2], 'm')

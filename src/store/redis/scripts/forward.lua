@@ -1,4 +1,4 @@
--- Moves a moment forward, never back, also on a full server (see `bury` in place.lua).
+-- Moves a moment forward, never back, also on a full server (see `write_tombstone` in place.lua).
 -- KEYS: the moments by realm. ARGV: realm, moment
 redis.call('HDEL', KEYS[1], '')
 local now = tonumber(redis.call('HGET', KEYS[1], ARGV[1]))

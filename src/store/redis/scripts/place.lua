@@ -1,9 +1,9 @@
 -- KEYS[1] is a place: a hash with a field for each session of a tag, and the field `m` for the marks of its subjects.
 -- KEYS[2..5], on a single server only: the indexes of a realm (all its sessions, those that are due), the tombstones of all
--- realms, and the names of the realms. They may be lossy, so a failure there fails nothing.
+-- realms, and the names of the realms. They may be incomplete, so a failure there fails nothing.
 --
 -- A value begins with 5 bytes of version and 6 of creation. A tombstone is a key of its own: place and field. A place with
--- many sessions also has an order: a sorted set of creation and field. No deadline is known here.
+-- many sessions also has an order: a sorted set of creation and field. The scripts know no deadline.
 local P = KEYS[1]
 local ORDER = P .. 'o'
 local ORDER_FROM, ORDER_BELOW = 256, 64
@@ -16,7 +16,7 @@ local function version(value) return value and string.sub(value, 1, 5) or '' end
 local function stamp(marks) return marks and string.sub(marks, 1, 3) or '' end
 local function position(field, value) return string.sub(value, 6, 11) .. field end
 
--- A lost index entry leaks nothing for good: the place goes by itself. Its time to live is only ever extended.
+-- A lost index entry leaks nothing: the place expires by itself. Its time to live is only extended.
 local function keep(ttl)
   if redis.call('PTTL', P) < tonumber(ttl) then redis.call('PEXPIRE', P, ttl) end
 end
@@ -49,7 +49,7 @@ end
 
 -- `old` is the live value, or false for a tombstone that changes. A full server refuses commands that need memory, but not
 -- after a write of the same script that needs none: so the removal comes first, also where there is nothing to remove.
-local function bury(tag, field, old, tombstone, ttl, forget_at)
+local function write_tombstone(tag, field, old, tombstone, ttl, forget_at)
   redis.call('HDEL', P, field)
   redis.call('SET', P .. field, tombstone, 'PX', ttl)
   if not old then return end

@@ -1,4 +1,4 @@
-//! What a server answers, as the types that are expected.
+//! Converts replies of the server to the expected types.
 
 use redis::Value;
 
@@ -12,7 +12,7 @@ pub(super) fn array(answer: Value) -> Result<Vec<Value>, Error> {
     }
 }
 
-/// An array of just so many.
+/// An array of this length.
 pub(super) fn several<const N: usize>(answer: Value) -> Result<[Value; N], Error> {
     array(answer)?.try_into().map_err(|_| unreadable())
 }
@@ -34,7 +34,10 @@ pub(super) fn number(answer: &Value) -> Result<i64, Error> {
     }
 }
 
-/// Says nothing of what it read (H5).
+/// Quotes nothing of what it read (H5).
 pub(super) fn unreadable() -> Error {
-    Error::new(ErrorKind::Store, "what the Redis store holds is not in the format of this version")
+    Error::new(
+        ErrorKind::Store,
+        "a value in the Redis store is not in the format of this version; update this node",
+    )
 }

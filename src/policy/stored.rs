@@ -1,4 +1,4 @@
-//! The part of a policy that is kept in a store.
+//! The part of a policy that a store keeps.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,24 @@ use crate::{
     record::{Lifetimes, Mode},
 };
 
-/// The settings of a policy that people change while servers run, and that all nodes share (SPEC S7, M2).
+/// The settings of a policy that can be changed while servers run, and that all nodes share.
 ///
-/// What else there is to a policy (limits, granularity, grace) belongs to how a node is configured; so do the cap and the logout
-/// URLs until somebody changes them.
+/// The rest of a policy (limits, granularity, grace) is configured per node. So are the cap and the
+/// logout URLs until they are changed here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicySettings {
-    /// The lifetimes of persistent sessions, as they were asked for: perhaps above the limits (L4).
+    /// The lifetimes of persistent sessions, as configured: perhaps above the limits.
     pub persistent: Lifetimes,
     /// Those of non-persistent sessions.
     pub non_persistent: Lifetimes,
     /// The mode of logins that do not choose one.
     pub default_mode: Mode,
-    /// How many live sessions a subject may have (S9); `None` is as many as they like.
+    /// How many live sessions a subject may have; `None` is no cap.
     pub cap: Option<Cap>,
-    /// Where a logout may lead that names no client (R1).
+    /// The URLs that a logout without a `client_id` may redirect to.
     pub allowed_logout_urls: Vec<String>,
-    /// What other versions of this crate, or other parts of an application, keep beside: carried along as it is.
+    /// What other versions of this crate, or other parts of an application, keep beside: carried
+    /// along as it is.
     pub other: BTreeMap<String, serde_json::Value>,
 }
 
@@ -56,16 +57,16 @@ impl PolicySettings {
 
 /// The document in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KeptPolicy {
+pub(crate) struct StoredPolicy {
     persistent: Lifetimes,
     non_persistent: Lifetimes,
     default_mode: Mode,
-    /// Absent until somebody sets it; null is as many as they like.
+    /// Absent until it is set; null is no cap.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    cap: Option<KeptCap>,
+    cap: Option<StoredCap>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     allowed_logout_urls: Option<Vec<String>>,
-    /// When the lifetimes were lowered: what decides over overrides of logins before (L6).
+    /// When the lifetimes were lowered, which supersedes overrides of earlier logins (L6).
     #[serde(default)]
     history: PolicyHistory,
     #[serde(flatten)]
@@ -73,38 +74,40 @@ pub(crate) struct KeptPolicy {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct KeptCap(Option<Cap>);
+struct StoredCap(Option<Cap>);
 
-/// Called only where there is something, null included.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<KeptCap>, D::Error> {
-    Option::deserialize(deserializer).map(|cap| Some(KeptCap(cap)))
+/// Called only when the field is present, null included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<StoredCap>, D::Error> {
+    Option::deserialize(deserializer).map(|cap| Some(StoredCap(cap)))
 }
 
-impl KeptPolicy {
-    /// What a node puts into an empty store.
-    pub(crate) fn seed(own: &PolicySettings) -> Self {
-        let own = own.clone();
+impl StoredPolicy {
+    /// What a node writes to an empty store.
+    pub(crate) fn seed(local_defaults: &PolicySettings) -> Self {
+        let local_defaults = local_defaults.clone();
         Self {
-            persistent: own.persistent,
-            non_persistent: own.non_persistent,
-            default_mode: own.default_mode,
+            persistent: local_defaults.persistent,
+            non_persistent: local_defaults.non_persistent,
+            default_mode: local_defaults.default_mode,
             cap: None,
             allowed_logout_urls: None,
             history: PolicyHistory::default(),
-            other: own.other,
+            other: local_defaults.other,
         }
     }
 
-    /// The settings of a node: what is kept, and its own where nothing is.
-    pub(crate) fn over(&self, own: &PolicySettings) -> PolicySettings {
-        let kept = self.clone();
+    /// The settings in force: those of the store, and the node's own where the store has none.
+    pub(crate) fn over(&self, local_defaults: &PolicySettings) -> PolicySettings {
+        let stored = self.clone();
         PolicySettings {
-            persistent: kept.persistent,
-            non_persistent: kept.non_persistent,
-            default_mode: kept.default_mode,
-            cap: kept.cap.map_or(own.cap, |KeptCap(cap)| cap),
-            allowed_logout_urls: kept.allowed_logout_urls.unwrap_or_else(|| own.allowed_logout_urls.clone()),
-            other: kept.other,
+            persistent: stored.persistent,
+            non_persistent: stored.non_persistent,
+            default_mode: stored.default_mode,
+            cap: stored.cap.map_or(local_defaults.cap, |StoredCap(cap)| cap),
+            allowed_logout_urls: stored
+                .allowed_logout_urls
+                .unwrap_or_else(|| local_defaults.allowed_logout_urls.clone()),
+            other: stored.other,
         }
     }
 
@@ -113,7 +116,7 @@ impl KeptPolicy {
         &self.history
     }
 
-    /// With these in place of the settings before. `now` is in milliseconds since the epoch.
+    /// With the settings `after` in place of `before`. `now` is in milliseconds since the epoch.
     pub(crate) fn changed(
         &self,
         before: &PolicySettings,
@@ -123,9 +126,9 @@ impl KeptPolicy {
     ) -> Self {
         let mut history = self.history.clone();
         history.change(&before.over(configured), &after.over(configured), now);
-        let cap = (self.cap.is_some() || after.cap != before.cap).then_some(KeptCap(after.cap));
-        let is_kept = self.allowed_logout_urls.is_some();
-        let urls_change = is_kept || after.allowed_logout_urls != before.allowed_logout_urls;
+        let cap = (self.cap.is_some() || after.cap != before.cap).then_some(StoredCap(after.cap));
+        let is_stored = self.allowed_logout_urls.is_some();
+        let urls_change = is_stored || after.allowed_logout_urls != before.allowed_logout_urls;
         Self {
             cap,
             allowed_logout_urls: urls_change.then(|| after.allowed_logout_urls.clone()),
@@ -137,7 +140,7 @@ impl KeptPolicy {
     /// As JSON text, for a store to keep.
     pub(crate) fn to_text(&self) -> Result<String, Error> {
         serde_json::to_string(self).map_err(|error| {
-            Error::new(ErrorKind::Data, "the settings can not be written as JSON").because(error)
+            Error::new(ErrorKind::Data, "the settings cannot be written as JSON").with_source(error)
         })
     }
 
@@ -145,8 +148,8 @@ impl KeptPolicy {
     pub(crate) fn from_text(text: &str) -> Result<Self, Error> {
         serde_json::from_str(text).map_err(|error| {
             let message =
-                "the settings in the store can not be read; mend them there, or remove them to start from the configured ones";
-            Error::new(ErrorKind::Data, message).because(error)
+                "the settings in the store cannot be read; correct them there, or remove them to start from the configured ones";
+            Error::new(ErrorKind::Data, message).with_source(error)
         })
     }
 }

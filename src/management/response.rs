@@ -1,4 +1,4 @@
-//! Answers as the API writes them: JSON, also when it says no.
+//! Responses of the API: JSON, errors too.
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
 
-/// A request that gets something else than it asked for.
+/// An error response.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     status: StatusCode,
     message: Cow<'static, str>,
     code: Option<&'static str>,
@@ -28,19 +28,19 @@ struct Body<'a> {
     error_code: Option<&'a str>,
 }
 
-impl Refusal {
+impl ApiError {
     fn new(status: StatusCode, message: impl Into<Cow<'static, str>>, code: Option<&'static str>) -> Self {
         Self { status, message: message.into(), code, challenge: None, allow: None }
     }
 
-    /// A body whose `property` is wrong; the whole of it, when that is empty.
+    /// The body is wrong at `property`; an empty one means the whole body.
     pub(super) fn body(reason: &str, property: &str) -> Self {
         let place = if property.is_empty() { String::new() } else { format!(" on property {property}") };
         let message = format!("Payload validation error: '{reason}'{place}");
         Self::new(StatusCode::BAD_REQUEST, message, Some("invalid_body"))
     }
 
-    /// A query whose `parameter` is wrong.
+    /// The query is wrong at `parameter`.
     pub(super) fn query(reason: &str, parameter: &str) -> Self {
         let message = format!("Query validation error: '{reason}' on property {parameter}");
         Self::new(StatusCode::BAD_REQUEST, message, Some("invalid_query_string"))
@@ -51,35 +51,35 @@ impl Refusal {
     }
 
     pub(super) fn no_such_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "There is nothing here.", Some("not_found"))
+        Self::new(StatusCode::NOT_FOUND, "No such endpoint.", Some("not_found"))
     }
 
     pub(super) fn wrong_method(allow: &'static str) -> Self {
-        let message = format!("Not with this method; take one of {allow}.");
-        let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, message, Some("method_not_allowed"));
-        Self { allow: Some(allow), ..refusal }
+        let message = format!("Method not allowed; use one of {allow}.");
+        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, message, Some("method_not_allowed"));
+        Self { allow: Some(allow), ..error }
     }
 
     pub(super) fn no_token() -> Self {
-        let message = "Missing authentication: a bearer token is needed in the Authorization header.";
-        let refusal = Self::new(StatusCode::UNAUTHORIZED, message, None);
-        // RFC 6750, section 3.1: who sent nothing is told no error code.
-        Self { challenge: Some("realm=\"management\"".into()), ..refusal }
+        let message = "Missing authentication: send a bearer token in the Authorization header.";
+        let error = Self::new(StatusCode::UNAUTHORIZED, message, None);
+        // RFC 6750, section 3.1: a request without a token gets no error code.
+        Self { challenge: Some("realm=\"management\"".into()), ..error }
     }
 
     pub(super) fn bad_token() -> Self {
-        let refusal = Self::new(StatusCode::UNAUTHORIZED, "Invalid token.", Some("invalid_token"));
+        let error = Self::new(StatusCode::UNAUTHORIZED, "Invalid token.", Some("invalid_token"));
         let challenge = "realm=\"management\", error=\"invalid_token\", error_description=\"Invalid token.\"";
-        Self { challenge: Some(challenge.into()), ..refusal }
+        Self { challenge: Some(challenge.into()), ..error }
     }
 
-    pub(super) fn lacks(scope: &str) -> Self {
+    pub(super) fn missing_scope(scope: &str) -> Self {
         let message = format!("Insufficient scope, expected any of: {scope}");
         let challenge = format!(
             "realm=\"management\", error=\"insufficient_scope\", error_description=\"{message}\", scope=\"{scope}\""
         );
-        let refusal = Self::new(StatusCode::FORBIDDEN, message, Some("insufficient_scope"));
-        Self { challenge: Some(challenge.into()), ..refusal }
+        let error = Self::new(StatusCode::FORBIDDEN, message, Some("insufficient_scope"));
+        Self { challenge: Some(challenge.into()), ..error }
     }
 
     pub(super) fn too_large() -> Self {
@@ -87,13 +87,12 @@ impl Refusal {
     }
 
     pub(super) fn media_type() -> Self {
-        let message = "The body has to be application/json or application/x-www-form-urlencoded.";
+        let message = "The body must be application/json or application/x-www-form-urlencoded.";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message, Some("unsupported_media_type"))
     }
 
-    pub(super) fn store_is_away() -> Self {
-        let message =
-            "The session store can not be asked; nothing is known of what was asked for. Try again.";
+    pub(super) fn store_unavailable() -> Self {
+        let message = "The session store is unavailable, so the outcome is unknown. Try again.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message, Some("store_unavailable"))
     }
 
@@ -121,7 +120,7 @@ impl Refusal {
     }
 }
 
-/// An answer that nobody keeps: it says who is logged in.
+/// A JSON response that must not be cached: it says who is logged in.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(serde_json::to_vec(body).unwrap_or_default())));
     *response.status_mut() = status;
