@@ -31,3 +31,4 @@ mod second_look;
 mod shared_policy;
 mod stack;
 mod tower_sessions;
+mod went_wrong;
