@@ -1,7 +1,5 @@
 //! The stores that outlive the demo's process, by what `--store` takes.
 
-#![allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "shared")]
-
 use std::{env, fs, path::PathBuf, process};
 
 use super::servers::{Kind, Server};

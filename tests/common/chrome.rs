@@ -1,7 +1,5 @@
 //! A real browser: headless Chromium, driven through `chromedriver`, both from Debian packages.
 
-#![allow(dead_code, reason = "shared: what is dead differs from crate to crate")]
-
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},

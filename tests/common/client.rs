@@ -1,13 +1,5 @@
 //! A client of the demo: plain HTTP, and a jar for one cookie.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    missing_debug_implementations,
-    reason = "shared: what is dead differs from crate to crate"
-)]
-
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -16,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::process::Demo;
+use super::demo::Demo;
 
 impl Demo {
     pub fn browser(&self) -> Browser {

@@ -1,12 +1,5 @@
 //! The demo as a process of its own.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    reason = "shared: what is dead differs from crate to crate"
-)]
-
 use std::{
     env,
     io::{BufRead, BufReader},

@@ -1,7 +1,5 @@
 //! What holds for a store that several nodes share, shown on two handles to one server.
 
-#![allow(dead_code, reason = "shared: what is dead differs from crate to crate")]
-
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
@@ -14,8 +12,8 @@ use tower_tenure::{
 };
 
 use super::{
-    common::{REALM, all, cap, departure, end, login, revocation, second, sid},
     servers::Server,
+    store::{REALM, all, cap, departure, end, login, revocation, second, sid},
 };
 
 /// S7: one that waits is woken within a second of a change on the other.

@@ -1,13 +1,5 @@
 //! A network between a store and its server, with weather.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    missing_debug_implementations,
-    reason = "shared: what is dead differs from crate to crate"
-)]
-
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},

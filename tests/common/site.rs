@@ -1,13 +1,5 @@
 //! What the integration tests share: a small site behind a layer, a browser that talks to it, and a clock to turn.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    clippy::missing_panics_doc,
-    reason = "shared: what is dead differs from crate to crate"
-)]
-
 use std::sync::Mutex;
 
 use axum::{

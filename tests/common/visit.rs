@@ -1,14 +1,12 @@
 //! A demo and a real browser on its page.
 
-#![allow(dead_code, reason = "shared: what is dead differs from crate to crate")]
-
 use std::time::Duration;
 
-use fantoccini::{Client, Locator, error::CmdError};
+use fantoccini::{Client, Locator, error::CmdError, key::Key};
 
 use super::{
     chrome::{self, Chrome},
-    process::Demo,
+    demo::Demo,
 };
 
 pub(crate) type Result = std::result::Result<(), CmdError>;
@@ -82,6 +80,26 @@ impl Visit {
 
     pub(crate) async fn click(&self, selector: &str) -> Result {
         self.client.find(Locator::Css(selector)).await?.click().await
+    }
+
+    /// Sends keys to whatever has the focus.
+    pub(crate) async fn press(&self, keys: &str) -> Result {
+        self.client.active_element().await?.send_keys(keys).await
+    }
+
+    /// As [`Visit::press`], for a key that is no letter.
+    pub(crate) async fn press_key(&self, key: Key) -> Result {
+        self.press(&char::from(key).to_string()).await
+    }
+
+    /// Logs in by the form of the demo's page.
+    pub(crate) async fn log_in(&self, user: &str, remember: bool) -> Result {
+        self.fill("user", user).await?;
+        if remember {
+            self.click("#remember").await?;
+        }
+        self.click("#signed-out button.primary").await?;
+        self.sees("#user-name", user).await
     }
 
     /// Waits until a field holds this.

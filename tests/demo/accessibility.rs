@@ -1,16 +1,10 @@
 //! What axe-core finds wrong with the pages for people who use them by other means (WCAG 2.2 AA): nothing, in light and dark.
 
-#[path = "common/chrome.rs"]
-mod chrome;
-#[path = "common/demo.rs"]
-mod process;
-#[path = "common/visit.rs"]
-mod visit;
-
+use crate::common::chrome;
 use std::{fs, io::Write, path::Path};
 
+use crate::common::visit::Visit;
 use serde_json::{Value, json};
-use visit::Visit;
 
 /// The script, which `tests/sdk/install.sh` has put there.
 fn axe() -> Option<String> {
@@ -45,9 +39,7 @@ async fn t2_d1_the_pages_and_the_dialog_have_no_violation() {
     let flags = ["--management-token=root", "--idle=24s", "--ephemeral-idle=24s"];
     let Some(visit) = Visit::start("accessibility", &flags).await else { return };
     is_clean(&visit, &axe, "login").await;
-    visit.fill("user", "ada").await.unwrap();
-    visit.click("#signed-out button.primary").await.unwrap();
-    visit.sees("#user-name", "ada").await.unwrap();
+    visit.log_in("ada", false).await.unwrap();
     is_clean(&visit, &axe, "page").await;
     visit.sees("dialog.tenure", "Are you still there?").await.unwrap();
     is_clean(&visit, &axe, "dialog").await;

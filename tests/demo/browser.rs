@@ -2,27 +2,8 @@
 //!
 //! Time is the wall clock here, because there are two processes between; waiting is for something to be seen, not for a time.
 
-#[path = "common/chrome.rs"]
-mod chrome;
-#[path = "common/demo.rs"]
-mod process;
-#[path = "common/visit.rs"]
-mod visit;
-
+use crate::common::visit::Visit;
 use fantoccini::Locator;
-use visit::{Result, Visit};
-
-impl Visit {
-    async fn log_in(&self, user: &str, remember: bool) -> Result {
-        let form = self.client.find(Locator::Css("#signed-out form")).await?;
-        form.find(Locator::Id("user")).await?.send_keys(user).await?;
-        if remember {
-            form.find(Locator::Id("remember")).await?.click().await?;
-        }
-        form.find(Locator::Css("button.primary")).await?.click().await?;
-        self.sees("#user-name", user).await
-    }
-}
 
 #[tokio::test]
 async fn c2_a_persistent_session_survives_a_restart_of_the_browser() {

@@ -1,25 +1,13 @@
 //! The dashboard in a real browser (SPEC D1): settings, live sessions, revocation, by mouse and by keyboard, and a server that
 //! goes away.
 
-#[path = "common/backends.rs"]
-mod backends;
-#[path = "common/chrome.rs"]
-mod chrome;
-#[path = "common/client.rs"]
-mod client;
-#[path = "common/demo.rs"]
-mod process;
-#[path = "common/servers.rs"]
-mod servers;
-#[path = "common/visit.rs"]
-mod visit;
-
-use backends::Backend;
-use client::Browser;
+use crate::common::backends::Backend;
+use crate::common::client;
+use crate::common::client::Browser;
+use crate::common::demo::{self, Demo};
+use crate::common::visit::{Result, Visit};
 use fantoccini::{Locator, key::Key};
-use process::Demo;
 use serde_json::{Value, json};
-use visit::{Result, Visit};
 
 const TOKEN: &str = "--management-token=root";
 
@@ -39,7 +27,7 @@ impl Visit {
         self.demo.browser().send("GET /api/v2/tenants/settings", &headers, b"").json()
     }
 
-    fn log_in(&self, user: &str) -> Browser {
+    fn log_in_elsewhere(&self, user: &str) -> Browser {
         let mut browser = self.demo.browser();
         let agent = "User-Agent: Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36";
         let form = format!("user={user}");
@@ -50,11 +38,6 @@ impl Visit {
     async fn shows_rows(&self, count: usize) -> Result {
         let script = "return document.querySelectorAll('#rows tr').length === arguments[0];";
         self.becomes_true(script, vec![count.into()]).await
-    }
-
-    /// Sends keys to whatever has the focus.
-    async fn press(&self, keys: &str) -> Result {
-        self.client.active_element().await?.send_keys(keys).await
     }
 }
 
@@ -70,8 +53,8 @@ async fn d1_the_lifetimes_are_shown_and_changed_in_minutes() {
         visit.sees(&format!("label[for={id}]"), label).await.unwrap();
         visit.holds(id, minutes).await.unwrap();
     }
-    visit.log_in("ada");
-    visit.log_in("Grace Hopper");
+    visit.log_in_elsewhere("ada");
+    visit.log_in_elsewhere("Grace Hopper");
     visit.shows_rows(2).await.unwrap();
     visit.picture("dashboard.png").await.unwrap();
 
@@ -124,7 +107,8 @@ async fn d1_the_lifetimes_are_shown_and_changed_in_minutes() {
 #[tokio::test]
 async fn d1_sessions_are_searched_and_revoked() {
     let Some(visit) = Visit::enter("the dashboard's sessions", &[]).await else { return };
-    let (mut ada, mut phone, mut bob) = (visit.log_in("ada"), visit.log_in("ada"), visit.log_in("bob"));
+    let (mut ada, mut phone, mut bob) =
+        (visit.log_in_elsewhere("ada"), visit.log_in_elsewhere("ada"), visit.log_in_elsewhere("bob"));
     visit.shows_rows(3).await.unwrap();
     visit.sees("#rows tr:nth-child(3) .user", "bob").await.unwrap();
     visit.sees("#rows tr:first-child", "Chrome on Windows").await.unwrap();
@@ -146,7 +130,7 @@ async fn d1_sessions_are_searched_and_revoked() {
     assert_eq!(ada.get("/me").reason(), (401, "revoked".into()));
     assert_eq!(phone.get("/me").status, 200);
 
-    visit.log_in("ada");
+    visit.log_in_elsewhere("ada");
     visit.shows_rows(2).await.unwrap();
     visit.sees("#revoke-user", "Revoke all of ada").await.unwrap();
     visit.click("#revoke-user").await.unwrap();
@@ -166,9 +150,9 @@ async fn d1_it_works_by_keyboard_alone_and_on_a_phone() {
     visit.sees("#enter h2", "Management token").await.unwrap();
     // The field has the focus already.
     visit.press("root").await.unwrap();
-    visit.press(&char::from(Key::Enter).to_string()).await.unwrap();
+    visit.press_key(Key::Enter).await.unwrap();
     visit.holds("idle_session_lifetime", "4320").await.unwrap();
-    let mut ada = visit.log_in("ada");
+    let mut ada = visit.log_in_elsewhere("ada");
     visit.shows_rows(1).await.unwrap();
 
     let tab = char::from(Key::Tab).to_string();
@@ -184,19 +168,19 @@ async fn d1_it_works_by_keyboard_alone_and_on_a_phone() {
     };
     reach("session_lifetime").await;
     visit.press(&format!("{}{}1440", Key::Control + "a", char::from(Key::Null))).await.unwrap();
-    visit.press(&char::from(Key::Enter).to_string()).await.unwrap();
+    visit.press_key(Key::Enter).await.unwrap();
     visit.sees("#saved", "Saved, and in force.").await.unwrap();
     assert_eq!(visit.settings()["session_lifetime"], 24);
 
     reach("Revoke").await;
-    visit.press(&char::from(Key::Enter).to_string()).await.unwrap();
+    visit.press_key(Key::Enter).await.unwrap();
     visit.sees("#sure-title", "Revoke").await.unwrap();
     reach("sure-yes").await;
-    visit.press(&char::from(Key::Enter).to_string()).await.unwrap();
+    visit.press_key(Key::Enter).await.unwrap();
     visit.shows_rows(0).await.unwrap();
     assert_eq!(ada.get("/me").reason(), (401, "revoked".into()));
 
-    visit.log_in("Somebody With A Rather Long Name");
+    visit.log_in_elsewhere("Somebody With A Rather Long Name");
     visit.shows_rows(1).await.unwrap();
     let script = "return document.documentElement.scrollWidth <= innerWidth;";
     visit.becomes_true(script, vec![]).await.unwrap();
@@ -218,7 +202,7 @@ async fn d1_while_the_server_is_away_nothing_is_lost_and_errors_are_told_in_word
     visit.fill("token", "root").await.unwrap();
     visit.click("#enter button").await.unwrap();
     visit.holds("session_lifetime", "10080").await.unwrap();
-    visit.log_in("ada");
+    visit.log_in_elsewhere("ada");
     visit.shows_rows(1).await.unwrap();
 
     visit.fill("session_lifetime", "600").await.unwrap();
@@ -231,7 +215,7 @@ async fn d1_while_the_server_is_away_nothing_is_lost_and_errors_are_told_in_word
     visit.picture("dashboard-away.png").await.unwrap();
 
     let listen = format!("--listen={}", visit.demo.address);
-    let mut again = process::command(&[TOKEN, &store, &listen]);
+    let mut again = demo::command(&[TOKEN, &store, &listen]);
     visit.demo = Demo::spawn(again.stderr(std::process::Stdio::null()));
     let script = "return document.getElementById('alert').hidden;";
     visit.becomes_true(script, vec![]).await.unwrap();

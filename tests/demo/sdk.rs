@@ -1,15 +1,12 @@
 //! The official clients of the management API, from `PyPI` and npm, against the demo (MANAGEMENT-API: "by changing the base URL").
 
-#[path = "common/demo.rs"]
-mod process;
-
 use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use process::Demo;
+use crate::common::demo::Demo;
 
 /// Where `tests/sdk/install.sh` has put them.
 fn installed(name: &str) -> Option<PathBuf> {

@@ -3,15 +3,6 @@
 //! Time is the wall clock here, because there is a process between; deadlines are one to two seconds, and every test
 //! runs a server of its own beside the others.
 
-#[path = "common/backends.rs"]
-mod backends;
-#[path = "common/client.rs"]
-mod client;
-#[path = "common/demo.rs"]
-mod process;
-#[path = "common/servers.rs"]
-mod servers;
-
 use std::{
     io::{BufRead, BufReader, Read},
     net::TcpListener,
@@ -20,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use backends::Backend;
-use client::{Browser, FORM, PASSIVE};
-use process::{Demo, command};
+use crate::common::backends::Backend;
+use crate::common::client::{Browser, FORM, PASSIVE};
+use crate::common::demo::{Demo, command};
+use crate::common::servers::Kind;
 use serde_json::Value;
-use servers::Kind;
 
 fn sleep(seconds: f64) {
     thread::sleep(Duration::from_secs_f64(seconds));

@@ -1,25 +1,16 @@
 //! The script that warns before a session ends (SPEC T2), as it is served, and in a real browser.
 
-#[path = "common/chrome.rs"]
-mod chrome;
-#[path = "common/client.rs"]
-mod client;
-mod common;
-#[path = "common/demo.rs"]
-mod process;
-#[path = "common/visit.rs"]
-mod visit;
-
+use crate::common::chrome;
+use crate::common::client::Browser;
+use crate::common::site::{Site, usual_routes};
+use crate::common::visit::{Result, Visit};
 use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use client::Browser;
-use common::{Site, usual_routes};
 use fantoccini::{Client, Locator, key::Key};
 use serde_json::{Value, json};
 use tower_tenure::{MemoryStore, SessionLayer, browser::Endpoints, testing::Probe};
-use visit::{Result, Visit};
 
 /// Warned of 20 seconds before, so after 4.
 const SHORT: [&str; 2] = ["--idle=24s", "--ephemeral-idle=24s"];
@@ -81,18 +72,8 @@ impl Visit {
     /// Logged in on the demo's page, as a browser that remembers.
     async fn logged_in(test: &str, flags: &[&str]) -> Option<Self> {
         let visit = Self::start(test, flags).await?;
-        visit.log_in("ada").await.unwrap();
+        visit.log_in("ada", false).await.unwrap();
         Some(visit)
-    }
-
-    async fn log_in(&self, user: &str) -> Result {
-        self.fill("user", user).await?;
-        self.click("#signed-out button.primary").await?;
-        self.sees("#user-name", user).await
-    }
-
-    async fn press(&self, key: Key) -> Result {
-        self.client.active_element().await?.send_keys(&char::from(key).to_string()).await
     }
 
     async fn run(&self, script: &str) -> Value {
@@ -159,7 +140,7 @@ async fn t2_the_dialog_warns_says_how_long_and_extends_by_mouse_and_by_keyboard(
         .unwrap();
     assert_eq!(visit.run(read).await[1], before_that[1]);
     // What is typed or clicked while it is up extends nothing.
-    visit.press(Key::Shift).await.unwrap();
+    visit.press_key(Key::Shift).await.unwrap();
     assert_eq!(visit.idle_expires_at().await, before);
     visit.click(".tenure-main").await.unwrap();
     visit.no_dialog().await.unwrap();
@@ -168,14 +149,14 @@ async fn t2_the_dialog_warns_says_how_long_and_extends_by_mouse_and_by_keyboard(
 
     visit.sees(DIALOG, "Are you still there?").await.unwrap();
     let before = visit.idle_expires_at().await;
-    visit.press(Key::Escape).await.unwrap();
+    visit.press_key(Key::Escape).await.unwrap();
     visit.no_dialog().await.unwrap();
     assert!(visit.idle_expires_at().await > before, "Esc stays signed in");
 
     visit.sees(DIALOG, "Are you still there?").await.unwrap();
-    visit.press(Key::Tab).await.unwrap();
+    visit.press_key(Key::Tab).await.unwrap();
     assert_eq!(visit.focus().await, "Sign out");
-    visit.press(Key::Enter).await.unwrap();
+    visit.press_key(Key::Enter).await.unwrap();
     visit.sees("[data-reason=signed_out]", "You have signed out.").await.unwrap();
     visit.no_dialog().await.unwrap();
     visit.finish().await.unwrap();
@@ -189,7 +170,7 @@ async fn t2_before_the_absolute_deadline_there_is_no_stay() {
     visit.sees(DIALOG, "save your work").await.unwrap();
     let buttons = "return [...document.querySelectorAll('dialog.tenure button')].map((b) => b.textContent);";
     assert_eq!(visit.run(buttons).await, json!(["Close", "Sign out"]));
-    visit.press(Key::Escape).await.unwrap();
+    visit.press_key(Key::Escape).await.unwrap();
     visit.no_dialog().await.unwrap();
     // Work is saved, and it does not come again.
     visit.click("#add").await.unwrap();
@@ -296,7 +277,7 @@ async fn t2_the_end_is_said_in_words_with_the_way_back_and_attributes_and_events
     assert_eq!(visit.focus().await, "Bleiben");
     visit.sees(DIALOG, "You are signed out").await.unwrap();
     visit.sees(DIALOG, "There was no activity for too long.").await.unwrap();
-    visit.press(Key::Escape).await.unwrap();
+    visit.press_key(Key::Escape).await.unwrap();
     visit.sees(DIALOG, "You are signed out").await.unwrap();
     assert_eq!(visit.run("return told").await, json!([["warning", "idle"], ["ended", "idle"]]));
     visit.picture("warning-over.png").await.unwrap();
@@ -390,7 +371,7 @@ async fn t2_what_its_user_does_extends_once_a_minute_and_a_stranger_is_never_ask
     visit.run("dispatchEvent(new Event('focus'))").await;
     assert_eq!(visit.run("return tenure.status()").await, Value::Null);
     visit.no_dialog().await.unwrap();
-    visit.log_in("ada").await.unwrap();
+    visit.log_in("ada", false).await.unwrap();
     let before = visit.idle_expires_at().await;
     let body = visit.client.find(Locator::Css("h1")).await.unwrap();
     body.click().await.unwrap();
@@ -416,7 +397,7 @@ async fn t2_what_its_user_does_extends_once_a_minute_and_a_stranger_is_never_ask
 #[tokio::test]
 async fn t2_it_works_in_a_private_window_and_as_a_module() {
     let Some(visit) = Visit::start_with("a private window", &SHORT, &["--incognito"]).await else { return };
-    visit.log_in("ada").await.unwrap();
+    visit.log_in("ada", false).await.unwrap();
     visit.sees(DIALOG, "Are you still there?").await.unwrap();
     visit.click(".tenure-main").await.unwrap();
     visit.no_dialog().await.unwrap();

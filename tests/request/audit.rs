@@ -1,9 +1,8 @@
 //! Audit lines (SPEC O1), the latest of them, and back-channel logout from an observer (R2): what the examples promise.
 
-#[path = "../examples/back_channel_logout/back_channel.rs"]
+#[path = "../../examples/back_channel_logout/back_channel.rs"]
 mod back_channel;
-mod common;
-#[path = "../examples/login_hook.rs"]
+#[path = "../../examples/login_hook.rs"]
 #[expect(dead_code, reason = "its main is not run here")]
 mod login_hook;
 
@@ -13,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use crate::common::site::{Site, usual_routes};
 use axum::{
     Form, Router,
     body::Body,
@@ -21,7 +21,6 @@ use axum::{
 };
 use back_channel::{BackChannel, Client};
 use base64ct::{Base64UrlUnpadded, Encoding};
-use common::{Site, usual_routes};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;

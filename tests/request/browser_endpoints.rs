@@ -1,16 +1,14 @@
 //! What a page asks: status, extend and logout (SPEC T1), and who may ask for a change.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 use axum::{
     Router,
     body::Body,
     http::{HeaderName, HeaderValue, Method, Request, StatusCode, header},
     middleware::{self, Next},
 };
-use common::{Browser, Reply, Site, usual_routes};
 use tower_tenure::{
     Clock, Lifetimes, MemoryStore, Mode, Policy, RequestHead, SessionLayer, SessionStore,
     browser::{Endpoints, Scheme, is_same_origin},

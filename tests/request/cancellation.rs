@@ -1,7 +1,5 @@
 //! Requests that are dropped halfway, and handlers that panic or fail (SPEC H3): at every point where that can happen.
 
-mod common;
-
 use std::{
     convert::Infallible,
     future::poll_fn,
@@ -9,13 +7,13 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use crate::common::site::{Browser, Site, usual_routes};
 use axum::{
     body::Body,
     extract::Path,
     http::{Request, Response, StatusCode},
     routing::post,
 };
-use common::{Browser, Site, usual_routes};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_tenure::{
     Error, Key, MemoryStore, Session, SessionLayer, Sessions, events::Operation, testing::Probe,

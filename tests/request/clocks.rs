@@ -1,7 +1,5 @@
 //! Nodes whose clocks are apart, over a store that has a clock of its own (S12).
 
-mod common;
-
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -14,7 +12,7 @@ use tower_tenure::{
     testing::{ManualClock, Probe},
 };
 
-use crate::common::{Browser, Site, usual_routes};
+use crate::common::site::{Browser, Site, usual_routes};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -1,9 +1,8 @@
 //! Requests in parallel, forced into the orders that matter (SPEC S3, S4, C4, C6, L9).
 
-mod common;
-
 use std::{fmt, sync::Arc, time::Duration};
 
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -12,7 +11,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use common::{Browser, Reply, Site, usual_routes};
 use futures_util::future::join_all;
 use tokio::{
     sync::{Barrier, Semaphore},

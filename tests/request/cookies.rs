@@ -1,9 +1,8 @@
 //! The session cookie as a browser and a store meet it (SPEC C1 to C8). Two layers in one stack (C9) are elsewhere.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -11,7 +10,6 @@ use axum::{
     routing::{get, post},
 };
 use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding};
-use common::{Browser, Reply, Site, usual_routes};
 use cookie::Cookie;
 use sha2::{Digest, Sha256};
 use tower_tenure::{

@@ -1,7 +1,5 @@
 //! Who may say that a session is over, and that it stays so: the inputs that once went wrong (second edition of the contract).
 
-mod common;
-
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -17,7 +15,7 @@ use tower_tenure::{
     testing::{Gate, Probe},
 };
 
-use crate::common::{Browser, Site, usual_routes};
+use crate::common::site::{Browser, Site, usual_routes};
 
 const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(100);

@@ -1,7 +1,5 @@
 //! What is told to the outside (SPEC O1): `tracing` events under stable names, and observers.
 
-mod common;
-
 use std::{
     fmt::{self, Write as _},
     num::NonZeroU32,
@@ -12,13 +10,13 @@ use std::{
     time::Duration,
 };
 
+use crate::common::site::{Site, usual_routes};
 use axum::{
     Router,
     body::Body,
     http::{Request, StatusCode},
     routing::post,
 };
-use common::{Site, usual_routes};
 use tower_tenure::{
     Error, Lifetimes, LoginContext, LoginHook, MemoryStore, Mode, Outcome, Policy, Session, SessionLayer,
     events::{Event, EventKind, Observer, Operation},

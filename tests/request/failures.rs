@@ -1,19 +1,17 @@
 //! A store that fails, loses its answers or does not answer (SPEC S6): never fail open, never sign anybody out.
 
-mod common;
-
 use std::{
     pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode, header},
     routing::post,
 };
-use common::{Browser, Reply, Site, usual_routes};
 use tower_tenure::{
     Error, ErrorKind, Key, Lifetimes, MemoryStore, Mode, Policy, Session, SessionLayer, SessionStore,
     Sessions,

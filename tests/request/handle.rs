@@ -1,7 +1,5 @@
 //! The handle that a handler gets (SPEC H1 to H5, E3): what it shows, when its changes count, and what it never says.
 
-mod common;
-
 use std::{
     error::Error as _,
     fmt::{Debug, Write as _},
@@ -10,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 use axum::{
     Extension, Router,
     body::Body,
@@ -17,7 +16,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use common::{Browser, Reply, Site, usual_routes};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http_body_util::BodyExt;
 use tokio::{sync::Notify, task::JoinHandle};

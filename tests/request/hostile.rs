@@ -2,17 +2,14 @@
 //!
 //! `TENURE_SEARCH=100 cargo test --release --all-features --test hostile` searches a hundred times longer.
 
-mod common;
-#[path = "common/search.rs"]
-mod search;
-
+use crate::common::search;
+use crate::common::site::{Reply, Site};
 use axum::{
     Router,
     body::Body,
     http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header},
     routing,
 };
-use common::{Reply, Site};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::Config};
 use tower_tenure::{
     MemoryStore, RequireSession, Session, SessionLayer, SessionStore,

@@ -1,10 +1,8 @@
 //! Lifetimes as a browser meets them (SPEC L1 to L3, L9, L10, E3). The arithmetic is in `lifetimes_grid.rs`.
 
-mod common;
-
 use std::time::Duration;
 
-use common::Site;
+use crate::common::site::Site;
 use http::StatusCode;
 use tower_tenure::{Lifetimes, Mode, Policy};
 

@@ -1,7 +1,5 @@
 //! What one visitor may take: bytes of data, open streams (S13).
 
-mod common;
-
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -18,7 +16,7 @@ use tower_tenure::{
     testing::Probe,
 };
 
-use crate::common::{Browser, Reply, Site, usual_routes};
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 
 fn stores() -> [AnyStore; 2] {
     [MemoryStore::new().into(), Probe::remote(MemoryStore::new()).into()]

@@ -1,20 +1,18 @@
 //! Logins as applications and browsers meet them (SPEC L3, L6, L7, A1, A2, S9).
 
-mod common;
-
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 use axum::{
     body::Body,
     extract::Path,
     http::{Request, StatusCode},
     routing::{get, post},
 };
-use common::{Browser, Reply, Site, usual_routes};
 use serde_json::{Value, json};
 use tower_tenure::{
     Error, Key, Lifetimes, Login, LoginContext, LoginHook, MemoryStore, Mode, Outcome, Policy, Session,

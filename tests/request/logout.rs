@@ -2,17 +2,14 @@
 //!
 //! `TENURE_SEARCH=100 cargo test --all-features --test logout` searches a hundred times longer.
 
-mod common;
-#[path = "common/search.rs"]
-mod search;
-
+use crate::common::search;
 use std::sync::Mutex;
 
+use crate::common::site::{Browser, Reply, Site};
 use axum::{
     body::Body,
     http::{Request, StatusCode, header},
 };
-use common::{Browser, Reply, Site};
 use proptest::{prelude::*, test_runner::Config};
 use tower_tenure::{
     ErrorKind,

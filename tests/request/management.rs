@@ -1,9 +1,6 @@
 //! The management API on the wire (SPEC M1–M3, MANAGEMENT-API): what clients written for it send, and what they get.
 
-mod common;
-#[path = "common/search.rs"]
-mod search;
-
+use crate::common::search;
 use std::{
     sync::{
         Arc,
@@ -12,8 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::common::site::{Browser, Site, usual_routes};
 use axum::{body::Body, http::Method};
-use common::{Browser, Site, usual_routes};
 use futures_util::future::pending;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;

@@ -1,13 +1,11 @@
 //! Counters and the latency histogram (SPEC O1, feature `metrics`), by a recorder that only remembers.
 
-mod common;
-
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
-use common::{Site, usual_routes};
+use crate::common::site::{Site, usual_routes};
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };

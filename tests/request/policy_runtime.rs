@@ -1,7 +1,5 @@
 //! Policies, interactions and the clock while a server runs (SPEC L5, L8, L9, L10, L11).
 
-mod common;
-
 use std::{
     sync::{
         Arc,
@@ -10,13 +8,13 @@ use std::{
     time::Duration,
 };
 
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 use axum::{
     body::Body,
     extract::Request,
     http::{Method, StatusCode},
     routing::{any, get, post},
 };
-use common::{Browser, Reply, Site, usual_routes};
 use tower_tenure::{
     Clock, Error, Lifetimes, LivePolicy, MemoryStore, Policy, Session, SessionLayer, Sessions, Timestamp,
     browser::Endpoints,

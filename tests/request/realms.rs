@@ -1,7 +1,5 @@
 //! What belongs to whom: two layers, or two tenants, on one store (C9, C10).
 
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
 use axum::{
@@ -18,7 +16,7 @@ use tower_tenure::{
     testing::ManualClock,
 };
 
-use crate::common::{Reply, Site, usual_routes};
+use crate::common::site::{Reply, Site, usual_routes};
 
 fn admin_cookie() -> SessionCookie {
     SessionCookie::builder("__Host-admin").build().unwrap()

@@ -1,16 +1,14 @@
 //! Routes that need a session (SPEC E1 to E3): what is told to whom, and tighter rules that never loosen.
 
-mod common;
-
 use std::{num::NonZeroU32, time::Duration};
 
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 use axum::{
     Router,
     body::Body,
     http::{Method, Request, StatusCode, Uri, header},
     routing::{any, get},
 };
-use common::{Browser, Reply, Site, usual_routes};
 use tower_tenure::{
     Lifetimes, MemoryStore, Mode, Policy, RequireSession, SessionLayer, SessionStore, is_same_origin_path,
     policy::{Cap, Overflow},

@@ -1,7 +1,5 @@
 //! Work is kept: the data of a session that timed out waits for its user (L13).
 
-mod common;
-
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -9,7 +7,7 @@ use tower_tenure::{
     Lifetimes, MemoryStore, Mode, Policy, SessionLayer, Sessions, store::AnyStore, testing::Probe,
 };
 
-use crate::common::{Browser, Site, usual_routes};
+use crate::common::site::{Browser, Site, usual_routes};
 
 const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(100);

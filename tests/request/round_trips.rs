@@ -1,13 +1,11 @@
 //! How often a request asks the store (SPEC S5), exactly.
 
-mod common;
-
+use crate::common::site::{Browser, Reply, Site, usual_routes};
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
     routing::{get, post},
 };
-use common::{Browser, Reply, Site, usual_routes};
 use std::time::Duration;
 use tower_tenure::{
     Error, Key, Lifetimes, MemoryStore, Mode, Policy, Session, SessionLayer, Sessions,

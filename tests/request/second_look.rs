@@ -1,18 +1,16 @@
 //! What a review found in code that every other test passed; each test says what it guards.
 
-mod common;
-
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use crate::common::site::{Site, usual_routes};
 use axum::{
     body::Body,
     http::{Request, StatusCode},
     routing::{get, post},
 };
-use common::{Site, usual_routes};
 use tokio::sync::Notify;
 use tower_tenure::{
     Clock, EndReason, Error, Key, Lifetimes, MemoryStore, Mode, Outcome, Policy, Session, SessionLayer,

@@ -1,7 +1,5 @@
 //! The layer among other services: tower, hyper, axum, services that are not `Send`, and stacks put together wrongly (C9).
 
-mod common;
-
 use std::{
     cell::Cell,
     convert::Infallible,
@@ -13,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use crate::common::site::{Site, usual_routes};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -20,7 +19,6 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use common::{Site, usual_routes};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::{

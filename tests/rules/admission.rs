@@ -1,8 +1,6 @@
 //! The cap on a subject's sessions, against an oracle that counts on its fingers (SPEC S9).
 
-#[path = "common/search.rs"]
-mod search;
-
+use crate::search;
 use std::{num::NonZeroU32, time::Duration};
 
 use proptest::prelude::*;

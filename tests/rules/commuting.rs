@@ -1,9 +1,7 @@
 //! Parallel requests agree, whatever order the store sees them in; nothing changes what has ended; and
 //! records come back from JSON as they went in (SPEC S2, S3, S4, S8, L9, C6).
 
-#[path = "common/search.rs"]
-mod search;
-
+use crate::search;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use proptest::prelude::*;

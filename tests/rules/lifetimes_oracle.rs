@@ -4,9 +4,7 @@
 //! the SPEC. It shares no code with the crate: plain milliseconds in, plain milliseconds out. `TENURE_SEARCH=100` tries a
 //! hundred times as many histories.
 
-#[path = "common/search.rs"]
-mod search;
-
+use crate::search;
 use std::time::Duration;
 
 use proptest::prelude::*;

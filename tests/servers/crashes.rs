@@ -3,27 +3,18 @@
 
 #![cfg(unix)]
 
-#[path = "common/backends.rs"]
-mod backends;
-#[path = "common/client.rs"]
-mod client;
-#[path = "common/demo.rs"]
-mod process;
-#[path = "common/search.rs"]
-mod search;
-#[path = "common/servers.rs"]
-mod servers;
-
+use crate::common::client;
+use crate::common::search;
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use backends::Backend;
-use client::{Answer, Browser};
-use process::Demo;
-use servers::Kind;
+use crate::common::backends::Backend;
+use crate::common::client::{Answer, Browser};
+use crate::common::demo::Demo;
+use crate::common::servers::Kind;
 
 /// Visitors at the same time.
 const VISITORS: u64 = 4;

@@ -4,11 +4,7 @@
 //! Each client appends its own numbers to a list in a session, atomically, so a write that took place twice shows in the list.
 //! `TENURE_SEARCH=100` does a hundred times as many.
 
-#[path = "common/search.rs"]
-mod search;
-#[path = "common/servers.rs"]
-mod servers;
-
+use crate::common::search;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
@@ -18,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use crate::common::servers::{Kind, Server};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -25,7 +22,6 @@ use axum::{
     http::{Request, StatusCode, header},
     routing::post,
 };
-use servers::{Kind, Server};
 use tower::{Layer, ServiceExt};
 use tower_tenure::{
     EndReason, Error, Key, RequireSession, Session, SessionId, SessionLayer, Sessions, SystemClock,

@@ -1,21 +1,12 @@
 //! Stores whose server goes away, as a visitor of the demo sees it (SPEC S6): never signed out, never a stranger's empty session,
 //! an answer in time, and back again without a restart.
 
-#[path = "common/client.rs"]
-mod client;
-#[path = "common/demo.rs"]
-mod process;
-#[path = "common/proxy.rs"]
-mod proxy;
-#[path = "common/servers.rs"]
-mod servers;
-
 use std::{thread, time::Duration};
 
-use client::{Browser, PASSIVE};
-use process::Demo;
-use proxy::{Proxy, Weather};
-use servers::{Kind, Server, until};
+use crate::common::client::{Browser, PASSIVE};
+use crate::common::demo::Demo;
+use crate::common::proxy::{Proxy, Weather};
+use crate::common::servers::{Kind, Server, until};
 
 /// The time budget of a store's call, and what a busy machine may add.
 const IN_TIME: Duration = Duration::from_millis(2000 + 1500);

@@ -1,24 +1,16 @@
 //! The PostgreSQL store against a real server: the contract, the schema, statements, and servers that go away.
 
-#[path = "postgres_store/large.rs"]
 mod large;
-#[path = "postgres_store/material.rs"]
 mod material;
-#[path = "common/proxy.rs"]
-mod proxy;
-#[path = "common/servers.rs"]
-mod servers;
-#[path = "postgres_store/shared.rs"]
 mod shared;
-#[path = "postgres_store/writes.rs"]
 mod writes;
 
 use std::time::Duration;
 
+use crate::common::servers::{Kind, Server};
 use material::{
     User, admin, capped, end, everybody, node, own_pool, replacing, second, small_pool, start, touch, write,
 };
-use servers::{Kind, Server};
 use tower_tenure::{
     EndReason, ErrorKind, SessionStore, Timestamp,
     record::UpdateOutcome,

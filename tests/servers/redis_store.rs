@@ -1,26 +1,17 @@
 //! The Redis store against real servers, alone and as a cluster: the contract, several nodes, round trips, bounded work, and servers
 //! that are full, go away, change their role or lack a right.
 
-#[path = "redis_store/bounded.rs"]
 mod bounded;
-#[path = "common/store.rs"]
-#[expect(dead_code, reason = "shared")]
-mod common;
-#[path = "redis_store/faults.rs"]
 mod faults;
-#[path = "redis_store/killed.rs"]
 mod killed;
-#[path = "redis_store/options.rs"]
 mod options;
-#[path = "redis_store/round_trips.rs"]
 mod round_trips;
-#[path = "common/servers.rs"]
-mod servers;
-#[path = "redis_store/shared.rs"]
 mod shared;
 
-use common::{login, second, sid};
-use servers::{Kind, Server};
+use crate::common::{
+    servers::{Kind, Server},
+    store::{REALM, all, login, second, sid},
+};
 use tower_tenure::{
     SessionStore,
     store::{CreateOutcome, Creation, RedisOptions, RedisStore, SettingsStore},
@@ -105,10 +96,10 @@ async fn two_prefixes_share_nothing() {
     let other =
         RedisOptions::new(&server.url()).unwrap().with_prefix("other").unwrap().connect().await.unwrap();
     create(&store, login(1, second(0))).await;
-    assert!(other.save_settings(common::REALM, "{}".into(), None).await.unwrap());
+    assert!(other.save_settings(REALM, "{}".into(), None).await.unwrap());
     assert_eq!(other.load(sid(1)).await.unwrap(), None);
-    assert_eq!(other.list(common::all()).await.unwrap(), []);
-    assert_eq!(store.load_settings(common::REALM).await.unwrap(), None);
+    assert_eq!(other.list(all()).await.unwrap(), []);
+    assert_eq!(store.load_settings(REALM).await.unwrap(), None);
     assert!(store.place_key() != other.place_key());
     assert!(node(&server).await.place_key() == store.place_key());
 }

@@ -1,21 +1,15 @@
 //! Round trips to the store per request (SPEC S5), counted between us and the server, and a touch that gets lost there.
 
-mod common;
-#[path = "common/proxy.rs"]
-mod proxy;
-#[path = "common/servers.rs"]
-mod servers;
-
 use std::time::Duration;
 
+use crate::common::proxy::{Proxy, Weather};
+use crate::common::servers::{Kind, Server};
+use crate::common::site::{Browser, Site, usual_routes};
 use axum::{
     Router,
     body::Body,
     http::{Method, Request, StatusCode},
 };
-use common::{Browser, Site, usual_routes};
-use proxy::{Proxy, Weather};
-use servers::{Kind, Server};
 use tower_tenure::{
     Lifetimes, Mode, Policy, SessionLayer,
     store::{PostgresOptions, RedisStore},

@@ -1,14 +1,6 @@
 //! Two processes on one store: what one does holds for the other at once.
 
-#[path = "common/backends.rs"]
-mod backends;
-#[path = "common/client.rs"]
-mod client;
-#[path = "common/demo.rs"]
-mod process;
-#[path = "common/servers.rs"]
-mod servers;
-
+use crate::common::servers;
 use std::{
     env,
     io::{BufRead, BufReader},
@@ -18,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use backends::Backend;
-use client::{Browser, PASSIVE};
-use process::Demo;
+use crate::common::backends::Backend;
+use crate::common::client::{Browser, PASSIVE};
+use crate::common::demo::Demo;
 use tower_tenure::{
     SessionStore,
     store::{PostgresStore, RedisStore, SqliteStore},
@@ -212,7 +204,7 @@ fn s8_the_suite_passes_in_two_processes_at_once() {
     on_each("node-conformance", |url| {
         let me = env::current_exe().expect("a test knows where it is");
         let mut other = Command::new(me);
-        other.args(["--exact", "the_other_process"]).env(ROLE, url);
+        other.args(["--exact", "several_nodes::the_other_process"]).env(ROLE, url);
         let other = other.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         conform(url);
         let output = other.wait_with_output().expect("it ends");

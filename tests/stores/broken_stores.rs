@@ -1,14 +1,11 @@
 //! The conformance suite catches stores that break their promises (SPEC S8): each defect by the check that is
 //! named for it.
 
-#[path = "common/broken/mod.rs"]
-mod broken;
-
 use std::sync::Arc;
 
 use tower_tenure::testing::conformance;
 
-use self::broken::{Broken, Defect as D};
+use crate::broken::{Broken, Defect as D};
 
 #[tokio::test]
 async fn s8_the_store_without_a_defect_passes() {

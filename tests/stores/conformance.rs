@@ -1,7 +1,7 @@
 //! The stores pass the conformance suite (SPEC S8). `tests/broken_stores.rs` shows that broken ones do not.
 
 #[expect(dead_code, reason = "its main shows the store to people")]
-#[path = "../examples/custom_store.rs"]
+#[path = "../../examples/custom_store.rs"]
 mod custom_store;
 
 use std::sync::Arc;
@@ -57,7 +57,7 @@ async fn s8_the_store_of_the_example_passes() {
 
 #[test]
 fn s1_a_store_takes_few_lines() {
-    let source = include_str!("../examples/custom_store.rs");
+    let source = include_str!("../../examples/custom_store.rs");
     let (_, store) = source.split_once("impl SessionStore for FileStore {\n").unwrap();
     let (store, _) = store.split_once("\n}\n").unwrap();
     let lines = store.lines().filter(|line| !line.trim().is_empty()).count();

@@ -1,7 +1,5 @@
 //! A folder with the file of a SQLite store.
 
-#![allow(dead_code, reason = "shared: what is dead differs from crate to crate")]
-
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,13 +1,5 @@
 //! Sweeps of the memory store, alone and beside everything else under real threads (SPEC O2, S10).
 
-#[path = "common/search.rs"]
-mod search;
-#[expect(dead_code, reason = "not every test needs everything")]
-#[path = "common/store.rs"]
-mod store;
-#[path = "common/threads.rs"]
-mod threads;
-
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicU32, Ordering::SeqCst},
@@ -21,8 +13,10 @@ use tower_tenure::{
     store::{Creation, Page, Sweep},
 };
 
-use self::{
-    store::{REALM, cap, end, ended, log_in, login, login_of, now_or_never, second, sid, sid_at, touch},
+use crate::{
+    common::store::{
+        REALM, cap, end, ended, log_in, login, login_of, now_or_never, second, sid, sid_at, touch,
+    },
     threads::{Store, at_once, rounds},
 };
 

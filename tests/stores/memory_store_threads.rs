@@ -4,13 +4,6 @@
 //! times as many. `tests/memory_store_sweeps.rs` does the same with sweeps; `tests/interleavings.rs` has
 //! smaller models of the same races, with every step chosen by a scheduler.
 
-#[path = "common/search.rs"]
-mod search;
-#[path = "common/store.rs"]
-mod store;
-#[path = "common/threads.rs"]
-mod threads;
-
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
@@ -24,8 +17,8 @@ use tower_tenure::{
     store::{CreateOutcome, Creation, Page},
 };
 
-use self::{
-    store::{
+use crate::{
+    common::store::{
         REALM, all, cap, end, ended, log_in, login, now_or_never, reason, replacing, revocation, second, sid,
         sid_at, touch, write,
     },

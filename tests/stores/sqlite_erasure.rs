@@ -1,15 +1,9 @@
 //! What was dropped from a SQLite store is in none of its files soon after (D12).
 
-#[path = "common/store.rs"]
-#[expect(dead_code, reason = "shared")]
-mod common;
-#[path = "common/folder.rs"]
-mod folder;
-
 use std::{collections::HashMap, fs, time::Duration};
 
-use common::{REALM, end, login, replacing, second, sid};
-use folder::Folder;
+use crate::common::store::{REALM, end, login, replacing, second, sid};
+use crate::folder::Folder;
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use tower_tenure::{

@@ -1,19 +1,12 @@
 //! The SQLite store: the contract, several processes on one file, durability, and what it does when the file is not its own.
 
-#[path = "common/store.rs"]
-#[expect(dead_code, reason = "shared")]
-mod common;
-#[path = "common/folder.rs"]
-mod folder;
-#[path = "common/nodes.rs"]
-mod nodes;
-#[path = "common/servers.rs"]
-mod servers;
-
+use crate::common::nodes;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use common::{REALM, SUBJECT, TAG, all, end, login, login_of, revocation, second, sid, sid_at, touch, write};
-use folder::Folder;
+use crate::common::store::{
+    REALM, SUBJECT, TAG, all, end, login, login_of, revocation, second, sid, sid_at, touch, write,
+};
+use crate::folder::Folder;
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use tower_tenure::{

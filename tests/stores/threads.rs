@@ -8,7 +8,7 @@ use tower_tenure::{
     store::{CreateOutcome, Creation},
 };
 
-use crate::{
+use crate::common::{
     search,
     store::{all, now_or_never, revocation},
 };

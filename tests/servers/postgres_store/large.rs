@@ -10,10 +10,8 @@ use tower_tenure::{
     store::{PostgresStore, Sweep},
 };
 
-use crate::{
-    material::{DAY, REALM, User, end, everybody, node, second, start, touch},
-    servers::Server,
-};
+use super::material::{DAY, REALM, User, end, everybody, node, second, start, touch};
+use crate::common::servers::Server;
 
 /// How many sessions are many: a million where the time is (`TENURE_MANY`), else fewer.
 fn many() -> u32 {
@@ -122,7 +120,7 @@ async fn s14_tombstones_cost_the_user_nothing() {
     let number = std::cell::Cell::new(copies + 100);
     let (took, _) = time(async || {
         number.set(number.get() + 1);
-        let creation = crate::material::capped(user.login(number.get(), second(3)), 1000);
+        let creation = super::material::capped(user.login(number.get(), second(3)), 1000);
         store.create(creation).await.unwrap()
     })
     .await;

@@ -9,7 +9,7 @@ use tower_tenure::{
     testing,
 };
 
-use crate::servers::{Kind, Server};
+use crate::common::servers::{Kind, Server};
 
 pub(crate) const REALM: &str = "__Host-id";
 

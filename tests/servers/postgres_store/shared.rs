@@ -10,10 +10,8 @@ use tower_tenure::{
     testing::conformance,
 };
 
-use crate::{
-    material::{REALM, User, capped, node, own_pool, replacing, second, start},
-    servers::Server,
-};
+use super::material::{REALM, User, capped, node, own_pool, replacing, second, start};
+use crate::common::servers::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s7_settings_are_seen_by_another_node_which_is_woken() {

@@ -1,5 +1,6 @@
 //! Writes: compare-and-set, whole or not at all, and never twice.
 
+use crate::common::servers;
 use std::{
     sync::{
         Arc,
@@ -15,11 +16,10 @@ use tower_tenure::{
     store::{CreateOutcome, Sweep},
 };
 
-use crate::{
-    material::{DAY, REALM, User, admin, end, node, own_pool, second, small_pool, start, touch, write},
-    proxy::{Proxy, Weather},
-    servers,
+use super::material::{
+    DAY, REALM, User, admin, end, node, own_pool, second, small_pool, start, touch, write,
 };
+use crate::common::proxy::{Proxy, Weather};
 
 /// More writers than tries: each has its turn.
 #[tokio::test(flavor = "multi_thread")]

@@ -9,10 +9,10 @@ use tower_tenure::{
     store::{CreateOutcome, Creation, Page, RedisStore, Sweep},
 };
 
-use crate::{
-    common::{REALM, SUBJECT, TAG, all, end, login, login_of, revocation, second, sid, sid_at, touch},
-    create, node, servers,
+use super::{create, node, servers};
+use crate::common::{
     servers::{Kind, Server},
+    store::{REALM, SUBJECT, TAG, all, end, login, login_of, revocation, second, sid, sid_at, touch},
 };
 
 async fn fill(store: &RedisStore, creations: impl Iterator<Item = Creation>) {
@@ -196,7 +196,7 @@ async fn s14_entries_of_an_index_whose_session_is_gone_are_dropped() {
         assert_eq!(store.list(everybody(None, 10)).await.unwrap(), []);
         let sweep = Sweep { realm: Some(REALM.into()), now: second(10_000_000), limit: 1000 };
         assert!(store.sweep(sweep).await.unwrap().finished);
-        crate::servers::until("both are empty", || sizes() == [0, 0]);
+        crate::common::servers::until("both are empty", || sizes() == [0, 0]);
     }
 }
 

@@ -20,11 +20,10 @@ use tower_tenure::{
     store::{CreateOutcome, RedisOptions, RedisStore, Revocation, SettingsStore, Sweep},
 };
 
-use crate::{
-    KINDS,
-    common::{REALM, all, end, login, revocation, second, sid, touch, write},
-    create, node, servers,
+use super::{KINDS, create, node, servers};
+use crate::common::{
     servers::{Kind, Server, until},
+    store::{REALM, all, end, login, revocation, second, sid, touch, write},
 };
 
 async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Option<T> {

@@ -16,11 +16,10 @@ use tower_tenure::{
     store::{CreateOutcome, RedisStore},
 };
 
-use crate::{
-    KINDS,
-    common::{end, login, login_of, second, sid, write},
-    create, node, servers,
+use super::{KINDS, create, node, servers};
+use crate::common::{
     servers::{Kind, Server},
+    store::{end, login, login_of, replacing, second, sid, write},
 };
 
 /// Kills all connections, again and again, until it is dropped.
@@ -183,8 +182,7 @@ async fn a11_a_login_whose_answer_was_lost_is_created_once_with_the_data_it_take
             tokio::task::block_in_place(|| {
                 runtime.block_on(async {
                     for number in 0..60 {
-                        let creation =
-                            crate::common::replacing(login(2 * number + 1, second(1)), sid(2 * number));
+                        let creation = replacing(login(2 * number + 1, second(1)), sid(2 * number));
                         match store.create(creation).await {
                             Ok(CreateOutcome::Created { record, ended }) => {
                                 assert!(record.data.get("cart").is_some(), "{record:?}");

@@ -7,10 +7,10 @@ use tower_tenure::{
     store::{RedisOptions, RedisStore},
 };
 
-use crate::{
-    common::{login, second, sid, write},
-    create, node,
+use super::{create, node};
+use crate::common::{
     servers::{self, Kind, Server},
+    store::{login, second, sid, write},
 };
 
 #[tokio::test]

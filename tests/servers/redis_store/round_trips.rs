@@ -10,10 +10,10 @@ use tower_tenure::{
     store::{CreateOutcome, Creation},
 };
 
-use crate::{
-    common::{all, end, login, replacing, revocation, second, sid, touch, write},
-    create, node, servers,
+use super::{create, node, servers};
+use crate::common::{
     servers::{Kind, Server, until},
+    store::{all, end, login, login_of, replacing, revocation, second, sid, touch, write},
 };
 
 /// Listens to all nodes of a server.
@@ -80,8 +80,7 @@ async fn s5_each_call_takes_the_round_trips_that_the_rule_allows_also_on_a_clust
         store.update(sid(1), touch(second(1)), None).await.unwrap();
         store.end(sid(9), end(EndReason::SignedOut, second(1)), None).await.unwrap();
         store.list(all()).await.unwrap();
-        let other =
-            crate::common::login_of("bob", tower_tenure::record::Tag::from_bytes(*b"bobbob"), 1, second(0));
+        let other = login_of("bob", tower_tenure::record::Tag::from_bytes(*b"bobbob"), 1, second(0));
         let bob = other.record.sid;
         create(&store, other).await;
         let elsewhere = tower_tenure::record::Tag::from_bytes(*b"carola");

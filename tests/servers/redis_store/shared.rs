@@ -10,11 +10,10 @@ use tower_tenure::{
     store::{CreateOutcome, RedisStore, SettingsStore},
 };
 
-use crate::{
-    KINDS,
-    common::{REALM, all, cap, log_in, login, revocation, second, sid, write},
-    create, node, servers,
+use super::{KINDS, create, node, servers};
+use crate::common::{
     servers::{Kind, Server},
+    store::{REALM, all, cap, end, log_in, login, revocation, second, sid, write},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +30,7 @@ async fn s7_settings_are_seen_by_another_node_which_is_woken() {
                 let count = |port| server.ask_at(port, &["PUBSUB", "NUMSUB", "tenure:settings"]);
                 ports.map(count).any(|answer| answer.lines().last() == Some("1"))
             };
-            crate::servers::until("it listens", subscribed);
+            crate::common::servers::until("it listens", subscribed);
             let version = here.load_settings(REALM).await.unwrap().map(|stored| stored.version);
             assert!(here.save_settings(REALM, "{}".into(), version).await.unwrap());
             timeout(Duration::from_secs(1), waiting).await.expect("woken within a second").unwrap();
@@ -47,7 +46,7 @@ async fn s9_a_cap_holds_under_parallel_logins_on_two_nodes() {
             nodes[0].revoke(revocation(second(base), None)).await.unwrap();
             for record in nodes[0].list(all()).await.unwrap() {
                 nodes[0]
-                    .end(record.sid, crate::common::end(tower_tenure::EndReason::Revoked, second(base)), None)
+                    .end(record.sid, end(tower_tenure::EndReason::Revoked, second(base)), None)
                     .await
                     .unwrap();
             }

@@ -1,0 +1,24 @@
+//! What the tests share. Each binary (`tests/NAME/main.rs`) includes all of it, once.
+//!
+//! Also included alone: [`servers`] by benches and a unit test, [`search`] and [`store`] by `tests/interleavings.rs`.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    clippy::missing_panics_doc,
+    reason = "shared: each binary uses a part of it"
+)]
+
+pub mod backends;
+pub mod chrome;
+pub mod client;
+pub mod demo;
+pub mod nodes;
+pub mod proxy;
+pub mod search;
+pub mod servers;
+pub mod site;
+pub mod store;
+pub mod visit;

@@ -1,0 +1,14 @@
+//! The demo as a process: over HTTP, in a real browser, and for the official clients of the management API.
+//!
+//! Where Chromium, a server or a client is not installed, its tests say on stderr that they are left out; with `TENURE_ALL` set
+//! they fail.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod accessibility;
+mod browser;
+mod dashboard;
+mod sdk;
+mod site;
+mod warning;

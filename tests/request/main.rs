@@ -1,0 +1,32 @@
+//! What a request does, over stores in memory: needs no server, no browser and no other process.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod audit;
+mod browser_endpoints;
+mod cancellation;
+mod clocks;
+mod concurrency;
+mod cookies;
+mod counters;
+mod ends;
+mod events;
+mod failures;
+mod handle;
+mod hostile;
+mod lifetimes;
+mod limits;
+mod login;
+mod logout;
+mod management;
+mod metrics;
+mod policy_runtime;
+mod realms;
+mod require;
+mod resume;
+mod round_trips;
+mod second_look;
+mod shared_policy;
+mod stack;
+mod tower_sessions;

@@ -1,0 +1,10 @@
+//! The pure rules against oracles, exhaustive grids and searches, and what keeps them pure.
+
+#[path = "../common/search.rs"]
+mod search;
+
+mod admission;
+mod architecture;
+mod commuting;
+mod lifetimes_grid;
+mod lifetimes_oracle;

@@ -1,0 +1,14 @@
+//! Real servers: Redis, Valkey, a cluster and PostgreSQL, with their faults, and several processes on one store.
+//!
+//! Where a server is not installed, its tests say on stderr that they are left out; with `TENURE_ALL` set they fail.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod crashes;
+mod killed_connections;
+mod outages;
+mod postgres_store;
+mod redis_store;
+mod server_round_trips;
+mod several_nodes;
