@@ -4,6 +4,7 @@
 
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     missing_docs,
     missing_debug_implementations,
@@ -15,10 +16,17 @@ pub mod backends;
 pub mod chrome;
 pub mod client;
 pub mod demo;
+pub mod door;
+pub mod logs;
 pub mod nodes;
+pub mod policy;
 pub mod proxy;
 pub mod search;
 pub mod servers;
 pub mod site;
 pub mod store;
 pub mod visit;
+
+pub use door::{Door, background_tasks, soon};
+pub use policy::{ABSOLUTE, DAY, HOUR, IDLE, MINUTE, SECOND, TICK, TOUCH_IS_DUE, policy, policy_of, stores};
+pub use site::{Browser, Reply, Site, usual_routes};

@@ -9,10 +9,11 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
     routing::{get, post, put},
 };
+use tokio::task::JoinHandle;
 use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
 use tower_tenure::{
-    Error, Key, MemoryStore, Outcome, RequireSession, Session, SessionLayer, middleware::ResponseBody,
-    testing::ManualClock,
+    Error, Key, MemoryStore, Outcome, RequireSession, Session, SessionLayer, Sessions,
+    middleware::ResponseBody, testing::ManualClock,
 };
 
 /// A site behind a session layer, with the clock that the layer reads.
@@ -20,6 +21,8 @@ use tower_tenure::{
 pub struct Site {
     service: BoxCloneSyncService<Request<Body>, http::Response<ResponseBody<Body>>, std::convert::Infallible>,
     pub clock: ManualClock,
+    /// What administers its sessions.
+    pub sessions: Sessions,
 }
 
 impl Site {
@@ -37,12 +40,25 @@ impl Site {
     pub fn over(layer: SessionLayer, routes: Router, set: impl FnOnce(SessionLayer) -> SessionLayer) -> Self {
         let clock = ManualClock::default();
         let layer = set(layer.with_clock(clock.clone()));
-        Self { service: BoxCloneSyncService::new(layer.layer(routes)), clock }
+        let sessions = layer.sessions();
+        Self { service: BoxCloneSyncService::new(layer.layer(routes)), clock, sessions }
     }
 
     /// A browser that has never been here.
     pub fn browser(&self) -> Browser {
         Browser { site: self.clone(), cookies: Mutex::default() }
+    }
+
+    /// A browser where this user is logged in.
+    pub async fn log_in(&self, user: &str) -> Browser {
+        let browser = self.browser();
+        assert_eq!(browser.post(&format!("/login/{user}")).await.status, StatusCode::OK);
+        browser
+    }
+
+    /// How many live sessions a user has, or all users and visitors together.
+    pub async fn live(&self, user: Option<&str>) -> usize {
+        self.sessions.list(user, None, 1000).await.unwrap().sessions.len()
     }
 
     /// Sends one request as it is.
@@ -101,6 +117,21 @@ impl Browser {
 
     pub async fn send(&self, method: Method, path: &str) -> Reply {
         self.request(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn put(&self, path: &str, body: impl Into<Body>) -> Reply {
+        self.request(Request::put(path).body(body.into()).unwrap()).await
+    }
+
+    /// `GET` with one more header.
+    pub async fn get_with(&self, path: &str, name: &str, value: &str) -> Reply {
+        self.request(Request::get(path).header(name, value).body(Body::empty()).unwrap()).await
+    }
+
+    /// Sends a request from another tab, and goes on while it is in flight.
+    pub fn spawn(&self, method: Method, path: &str) -> JoinHandle<Reply> {
+        let (tab, path) = (self.copy(), path.to_owned());
+        tokio::spawn(async move { tab.send(method, &path).await })
     }
 
     /// Sends a request with the cookies it has, and takes those of the response.

@@ -2,8 +2,8 @@
 
 use crate::common::chrome;
 use crate::common::client::Browser;
-use crate::common::site::{Site, usual_routes};
 use crate::common::visit::{Result, Visit};
+use crate::common::{Site, usual_routes};
 use axum::{
     body::Body,
     http::{Request, StatusCode},

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::site::{Site, usual_routes};
+use crate::common::{Site, usual_routes};
 use axum::{
     Form, Router,
     body::Body,
@@ -27,7 +27,7 @@ use sha2::Sha256;
 use tokio::{net::TcpListener, sync::mpsc};
 use tower::ServiceExt;
 use tower_tenure::{
-    MemoryStore, SessionLayer, Sessions,
+    MemoryStore, SessionLayer,
     events::{AuditLog, Operation, RecentEvents},
     testing::Probe,
 };
@@ -47,19 +47,14 @@ impl Write for Calls {
     }
 }
 
-fn site(layer: SessionLayer) -> (Site, Sessions) {
-    let mut sessions = None;
-    let site = Site::over(layer, usual_routes(), |layer| {
-        sessions = Some(layer.sessions());
-        layer
-    });
-    (site, sessions.unwrap())
+fn site(layer: SessionLayer) -> Site {
+    Site::over(layer, usual_routes(), |layer| layer)
 }
 
 #[tokio::test]
 async fn o1_every_event_is_one_line_of_json_without_tokens_or_data() {
     let (calls, store) = (Calls::default(), Probe::remote(MemoryStore::new()));
-    let (site, _) = site(SessionLayer::new(store.clone()).with_observer(AuditLog::new(calls.clone())));
+    let site = site(SessionLayer::new(store.clone()).with_observer(AuditLog::new(calls.clone())));
     let ada = site.browser();
     ada.post("/login/ada%20%22x%22%0A").await;
     ada.post("/add/hunter2").await;
@@ -97,14 +92,14 @@ async fn o1_a_writer_that_fails_fails_no_request() {
             Ok(())
         }
     }
-    let (site, _) = site(SessionLayer::new(MemoryStore::new()).with_observer(AuditLog::new(Broken)));
+    let site = site(SessionLayer::new(MemoryStore::new()).with_observer(AuditLog::new(Broken)));
     assert_eq!(site.browser().post("/login/ada").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn o1_the_latest_events_are_kept_and_no_more() {
     let recent = RecentEvents::new(5);
-    let (site, _) = site(SessionLayer::new(MemoryStore::new()).with_observer(recent.clone()));
+    let site = site(SessionLayer::new(MemoryStore::new()).with_observer(recent.clone()));
     for user in ["a", "b", "c", "d"] {
         site.browser().post(&format!("/login/{user}")).await;
     }
@@ -156,15 +151,15 @@ async fn r2_clients_are_told_of_every_end_by_a_signed_logout_token() {
     let (url, mut tokens) = client_application().await;
     let client = Client { url: url.parse().unwrap(), id: "shop".into(), secret: "secret".into() };
     let layer = SessionLayer::new(MemoryStore::new());
-    let (site, sessions) = site(layer.with_observer(BackChannel::to(vec![client], "https://login.example")));
+    let site = site(layer.with_observer(BackChannel::to(vec![client], "https://login.example")));
     let (ada, bob, visitor) = (site.browser(), site.browser(), site.browser());
     ada.post("/login/ada").await;
     bob.post("/login/bob").await;
     visitor.post("/add/x").await;
     visitor.post("/logout").await;
     ada.post("/logout").await;
-    let record = sessions.list(Some("bob"), None, 1).await.unwrap().sessions.remove(0);
-    sessions.revoke(record.sid).await.unwrap();
+    let record = site.sessions.list(Some("bob"), None, 1).await.unwrap().sessions.remove(0);
+    site.sessions.revoke(record.sid).await.unwrap();
 
     let mut subjects = Vec::new();
     for _ in 0..2 {

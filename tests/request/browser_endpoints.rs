@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
+use crate::common::{self, ABSOLUTE, Browser, IDLE, Reply, SECOND, Site, TICK, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -18,14 +18,8 @@ use tower_tenure::{
     testing::{ManualClock, Probe},
 };
 
-const TICK: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const IDLE: Duration = Duration::from_secs(900);
-const ABSOLUTE: Duration = Duration::from_secs(3600);
-
 fn policy(mode: Mode) -> Policy {
-    let lifetimes = Lifetimes::new(IDLE, ABSOLUTE).unwrap();
-    Policy::new(lifetimes, lifetimes).with_default_mode(mode).with_granularity(Duration::ZERO)
+    common::policy().with_default_mode(mode).with_granularity(Duration::ZERO)
 }
 
 fn endpoints() -> Endpoints {

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::common::site::{Browser, Site, usual_routes};
+use crate::common::{Browser, Site, background_tasks, usual_routes};
 use axum::{
     body::Body,
     extract::Path,
@@ -15,9 +15,7 @@ use axum::{
     routing::post,
 };
 use tower::{Layer, ServiceExt, service_fn};
-use tower_tenure::{
-    Error, Key, MemoryStore, Session, SessionLayer, Sessions, events::Operation, testing::Probe,
-};
+use tower_tenure::{Error, Key, MemoryStore, Session, SessionLayer, events::Operation, testing::Probe};
 
 const A: Key<String> = Key::new("a");
 const B: Key<String> = Key::new("b");
@@ -27,7 +25,6 @@ const COUNT: Key<u64> = Key::new("count");
 struct Place {
     site: Site,
     store: Probe<MemoryStore>,
-    sessions: Sessions,
 }
 
 impl Place {
@@ -37,28 +34,19 @@ impl Place {
             .route("/slow/{act}", post(slow))
             .route("/drop-save/{act}/{polls}", post(drop_save))
             .route("/panic/{act}", post(panicking));
-        let mut sessions = None;
-        let site = Site::over(SessionLayer::new(store.clone()), routes, |layer| {
-            sessions = Some(layer.sessions());
-            layer
-        });
-        Self { site, store, sessions: sessions.unwrap() }
+        let site = Site::over(SessionLayer::new(store.clone()), routes, |layer| layer);
+        Self { site, store }
     }
 
     async fn alice(&self) -> Browser {
-        let browser = self.site.browser();
-        assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+        let browser = self.site.log_in("alice").await;
         assert_eq!(browser.post("/add/old").await.status, StatusCode::OK);
         browser
     }
 
-    async fn live(&self, subject: Option<&str>) -> usize {
-        self.sessions.list(subject, None, 1000).await.unwrap().sessions.len()
-    }
-
     /// The one live session has the data that was there before, and of the late changes all or nothing.
     async fn took_place(&self) -> bool {
-        let records = self.sessions.list(None, None, 2).await.unwrap().sessions;
+        let records = self.site.sessions.list(None, None, 2).await.unwrap().sessions;
         let data = &records[0].data;
         assert_eq!(data.get("a").is_some(), data.get("b").is_some(), "halfway");
         data.get("a").is_some()
@@ -189,13 +177,6 @@ async fn cut_everywhere(
     }
 }
 
-/// Lets tasks that were spawned run as far as they get without time passing.
-async fn background_tasks() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-}
-
 async fn is_alice(browser: &Browser) -> bool {
     let reply = browser.copy().get("/me").await;
     reply.status == StatusCode::OK && reply.body == "alice"
@@ -205,7 +186,7 @@ async fn is_alice(browser: &Browser) -> bool {
 async fn h3_a_dropped_read_leaves_everything_as_it_was() {
     cut_everywhere("/slow/read", true, Operation::Load, async |place, browser, _, cut| {
         assert!(is_alice(browser).await, "{cut:?}");
-        assert_eq!(place.live(None).await, 1, "{cut:?}");
+        assert_eq!(place.site.live(None).await, 1, "{cut:?}");
         assert!(!place.took_place().await, "{cut:?}");
     })
     .await;
@@ -216,7 +197,7 @@ async fn h3_a_dropped_write_is_whole_or_not_there_and_never_before_its_commit() 
     for path in ["/slow/insert", "/slow/save"] {
         cut_everywhere(path, true, Operation::Update, async |place, browser, _, cut| {
             assert!(is_alice(browser).await, "{cut:?}");
-            assert_eq!(place.live(None).await, 1, "{cut:?}");
+            assert_eq!(place.site.live(None).await, 1, "{cut:?}");
             let took_place = place.took_place().await;
             assert!(!took_place || cut.reached_the_store, "{cut:?}");
             assert!(took_place || !cut.completed, "{cut:?}");
@@ -229,7 +210,7 @@ async fn h3_a_dropped_write_is_whole_or_not_there_and_never_before_its_commit() 
 async fn h3_a_dropped_atomic_update_counts_once_or_not() {
     cut_everywhere("/slow/update", true, Operation::Update, async |place, browser, _, cut| {
         assert!(is_alice(browser).await, "{cut:?}");
-        assert_eq!(place.live(None).await, 1, "{cut:?}");
+        assert_eq!(place.site.live(None).await, 1, "{cut:?}");
         let count: u64 = browser.copy().post("/add/count").await.body.parse().unwrap();
         assert!(count == 1 || (count == 2 && cut.reached_the_store), "{cut:?}");
         assert!(count == 2 || !cut.completed, "{cut:?}");
@@ -242,7 +223,7 @@ async fn h3_a_dropped_rotation_leaves_the_browser_a_token_that_works() {
     cut_everywhere("/slow/rotate", true, Operation::Update, async |place, browser, before, cut| {
         assert!(is_alice(browser).await, "{cut:?}");
         assert!(is_alice(before).await, "within the grace, {cut:?}");
-        assert_eq!(place.live(None).await, 1, "{cut:?}");
+        assert_eq!(place.site.live(None).await, 1, "{cut:?}");
         place.site.clock.advance(std::time::Duration::from_secs(10));
         if cut.completed {
             assert!(is_alice(browser).await && !is_alice(before).await, "{cut:?}");
@@ -259,7 +240,7 @@ async fn h3_a_dropped_logout_took_place_or_not() {
         let alive = is_alice(before).await;
         assert!(alive || cut.reached_the_store, "{cut:?}");
         assert!(!alive || !cut.completed, "{cut:?}");
-        assert_eq!(place.live(None).await, usize::from(alive), "{cut:?}");
+        assert_eq!(place.site.live(None).await, usize::from(alive), "{cut:?}");
         assert_eq!(browser.cookie_header().is_none(), cut.completed, "{cut:?}");
         if !alive {
             assert_eq!(before.copy().get("/me").await.reason().as_deref(), Some("signed_out"), "{cut:?}");
@@ -272,8 +253,8 @@ async fn h3_a_dropped_logout_took_place_or_not() {
 #[tokio::test]
 async fn h3_a_dropped_login_leaks_no_session_but_the_one_its_commit_made() {
     cut_everywhere("/slow/login", false, Operation::Create, async |place, browser, _, cut| {
-        let live = place.live(Some("bob")).await;
-        assert_eq!(place.live(None).await, live, "{cut:?}");
+        let live = place.site.live(Some("bob")).await;
+        assert_eq!(place.site.live(None).await, live, "{cut:?}");
         assert!(live == 0 || (live == 1 && cut.reached_the_store), "{cut:?}");
         assert!(live == 0 || place.took_place().await, "{cut:?}");
         assert_eq!(browser.copy().get("/me").await.body == "bob", cut.completed, "{cut:?}");
@@ -284,7 +265,7 @@ async fn h3_a_dropped_login_leaks_no_session_but_the_one_its_commit_made() {
 #[tokio::test]
 async fn h3_a_dropped_login_over_a_login_leaves_exactly_one_session() {
     cut_everywhere("/slow/login", true, Operation::Create, async |place, browser, before, cut| {
-        let live = place.live(None).await;
+        let live = place.site.live(None).await;
         if live == 0 {
             // Cut after alice's session had ended and before bob's token was on its way: his login is undone.
             assert!(cut.reached_the_store && !cut.completed, "{cut:?}");
@@ -292,7 +273,7 @@ async fn h3_a_dropped_login_over_a_login_leaves_exactly_one_session() {
             return;
         }
         assert_eq!(live, 1, "{cut:?}");
-        let bob = place.live(Some("bob")).await == 1;
+        let bob = place.site.live(Some("bob")).await == 1;
         assert_eq!(is_alice(before).await, !bob, "{cut:?}");
         assert!(!bob || cut.reached_the_store, "{cut:?}");
         assert_eq!(place.took_place().await, bob, "{cut:?}");
@@ -305,7 +286,7 @@ async fn h3_a_dropped_login_over_a_login_leaves_exactly_one_session() {
 async fn h3_a_dropped_first_write_of_an_anonymous_visitor_leaks_no_session_but_the_one_its_commit_made() {
     for path in ["/slow/insert", "/slow/save", "/slow/update"] {
         cut_everywhere(path, false, Operation::Create, async |place, browser, _, cut| {
-            let live = place.live(None).await;
+            let live = place.site.live(None).await;
             assert!(live == 0 || (live == 1 && cut.reached_the_store), "{cut:?}");
             assert_eq!(browser.cookie_header().is_some(), cut.completed, "{cut:?}");
             assert!(live == 1 || !cut.completed, "{cut:?}");
@@ -332,7 +313,7 @@ async fn h2_a_dropped_save_is_made_good_by_the_end_of_the_request_exactly_once()
             let cookies = usize::from(act != "write" || !logged_in);
             assert_eq!(reply.set_cookies().len(), cookies, "{case:?}");
 
-            assert_eq!(place.live(None).await, 1, "{case:?}");
+            assert_eq!(place.site.live(None).await, 1, "{case:?}");
             assert_eq!(browser.get("/data/b").await.body, "b", "{case:?}");
             match act {
                 "write" => assert_eq!(browser.get("/data/a").await.body, "a", "{case:?}"),
@@ -359,7 +340,7 @@ async fn h3_a_handler_that_panics_writes_nothing_and_the_cookie_stays_good() {
         }
         assert_eq!(place.store.take_calls(), [Operation::Load; 3], "{act}");
         assert!(is_alice(&browser).await, "{act}");
-        assert_eq!(place.live(None).await, 1, "{act}");
+        assert_eq!(place.site.live(None).await, 1, "{act}");
         assert!(!place.took_place().await, "{act}");
         assert_eq!(browser.post("/add/old").await.body, "2", "{act}");
     }

@@ -7,15 +7,13 @@ use std::{
 
 use axum::http::StatusCode;
 use tower_tenure::{
-    Clock, EndReason, Lifetimes, MemoryStore, Policy, SessionLayer, Sessions, Timestamp,
+    Clock, EndReason, MemoryStore, SessionLayer, Sessions, Timestamp,
     events::{Event, EventKind},
     testing::{ManualClock, Probe},
 };
 
-use crate::common::site::{Browser, Site, usual_routes};
+use crate::common::{Browser, DAY, SECOND, Site, policy_of, usual_routes};
 
-const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 3600);
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// A node's clock: the true time, and how far it is ahead. It keeps wall time, as a server's does, only wrongly.
@@ -54,13 +52,12 @@ impl World {
     }
 
     fn node(&self, ahead_by_millis: i64, idle: Duration) -> Node {
-        let lifetimes = Lifetimes::new(idle, 30 * DAY).unwrap();
         let events = Arc::<Mutex<Vec<String>>>::default();
         let log = Arc::clone(&events);
         let ahead_by_millis = Arc::new(std::sync::atomic::AtomicI64::new(ahead_by_millis));
         let clock = Skewed { truth: self.truth.clone(), ahead_by_millis: Arc::clone(&ahead_by_millis) };
         let layer = SessionLayer::new(self.store.clone())
-            .with_policy(Policy::new(lifetimes, lifetimes))
+            .with_policy(policy_of(idle, 30 * DAY))
             .with_clock(clock.clone())
             .with_observer(move |event: &Event<'_>| {
                 let line = match event.kind {
@@ -78,12 +75,6 @@ impl World {
 }
 
 impl Node {
-    async fn log_in(&self, user: &str) -> Browser {
-        let browser = self.site.browser();
-        assert_eq!(browser.post(&format!("/login/{user}")).await.status, StatusCode::OK);
-        browser
-    }
-
     /// The same browser, as it talks to this node.
     fn visit(&self, browser: &Browser) -> Browser {
         let here = self.site.browser();
@@ -108,7 +99,7 @@ async fn a4_a_node_with_a_wrong_clock_ends_no_session_of_others() {
     for ahead in [8 * 24 * 3_600_000, -8 * 24 * 3_600_000, 31_000 + 3_600_000] {
         let world = World::new();
         let right = world.node(0, IDLE);
-        let browser = right.log_in("alice").await;
+        let browser = right.site.log_in("alice").await;
         let wrong = world.node(ahead, IDLE);
         wrong.sweep().await;
         assert_eq!(wrong.take_events(), [format!("apart {ahead}")], "loud, and once");
@@ -136,7 +127,7 @@ async fn a3_a_revocation_on_a_node_whose_clock_is_ahead_binds_everywhere() {
     for ahead in [2_000, 12_000, 8 * 24 * 3_600_000] {
         let world = World::new();
         let (right, wrong) = (world.node(0, 3 * SECOND), world.node(ahead, 3 * SECOND));
-        let browser = right.log_in("alice").await;
+        let browser = right.site.log_in("alice").await;
         world.truth.advance(2 * SECOND);
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
         let sid = right.sessions.list(None, None, 1).await.unwrap().sessions[0].sid;
@@ -145,13 +136,13 @@ async fn a3_a_revocation_on_a_node_whose_clock_is_ahead_binds_everywhere() {
 
         // All of a user's sessions, too; and a login afterwards lives.
         world.truth.advance(SECOND);
-        let browser = right.log_in("bob").await;
+        let browser = right.site.log_in("bob").await;
         world.truth.advance(SECOND);
         wrong.sessions.revoke_all("bob", None).await.unwrap();
         let reply = browser.copy().get("/me").await;
         assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "ahead by {ahead} ms");
         world.truth.advance(SECOND);
-        let again = right.log_in("bob").await;
+        let again = right.site.log_in("bob").await;
         assert_eq!(again.get("/me").await.status, StatusCode::OK, "ahead by {ahead} ms");
     }
 }
@@ -162,15 +153,15 @@ async fn l14_sign_everybody_out_on_a_node_whose_clock_is_wrong_ends_earlier_logi
     for ahead in [-12_000, -2_000, 2_000, 12_000] {
         let world = World::new();
         let (right, wrong) = (world.node(0, IDLE), world.node(ahead, IDLE));
-        let browser = right.log_in("alice").await;
+        let browser = right.site.log_in("alice").await;
         world.truth.advance(SECOND);
         wrong.sessions.revoke_everybody().await.unwrap();
         world.truth.advance(2 * SECOND);
         assert_eq!(browser.get("/me").await.reason().as_deref(), Some("revoked"), "ahead by {ahead} ms");
-        let later = right.log_in("alice").await;
+        let later = right.site.log_in("alice").await;
         world.truth.advance(2 * SECOND);
         assert_eq!(later.get("/me").await.status, StatusCode::OK, "ahead by {ahead} ms");
-        let there = wrong.log_in("bob").await;
+        let there = wrong.site.log_in("bob").await;
         world.truth.advance(2 * SECOND);
         assert_eq!(right.visit(&there).get("/me").await.status, StatusCode::OK, "ahead by {ahead} ms");
     }
@@ -182,7 +173,7 @@ async fn a16_the_old_secret_is_honoured_for_its_grace_whatever_the_nodes_clocks(
     for ahead in [2_000, 10_000, 29_000] {
         let world = World::new();
         let (slow, fast) = (world.node(0, IDLE), world.node(ahead, IDLE));
-        let browser = slow.log_in("alice").await;
+        let browser = slow.site.log_in("alice").await;
         let tab = browser.copy();
         drop(fast.visit(&browser).get("/").await); // the clocks are known from the first request on
         assert_eq!(browser.post("/rotate").await.status, StatusCode::OK);
@@ -201,7 +192,7 @@ async fn a16_the_old_secret_is_honoured_for_its_grace_whatever_the_nodes_clocks(
 async fn s9_a_cap_holds_whatever_the_nodes_clocks() {
     let world = World::new();
     let (right, wrong) = (world.node(0, IDLE), world.node(8 * 24 * 3_600_000, IDLE));
-    let browsers = [right.log_in("alice").await, right.log_in("alice").await];
+    let browsers = [right.site.log_in("alice").await, right.site.log_in("alice").await];
     assert!(wrong.sessions.list(Some("alice"), None, 10).await.unwrap().sessions.is_empty());
     for browser in &browsers {
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);

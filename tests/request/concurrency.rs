@@ -2,62 +2,33 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
+use crate::common::{Browser, Door, Reply, SECOND, Site, policy_of, soon, usual_routes};
 use axum::{
     Router,
-    body::Body,
     extract::{Path, State},
-    http::{Method, Request, StatusCode},
+    http::{Method, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
 use futures_util::future::join_all;
-use tokio::{
-    sync::{Barrier, Semaphore},
-    task::JoinHandle,
-};
+use tokio::{sync::Barrier, task::JoinHandle};
 use tower_tenure::{
-    EndReason, Error, Key, Lifetimes, MemoryStore, Mode, Policy, Session, SessionLayer, Sessions,
+    EndReason, Error, Key, MemoryStore, Mode, Policy, Session, SessionLayer,
     events::Operation,
     store::AnyStore,
     testing::{Gate, Probe},
 };
 
-const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(900);
 const NEARLY_IDLE: Duration = Duration::from_secs(899);
 const ABSOLUTE: Duration = Duration::from_secs(36_000);
 const COUNT: Key<u64> = Key::new("count");
 const LATE: Key<String> = Key::new("late");
 
-/// Where a handler waits until the test has done something else.
-#[derive(Clone)]
-struct Door {
-    arrived: Arc<Semaphore>,
-    open: Arc<Semaphore>,
-    together: Arc<Barrier>,
-}
-
-impl Door {
-    async fn pass(&self) {
-        self.arrived.add_permits(1);
-        self.open.acquire().await.unwrap().forget();
-    }
-
-    async fn arrived(&self) {
-        soon(async { self.arrived.acquire().await.unwrap().forget() }).await;
-    }
-
-    fn open(&self) {
-        self.open.add_permits(1);
-    }
-}
-
 /// A site with a door in some handlers.
 struct Place {
     site: Site,
     door: Door,
-    sessions: Sessions,
 }
 
 impl Place {
@@ -66,65 +37,34 @@ impl Place {
     }
 
     fn with(store: impl Into<AnyStore>, policy: Policy) -> Self {
-        let door = Door {
-            arrived: Arc::new(Semaphore::new(0)),
-            open: Arc::new(Semaphore::new(0)),
-            together: Arc::new(Barrier::new(100)),
-        };
-        let slow = Router::new()
-            .route("/slow/{act}", post(slow))
+        let door = Door::new();
+        let slow = Router::new().route("/slow/{act}", post(slow)).with_state(door.clone());
+        let together = Router::new()
             .route("/slow-data/{key}", post(insert_together))
             .route("/slow-add", post(add_together))
-            .with_state(door.clone());
-        let mut sessions = None;
-        let site = Site::over(SessionLayer::new(store), usual_routes().merge(slow), |layer| {
-            let layer = layer.with_policy(policy);
-            sessions = Some(layer.sessions());
-            layer
-        });
-        Self { site, door, sessions: sessions.unwrap() }
+            .with_state(Arc::new(Barrier::new(100)));
+        let routes = usual_routes().merge(slow).merge(together);
+        let layer = SessionLayer::new(store).with_policy(policy);
+        Self { site: Site::over(layer, routes, |layer| layer), door }
     }
 
     /// A browser where alice is logged in and has stored something.
     async fn alice(&self) -> Browser {
-        let browser = self.site.browser();
-        assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
-        assert_eq!(put(&browser, "/data/old", "old").await.status, StatusCode::OK);
+        let browser = self.site.log_in("alice").await;
+        assert_eq!(browser.put("/data/old", "old").await.status, StatusCode::OK);
         browser
     }
 
     /// Sends a request whose handler then stands at the door.
     async fn slow(&self, browser: &Browser, act: &str) -> JoinHandle<Reply> {
-        let request = spawn(browser, Method::POST, &format!("/slow/{act}"));
+        let request = browser.spawn(Method::POST, &format!("/slow/{act}"));
         self.door.arrived().await;
         request
     }
-
-    async fn live(&self, subject: Option<&str>) -> usize {
-        self.sessions.list(subject, None, 1000).await.unwrap().sessions.len()
-    }
-}
-
-/// What is waited for in vain fails the test instead of hanging it.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(SECOND * 10, future)
-        .await
-        .expect("something never got to where the test waits for it")
 }
 
 fn policy(idle: Duration) -> Policy {
-    let lifetimes = Lifetimes::new(idle, ABSOLUTE).unwrap();
-    Policy::new(lifetimes, lifetimes)
-}
-
-fn spawn(browser: &Browser, method: Method, path: &str) -> JoinHandle<Reply> {
-    let (tab, path) = (browser.copy(), path.to_owned());
-    tokio::spawn(async move { tab.send(method, &path).await })
-}
-
-async fn put(browser: &Browser, path: &str, value: &str) -> Reply {
-    let request = Request::builder().method(Method::PUT).uri(path);
-    browser.request(request.body(Body::from(value.to_owned())).unwrap()).await
+    policy_of(idle, ABSOLUTE)
 }
 
 async fn slow(
@@ -164,16 +104,16 @@ async fn slow(
 }
 
 async fn insert_together(
-    State(door): State<Door>,
+    State(together): State<Arc<Barrier>>,
     session: Session,
     Path(key): Path<String>,
 ) -> Result<(), Error> {
-    door.together.wait().await;
+    together.wait().await;
     session.insert(&Key::named(&key), &key)
 }
 
-async fn add_together(State(door): State<Door>, session: Session) -> Result<(), Error> {
-    door.together.wait().await;
+async fn add_together(State(together): State<Arc<Barrier>>, session: Session) -> Result<(), Error> {
+    together.wait().await;
     session.update(&COUNT, |count| count.unwrap_or(0) + 1).await.map(drop)
 }
 
@@ -202,11 +142,11 @@ impl End {
             Self::SameLogin => assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK),
             Self::OtherLogin => assert_eq!(browser.post("/login/bob").await.status, StatusCode::OK),
             Self::Revoke => {
-                let sid = place.sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].sid;
-                assert!(place.sessions.revoke(sid).await.unwrap());
+                let sid = place.site.sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].sid;
+                assert!(place.site.sessions.revoke(sid).await.unwrap());
             }
             Self::RevokeAll => {
-                place.sessions.revoke_all("alice", None).await.unwrap();
+                place.site.sessions.revoke_all("alice", None).await.unwrap();
             }
             Self::Idle => {
                 place.site.clock.advance(IDLE);
@@ -237,7 +177,7 @@ async fn nothing_came_back(place: &Place, browser: &Browser, old: &Browser, end:
     for key in ["old", "late", "count"] {
         assert_eq!(old.get(&format!("/data/{key}")).await.status, StatusCode::NOT_FOUND, "{case:?} {key}");
     }
-    assert_eq!(place.live(None).await, usize::from(end.is_login()), "{case:?}");
+    assert_eq!(place.site.live(None).await, usize::from(end.is_login()), "{case:?}");
     if end.is_login() {
         assert_eq!(browser.get("/me").await.status, StatusCode::OK, "{case:?}");
         let kept = if end == End::SameLogin { StatusCode::OK } else { StatusCode::NOT_FOUND };
@@ -255,7 +195,7 @@ async fn s3_of_a_hundred_parallel_writes_to_their_own_keys_all_survive() {
         let place = Place::over(store);
         let browser = place.alice().await;
         let tabs: Vec<_> =
-            (0..100).map(|n| spawn(&browser, Method::POST, &format!("/slow-data/{n}"))).collect();
+            (0..100).map(|n| browser.spawn(Method::POST, &format!("/slow-data/{n}"))).collect();
         for reply in join_all(tabs).await {
             assert_eq!(reply.unwrap().status, StatusCode::OK, "{name}");
         }
@@ -274,7 +214,7 @@ async fn s3_a_hundred_parallel_atomic_additions_make_a_hundred() {
             let place = Place::over(store);
             let browser = place.alice().await;
             place.site.clock.advance(waited);
-            let tabs: Vec<_> = (0..100).map(|_| spawn(&browser, Method::POST, "/slow-add")).collect();
+            let tabs: Vec<_> = (0..100).map(|_| browser.spawn(Method::POST, "/slow-add")).collect();
             for reply in join_all(tabs).await {
                 assert_eq!(reply.unwrap().status, StatusCode::OK, "{name}");
             }
@@ -345,7 +285,7 @@ async fn s4_a_login_in_flight_brings_back_neither_the_session_that_ended_nor_its
                 if end == End::RevokeAll && act == "login" {
                     // Alice was signed out everywhere after this login of hers had arrived (L14).
                     assert_eq!(reply.status, StatusCode::FORBIDDEN, "{case:?}");
-                    assert_eq!(place.live(None).await, 0, "{case:?}");
+                    assert_eq!(place.site.live(None).await, 0, "{case:?}");
                     continue;
                 }
                 assert_eq!(reply.status, StatusCode::OK, "{case:?}");
@@ -355,11 +295,11 @@ async fn s4_a_login_in_flight_brings_back_neither_the_session_that_ended_nor_its
                     // A double click: the second login replaces the first and takes its data (S9).
                     let kept = if end == End::SameLogin { StatusCode::OK } else { StatusCode::NOT_FOUND };
                     assert_eq!(data, kept, "{case:?}");
-                    assert_eq!(place.live(None).await, 1, "{case:?}");
+                    assert_eq!(place.site.live(None).await, 1, "{case:?}");
                 } else {
                     // A session of its own, empty: that of the login, and nothing of the one that had ended.
                     assert_eq!(data, StatusCode::NOT_FOUND, "{case:?}");
-                    assert_eq!(place.live(None).await, 1 + usize::from(end.is_login()), "{case:?}");
+                    assert_eq!(place.site.live(None).await, 1 + usize::from(end.is_login()), "{case:?}");
                 }
             }
         }
@@ -390,7 +330,7 @@ async fn s4_nothing_that_stands_before_the_store_brings_back_what_ended_meanwhil
                 place.site.clock.advance(IDLE / 4);
             }
             let gate = store.hold(*held);
-            let in_flight = spawn(&browser, method.clone(), path);
+            let in_flight = browser.spawn(method.clone(), path);
             soon(gate.arrived()).await;
             end.happen(&place, &browser).await;
             gate.open();
@@ -417,16 +357,16 @@ async fn s4_a_write_that_comes_in_after_a_login_replaced_its_session_is_lost_and
         browser.post("/login/alice").await;
         for seconds in [0, 9] {
             place.site.clock.advance(SECOND * seconds);
-            let reply = put(&tab.copy(), "/data/late", "late").await;
+            let reply = tab.copy().put("/data/late", "late").await;
             assert!(reply.set_cookies().is_empty(), "{name} {:?}", reply.set_cookies());
             assert_eq!(tab.copy().post("/add/count").await.status, StatusCode::UNAUTHORIZED, "{name}");
         }
-        assert_eq!(place.live(None).await, 1, "{name}");
+        assert_eq!(place.site.live(None).await, 1, "{name}");
         assert_eq!(browser.get("/data/late").await.status, StatusCode::NOT_FOUND, "{name}");
 
         // Later it is the browser's only cookie, and the visitor may start anew.
         place.site.clock.advance(SECOND * 10);
-        assert_eq!(put(&tab, "/data/late", "late").await.set_cookies().len(), 1, "{name}");
+        assert_eq!(tab.put("/data/late", "late").await.set_cookies().len(), 1, "{name}");
         assert_eq!(tab.get("/data/late").await.body, "late", "{name}");
     }
 }
@@ -462,7 +402,7 @@ async fn l3_s4_a_write_acknowledged_before_a_login_commits_is_carried() {
             tab
         });
         place.door.arrived().await;
-        assert_eq!(put(&browser, "/data/late", "carried").await.status, StatusCode::OK);
+        assert_eq!(browser.put("/data/late", "carried").await.status, StatusCode::OK);
         place.door.open();
         assert_eq!(login.await.unwrap().get("/data/late").await.body, "carried", "{name}");
     }
@@ -475,7 +415,7 @@ async fn l3_s4_a_write_acknowledged_before_a_login_commits_is_carried() {
         tab
     });
     soon(gate.arrived()).await;
-    assert_eq!(put(&browser, "/data/late", "carried").await.status, StatusCode::OK);
+    assert_eq!(browser.put("/data/late", "carried").await.status, StatusCode::OK);
     assert_eq!(browser.post("/add/count").await.body, "1");
     gate.open();
     let tab = login.await.unwrap();
@@ -489,9 +429,9 @@ async fn s4_a_logout_that_stands_before_the_store_wipes_what_is_written_meanwhil
     let place = Place::over(store.clone());
     let browser = place.alice().await;
     let gate = store.hold(Operation::End);
-    let logout = spawn(&browser, Method::POST, "/logout");
+    let logout = browser.spawn(Method::POST, "/logout");
     soon(gate.arrived()).await;
-    assert_eq!(put(&browser, "/data/late", "late").await.status, StatusCode::OK);
+    assert_eq!(browser.put("/data/late", "late").await.status, StatusCode::OK);
     gate.open();
     assert!(logout.await.unwrap().removes_cookie());
     nothing_came_back(&place, &browser, &browser.copy(), End::Logout, &()).await;
@@ -524,7 +464,7 @@ async fn c6_of_parallel_rotations_one_wins_and_the_others_succeed_without_a_cook
         for _ in 0..5 {
             tabs.push(place.slow(&browser, "rotate").await);
         }
-        place.door.open.add_permits(5);
+        place.door.open_for(5);
         let replies: Vec<_> = join_all(tabs).await.into_iter().map(Result::unwrap).collect();
         assert!(replies.iter().all(|reply| reply.status == StatusCode::OK), "{name}");
         let set: Vec<_> = replies.iter().flat_map(Reply::set_cookies).collect();
@@ -535,7 +475,7 @@ async fn c6_of_parallel_rotations_one_wins_and_the_others_succeed_without_a_cook
         // The old secret is good for requests in flight: also for their writes, and it is issued nothing.
         for _ in 0..2 {
             place.site.clock.advance(Duration::from_millis(4_999));
-            for reply in [old.get("/me").await, old.post("/rotate").await, put(&old, "/data/x", "x").await] {
+            for reply in [old.get("/me").await, old.post("/rotate").await, old.put("/data/x", "x").await] {
                 assert_eq!(reply.status, StatusCode::OK, "{name}");
                 assert!(reply.set_cookies().is_empty(), "{name} {:?}", reply.set_cookies());
             }
@@ -544,7 +484,7 @@ async fn c6_of_parallel_rotations_one_wins_and_the_others_succeed_without_a_cook
         place.site.clock.advance(SECOND / 500);
         assert_eq!(old.get("/me").await.reason().as_deref(), Some("none"), "{name}");
         assert_eq!(new.get("/me").await.status, StatusCode::OK, "{name}");
-        assert_eq!(place.live(None).await, 1, "{name}");
+        assert_eq!(place.site.live(None).await, 1, "{name}");
     }
 }
 
@@ -638,12 +578,12 @@ async fn l2_a_session_found_idle_is_looked_at_again_when_a_touch_landed_first() 
 
     place.site.clock.advance(NEARLY_IDLE);
     let touch = store.hold(Operation::Update);
-    let in_time = spawn(&browser, Method::GET, "/me");
+    let in_time = browser.spawn(Method::GET, "/me");
     soon(touch.arrived()).await;
 
     place.site.clock.advance(SECOND);
     let end: Gate = store.hold(Operation::End);
-    let late = spawn(&browser, Method::GET, "/me");
+    let late = browser.spawn(Method::GET, "/me");
     soon(end.arrived()).await;
 
     touch.open();
@@ -659,7 +599,7 @@ async fn l2_a_session_found_idle_is_looked_at_again_when_a_touch_landed_first() 
     // The other way round the end stands, and the touch can not undo it.
     place.site.clock.advance(NEARLY_IDLE.saturating_sub(SECOND));
     let touch = store.hold(Operation::Update);
-    let in_time = spawn(&browser, Method::GET, "/me");
+    let in_time = browser.spawn(Method::GET, "/me");
     soon(touch.arrived()).await;
     place.site.clock.advance(SECOND * 2);
     assert_eq!(browser.copy().get("/me").await.reason().as_deref(), Some("idle"));
@@ -668,7 +608,7 @@ async fn l2_a_session_found_idle_is_looked_at_again_when_a_touch_landed_first() 
     let in_time = in_time.await.unwrap();
     assert_eq!(in_time.status, StatusCode::OK);
     assert!(in_time.set_cookies().iter().all(|line| line.contains("Max-Age=0")));
-    assert_eq!(place.live(None).await, 0);
+    assert_eq!(place.site.live(None).await, 0);
 }
 
 #[tokio::test]
@@ -684,7 +624,7 @@ async fn l9_a_slow_old_request_never_moves_the_last_interaction_back() {
         place.door.open();
         let reply = slow.await.unwrap();
         assert_eq!(reply.status, StatusCode::OK);
-        let record = &place.sessions.list(None, None, 1).await.unwrap().sessions[0];
+        let record = &place.site.sessions.list(None, None, 1).await.unwrap().sessions[0];
         assert_eq!(record.timing.last_interaction_at, tower_tenure::Clock::now(&newest), "{name}");
     }
 }

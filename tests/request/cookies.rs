@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
+use crate::common::{Browser, DAY, Reply, SECOND, Site, TICK, policy_of, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -13,7 +13,7 @@ use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding};
 use cookie::Cookie;
 use sha2::{Digest, Sha256};
 use tower_tenure::{
-    Clock, EndReason, Error, ErrorKind, Key, Lifetimes, MemoryStore, Mode, Policy, SessionId, SessionLayer,
+    Clock, EndReason, Error, ErrorKind, Key, MemoryStore, Mode, Policy, SessionId, SessionLayer,
     SessionStore, Timestamp,
     cookie::{CookieBuilder, SameSite, SessionCookie},
     events::Operation,
@@ -23,14 +23,10 @@ use tower_tenure::{
 };
 
 const NAME: &str = "__Host-id";
-const SECOND: Duration = Duration::from_secs(1);
-const TICK: Duration = Duration::from_millis(1);
-const DAY: Duration = Duration::from_secs(24 * 3600);
 const EPOCH: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
 
 fn policy(mode: Mode, idle: Duration, absolute: Duration) -> Policy {
-    let lifetimes = Lifetimes::new(idle, absolute).unwrap();
-    Policy::new(lifetimes, lifetimes).with_default_mode(mode).with_limits(Limits::NONE)
+    policy_of(idle, absolute).with_default_mode(mode).with_limits(Limits::NONE)
 }
 
 fn site(mode: Mode, idle: Duration, absolute: Duration) -> Site {
@@ -291,7 +287,7 @@ async fn c2_the_mode_of_a_login_decides_over_the_dates_also_of_later_lines() {
     let policy = policy(Mode::NonPersistent, 900 * SECOND, 3600 * SECOND);
     let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer.with_policy(policy));
     let browser = site.browser();
-    let anonymous = put(&browser, "/data/x").await;
+    let anonymous = browser.put("/data/x", "x").await;
     assert!(!ours(&anonymous, NAME).unwrap().contains("Max-Age"));
     assert!(ours(&browser.post("/login").await, NAME).unwrap().contains("; Max-Age=900"));
     assert!(ours(&browser.post("/rotate").await, NAME).unwrap().contains("; Max-Age=900"));
@@ -300,10 +296,6 @@ async fn c2_the_mode_of_a_login_decides_over_the_dates_also_of_later_lines() {
 }
 
 // C3
-
-async fn put(browser: &Browser, path: &str) -> Reply {
-    browser.request(Request::put(path).body(Body::from("x")).unwrap()).await
-}
 
 #[tokio::test]
 async fn c3_a_persistent_cookie_is_set_again_only_when_the_second_of_its_deadline_moved() {
@@ -328,7 +320,7 @@ async fn c3_nothing_is_set_while_the_absolute_deadline_is_the_nearer_one() {
         site.clock.advance(60 * SECOND);
         assert_eq!(browser.get(path).await.set_cookies(), [""; 0], "{path}");
     }
-    assert_eq!(put(&browser, "/data/x").await.set_cookies(), [""; 0], "a write moves no deadline");
+    assert_eq!(browser.put("/data/x", "x").await.set_cookies(), [""; 0], "a write moves no deadline");
 }
 
 #[tokio::test]
@@ -336,9 +328,9 @@ async fn c3_a_cookie_that_is_not_persistent_is_set_when_created_and_rotated_only
     let site = site(Mode::NonPersistent, 900 * SECOND, 3600 * SECOND);
     let browser = site.browser();
     assert_eq!(browser.get("/").await.set_cookies(), [""; 0], "nothing happened yet");
-    assert!(ours(&put(&browser, "/data/x").await, NAME).is_some(), "an anonymous session was created");
+    assert!(ours(&browser.put("/data/x", "x").await, NAME).is_some(), "an anonymous session was created");
     site.clock.advance(60 * SECOND);
-    assert_eq!(put(&browser, "/data/x").await.set_cookies(), [""; 0]);
+    assert_eq!(browser.put("/data/x", "x").await.set_cookies(), [""; 0]);
     assert!(ours(&browser.post("/login/alice").await, NAME).is_some());
     for path in ["/", "/me", "/data/x"] {
         site.clock.advance(60 * SECOND);
@@ -454,7 +446,7 @@ async fn c3_logout_and_then_an_insert_give_exactly_one_live_cookie_of_a_new_sess
     let store = MemoryStore::new();
     let site = Site::over(SessionLayer::new(store.clone()), routes.merge(usual_routes()), |layer| layer);
     let browser = site.browser();
-    put(&browser, "/data/cart").await;
+    browser.put("/data/cart", "x").await;
     browser.post("/login/alice").await;
     let old = browser.copy();
     let before = sid_of(&token_of(&browser));

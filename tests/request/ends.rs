@@ -8,30 +8,26 @@ use std::{
 use axum::{Router, extract::Path, http::StatusCode, routing::post};
 use tower_tenure::{
     EndReason, Error, Lifetimes, LivePolicy, MemoryStore, Policy, Session, SessionLayer, SessionStore,
-    Sessions,
     events::{Event, EventKind, Operation},
     policy::{Cap, Overflow},
     store::AnyStore,
     testing::{Gate, Probe},
 };
 
-use crate::common::site::{Browser, Site, usual_routes};
+use crate::common::{Door, SECOND, Site, policy_of, stores, usual_routes};
 
-const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(100);
 const ABSOLUTE: Duration = Duration::from_secs(100_000);
 
 /// A site, what administers it, and the ends that an observer heard of.
 struct Place {
     site: Site,
-    sessions: Sessions,
     policy: LivePolicy,
     ended: Arc<Mutex<Vec<(String, EndReason)>>>,
 }
 
 fn policy() -> Policy {
-    let lifetimes = Lifetimes::new(IDLE, ABSOLUTE).unwrap();
-    Policy::new(lifetimes, lifetimes)
+    policy_of(IDLE, ABSOLUTE)
 }
 
 fn capped(most: u32, overflow: Overflow) -> Policy {
@@ -51,28 +47,14 @@ impl Place {
         let policy = LivePolicy::new(policy);
         let ended = Arc::<Mutex<Vec<_>>>::default();
         let log = Arc::clone(&ended);
-        let mut sessions = None;
         let layer =
             SessionLayer::new(store).with_policy(policy.clone()).with_observer(move |event: &Event<'_>| {
                 if let EventKind::Ended(reason) = event.kind {
                     log.lock().unwrap().push((event.subject.unwrap_or_default().to_owned(), reason));
                 }
             });
-        let site = Site::over(layer, usual_routes().merge(routes), |layer| {
-            sessions = Some(layer.sessions());
-            layer
-        });
-        Self { site, sessions: sessions.unwrap(), policy, ended }
-    }
-
-    async fn log_in(&self, user: &str) -> Browser {
-        let browser = self.site.browser();
-        assert_eq!(browser.post(&format!("/login/{user}")).await.status, StatusCode::OK);
-        browser
-    }
-
-    async fn live(&self, user: &str) -> usize {
-        self.sessions.list(Some(user), None, 1000).await.unwrap().sessions.len()
+        let site = Site::over(layer, usual_routes().merge(routes), |layer| layer);
+        Self { site, policy, ended }
     }
 
     fn take_ended(&self) -> Vec<(String, EndReason)> {
@@ -80,45 +62,35 @@ impl Place {
     }
 }
 
-fn both_kinds_of_store() -> [AnyStore; 2] {
-    [MemoryStore::new().into(), Probe::remote(MemoryStore::new()).into()]
-}
-
-/// A handler that waits at a gate, so that its request is in flight while other things happen.
-async fn waiting(gate: &tokio::sync::Semaphore) {
-    gate.acquire().await.unwrap().forget();
-}
-
-fn slow_route() -> (Router, Arc<tokio::sync::Semaphore>, Arc<tokio::sync::Semaphore>) {
-    let (arrived, open) =
-        (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
-    let (at, until) = (Arc::clone(&arrived), Arc::clone(&open));
+/// A handler that waits at a door, so that its request is in flight while other things happen.
+fn slow_route() -> (Router, Door) {
+    let door = Door::new();
+    let at = door.clone();
     let handler = post(async move |session: Session| {
         drop(session.subject());
-        at.add_permits(1);
-        waiting(&until).await;
+        at.pass().await;
     });
-    (Router::new().route("/slow", handler), arrived, open)
+    (Router::new().route("/slow", handler), door)
 }
 
 /// FINDINGS A1: `revoke` took "over by time" for "ended", and a slow request then recorded its interaction.
 #[tokio::test]
 async fn a1_a_revocation_ends_a_session_that_a_slow_request_keeps_in_use() {
-    for store in both_kinds_of_store() {
-        let (routes, arrived, open) = slow_route();
+    for store in stores() {
+        let (routes, door) = slow_route();
         let place = Place::with(store, policy(), routes);
-        let browser = place.log_in("alice").await;
-        let sid = place.sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].sid;
+        let browser = place.site.log_in("alice").await;
+        let sid = place.site.sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].sid;
         place.site.clock.advance(30 * SECOND);
         let tab = browser.copy();
         let slow = tokio::spawn(async move { tab.post("/slow").await });
-        waiting(&arrived).await;
+        door.arrived().await;
         place.site.clock.advance(75 * SECOND); // 105 s after the login, 75 s after the interaction
         assert!(
-            place.sessions.revoke(sid).await.unwrap(),
+            place.site.sessions.revoke(sid).await.unwrap(),
             "it is live: its interaction was recorded on arrival"
         );
-        open.add_permits(1);
+        door.open();
         assert!(slow.await.unwrap().set_cookies().is_empty());
         place.site.clock.advance(SECOND);
         assert_eq!(browser.get("/me").await.reason().as_deref(), Some("revoked"));
@@ -131,15 +103,15 @@ async fn a1_a_revocation_ends_a_session_that_a_slow_request_keeps_in_use() {
 async fn a1_a_revocation_past_the_deadline_is_an_end_that_no_late_interaction_undoes() {
     let store = Probe::remote(MemoryStore::new());
     let place = Place::new(store.clone(), policy());
-    let browser = place.log_in("alice").await;
-    let sid = place.sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].sid;
+    let browser = place.site.log_in("alice").await;
+    let sid = place.site.sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].sid;
     place.site.clock.advance(90 * SECOND);
     let touch: Gate = store.hold(Operation::Update);
     let tab = browser.copy();
     let slow = tokio::spawn(async move { tab.get("/me").await });
     touch.arrived().await;
     place.site.clock.advance(15 * SECOND);
-    assert!(!place.sessions.revoke(sid).await.unwrap(), "by what is recorded it was over");
+    assert!(!place.site.sessions.revoke(sid).await.unwrap(), "by what is recorded it was over");
     touch.open();
     assert_eq!(slow.await.unwrap().status, StatusCode::OK, "it was live on arrival");
     let reply = browser.get("/me").await;
@@ -152,17 +124,17 @@ async fn a2_a_login_under_a_cap_ends_what_it_does_not_count() {
     for overflow in [Overflow::Evict, Overflow::Refuse] {
         let store = Probe::remote(MemoryStore::new());
         let place = Place::new(store.clone(), capped(1, overflow));
-        let browser = place.log_in("alice").await;
+        let browser = place.site.log_in("alice").await;
         place.site.clock.advance(90 * SECOND);
         let touch = store.hold(Operation::Update);
         let tab = browser.copy();
         let slow = tokio::spawn(async move { tab.get("/me").await });
         touch.arrived().await;
         place.site.clock.advance(15 * SECOND);
-        let second = place.log_in("alice").await;
+        let second = place.site.log_in("alice").await;
         touch.open();
         drop(slow.await.unwrap());
-        assert_eq!(place.live("alice").await, 1, "{overflow:?}");
+        assert_eq!(place.site.live(Some("alice")).await, 1, "{overflow:?}");
         assert_eq!(second.get("/me").await.status, StatusCode::OK, "{overflow:?}");
         assert_eq!(browser.get("/me").await.reason().as_deref(), Some("idle"), "{overflow:?}");
         assert_eq!(place.take_ended(), [("alice".to_owned(), EndReason::Idle)], "told once, {overflow:?}");
@@ -180,33 +152,33 @@ async fn a7_a_login_that_arrived_before_sign_out_everywhere_is_not_stored_after_
     let login = tokio::spawn(async move { tab.post("/login/alice").await });
     gate.arrived().await;
     place.site.clock.advance(SECOND);
-    place.sessions.revoke_all("alice", None).await.unwrap();
+    place.site.sessions.revoke_all("alice", None).await.unwrap();
     gate.open();
     let reply = login.await.unwrap();
     assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.body);
     assert!(reply.set_cookies().is_empty());
-    assert_eq!(place.live("alice").await, 0);
+    assert_eq!(place.site.live(Some("alice")).await, 0);
     // The next one is a new login, and lives.
     place.site.clock.advance(SECOND);
-    assert_eq!(place.log_in("alice").await.get("/me").await.status, StatusCode::OK);
+    assert_eq!(place.site.log_in("alice").await.get("/me").await.status, StatusCode::OK);
 }
 
 /// L14: everybody is signed out at once, anonymous visitors stay, later logins live.
 #[tokio::test]
 async fn l14_everybody_is_signed_out_and_visitors_without_a_user_stay() {
-    for store in both_kinds_of_store() {
+    for store in stores() {
         let place = Place::new(store, policy());
-        let (alice, bob) = (place.log_in("alice").await, place.log_in("bob").await);
+        let (alice, bob) = (place.site.log_in("alice").await, place.site.log_in("bob").await);
         let visitor = place.site.browser();
         assert_eq!(visitor.post("/add/count").await.body, "1");
-        place.sessions.revoke_everybody().await.unwrap();
+        place.site.sessions.revoke_everybody().await.unwrap();
         for browser in [&alice, &bob] {
             assert_eq!(browser.copy().get("/me").await.reason().as_deref(), Some("revoked"));
         }
-        assert_eq!((place.live("alice").await, place.live("bob").await), (0, 0));
+        assert_eq!((place.site.live(Some("alice")).await, place.site.live(Some("bob")).await), (0, 0));
         assert_eq!(visitor.post("/add/count").await.body, "2");
         place.site.clock.advance(SECOND);
-        assert_eq!(place.log_in("alice").await.get("/me").await.status, StatusCode::OK);
+        assert_eq!(place.site.log_in("alice").await.get("/me").await.status, StatusCode::OK);
         let ended = place.take_ended();
         assert_eq!(ended.len(), 2, "each end is told once: {ended:?}");
     }
@@ -218,9 +190,9 @@ async fn l14_everybody_is_signed_out_on_another_node_within_two_seconds() {
     let store = Probe::remote(MemoryStore::new());
     let here = Place::new(store.clone(), policy());
     let there = Place::new(store, policy());
-    let browser = there.log_in("alice").await;
+    let browser = there.site.log_in("alice").await;
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
-    here.sessions.revoke_everybody().await.unwrap();
+    here.site.sessions.revoke_everybody().await.unwrap();
     there.site.clock.advance(2 * SECOND);
     assert_eq!(browser.get("/me").await.reason().as_deref(), Some("revoked"));
 }
@@ -229,15 +201,15 @@ async fn l14_everybody_is_signed_out_on_another_node_within_two_seconds() {
 #[tokio::test]
 async fn a8_a_lowered_policy_binds_lists_and_caps_without_a_request_of_the_session() {
     let place = Place::new(MemoryStore::new(), capped(1, Overflow::Refuse));
-    let browser = place.log_in("alice").await;
+    let browser = place.site.log_in("alice").await;
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
     place.site.clock.advance(85 * SECOND);
     let minute = Lifetimes::from_minutes(1, 1);
     place.policy.swap(Policy::new(minute, minute).with_cap(Some(cap(1, Overflow::Refuse))));
-    assert_eq!(place.live("alice").await, 0, "a list");
+    assert_eq!(place.site.live(Some("alice")).await, 0, "a list");
 
     let place = Place::new(MemoryStore::new(), capped(1, Overflow::Refuse));
-    let browser = place.log_in("alice").await;
+    let browser = place.site.log_in("alice").await;
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
     place.site.clock.advance(85 * SECOND);
     place.policy.swap(Policy::new(minute, minute).with_cap(Some(cap(1, Overflow::Refuse))));
@@ -250,14 +222,14 @@ async fn a8_a_lowered_policy_binds_lists_and_caps_without_a_request_of_the_sessi
 /// FINDINGS A8, the kind: the sweep judges by the live policy, too.
 #[tokio::test]
 async fn a8_a_sweep_ends_what_a_lowered_policy_ends() {
-    for store in both_kinds_of_store() {
+    for store in stores() {
         let place = Place::new(store, policy());
-        drop(place.log_in("alice").await);
-        while !place.sessions.sweep(100).await.unwrap().finished {}
+        drop(place.site.log_in("alice").await);
+        while !place.site.sessions.sweep(100).await.unwrap().finished {}
         place.site.clock.advance(85 * SECOND);
         let minute = Lifetimes::from_minutes(1, 1);
         place.policy.swap(Policy::new(minute, minute));
-        while !place.sessions.sweep(100).await.unwrap().finished {}
+        while !place.site.sessions.sweep(100).await.unwrap().finished {}
         assert_eq!(place.take_ended(), [("alice".to_owned(), EndReason::Absolute)]);
     }
 }
@@ -265,15 +237,15 @@ async fn a8_a_sweep_ends_what_a_lowered_policy_ends() {
 /// FINDINGS A9: a session whose cookie never came back counted for days.
 #[tokio::test]
 async fn a9_a_login_whose_answer_got_lost_locks_its_user_out_for_a_minute_at_the_most() {
-    for store in both_kinds_of_store() {
+    for store in stores() {
         let place = Place::new(store, capped(1, Overflow::Refuse));
-        drop(place.log_in("alice").await); // the client is gone before it reads the answer
+        drop(place.site.log_in("alice").await); // the client is gone before it reads the answer
         let again = place.site.browser();
         assert_eq!(again.post("/login/alice").await.status, StatusCode::FORBIDDEN);
         place.site.clock.advance(61 * SECOND);
         assert_eq!(again.post("/login/alice").await.status, StatusCode::OK);
         assert_eq!(again.get("/me").await.status, StatusCode::OK);
-        assert_eq!(place.live("alice").await, 1);
+        assert_eq!(place.site.live(Some("alice")).await, 1);
         // A session that its user has come back to counts as long as it lives.
         place.site.clock.advance(61 * SECOND);
         assert_eq!(place.site.browser().post("/login/alice").await.status, StatusCode::FORBIDDEN);
@@ -291,7 +263,7 @@ async fn a9_a_login_that_was_answered_with_an_error_is_undone() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(place.live("alice").await, 0);
+    assert_eq!(place.site.live(Some("alice")).await, 0);
     assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
 }
 
@@ -316,7 +288,7 @@ async fn a10_of_a_double_click_on_log_in_the_answer_that_comes_last_has_the_cart
         gate.open();
         let last = late.await.unwrap();
         assert_eq!(last.post("/add/cart").await.body, "2", "held at {hold}");
-        assert_eq!(place.live("alice").await, 1, "held at {hold}");
+        assert_eq!(place.site.live(Some("alice")).await, 1, "held at {hold}");
         assert_eq!(first.get("/me").await.reason().as_deref(), Some("superseded"), "held at {hold}");
     }
 }
@@ -324,15 +296,15 @@ async fn a10_of_a_double_click_on_log_in_the_answer_that_comes_last_has_the_cart
 /// FINDINGS A13: a session that expired unseen was no event, ever.
 #[tokio::test]
 async fn a13_an_expiry_whose_holder_never_returns_is_told_once_by_the_sweep() {
-    for store in both_kinds_of_store() {
+    for store in stores() {
         let place = Place::new(store, policy());
-        drop(place.log_in("alice").await);
+        drop(place.site.log_in("alice").await);
         place.site.clock.advance(IDLE - SECOND);
-        while !place.sessions.sweep(100).await.unwrap().finished {}
+        while !place.site.sessions.sweep(100).await.unwrap().finished {}
         assert_eq!(place.take_ended(), []);
         place.site.clock.advance(SECOND);
         for _ in 0..3 {
-            while !place.sessions.sweep(100).await.unwrap().finished {}
+            while !place.site.sessions.sweep(100).await.unwrap().finished {}
         }
         assert_eq!(place.take_ended(), [("alice".to_owned(), EndReason::Idle)]);
     }
@@ -342,9 +314,9 @@ async fn a13_an_expiry_whose_holder_never_returns_is_told_once_by_the_sweep() {
 #[tokio::test]
 async fn a15_a_logout_ends_every_session_that_the_cookies_of_its_request_prove() {
     for act in ["/logout", "/login/alice"] {
-        for store in both_kinds_of_store() {
+        for store in stores() {
             let place = Place::new(store, policy());
-            let (one, other) = (place.log_in("alice").await, place.log_in("bob").await);
+            let (one, other) = (place.site.log_in("alice").await, place.site.log_in("bob").await);
             let both = format!("{}; {}", one.cookie_header().unwrap(), other.cookie_header().unwrap());
             let browser = place.site.browser();
             let request = axum::http::Request::post(act).header("cookie", both);
@@ -363,7 +335,7 @@ async fn a15_a_logout_ends_every_session_that_the_cookies_of_its_request_prove()
 #[tokio::test]
 async fn a15_a_forged_secret_beside_a_good_cookie_ends_nothing() {
     let place = Place::new(MemoryStore::new(), policy());
-    let (alice, bob) = (place.log_in("alice").await, place.log_in("bob").await);
+    let (alice, bob) = (place.site.log_in("alice").await, place.site.log_in("bob").await);
     let theirs = bob.cookie_header().unwrap();
     let forged = format!("{}{}", &theirs[..theirs.len() - 4], "AAAA");
     let browser = place.site.browser();
@@ -406,23 +378,23 @@ async fn a17_an_override_gives_way_to_a_policy_that_was_raised_and_then_lowered_
 async fn s10_sign_out_everywhere_is_one_write_and_leaves_none() {
     let store = Probe::remote(MemoryStore::new());
     let place = Place::new(store.clone(), policy());
-    let first = place.log_in("alice").await;
+    let first = place.site.log_in("alice").await;
     place.site.clock.advance(SECOND); // the list is by age
-    let browsers = [first, place.log_in("alice").await, place.log_in("alice").await];
+    let browsers = [first, place.site.log_in("alice").await, place.site.log_in("alice").await];
     let kept = browsers[0].copy();
-    let sid = place.sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].sid;
+    let sid = place.site.sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].sid;
     store.take_calls();
-    place.sessions.revoke_all("alice", Some(sid)).await.unwrap();
+    place.site.sessions.revoke_all("alice", Some(sid)).await.unwrap();
     assert_eq!(store.take_calls()[0], Operation::Revoke);
     assert_eq!(kept.get("/me").await.status, StatusCode::OK);
     for browser in &browsers[1..] {
         assert_eq!(browser.get("/me").await.reason().as_deref(), Some("revoked"));
     }
     // A session of another user protects nothing.
-    let bob = place.log_in("bob").await;
-    let bobs = place.sessions.list(Some("bob"), None, 1).await.unwrap().sessions[0].sid;
+    let bob = place.site.log_in("bob").await;
+    let bobs = place.site.sessions.list(Some("bob"), None, 1).await.unwrap().sessions[0].sid;
     place.site.clock.advance(SECOND);
-    place.sessions.revoke_all("alice", Some(bobs)).await.unwrap();
+    place.site.sessions.revoke_all("alice", Some(bobs)).await.unwrap();
     assert_eq!(kept.get("/me").await.reason().as_deref(), Some("revoked"));
     assert_eq!(bob.get("/me").await.status, StatusCode::OK);
 }
@@ -432,14 +404,14 @@ async fn s10_sign_out_everywhere_is_one_write_and_leaves_none() {
 async fn s14_a_list_ends_a_bounded_number_of_sessions() {
     let place = Place::new(MemoryStore::new(), policy());
     for _ in 0..400 {
-        drop(place.log_in("alice").await);
+        drop(place.site.log_in("alice").await);
     }
     place.site.clock.advance(Duration::from_secs(30 * 24 * 3600));
-    let last = place.log_in("alice").await;
+    let last = place.site.log_in("alice").await;
     // The login has swept some.
     let (mut after, mut listed, mut ended) = (None, 0, place.take_ended().len());
     for _ in 0..10 {
-        let page = place.sessions.list(Some("alice"), after, 50).await.unwrap();
+        let page = place.site.sessions.list(Some("alice"), after, 50).await.unwrap();
         let told = place.take_ended();
         assert!(told.len() <= 128, "{} at once", told.len());
         assert!(told.iter().all(|(user, reason)| user == "alice" && *reason != EndReason::Revoked));
@@ -460,19 +432,19 @@ async fn s14_a_list_ends_a_bounded_number_of_sessions() {
 async fn o2_an_end_whose_answer_was_lost_is_told_once() {
     let store = Probe::remote(MemoryStore::new());
     let place = Place::new(store.clone(), policy());
-    let browser = place.log_in("alice").await;
+    let browser = place.site.log_in("alice").await;
     store.lose_answers(Operation::End, 1);
     assert_eq!(browser.post("/logout").await.status, StatusCode::SERVICE_UNAVAILABLE);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(place.take_ended(), [("alice".to_owned(), EndReason::SignedOut)]);
     // One that never reached the store is no end, and the user may try again.
-    let browser = place.log_in("bob").await;
+    let browser = place.site.log_in("bob").await;
     store.fail(Operation::End, 1);
     assert_eq!(browser.post("/logout").await.status, StatusCode::SERVICE_UNAVAILABLE);
     tokio::time::sleep(Duration::from_secs(200)).await;
     assert_eq!(place.take_ended(), []);
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
-    let sid = place.sessions.list(Some("bob"), None, 1).await.unwrap().sessions[0].sid;
+    let sid = place.site.sessions.list(Some("bob"), None, 1).await.unwrap().sessions[0].sid;
     assert!(store.load(sid).await.unwrap().unwrap().ended.is_none());
 }
 
@@ -481,11 +453,11 @@ async fn o2_an_end_whose_answer_was_lost_is_told_once() {
 async fn s9_a_cap_that_was_lowered_far_makes_room_in_steps() {
     let place = Place::new(MemoryStore::new(), policy().with_cap(None));
     for _ in 0..4100 {
-        drop(place.log_in("alice").await);
+        drop(place.site.log_in("alice").await);
     }
     place.policy.swap(capped(1, Overflow::Evict));
-    let last = place.log_in("alice").await;
-    assert_eq!(place.live("alice").await, 1);
+    let last = place.site.log_in("alice").await;
+    assert_eq!(place.site.live(Some("alice")).await, 1);
     assert_eq!(last.get("/me").await.status, StatusCode::OK);
     assert_eq!(place.take_ended().len(), 4100, "each is told");
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::site::{Site, usual_routes};
+use crate::common::{self, ABSOLUTE, DAY, IDLE, SECOND, Site, logs, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -18,7 +18,7 @@ use axum::{
     routing::post,
 };
 use tower_tenure::{
-    Error, Lifetimes, LoginContext, LoginHook, MemoryStore, Mode, Outcome, Policy, Session, SessionLayer,
+    Error, LoginContext, LoginHook, MemoryStore, Outcome, Policy, Session, SessionLayer,
     events::{Event, EventKind, Observer, Operation},
     policy::{Cap, Limits, Overflow},
     store::AnyStore,
@@ -28,18 +28,10 @@ use tracing::{
     Metadata, Subscriber,
     field::{Field, Visit},
     span,
-    subscriber::NoSubscriber,
 };
 
-const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const IDLE: Duration = Duration::from_secs(900);
-const ABSOLUTE: Duration = Duration::from_secs(3600);
-
 fn policy() -> Policy {
-    let lifetimes = Lifetimes::new(IDLE, ABSOLUTE).unwrap();
-    let policy = Policy::new(lifetimes, lifetimes).with_default_mode(Mode::NonPersistent);
-    policy.with_granularity(Duration::ZERO)
+    common::policy().with_granularity(Duration::ZERO)
 }
 
 /// What an observer was told, as lines: `created alice`, `ended - idle`.
@@ -360,11 +352,7 @@ impl Subscriber for Log {
 /// Runs this with a log, and gives back its lines; the message repeats the name and is left out.
 fn logged(what: impl Future<Output = ()>) -> Vec<String> {
     let log = Log::default();
-    // While there is one subscriber only, `tracing` asks that of the thread which meets an event first, and other tests'
-    // threads have none.
-    let _second = tracing::Dispatch::new(NoSubscriber::new());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tracing::subscriber::with_default(log.clone(), || runtime.block_on(what));
+    logs::under(log.clone(), what);
     let lines = std::mem::take(&mut *log.0.lock().unwrap());
     lines
         .into_iter()

@@ -6,15 +6,14 @@ use std::{
     time::Duration,
 };
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
+use crate::common::{Browser, Reply, Site, TOUCH_IS_DUE, background_tasks, policy_of, usual_routes};
 use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode, header},
     routing::post,
 };
 use tower_tenure::{
-    Error, ErrorKind, Key, Lifetimes, MemoryStore, Mode, Policy, Session, SessionLayer, SessionStore,
-    Sessions,
+    Error, ErrorKind, Key, MemoryStore, Mode, Session, SessionLayer, SessionStore,
     browser::Endpoints,
     events::{
         Event, EventKind,
@@ -24,7 +23,6 @@ use tower_tenure::{
 };
 
 const IDLE: Duration = Duration::from_secs(3600);
-const TOUCH_IS_DUE: Duration = Duration::from_secs(61);
 const KEY: Key<String> = Key::new("key");
 const MORE: Key<String> = Key::new("more");
 
@@ -33,7 +31,6 @@ type Told = Arc<Mutex<Vec<(Operation, ErrorKind)>>>;
 struct Place<const IN_PROCESS: bool> {
     site: Site,
     store: Probe<MemoryStore, IN_PROCESS>,
-    sessions: Sessions,
     told: Told,
     reached: Arc<Mutex<usize>>,
 }
@@ -51,8 +48,7 @@ where
     Probe<MemoryStore, IN_PROCESS>: SessionStore,
 {
     fn over(store: Probe<MemoryStore, IN_PROCESS>, set: impl FnOnce(SessionLayer) -> SessionLayer) -> Self {
-        let lifetimes = Lifetimes::new(IDLE, IDLE * 24).unwrap();
-        let policy = Policy::new(lifetimes, lifetimes).with_default_mode(Mode::Persistent);
+        let policy = policy_of(IDLE, IDLE * 24).with_default_mode(Mode::Persistent);
         let (told, reached) = (Told::default(), Arc::new(Mutex::new(0)));
         let (ears, counter) = (Arc::clone(&told), Arc::clone(&reached));
         let observe = move |event: &Event<'_>| {
@@ -67,21 +63,17 @@ where
         let routes = usual_routes()
             .route("/save-again", post(save_again))
             .layer(tower::util::MapRequestLayer::new(count));
-        let mut sessions = None;
         let site = Site::over(SessionLayer::new(store.clone()), routes, |layer| {
-            let layer = set(layer
+            set(layer
                 .with_policy(policy)
                 .with_endpoints(Endpoints::at("/session").unwrap())
-                .with_observer(observe));
-            sessions = Some(layer.sessions());
-            layer
+                .with_observer(observe))
         });
-        Self { site, store, sessions: sessions.unwrap(), told, reached }
+        Self { site, store, told, reached }
     }
 
     async fn alice(&self) -> Browser {
-        let browser = self.site.browser();
-        assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+        let browser = self.site.log_in("alice").await;
         assert_eq!(browser.send(Method::PUT, "/data/old").await.status, StatusCode::OK);
         self.take_told();
         self.take_reached();
@@ -95,10 +87,6 @@ where
     /// How often a handler, or anything else inside the layer, was called.
     fn take_reached(&self) -> usize {
         std::mem::take(&mut self.reached.lock().unwrap())
-    }
-
-    async fn live(&self, subject: &str) -> usize {
-        self.sessions.list(Some(subject), None, 10).await.unwrap().sessions.len()
     }
 }
 
@@ -115,13 +103,6 @@ async fn save_again(session: Session, headers: HeaderMap) -> Result<StatusCode, 
     session.insert(&MORE, &"second".to_owned())?;
     drop(session.save().await?);
     Ok(StatusCode::OK)
-}
-
-/// Lets tasks that were spawned run as far as they get without time passing.
-async fn background_tasks() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
 }
 
 fn is_unavailable(reply: &Reply) {
@@ -181,7 +162,7 @@ async fn s6_a_load_that_fails_is_a_503_before_any_handler_and_the_cookie_stays()
         place.store.fail(Load, 1);
         is_unavailable(&browser.request(extend()).await);
         assert_eq!(browser.get("/me").await.body, "alice");
-        assert_eq!((place.live("alice").await, place.live("bob").await), (1, 0));
+        assert_eq!((place.site.live(Some("alice")).await, place.site.live(Some("bob")).await), (1, 0));
     });
 }
 
@@ -253,14 +234,14 @@ async fn s6_t1_an_extension_that_can_not_be_recorded_is_no_lie() {
         let browser = place.alice().await;
         for wait in [TOUCH_IS_DUE, IDLE * 3 / 4] {
             place.site.clock.advance(wait);
-            let before = place.sessions.list(None, None, 1).await.unwrap().sessions[0].timing;
+            let before = place.site.sessions.list(None, None, 1).await.unwrap().sessions[0].timing;
             place.store.fail(Update, 2);
             is_unavailable(&browser.request(extend()).await);
             place.store.fail(Update, 0);
-            assert_eq!(place.sessions.list(None, None, 1).await.unwrap().sessions[0].timing, before);
+            assert_eq!(place.site.sessions.list(None, None, 1).await.unwrap().sessions[0].timing, before);
             assert_eq!(browser.request(extend()).await.status, StatusCode::OK);
             assert!(
-                place.sessions.list(None, None, 1).await.unwrap().sessions[0].timing.deadline()
+                place.site.sessions.list(None, None, 1).await.unwrap().sessions[0].timing.deadline()
                     > before.deadline()
             );
         }
@@ -279,7 +260,7 @@ async fn s6_a_logout_that_fails_keeps_the_cookie_and_the_session_and_can_be_trie
             assert_eq!(place.take_told(), [(End, ErrorKind::Store)], "{path}");
             assert_eq!(browser.get("/me").await.body, "alice", "{path}");
             assert!(browser.request(logout()).await.removes_cookie(), "{path}");
-            assert_eq!(place.live("alice").await, 0, "{path}");
+            assert_eq!(place.site.live(Some("alice")).await, 0, "{path}");
 
             // Its answer is lost: nothing is said to the browser, which then learns that it took place.
             let browser = place.alice().await;
@@ -300,15 +281,15 @@ async fn s6_a_login_that_fails_sets_no_cookie_and_leaves_the_earlier_session() {
         is_unavailable(&browser.post("/login/bob").await);
         assert_eq!(place.take_told(), [(Create, ErrorKind::Store)]);
         assert_eq!(browser.get("/me").await.body, "alice");
-        assert_eq!((place.live("alice").await, place.live("bob").await), (1, 0));
+        assert_eq!((place.site.live(Some("alice")).await, place.site.live(Some("bob")).await), (1, 0));
         assert_eq!(browser.post("/login/bob").await.status, StatusCode::OK);
-        assert_eq!((place.live("alice").await, place.live("bob").await), (0, 1));
+        assert_eq!((place.site.live(Some("alice")).await, place.site.live(Some("bob")).await), (0, 1));
 
         // Its answer is lost: the new session, whose token reached no browser, is undone, and the old one stays; never both.
         place.store.lose_answers(Create, 1);
         is_unavailable(&browser.post("/login/carol").await);
         background_tasks().await;
-        assert_eq!((place.live("bob").await, place.live("carol").await), (1, 0));
+        assert_eq!((place.site.live(Some("bob")).await, place.site.live(Some("carol")).await), (1, 0));
         assert_eq!(browser.copy().get("/me").await.body, "bob");
         assert_eq!(browser.post("/login/carol").await.status, StatusCode::OK);
         assert_eq!(browser.get("/me").await.body, "carol");
@@ -357,9 +338,9 @@ async fn s6_another_try_in_the_handler_after_a_failure_or_a_lost_answer_does_it_
                     assert_eq!(browser.get("/data/more").await.body, "second", "{case:?}");
                     place.site.clock.advance(Duration::from_secs(20));
                     assert_eq!(browser.get("/data/more").await.status, StatusCode::OK, "{case:?}");
-                    let live = place.sessions.list(None, None, 10).await.unwrap().sessions;
+                    let live = place.site.sessions.list(None, None, 10).await.unwrap().sessions;
                     assert_eq!(live.len(), 1, "{case:?}");
-                    assert!(place.sessions.revoke(live[0].sid).await.unwrap());
+                    assert!(place.site.sessions.revoke(live[0].sid).await.unwrap());
                 }
             }
         }

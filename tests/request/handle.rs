@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
+use crate::common::{ABSOLUTE, Browser, IDLE, Reply, SECOND, Site, TICK, logs, policy, usual_routes};
 use axum::{
     Extension, Router,
     body::Body,
@@ -21,8 +21,8 @@ use http_body_util::BodyExt;
 use tokio::{sync::Notify, task::JoinHandle};
 use tower::{Layer, Service};
 use tower_tenure::{
-    Clock, EndReason, Error, ErrorKind, Key, Lifetimes, LoginContext, LoginHook, MemoryStore, Mode, Outcome,
-    Policy, RequestHead, RequireSession, Session, SessionLayer, SessionStore,
+    Clock, EndReason, Error, ErrorKind, Key, LoginContext, LoginHook, MemoryStore, Mode, Outcome,
+    RequestHead, RequireSession, Session, SessionLayer, SessionStore,
     browser::{Endpoints, LogoutUrls},
     cookie::SessionCookie,
     events::{Event, Operation},
@@ -32,17 +32,8 @@ use tower_tenure::{
     testing::{ManualClock, Probe},
 };
 
-const TICK: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const IDLE: Duration = Duration::from_secs(900);
-const ABSOLUTE: Duration = Duration::from_secs(3600);
 const NOTE: Key<String> = Key::new("note");
 const COUNT: Key<u32> = Key::new("count");
-
-fn policy() -> Policy {
-    let lifetimes = Lifetimes::new(IDLE, ABSOLUTE).unwrap();
-    Policy::new(lifetimes, lifetimes).with_default_mode(Mode::NonPersistent)
-}
 
 type Act = Arc<dyn Fn(Session) -> BoxFuture<'static, Response> + Send + Sync>;
 
@@ -964,13 +955,9 @@ fn h5_no_log_line_at_any_level_holds_a_token_or_data() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    // While there is one subscriber only, `tracing` asks that of the thread which meets an event first, and other tests'
-    // threads have none.
-    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
-    let tokens = tracing::subscriber::with_default(subscriber, || {
+    let tokens = logs::under(subscriber, async {
         tracing::trace!("listening");
-        runtime.block_on(a_day_with_everything())
+        a_day_with_everything().await
     });
     let printed = printed.text();
     for name in ["created", "authenticated", "rotated", "ended", "refused", "store_failed", "clamped"] {

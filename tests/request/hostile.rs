@@ -3,7 +3,7 @@
 //! `TENURE_SEARCH=100 cargo test --release --all-features --test hostile` searches a hundred times longer.
 
 use crate::common::search;
-use crate::common::site::{Reply, Site};
+use crate::common::{Reply, Site};
 use axum::{
     Router,
     body::Body,

@@ -1,20 +1,10 @@
 //! Lifetimes as a browser meets them (SPEC L1 to L3, L9, L10, E3). The arithmetic is in `lifetimes_grid.rs`.
 
-use std::time::Duration;
-
-use crate::common::site::Site;
+use crate::common::{ABSOLUTE, IDLE, Site, TICK, policy};
 use http::StatusCode;
-use tower_tenure::{Lifetimes, Mode, Policy};
-
-const TICK: Duration = Duration::from_millis(1);
-const IDLE: Duration = Duration::from_secs(900);
-const ABSOLUTE: Duration = Duration::from_secs(3600);
 
 fn site() -> Site {
-    let lifetimes = Lifetimes::new(IDLE, ABSOLUTE).unwrap();
-    Site::with(|layer| {
-        layer.with_policy(Policy::new(lifetimes, lifetimes).with_default_mode(Mode::NonPersistent))
-    })
+    Site::with(|layer| layer.with_policy(policy()))
 }
 
 #[tokio::test]

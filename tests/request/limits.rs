@@ -5,27 +5,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::Body,
-    http::{Request, StatusCode},
-    routing::post,
-};
+use axum::{Router, http::StatusCode, routing::post};
 use tower_tenure::{
     EndReason, Error, ErrorKind, Key, MemoryStore, Session, SessionLayer, events::Operation, store::AnyStore,
     testing::Probe,
 };
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
-
-fn stores() -> [AnyStore; 2] {
-    [MemoryStore::new().into(), Probe::remote(MemoryStore::new()).into()]
-}
-
-async fn put(browser: &Browser, path: &str, bytes: usize) -> Reply {
-    let request = Request::put(path).body(Body::from("x".repeat(bytes)));
-    browser.request(request.unwrap()).await
-}
+use crate::common::{Browser, Reply, Site, background_tasks, stores, usual_routes};
 
 /// FINDINGS C13: one anonymous session of 16 MB made everybody else wait.
 #[tokio::test]
@@ -33,16 +19,16 @@ async fn c13_data_over_the_limit_is_refused_and_nothing_is_lost() {
     for store in stores() {
         let site = Site::over(SessionLayer::new(store), usual_routes(), |layer| layer);
         let browser = site.browser();
-        assert_eq!(put(&browser, "/data/a", 60 * 1024).await.status, StatusCode::OK);
-        let reply = put(&browser, "/data/b", 5 * 1024).await;
+        assert_eq!(browser.put("/data/a", "x".repeat(60 * 1024)).await.status, StatusCode::OK);
+        let reply = browser.put("/data/b", "x".repeat(5 * 1024)).await;
         assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", reply.body);
         assert_eq!(browser.get("/data/a").await.body.len(), 60 * 1024);
         assert_eq!(browser.get("/data/b").await.status, StatusCode::NOT_FOUND);
-        assert_eq!(put(&browser, "/data/a", 1024).await.status, StatusCode::OK, "it may shrink");
-        assert_eq!(put(&browser, "/data/b", 60 * 1024).await.status, StatusCode::OK);
+        assert_eq!(browser.put("/data/a", "x".repeat(1024)).await.status, StatusCode::OK, "it may shrink");
+        assert_eq!(browser.put("/data/b", "x".repeat(60 * 1024)).await.status, StatusCode::OK);
         // The first write of a visitor, too.
         let visitor = site.browser();
-        assert_eq!(put(&visitor, "/data/a", 1 << 20).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(visitor.put("/data/a", "x".repeat(1 << 20)).await.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(visitor.cookie_header(), None);
     }
 }
@@ -54,12 +40,12 @@ async fn s13_the_limit_holds_under_parallel_writes() {
     let site =
         Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| layer.with_max_data(1000));
     let browser = site.browser();
-    assert_eq!(put(&browser, "/data/a", 10).await.status, StatusCode::OK);
+    assert_eq!(browser.put("/data/a", "x".repeat(10)).await.status, StatusCode::OK);
     let gate = store.hold(Operation::Update);
     let tab = browser.copy();
-    let late = tokio::spawn(async move { put(&tab, "/data/b", 600).await });
+    let late = tokio::spawn(async move { tab.put("/data/b", "x".repeat(600)).await });
     gate.arrived().await;
-    assert_eq!(put(&browser, "/data/c", 600).await.status, StatusCode::OK);
+    assert_eq!(browser.put("/data/c", "x".repeat(600)).await.status, StatusCode::OK);
     gate.open();
     assert_eq!(late.await.unwrap().status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(browser.get("/data/b").await.status, StatusCode::NOT_FOUND);
@@ -100,12 +86,6 @@ fn wait_on(browser: &Browser) -> tokio::task::JoinHandle<Reply> {
     tokio::spawn(async move { tab.post("/wait").await })
 }
 
-async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// FINDINGS A14: 2,000 streams of one session were accepted.
 #[tokio::test(start_paused = true)]
 async fn a14_one_stream_too_many_ends_the_oldest() {
@@ -116,7 +96,7 @@ async fn a14_one_stream_too_many_ends_the_oldest() {
         let mut streams = Vec::new();
         for _ in 0..4 {
             streams.push(wait_on(&browser));
-            settle().await;
+            background_tasks().await;
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         let ended: Vec<_> = streams.iter().map(tokio::task::JoinHandle::is_finished).collect();
@@ -137,7 +117,7 @@ async fn a14_a_session_costs_one_load_a_second_however_many_streams_it_has() {
     let browser = site.browser();
     browser.post("/login/alice").await;
     let streams: Vec<_> = (0..30).map(|_| wait_on(&browser)).collect();
-    settle().await;
+    background_tasks().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     store.take_calls();
     tokio::time::sleep(Duration::from_secs(10)).await;

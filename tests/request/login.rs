@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
+use crate::common::{Browser, DAY, HOUR, MINUTE, Reply, Site, TICK, usual_routes};
 use axum::{
     body::Body,
     extract::Path,
@@ -22,11 +22,6 @@ use tower_tenure::{
     record::EndReason,
     testing::{ManualClock, Probe},
 };
-
-const TICK: Duration = Duration::from_millis(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 const DATA: Key<String> = Key::new("data");
 
@@ -109,10 +104,6 @@ async fn asked(site: &Site) -> Value {
     let browser = site.browser();
     assert_eq!(browser.post("/ask/alice").await.status, StatusCode::OK);
     look(&browser).await
-}
-
-async fn put(browser: &Browser, value: &'static str) {
-    browser.request(Request::put("/data/data").body(Body::from(value)).unwrap()).await;
 }
 
 fn max_age(reply: &Reply) -> Option<u64> {
@@ -338,7 +329,7 @@ async fn l3_a_login_has_a_new_sid_a_new_cookie_and_new_times() {
 async fn l3_the_same_user_keeps_the_data_another_starts_empty_and_a_visitors_is_kept() {
     let site = site_asking(|login, _| login);
     let browser = site.browser();
-    put(&browser, "basket").await;
+    browser.put("/data/data", "basket").await;
     assert_eq!(look(&browser).await["user"], Value::Null);
     browser.post("/login/alice").await;
     assert_eq!(browser.get("/data/data").await.body, "basket", "a visitor's");
@@ -408,7 +399,7 @@ async fn l3_what_is_written_after_a_logout_belongs_to_a_new_session() {
     for (user, name) in [("nobody", Value::Null), ("alice", json!("alice"))] {
         let browser = site.browser();
         browser.post("/login/alice").await;
-        put(&browser, "hers").await;
+        browser.put("/data/data", "hers").await;
         let (before, witness) = (look(&browser).await, browser.copy());
         let reply = browser.post(&format!("/ask/{user}")).await;
         assert_eq!(reply.set_cookies().len(), 1);
@@ -516,7 +507,7 @@ async fn a1_a_denial_keeps_the_earlier_session_and_a_revocation_ends_it() {
         );
         let browser = site.browser();
         browser.post("/ask/alice").await;
-        put(&browser, "hers").await;
+        browser.put("/data/data", "hers").await;
         let witness = browser.copy();
         let reply = browser.post("/ask/bob").await;
         assert_eq!((reply.status, &*reply.body), (StatusCode::FORBIDDEN, reason));
@@ -783,7 +774,7 @@ async fn s9_anonymous_sessions_have_no_cap() {
     let site = capped_site(cap(1, Overflow::Refuse));
     let browsers = [site.browser(), site.browser(), site.browser()];
     for browser in &browsers {
-        put(browser, "basket").await;
+        browser.put("/data/data", "basket").await;
     }
     for browser in &browsers {
         assert_eq!(browser.get("/data/data").await.body, "basket");

@@ -5,7 +5,7 @@
 use crate::common::search;
 use std::sync::Mutex;
 
-use crate::common::site::{Browser, Reply, Site};
+use crate::common::{Browser, Reply, Site};
 use axum::{
     body::Body,
     http::{Request, StatusCode, header},

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::site::{Browser, Site, usual_routes};
+use crate::common::{Browser, Site, usual_routes};
 use axum::{body::Body, http::Method};
 use futures_util::future::pending;
 use http::{Request, StatusCode, header};
@@ -101,17 +101,14 @@ impl Place {
         let (store, settings) = (Probe::remote(MemoryStore::new()), Settings::default());
         let shared = SharedPolicy::open(settings.clone(), policy).await.unwrap();
         let recent = RecentEvents::new(20);
-        let mut sessions = None;
         let site = Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| {
-            let layer = layer.with_policy(shared.live()).with_observer(recent.clone());
-            sessions = Some(layer.sessions());
-            layer
+            layer.with_policy(shared.live()).with_observer(recent.clone())
         });
         let mut tokens = StaticTokens::new().with(TOKEN, Scopes::all()).with("useless", Scopes::of([""; 0]));
         for scope in SCOPES {
             tokens = tokens.with(scope, Scopes::of([scope]));
         }
-        let api = Management::new(sessions.unwrap(), shared, tokens).with_recent_events(recent);
+        let api = Management::new(site.sessions.clone(), shared, tokens).with_recent_events(recent);
         Self { site, api, store, settings }
     }
 
@@ -138,8 +135,7 @@ impl Place {
     }
 
     async fn log_in(&self, user: &str) -> (Browser, String) {
-        let browser = self.site.browser();
-        assert_eq!(browser.post(&format!("/login/{user}")).await.status, StatusCode::OK);
+        let browser = self.site.log_in(user).await;
         let sessions = self.get(&format!("/users/{user}/sessions?take=100")).await.json();
         let newest =
             sessions["sessions"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();

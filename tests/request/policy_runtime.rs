@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
+use crate::common::{Browser, MINUTE, Reply, SECOND, Site, TICK, policy_of, usual_routes};
 use axum::{
     body::Body,
     extract::Request,
@@ -16,45 +16,26 @@ use axum::{
     routing::{any, get, post},
 };
 use tower_tenure::{
-    Clock, Error, Lifetimes, LivePolicy, MemoryStore, Policy, Session, SessionLayer, Sessions, Timestamp,
+    Clock, Error, LivePolicy, MemoryStore, Policy, Session, SessionLayer, Sessions, Timestamp,
     browser::Endpoints,
     events::Operation::{Create, Load, Update},
     policy::{Activity, Limits},
     testing::{ManualClock, Probe},
 };
 
-const TICK: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(600);
 const ABSOLUTE: Duration = Duration::from_secs(3600);
 
-fn policy(idle: Duration, absolute: Duration) -> Policy {
-    let lifetimes = Lifetimes::new(idle, absolute).unwrap();
-    Policy::new(lifetimes, lifetimes)
-}
-
 fn usual() -> Policy {
-    policy(IDLE, ABSOLUTE)
+    policy_of(IDLE, ABSOLUTE)
 }
 
 fn site_under(live: &LivePolicy) -> Site {
     Site::with(|layer| layer.with_policy(live.clone()))
 }
 
-async fn log_in(site: &Site) -> Browser {
-    let browser = site.browser();
-    assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
-    browser
-}
-
-/// `GET /me` with this header.
-async fn get_with(browser: &Browser, name: &str, value: &str) -> Reply {
-    browser.request(Request::get("/me").header(name, value).body(Body::empty()).unwrap()).await
-}
-
 async fn passive(browser: &Browser) -> Reply {
-    get_with(browser, "session-activity", "passive").await
+    browser.get_with("/me", "session-activity", "passive").await
 }
 
 // L11: the policy is swapped, and chosen per request
@@ -63,9 +44,9 @@ async fn passive(browser: &Browser) -> Reply {
 async fn l11_a_swapped_policy_is_that_of_the_next_request() {
     let live = LivePolicy::new(usual());
     let site = site_under(&live);
-    let before = log_in(&site).await;
-    live.swap(policy(2 * IDLE, ABSOLUTE));
-    let after = log_in(&site).await;
+    let before = site.log_in("alice").await;
+    live.swap(policy_of(2 * IDLE, ABSOLUTE));
+    let after = site.log_in("alice").await;
     site.clock.advance(IDLE);
     assert_eq!(before.get("/me").await.reason().as_deref(), Some("idle"), "raised after its login");
     assert_eq!(after.get("/me").await.status, StatusCode::OK);
@@ -76,7 +57,7 @@ async fn l11_a_request_keeps_the_policy_that_it_arrived_under() {
     let live = LivePolicy::new(usual());
     let knob = live.clone();
     let swap = post(async move |session: Session| {
-        knob.swap(policy(MINUTE, ABSOLUTE));
+        knob.swap(policy_of(MINUTE, ABSOLUTE));
         session
             .login("alice")
             .await
@@ -100,7 +81,7 @@ async fn l11_a_request_keeps_the_policy_that_it_arrived_under() {
 async fn l11_each_tenant_has_its_own_policy() {
     let site = Site::with(|layer| {
         layer.with_policy_by(|head| match head.header("host") {
-            Some("bank.example") => policy(MINUTE, ABSOLUTE),
+            Some("bank.example") => policy_of(MINUTE, ABSOLUTE),
             _ => usual(),
         })
     });
@@ -123,8 +104,8 @@ async fn l11_each_tenant_has_its_own_policy() {
 async fn l5_raising_the_policy_changes_no_live_session() {
     let live = LivePolicy::new(usual());
     let site = site_under(&live);
-    let browser = log_in(&site).await;
-    live.swap(policy(10 * IDLE, 10 * ABSOLUTE));
+    let browser = site.log_in("alice").await;
+    live.swap(policy_of(10 * IDLE, 10 * ABSOLUTE));
     for _ in 0..6 {
         site.clock.advance(ABSOLUTE / 6 - TICK);
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
@@ -138,17 +119,17 @@ async fn l5_a_lowering_binds_at_the_next_request_before_it_is_judged_also_a_pass
     for is_passive in [false, true] {
         let live = LivePolicy::new(usual());
         let site = site_under(&live);
-        let browser = log_in(&site).await;
+        let browser = site.log_in("alice").await;
         site.clock.advance(5 * MINUTE);
-        live.swap(policy(5 * MINUTE, ABSOLUTE));
+        live.swap(policy_of(5 * MINUTE, ABSOLUTE));
         let reply = if is_passive { passive(&browser).await } else { browser.get("/me").await };
         assert_eq!(reply.reason().as_deref(), Some("idle"), "passive: {is_passive}");
     }
     let live = LivePolicy::new(usual());
     let site = site_under(&live);
-    let browser = log_in(&site).await;
+    let browser = site.log_in("alice").await;
     site.clock.advance(9 * MINUTE);
-    live.swap(policy(IDLE, 9 * MINUTE));
+    live.swap(policy_of(IDLE, 9 * MINUTE));
     assert_eq!(browser.get("/me").await.reason().as_deref(), Some("absolute"));
 }
 
@@ -157,11 +138,11 @@ async fn l5_a_lowering_is_remembered_when_the_policy_is_raised_again() {
     for is_passive in [false, true] {
         let live = LivePolicy::new(usual());
         let site = site_under(&live);
-        let browser = log_in(&site).await;
-        live.swap(policy(5 * MINUTE, ABSOLUTE));
+        let browser = site.log_in("alice").await;
+        live.swap(policy_of(5 * MINUTE, ABSOLUTE));
         let reply = if is_passive { passive(&browser).await } else { browser.get("/me").await };
         assert_eq!(reply.status, StatusCode::OK);
-        live.swap(policy(10 * IDLE, ABSOLUTE));
+        live.swap(policy_of(10 * IDLE, ABSOLUTE));
         site.clock.advance(5 * MINUTE);
         assert_eq!(browser.get("/me").await.reason().as_deref(), Some("idle"), "passive: {is_passive}");
     }
@@ -171,8 +152,8 @@ async fn l5_a_lowering_is_remembered_when_the_policy_is_raised_again() {
 async fn l5_a_lowering_that_was_taken_back_before_the_next_request_never_bound() {
     let live = LivePolicy::new(usual());
     let site = site_under(&live);
-    let browser = log_in(&site).await;
-    live.swap(policy(MINUTE, MINUTE));
+    let browser = site.log_in("alice").await;
+    live.swap(policy_of(MINUTE, MINUTE));
     site.clock.advance(5 * MINUTE);
     live.swap(usual());
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
@@ -184,7 +165,7 @@ async fn l5_a_lowering_that_was_taken_back_before_the_next_request_never_bound()
 async fn l4_l5_lowered_limits_bind_as_a_lowered_policy_does() {
     let live = LivePolicy::new(usual());
     let site = site_under(&live);
-    let browser = log_in(&site).await;
+    let browser = site.log_in("alice").await;
     live.swap(usual().with_limits(Limits::new(5 * MINUTE, ABSOLUTE).unwrap()));
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
     site.clock.advance(5 * MINUTE);
@@ -197,8 +178,8 @@ async fn l5_a_lowering_that_binds_costs_a_remote_store_one_write_once() {
     let store = Probe::remote(MemoryStore::new());
     let layer = SessionLayer::new(store.clone()).with_policy(live.clone());
     let site = Site::over(layer, usual_routes(), |layer| layer);
-    let browser = log_in(&site).await;
-    live.swap(policy(5 * MINUTE, ABSOLUTE).with_granularity(IDLE));
+    let browser = site.log_in("alice").await;
+    live.swap(policy_of(5 * MINUTE, ABSOLUTE).with_granularity(IDLE));
     store.take_calls();
     passive(&browser).await;
     passive(&browser).await;
@@ -211,8 +192,8 @@ async fn l5_a_lowering_is_remembered_of_a_request_that_was_given_up() {
     let layer = SessionLayer::new(Probe::remote(MemoryStore::new())).with_policy(live.clone());
     let hang = get(async || std::future::pending::<()>().await);
     let site = Site::over(layer, usual_routes().route("/hang", hang), |layer| layer);
-    let browser = log_in(&site).await;
-    live.swap(policy(9 * MINUTE, ABSOLUTE));
+    let browser = site.log_in("alice").await;
+    live.swap(policy_of(9 * MINUTE, ABSOLUTE));
     tokio::select! {
         biased;
         _ = browser.get("/hang") => unreachable!("it never answers"),
@@ -227,7 +208,7 @@ async fn l5_a_lowering_is_remembered_of_a_request_that_was_given_up() {
 
 /// Whether requests of this kind keep a session alive.
 async fn extends(site: &Site, visit: impl AsyncFn(&Browser) -> Reply) -> bool {
-    let browser = log_in(site).await;
+    let browser = site.log_in("alice").await;
     site.clock.advance(IDLE - TICK);
     assert_eq!(visit(&browser).await.status, StatusCode::OK);
     site.clock.advance(TICK);
@@ -250,7 +231,7 @@ async fn l8_every_request_is_an_interaction_but_prefetches_and_what_a_page_marks
         ("purpose", "prefetch", true),
         ("x-requested-with", "XMLHttpRequest", true),
     ] {
-        let visit = async |browser: &Browser| get_with(browser, name, value).await;
+        let visit = async |browser: &Browser| browser.get_with("/me", name, value).await;
         assert_eq!(extends(&site, visit).await, counts, "{name}: {value}");
     }
 }
@@ -258,7 +239,7 @@ async fn l8_every_request_is_an_interaction_but_prefetches_and_what_a_page_marks
 #[tokio::test]
 async fn l8_a_passive_request_is_enforced_and_may_write() {
     let site = Site::with(|layer| layer.with_policy(usual()));
-    let browser = log_in(&site).await;
+    let browser = site.log_in("alice").await;
     let write = Request::put("/data/a").header("session-activity", "passive").body(Body::from("1")).unwrap();
     site.clock.advance(IDLE - TICK);
     assert_eq!(browser.request(write).await.set_cookies(), [""; 0], "no deadline has moved");
@@ -307,7 +288,7 @@ fn watched_site(set: impl FnOnce(SessionLayer) -> SessionLayer) -> (Site, Probe<
 #[tokio::test]
 async fn l8_a_cors_preflight_is_not_touched() {
     let (site, store) = watched_site(|layer| layer.with_endpoints(Endpoints::at("/session").unwrap()));
-    let browser = log_in(&site).await;
+    let browser = site.log_in("alice").await;
     let cookie = browser.cookie_header().unwrap();
     let preflight = |path: &str, cookie: &str| {
         let request =
@@ -334,7 +315,7 @@ async fn l8_a_cors_preflight_is_not_touched() {
 #[tokio::test]
 async fn l8_what_skip_names_is_not_touched() {
     let (site, store) = watched_site(|layer| layer.with_skip(|head| head.uri.path() == "/has-session"));
-    let browser = log_in(&site).await;
+    let browser = site.log_in("alice").await;
     store.take_calls();
     site.clock.advance(IDLE);
     let reply = browser.get("/has-session").await;
@@ -346,16 +327,11 @@ async fn l8_what_skip_names_is_not_touched() {
 
 // L9: interactions are recorded now and then, and only forward
 
-/// A site over a remote store; its administrator; what the store was asked.
-fn remote_site(policy: Policy) -> (Site, Sessions, Probe<MemoryStore>) {
+/// A site over a remote store, and what the store was asked.
+fn remote_site(policy: Policy) -> (Site, Probe<MemoryStore>) {
     let store = Probe::remote(MemoryStore::new());
     let layer = SessionLayer::new(store.clone()).with_policy(policy);
-    let mut sessions = None;
-    let site = Site::over(layer, usual_routes(), |layer| {
-        sessions = Some(layer.sessions());
-        layer
-    });
-    (site, sessions.unwrap(), store)
+    (Site::over(layer, usual_routes(), |layer| layer), store)
 }
 
 async fn last_interaction(sessions: &Sessions) -> Timestamp {
@@ -364,8 +340,8 @@ async fn last_interaction(sessions: &Sessions) -> Timestamp {
 
 #[tokio::test]
 async fn l9_an_interaction_is_written_when_the_recorded_one_is_older_than_the_granularity() {
-    let (site, _, store) = remote_site(usual().with_granularity(30 * SECOND));
-    let browser = log_in(&site).await;
+    let (site, store) = remote_site(usual().with_granularity(30 * SECOND));
+    let browser = site.log_in("alice").await;
     assert_eq!(store.take_calls(), [Create]);
     let calls = async |after| {
         site.clock.advance(after);
@@ -382,12 +358,12 @@ async fn l9_an_interaction_is_written_when_the_recorded_one_is_older_than_the_gr
 #[tokio::test]
 async fn l9_the_granularity_is_a_64th_of_the_idle_lifetime_or_a_minute_and_none_with_zero() {
     for (policy, granularity) in [
-        (policy(640 * SECOND, ABSOLUTE), 10 * SECOND),
-        (policy(10 * ABSOLUTE, 10 * ABSOLUTE), MINUTE),
+        (policy_of(640 * SECOND, ABSOLUTE), 10 * SECOND),
+        (policy_of(10 * ABSOLUTE, 10 * ABSOLUTE), MINUTE),
         (usual().with_granularity(Duration::ZERO), Duration::ZERO),
     ] {
-        let (site, _, store) = remote_site(policy);
-        let browser = log_in(&site).await;
+        let (site, store) = remote_site(policy);
+        let browser = site.log_in("alice").await;
         site.clock.advance(granularity);
         store.take_calls();
         browser.get("/me").await;
@@ -401,12 +377,12 @@ async fn l9_the_granularity_is_a_64th_of_the_idle_lifetime_or_a_minute_and_none_
 #[tokio::test]
 async fn l9_coalescing_ends_a_session_early_by_the_granularity_at_most_and_never_late() {
     let granularity = 30 * SECOND;
-    let (site, sessions, _) = remote_site(usual().with_granularity(granularity));
+    let (site, _) = remote_site(usual().with_granularity(granularity));
     let start = site.clock.now();
-    let browser = log_in(&site).await;
+    let browser = site.log_in("alice").await;
     site.clock.advance(granularity);
     assert_eq!(browser.get("/me").await.set_cookies(), [""; 0], "nothing is recorded, so the cookie stays");
-    assert_eq!(last_interaction(&sessions).await, start);
+    assert_eq!(last_interaction(&site.sessions).await, start);
     let copy = browser.copy();
     site.clock.set(start + IDLE - TICK);
     assert_eq!(passive(&browser).await.status, StatusCode::OK);
@@ -436,8 +412,8 @@ async fn l6_l9_the_first_interaction_after_a_one_off_idle_deadline_is_never_coal
 
 #[tokio::test]
 async fn l9_a_slow_old_request_does_not_move_the_last_interaction_back() {
-    let (site, sessions, store) = remote_site(usual());
-    let browser = log_in(&site).await;
+    let (site, store) = remote_site(usual());
+    let browser = site.log_in("alice").await;
     let slow = browser.copy();
     site.clock.advance(MINUTE);
     let gate = store.hold(Update);
@@ -446,16 +422,16 @@ async fn l9_a_slow_old_request_does_not_move_the_last_interaction_back() {
     site.clock.advance(MINUTE);
     let latest = site.clock.now();
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
-    assert_eq!(last_interaction(&sessions).await, latest);
+    assert_eq!(last_interaction(&site.sessions).await, latest);
     gate.open();
     assert_eq!(slow.await.unwrap(), StatusCode::OK);
-    assert_eq!(last_interaction(&sessions).await, latest);
+    assert_eq!(last_interaction(&site.sessions).await, latest);
 }
 
 #[tokio::test]
 async fn l9_the_memory_store_records_every_interaction_whatever_the_granularity() {
     let site = Site::with(|layer| layer.with_policy(usual().with_granularity(5 * MINUTE)));
-    let browser = log_in(&site).await;
+    let browser = site.log_in("alice").await;
     site.clock.advance(SECOND);
     browser.get("/").await;
     site.clock.advance(IDLE - TICK);
@@ -464,14 +440,14 @@ async fn l9_the_memory_store_records_every_interaction_whatever_the_granularity(
 
 #[tokio::test]
 async fn l9_what_is_due_is_recorded_on_arrival_and_a_write_goes_by_itself() {
-    let (site, sessions, store) = remote_site(usual());
-    let browser = log_in(&site).await;
+    let (site, store) = remote_site(usual());
+    let browser = site.log_in("alice").await;
     site.clock.advance(MINUTE);
     store.take_calls();
     let write = || Request::put("/data/a").body(Body::from("1")).unwrap();
     browser.request(write()).await;
     assert_eq!(store.take_calls(), [Load, Update, Update]);
-    assert_eq!(last_interaction(&sessions).await, site.clock.now());
+    assert_eq!(last_interaction(&site.sessions).await, site.clock.now());
     store.take_calls();
     browser.request(write()).await;
     assert_eq!(store.take_calls(), [Load, Update], "nothing is due");
@@ -550,7 +526,7 @@ async fn l10_what_was_live_on_arrival_stays_live_and_deadlines_move_from_the_arr
     let layer = SessionLayer::new(MemoryStore::new()).with_policy(usual());
     let site =
         Site::over(layer, usual_routes().route("/dawdle", dawdle), |layer| layer.with_clock(clock.clone()));
-    let browser = log_in(&site).await;
+    let browser = site.log_in("alice").await;
     clock.advance(IDLE - TICK);
     let arrival = clock.now();
     let reply = browser.get("/dawdle").await;
@@ -563,8 +539,8 @@ async fn l10_what_was_live_on_arrival_stays_live_and_deadlines_move_from_the_arr
 
 #[tokio::test]
 async fn l10_a_clock_that_steps_back_lengthens_no_session() {
-    let (site, sessions, store) = remote_site(usual().with_granularity(Duration::ZERO));
-    let browser = log_in(&site).await;
+    let (site, store) = remote_site(usual().with_granularity(Duration::ZERO));
+    let browser = site.log_in("alice").await;
     let start = site.clock.now();
     site.clock.advance(5 * MINUTE);
     browser.get("/me").await;
@@ -574,7 +550,7 @@ async fn l10_a_clock_that_steps_back_lengthens_no_session() {
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
     }
     assert_eq!(store.take_calls(), [Load; 3], "nothing is due");
-    assert_eq!(last_interaction(&sessions).await, start + 5 * MINUTE);
+    assert_eq!(last_interaction(&site.sessions).await, start + 5 * MINUTE);
     site.clock.set(start + 5 * MINUTE + IDLE);
     assert_eq!(browser.get("/me").await.reason().as_deref(), Some("idle"));
 }

@@ -16,7 +16,7 @@ use tower_tenure::{
     testing::ManualClock,
 };
 
-use crate::common::site::{Reply, Site, usual_routes};
+use crate::common::{Reply, Site, usual_routes};
 
 fn admin_cookie() -> SessionCookie {
     SessionCookie::builder("__Host-admin").build().unwrap()

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
+use crate::common::{ABSOLUTE, IDLE, Reply, SECOND, Site, TICK, policy, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -10,21 +10,11 @@ use axum::{
     routing::{any, get},
 };
 use tower_tenure::{
-    Lifetimes, MemoryStore, Mode, Policy, RequireSession, SessionLayer, SessionStore, is_same_origin_path,
+    MemoryStore, Policy, RequireSession, SessionLayer, SessionStore, is_same_origin_path,
     policy::{Cap, Overflow},
     testing::Probe,
 };
 use url::Url;
-
-const TICK: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const IDLE: Duration = Duration::from_secs(900);
-const ABSOLUTE: Duration = Duration::from_secs(3600);
-
-fn policy() -> Policy {
-    let lifetimes = Lifetimes::new(IDLE, ABSOLUTE).unwrap();
-    Policy::new(lifetimes, lifetimes).with_default_mode(Mode::NonPersistent)
-}
 
 fn guarded(path: &str, guard: RequireSession) -> Router {
     Router::new().route(path, any(async || "let through")).layer(guard)
@@ -48,10 +38,6 @@ fn site() -> Site {
 fn site_with(policy: Policy) -> Site {
     let (layer, routes) = layer_and_routes(MemoryStore::new());
     Site::over(layer, routes, |layer| layer.with_policy(policy))
-}
-
-async fn put(browser: &Browser, path: &str) -> Reply {
-    browser.request(Request::put(path).body(Body::from("x")).unwrap()).await
 }
 
 fn navigation(method: Method, uri: impl TryInto<Uri, Error: Into<axum::http::Error>>) -> Request<Body> {
@@ -155,7 +141,7 @@ async fn e1_an_anonymous_session_is_none_unless_it_is_asked_for() {
     let site = site();
     let browser = site.browser();
     assert_refused(&browser.get("/any").await, "none");
-    put(&browser, "/data/cart").await;
+    browser.put("/data/cart", "x").await;
     assert_refused(&browser.get("/me").await, "none");
     assert_refused(&browser.get("/recent").await, "none");
     assert_eq!(browser.get("/any").await.status, StatusCode::OK);
@@ -168,7 +154,7 @@ async fn e1_a_refused_request_does_not_reach_the_handler() {
     let guard = RequireSession::new();
     let routes = usual_routes().route_layer(guard);
     let site = Site::over(SessionLayer::new(store.clone()), routes, |layer| layer);
-    for reply in [put(&site.browser(), "/data/x").await, site.browser().post("/login/alice").await] {
+    for reply in [site.browser().put("/data/x", "x").await, site.browser().post("/login/alice").await] {
         assert_refused(&reply, "none");
     }
     assert!(store.is_empty());
@@ -521,7 +507,7 @@ async fn e2_a_rule_for_anonymous_sessions_counts_their_gaps_too() {
     let routes = usual_routes().merge(guarded("/cart", guard));
     let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer.with_policy(policy()));
     let browser = site.browser();
-    put(&browser, "/data/cart").await;
+    browser.put("/data/cart", "x").await;
     site.clock.advance(60 * SECOND - TICK);
     assert_eq!(browser.get("/cart").await.status, StatusCode::OK);
     site.clock.advance(60 * SECOND);
@@ -531,7 +517,7 @@ async fn e2_a_rule_for_anonymous_sessions_counts_their_gaps_too() {
     let routes = usual_routes().merge(guarded("/sure", guard));
     let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer.with_policy(policy()));
     let browser = site.browser();
-    put(&browser, "/data/cart").await;
+    browser.put("/data/cart", "x").await;
     assert_refused(&browser.get("/sure").await, "step_up");
 }
 

@@ -3,34 +3,20 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tower_tenure::{
-    Lifetimes, MemoryStore, Mode, Policy, SessionLayer, Sessions, store::AnyStore, testing::Probe,
-};
+use tower_tenure::{MemoryStore, Mode, Policy, SessionLayer, store::AnyStore};
 
-use crate::common::site::{Browser, Site, usual_routes};
+use crate::common::{Browser, SECOND, Site, policy_of, stores, usual_routes};
 
-const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(100);
 const ABSOLUTE: Duration = Duration::from_secs(1000);
 const RESUME: Duration = Duration::from_secs(600);
 
 fn policy() -> Policy {
-    let lifetimes = Lifetimes::new(IDLE, ABSOLUTE).unwrap();
-    Policy::new(lifetimes, lifetimes).with_resume_for(RESUME)
+    policy_of(IDLE, ABSOLUTE).with_resume_for(RESUME)
 }
 
-fn site(store: impl Into<AnyStore>, policy: Policy) -> (Site, Sessions) {
-    let mut sessions = None;
-    let site = Site::over(SessionLayer::new(store), usual_routes(), |layer| {
-        let layer = layer.with_policy(policy);
-        sessions = Some(layer.sessions());
-        layer
-    });
-    (site, sessions.unwrap())
-}
-
-fn stores() -> [AnyStore; 2] {
-    [MemoryStore::new().into(), Probe::remote(MemoryStore::new()).into()]
+fn site(store: impl Into<AnyStore>, policy: Policy) -> Site {
+    Site::over(SessionLayer::new(store), usual_routes(), |layer| layer.with_policy(policy))
 }
 
 /// A browser in which alice has written something, and her session has run out since.
@@ -47,10 +33,10 @@ async fn l13_work_waits_unread_and_the_same_user_takes_it_over_once() {
     for seen_first in [true, false] {
         for swept in [true, false] {
             for store in stores() {
-                let (site, sessions) = site(store, policy());
+                let site = site(store, policy());
                 let browser = timed_out(&site).await;
                 if swept {
-                    while !sessions.sweep(100).await.unwrap().finished {}
+                    while !site.sessions.sweep(100).await.unwrap().finished {}
                 }
                 let before = browser.copy();
                 if seen_first {
@@ -75,7 +61,7 @@ async fn l13_work_waits_unread_and_the_same_user_takes_it_over_once() {
 #[tokio::test]
 async fn l13_off_by_default_and_then_the_cookie_is_removed() {
     for store in stores() {
-        let (site, _) = site(store, policy().with_resume_for(Duration::ZERO));
+        let site = site(store, policy().with_resume_for(Duration::ZERO));
         let browser = timed_out(&site).await;
         assert!(browser.get("/me").await.removes_cookie());
         assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
@@ -86,7 +72,7 @@ async fn l13_off_by_default_and_then_the_cookie_is_removed() {
 #[tokio::test]
 async fn l13_nothing_is_taken_over_by_another_user_another_browser_or_after_its_time() {
     for store in stores() {
-        let (site, _) = site(store, policy());
+        let site = site(store, policy());
         let browser = timed_out(&site).await;
         let bob = browser.copy();
         assert_eq!(bob.post("/login/bob").await.status, StatusCode::OK);
@@ -105,7 +91,7 @@ async fn l13_nothing_is_taken_over_by_another_user_another_browser_or_after_its_
 #[tokio::test]
 async fn l13_nothing_waits_of_a_session_that_was_signed_out_or_revoked() {
     for store in stores() {
-        let (site, sessions) = site(store, policy());
+        let site = site(store, policy());
         let browser = site.browser();
         let log_in = async || {
             assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
@@ -120,7 +106,7 @@ async fn l13_nothing_waits_of_a_session_that_was_signed_out_or_revoked() {
         browser.set_cookies(None);
         let tab = log_in().await;
         site.clock.advance(SECOND);
-        sessions.revoke_all("alice", None).await.unwrap();
+        site.sessions.revoke_all("alice", None).await.unwrap();
         site.clock.advance(SECOND);
         assert_eq!(tab.post("/login/alice").await.status, StatusCode::OK);
         assert_eq!(tab.get("/data/draft").await.status, StatusCode::NOT_FOUND, "revoked");
@@ -132,9 +118,9 @@ async fn l13_nothing_waits_of_a_session_that_was_signed_out_or_revoked() {
             site.clock.advance(IDLE);
             assert_eq!(tab.get("/me").await.reason().as_deref(), Some("idle"));
             if everybody {
-                sessions.revoke_everybody().await.unwrap();
+                site.sessions.revoke_everybody().await.unwrap();
             } else {
-                sessions.revoke_all("alice", None).await.unwrap();
+                site.sessions.revoke_all("alice", None).await.unwrap();
             }
             site.clock.advance(SECOND);
             assert_eq!(tab.post("/login/alice").await.status, StatusCode::OK);
@@ -145,7 +131,7 @@ async fn l13_nothing_waits_of_a_session_that_was_signed_out_or_revoked() {
 
 #[tokio::test]
 async fn l13_c2_a_persistent_cookie_lives_longer_than_its_session_by_the_time_that_work_waits() {
-    let (site, _) = site(MemoryStore::new(), policy().with_default_mode(Mode::Persistent));
+    let site = site(MemoryStore::new(), policy().with_default_mode(Mode::Persistent));
     let browser = site.browser();
     let reply = browser.post("/login/alice").await;
     let cookie = reply.set_cookies()[0].to_owned();

@@ -1,6 +1,6 @@
 //! How often a request asks the store (SPEC S5), exactly.
 
-use crate::common::site::{Browser, Reply, Site, usual_routes};
+use crate::common::{Browser, Reply, Site, TOUCH_IS_DUE, policy_of, usual_routes};
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
@@ -8,25 +8,21 @@ use axum::{
 };
 use std::time::Duration;
 use tower_tenure::{
-    Error, Key, Lifetimes, MemoryStore, Mode, Policy, Session, SessionLayer, Sessions,
+    Error, Key, MemoryStore, Mode, Session, SessionLayer,
     events::Operation::{self, Create, End, Load, Update},
     testing::Probe,
 };
 
-/// More than the granularity, less than half of the idle lifetime.
-const TOUCH_IS_DUE: Duration = Duration::from_secs(61);
 const IDLE: Duration = Duration::from_secs(3600);
 
 struct Place {
     site: Site,
     store: Probe<MemoryStore>,
-    sessions: Sessions,
 }
 
 impl Place {
     fn new(mode: Mode) -> Self {
-        let lifetimes = Lifetimes::new(IDLE, IDLE * 24).unwrap();
-        let policy = Policy::new(lifetimes, lifetimes).with_default_mode(mode);
+        let policy = policy_of(IDLE, IDLE * 24).with_default_mode(mode);
         let store = Probe::remote(MemoryStore::new());
         let routes = usual_routes()
             .route("/look", post(look))
@@ -34,18 +30,12 @@ impl Place {
             .route("/save", post(save))
             .route("/save-twice", post(save_twice))
             .route("/save-rotation", post(save_rotation));
-        let mut sessions = None;
-        let site = Site::over(SessionLayer::new(store.clone()), routes, |layer| {
-            let layer = layer.with_policy(policy);
-            sessions = Some(layer.sessions());
-            layer
-        });
-        Self { site, store, sessions: sessions.unwrap() }
+        let layer = SessionLayer::new(store.clone()).with_policy(policy);
+        Self { site: Site::over(layer, routes, |layer| layer), store }
     }
 
     async fn alice(&self) -> Browser {
-        let browser = self.site.browser();
-        assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+        let browser = self.site.log_in("alice").await;
         self.store.take_calls();
         browser
     }
@@ -224,7 +214,7 @@ async fn s3_a_read_only_request_never_rewrites_data() {
     let place = Place::new(Mode::Persistent);
     let browser = place.alice().await;
     browser.post("/save").await;
-    let before = place.sessions.list(None, None, 1).await.unwrap().sessions.remove(0);
+    let before = place.site.sessions.list(None, None, 1).await.unwrap().sessions.remove(0);
     for _ in 0..3 {
         place.site.clock.advance(TOUCH_IS_DUE);
         // Another request's write lands while the read is on its way to record its touch.
@@ -236,7 +226,7 @@ async fn s3_a_read_only_request_never_rewrites_data() {
         gate.open();
         assert_eq!(read.await.unwrap().status, StatusCode::OK);
     }
-    let after = place.sessions.list(None, None, 1).await.unwrap().sessions.remove(0);
+    let after = place.site.sessions.list(None, None, 1).await.unwrap().sessions.remove(0);
     assert_eq!(after.revision, before.revision + 3, "only the writes counted");
     assert_eq!(after.data.get("count").unwrap().as_str(), "3");
     assert!(after.timing.last_interaction_at > before.timing.last_interaction_at);

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::site::{Site, usual_routes};
+use crate::common::{Site, usual_routes};
 use axum::{
     body::Body,
     http::{Request, StatusCode},

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::site::{Site, usual_routes};
+use crate::common::{Site, usual_routes};
 use axum::{
     Router,
     body::{Body, to_bytes},

@@ -1,5 +1,6 @@
 //! Our stores beneath `tower-sessions`, and the way from there to here.
 
+use crate::common::HOUR;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
@@ -37,8 +38,6 @@ impl Place {
         Session::new(id, self.theirs.clone(), Some(Expiry::OnSessionEnd))
     }
 }
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
 async fn what_a_session_holds_comes_back_in_a_later_request() {

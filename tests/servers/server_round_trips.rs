@@ -4,21 +4,18 @@ use std::time::Duration;
 
 use crate::common::proxy::{Proxy, Weather};
 use crate::common::servers::{Kind, Server};
-use crate::common::site::{Browser, Site, usual_routes};
+use crate::common::{Browser, Site, TOUCH_IS_DUE, policy_of, usual_routes};
 use axum::{
     Router,
     body::Body,
     http::{Method, Request, StatusCode},
 };
 use tower_tenure::{
-    Lifetimes, Mode, Policy, SessionLayer,
+    Mode, SessionLayer,
     store::{PostgresOptions, RedisStore},
 };
 
 const IDLE: Duration = Duration::from_secs(3600);
-
-/// More than the granularity, less than half of the idle lifetime.
-const TOUCH_IS_DUE: Duration = Duration::from_secs(61);
 
 /// A site on a real server, without anything that runs beside the requests.
 struct Place {
@@ -32,8 +29,7 @@ impl Place {
         let server = Server::start(kind, &format!("round trips to {kind:?}"))?;
         let proxy = Proxy::before(server.port());
         let url = server.url_at(proxy.port);
-        let lifetimes = Lifetimes::new(IDLE, IDLE * 24).unwrap();
-        let policy = Policy::new(lifetimes, lifetimes).with_default_mode(Mode::NonPersistent);
+        let policy = policy_of(IDLE, IDLE * 24).with_default_mode(Mode::NonPersistent);
         let routes: Router = usual_routes();
         let site = if kind == Kind::Postgres {
             // One connection, so that all statements are known to it after the first time.
@@ -76,8 +72,7 @@ impl Place {
     }
 
     async fn alice(&self) -> Browser {
-        let browser = self.site.browser();
-        assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+        let browser = self.site.log_in("alice").await;
         browser
     }
 

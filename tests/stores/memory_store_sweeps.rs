@@ -1,5 +1,6 @@
 //! Sweeps of the memory store, alone and beside everything else under real threads (SPEC O2, S10).
 
+use crate::common::HOUR;
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicU32, Ordering::SeqCst},
@@ -55,8 +56,6 @@ impl Store {
         (all_ended, all_removed)
     }
 }
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// When the tombstone of an end may go.
 const FORGOTTEN: Duration = Duration::from_millis(3_600_001);
