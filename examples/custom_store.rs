@@ -8,7 +8,7 @@
 //! cargo run --example custom_store
 //! ```
 //!
-//! `tests/conformance.rs` runs the conformance suite against it, as you should against yours.
+//! `tests/stores/conformance.rs` runs the conformance suite against it, as you should against yours.
 
 use std::{
     collections::BTreeMap,

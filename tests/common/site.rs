@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::Path,
-    http::{HeaderMap, Method, Request, StatusCode, header},
+    http::{HeaderMap, Method, Request, Response, StatusCode, header},
     routing::{get, post, put},
 };
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ use tower_tenure::{
 /// A site behind a session layer, with the clock that the layer reads.
 #[derive(Clone)]
 pub struct Site {
-    service: BoxCloneSyncService<Request<Body>, http::Response<ResponseBody<Body>>, std::convert::Infallible>,
+    service: BoxCloneSyncService<Request<Body>, Response<ResponseBody<Body>>, std::convert::Infallible>,
     pub clock: ManualClock,
     /// What administers its sessions.
     pub sessions: Sessions,
@@ -64,13 +64,7 @@ impl Site {
     /// Sends one request as it is.
     pub async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.service.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        }
+        Reply::read(response).await
     }
 }
 
@@ -83,6 +77,16 @@ pub struct Reply {
 }
 
 impl Reply {
+    pub async fn read(response: Response<ResponseBody<Body>>) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        }
+    }
+
     /// All `Set-Cookie` lines.
     pub fn set_cookies(&self) -> Vec<&str> {
         self.headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect()

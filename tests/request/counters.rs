@@ -1,9 +1,9 @@
 //! Counters in sessions (SPEC S3).
 
+use crate::common::Door;
 use std::{convert::Infallible, sync::Arc};
 
 use http::{Request, Response, header};
-use tokio::sync::Notify;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_tenure::{Key, MemoryStore, Session, SessionLayer, testing::ManualClock};
 
@@ -13,10 +13,10 @@ const COUNT: Key<u64> = Key::new("count");
 /// compare-and-set then compared with a revision that it had never read.
 #[tokio::test]
 async fn s3_a_counter_counts_what_another_request_added_since_this_one_arrived() {
-    let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let gates = (Arc::clone(&arrived), Arc::clone(&go_on));
+    let door = Door::new();
+    let inside = door.clone();
     let handler = service_fn(move |request: Request<String>| {
-        let (arrived, go_on) = gates.clone();
+        let door = inside.clone();
         async move {
             let session = request.extensions().get::<Session>().unwrap();
             match request.uri().path() {
@@ -24,10 +24,7 @@ async fn s3_a_counter_counts_what_another_request_added_since_this_one_arrived()
                     let _ = session.login("ada").await.unwrap();
                     return Ok::<_, Infallible>(Response::new(String::new()));
                 }
-                "/late" => {
-                    arrived.notify_one();
-                    go_on.notified().await;
-                }
+                "/late" => door.pass().await,
                 _ => {}
             }
             let count = session.update(&COUNT, |count| count.unwrap_or(0) + 1).await.unwrap();
@@ -45,9 +42,9 @@ async fn s3_a_counter_counts_what_another_request_added_since_this_one_arrived()
 
     let get = |path: &str| Request::get(path).header(header::COOKIE, &cookie).body(String::new()).unwrap();
     let late = tokio::spawn(service.clone().oneshot(get("/late")));
-    arrived.notified().await;
+    door.arrived().await;
     service.clone().oneshot(get("/now")).await.unwrap();
-    go_on.notify_one();
+    door.open();
     late.await.unwrap().unwrap();
 
     let response = service.oneshot(get("/now")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Lifetimes as a browser meets them (SPEC L1 to L3, L9, L10, E3). The arithmetic is in `lifetimes_grid.rs`.
+//! Lifetimes as a browser meets them (SPEC L1 to L3, L9, L10, E3). The arithmetic is in `tests/rules/lifetimes_grid.rs`.
 
 use crate::common::{ABSOLUTE, IDLE, Site, TICK, policy};
 use http::StatusCode;

@@ -5,13 +5,12 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Site, usual_routes};
+use crate::common::{Door, Site, usual_routes};
 use axum::{
     body::Body,
     http::{Request, StatusCode},
     routing::{get, post},
 };
-use tokio::sync::Notify;
 use tower_tenure::{
     Clock, EndReason, Error, Key, Lifetimes, MemoryStore, Mode, Outcome, Policy, Session, SessionLayer,
     events::{Event, EventKind, Operation},
@@ -104,11 +103,10 @@ async fn a1_the_last_user_agent_is_kept_also_of_who_comes_back_late() {
 /// Guards: a login over a session that a logout had ended meanwhile told its end again, as superseded.
 #[tokio::test]
 async fn o1_an_end_is_told_once_also_when_a_login_was_in_flight() {
-    let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let gates = (Arc::clone(&arrived), Arc::clone(&go_on));
+    let door = Door::new();
+    let inside = door.clone();
     let slow_login = post(async move |session: Session| {
-        gates.0.notify_one();
-        gates.1.notified().await;
+        inside.pass().await;
         session.login("alice").await?.accepted()
     });
     let ends: Arc<Mutex<Vec<EndReason>>> = Arc::default();
@@ -128,9 +126,9 @@ async fn o1_an_end_is_told_once_also_when_a_login_was_in_flight() {
     browser.post("/login/alice").await;
     let tab = browser.copy();
     let login = tokio::spawn(async move { tab.post("/slow-login").await });
-    arrived.notified().await;
+    door.arrived().await;
     browser.post("/logout").await;
-    go_on.notify_one();
+    door.open();
     assert_eq!(login.await.unwrap().status, StatusCode::OK);
     assert_eq!(*ends.lock().unwrap(), [EndReason::SignedOut]);
 }
@@ -207,11 +205,10 @@ async fn c4_a_logout_removes_the_cookie_also_beside_an_old_copy_of_it() {
 /// Guards: a logout in flight removed the cookie of the login that had replaced its session.
 #[tokio::test]
 async fn c4_a_logout_that_a_login_overtook_leaves_the_new_cookie() {
-    let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let gates = (Arc::clone(&arrived), Arc::clone(&go_on));
+    let door = Door::new();
+    let inside = door.clone();
     let slow_logout = post(async move |session: Session| {
-        gates.0.notify_one();
-        gates.1.notified().await;
+        inside.pass().await;
         session.logout()
     });
     let routes = usual_routes().route("/slow-logout", slow_logout);
@@ -220,9 +217,9 @@ async fn c4_a_logout_that_a_login_overtook_leaves_the_new_cookie() {
     browser.post("/login/alice").await;
     let tab = browser.copy();
     let logout = tokio::spawn(async move { tab.post("/slow-logout").await });
-    arrived.notified().await;
+    door.arrived().await;
     browser.post("/login/alice").await;
-    go_on.notify_one();
+    door.open();
     assert_eq!(logout.await.unwrap().set_cookies(), [""; 0]);
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
 }

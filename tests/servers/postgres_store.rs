@@ -7,10 +7,11 @@ mod writes;
 
 use std::time::Duration;
 
-use crate::common::servers::{Kind, Server};
-use material::{
-    User, admin, capped, end, everybody, node, own_pool, replacing, second, small_pool, start, touch, write,
+use crate::common::{
+    servers::{Kind, Server},
+    store::{REALM, end, replacing, second, touch, write},
 };
+use material::{User, admin, capped, everybody, node, own_pool, small_pool, start};
 use tower_tenure::{
     EndReason, ErrorKind, SessionStore, Timestamp,
     record::UpdateOutcome,
@@ -31,7 +32,7 @@ async fn s8_it_passes_over_a_pool_that_was_handed_in_and_in_another_schema() {
     let (beside, there) = (node(&server).await, store.clone());
     conformance::check(store).await;
     conformance::check_settings(&there, &there.clone()).await;
-    assert_eq!(beside.load_settings(material::REALM).await.unwrap(), None, "schemas share nothing");
+    assert_eq!(beside.load_settings(REALM).await.unwrap(), None, "schemas share nothing");
 }
 
 /// The tag is in the arguments of every statement that a request causes, so the server has to look into one partition.
@@ -172,7 +173,7 @@ async fn s5_every_operation_of_a_request_is_one_statement() {
         is(1, "update of what has ended since");
         let loaded = store.load(alice.sid(round + 1)).await.unwrap().unwrap();
         is(1, "load");
-        store.end(loaded.sid, end(1, EndReason::SignedOut, second(6)), Some(Box::new(loaded))).await.unwrap();
+        store.end(loaded.sid, end(EndReason::SignedOut, second(6)), Some(Box::new(loaded))).await.unwrap();
         is(1, "end");
         store.list(alice.page(10)).await.unwrap();
         is(1, "list");
@@ -183,13 +184,13 @@ async fn s5_every_operation_of_a_request_is_one_statement() {
         is(2, "revoke");
         store.create(user.login(2, second(8))).await.unwrap();
         is(2, "create after a revocation");
-        let many = (1..3).map(|number| (user.sid(number), end(2, EndReason::Revoked, second(9)))).collect();
+        let many = (1..3).map(|number| (user.sid(number), end(EndReason::Revoked, second(9)))).collect();
         store.end_many(many).await.unwrap();
         is(2, "end_many");
         store.reschedule(vec![(user.sid(1), second(10)), (user.sid(2), second(10))]).await.unwrap();
         is(2, "reschedule");
         store.time().await.unwrap();
-        store.not_before(material::REALM).await.unwrap();
+        store.not_before(REALM).await.unwrap();
         is(2, "time and not_before");
     }
 }

@@ -57,7 +57,7 @@ impl Place {
     }
 
     async fn every_request(&self) {
-        let alice = self.alice().await;
+        let alice = self.site.log_in("alice").await;
         for path in ["/me", "/rotate", "/logout"] {
             let method = if path == "/me" { Method::GET } else { Method::POST };
             self.wait_until_a_touch_is_due().await;
@@ -69,11 +69,6 @@ impl Place {
         browser.post("/login/alice").await;
         browser.post("/login/alice").await;
         browser.post("/login/bob").await;
-    }
-
-    async fn alice(&self) -> Browser {
-        let browser = self.site.log_in("alice").await;
-        browser
     }
 
     async fn turns(&self, browser: &Browser, method: Method, path: &str) -> u32 {
@@ -93,7 +88,7 @@ async fn s5(kind: Kind) {
     assert_eq!(place.proxy.take_turns(), 0, "malformed");
     assert_eq!(place.turns(&nobody, Method::POST, "/login/alice").await, 1, "login without a session");
 
-    let alice = place.alice().await;
+    let alice = place.site.log_in("alice").await;
     assert_eq!(place.turns(&alice, Method::GET, "/me").await, 1, "read");
     place.wait_until_a_touch_is_due().await;
     assert_eq!(place.turns(&alice, Method::GET, "/me").await, 2, "read with a touch that is due");
@@ -117,7 +112,7 @@ async fn s5(kind: Kind) {
 /// Its commit fails, the response stands, and nobody is signed out.
 async fn s6_a_touch_gets_lost(kind: Kind) {
     let Some(place) = Place::new(kind).await else { return };
-    let alice = place.alice().await;
+    let alice = place.site.log_in("alice").await;
     place.wait_until_a_touch_is_due().await;
     place.proxy.set(Weather::Answering(1)); // the load's
     assert_eq!(alice.get("/me").await.status, StatusCode::OK);

@@ -1,4 +1,4 @@
-//! The stores pass the conformance suite (SPEC S8). `tests/broken_stores.rs` shows that broken ones do not.
+//! The stores pass the conformance suite (SPEC S8). `broken_stores.rs` shows that broken ones do not.
 
 #[expect(dead_code, reason = "its main shows the store to people")]
 #[path = "../../examples/custom_store.rs"]

@@ -10,8 +10,11 @@ use tower_tenure::{
     store::{PostgresStore, Sweep},
 };
 
-use super::material::{DAY, REALM, User, end, everybody, node, second, start, touch};
-use crate::common::servers::Server;
+use super::material::{DAY, User, everybody, node, start};
+use crate::common::{
+    servers::Server,
+    store::{REALM, end, second, touch},
+};
 
 /// How many sessions are many: a million where the time is (`TENURE_MANY`), else fewer.
 fn many() -> u32 {
@@ -97,7 +100,7 @@ async fn s14_tombstones_cost_the_user_nothing() {
         let swept = store.sweep(sweep).await.unwrap();
         let found: Vec<_> = swept.found.iter().map(|record| record.sid).collect();
         ended += found.len();
-        let requests = found.iter().map(|sid| (*sid, end(1, EndReason::Revoked, second(2)))).collect();
+        let requests = found.iter().map(|sid| (*sid, end(EndReason::Revoked, second(2)))).collect();
         store.end_many(requests).await.unwrap();
         if swept.finished {
             break;

@@ -3,31 +3,25 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
 use tower_tenure::{
-    Error, SessionStore,
+    SessionStore,
     store::{CreateOutcome, PostgresStore, SettingsStore},
     testing::conformance,
 };
 
-use super::material::{REALM, User, capped, node, own_pool, replacing, second, start};
-use crate::common::servers::Server;
+use super::material::{User, capped, node, own_pool, start};
+use crate::common::{
+    nodes,
+    servers::Server,
+    store::{replacing, second},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s7_settings_are_seen_by_another_node_which_is_woken() {
     let Some(server) = start("settings in PostgreSQL") else { return };
     let (here, there) = (node(&server).await, node(&server).await);
     conformance::check_settings(&here, &there).await;
-    for _ in 0..3 {
-        let waiting = tokio::spawn({
-            let there = there.clone();
-            async move { there.settings_changed().await }
-        });
-        sleep(Duration::from_millis(300)).await; // until it listens
-        let version = here.load_settings(REALM).await.unwrap().map(|stored| stored.version);
-        assert!(here.save_settings(REALM, "{}".into(), version).await.unwrap());
-        timeout(Duration::from_secs(1), waiting).await.expect("woken within a second").unwrap();
-    }
+    nodes::are_woken_by_new_settings(&here, &there).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,40 +130,8 @@ async fn s10_revoking_a_subject_on_one_node_misses_no_login_on_another() {
 
 /// S6: a server that was away is used again without a restart of ours.
 pub(crate) async fn outlive_its_server(store: &PostgresStore, server: &mut Server) {
-    let alice = User::of(store, "alice");
-    store.create(alice.login(1, second(0))).await.unwrap();
-
-    server.freeze();
-    let calls = (0..20).map(|_| in_time(store.load(alice.sid(1))));
-    assert!(join_all(calls).await.iter().all(Option::is_none));
-    server.thaw();
-    works_again(store, &alice, 2).await;
-
-    server.kill();
-    assert!(in_time(store.load(alice.sid(1))).await.is_none());
-    server.restart();
-    works_again(store, &alice, 3).await;
-    assert!(store.load(alice.sid(1)).await.unwrap().is_some());
-
     let key = store.place_key();
-    server.replace();
-    works_again(store, &alice, 4).await;
-    assert_eq!(store.load(alice.sid(1)).await.unwrap(), None);
+    nodes::outlive_their_server(store, server).await;
     assert_eq!(store.place_key(), key, "subjects keep their places");
     assert_eq!(node(server).await.place_key(), key);
-}
-
-async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Option<T> {
-    timeout(Duration::from_secs(2), call).await.ok()?.ok()
-}
-
-async fn works_again(store: &PostgresStore, user: &User, number: u32) {
-    for _ in 0..20 {
-        let created = in_time(store.create(user.login(number, second(0)))).await;
-        if created.is_some() && in_time(store.load(user.sid(number))).await.flatten().is_some() {
-            return;
-        }
-        sleep(Duration::from_millis(250)).await;
-    }
-    panic!("it does not work again");
 }

@@ -16,10 +16,9 @@ use tower_tenure::{
     store::{CreateOutcome, Sweep},
 };
 
-use super::material::{
-    DAY, REALM, User, admin, end, node, own_pool, second, small_pool, start, touch, write,
-};
+use super::material::{DAY, User, admin, node, own_pool, small_pool, start};
 use crate::common::proxy::{Proxy, Weather};
+use crate::common::store::{REALM, end, second, touch, write};
 
 /// More writers than tries: each has its turn.
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +122,7 @@ async fn s4_a_write_from_what_was_seen_before_a_revocation_does_not_take_place()
     );
     let outcome = store.update(user.sid(2), write("a", second(2)), Some(spared)).await.unwrap();
     assert!(matches!(outcome, UpdateOutcome::Applied(_)), "the excepted one");
-    let outcome = store.end(user.sid(1), end(1, EndReason::SignedOut, second(3)), Some(seen)).await.unwrap();
+    let outcome = store.end(user.sid(1), end(EndReason::SignedOut, second(3)), Some(seen)).await.unwrap();
     assert!(matches!(outcome, EndOutcome::Ended(session) if session.reason == EndReason::Revoked));
     let record = store.load(user.sid(1)).await.unwrap().unwrap();
     assert!(record.data.is_empty() && record.ended.is_some());
@@ -137,15 +136,15 @@ async fn o2_a_batch_of_ends_answers_as_single_ends_do() {
     for number in 0..5 {
         store.create(user.login(number, second(0))).await.unwrap();
     }
-    store.end(user.sid(1), end(1, EndReason::SignedOut, second(1)), None).await.unwrap();
+    store.end(user.sid(1), end(EndReason::SignedOut, second(1)), None).await.unwrap();
     store.update(user.sid(2), touch(second(50)), None).await.unwrap();
     let mut requests: Vec<_> =
-        (0..7).map(|number| (user.sid(number), end(2, EndReason::Revoked, second(60)))).collect();
+        (0..7).map(|number| (user.sid(number), end(EndReason::Revoked, second(60)))).collect();
     for (_, request) in &mut requests {
         request.options.if_idle_since = Some(second(10));
     }
     // The same one twice, by another call.
-    requests.push((user.sid(3), end(3, EndReason::Evicted, second(61))));
+    requests.push((user.sid(3), end(EndReason::Evicted, second(61))));
     let outcomes = store.end_many(requests.clone()).await.unwrap();
     let names: Vec<_> = outcomes
         .iter()
@@ -171,8 +170,7 @@ async fn o2_of_parallel_ends_on_two_nodes_one_is_the_first() {
     }
     let ends = (0..8_u32).map(|call| {
         let (node, user) = (nodes[call as usize % 2].clone(), user.clone());
-        let requests =
-            (0..50).map(|number| (user.sid(number), end(call.into(), EndReason::Revoked, second(1))));
+        let requests = (0..50).map(|number| (user.sid(number), end(EndReason::Revoked, second(1))));
         let requests = requests.collect();
         tokio::spawn(async move { node.end_many(requests).await.unwrap() })
     });
