@@ -1,10 +1,10 @@
 //! What axe-core finds wrong with the pages for people who use them by other means (WCAG 2.2 AA): nothing, in light and dark.
 
-use crate::common::chrome;
 use std::{fs, io::Write, path::Path};
 
-use crate::common::visit::Visit;
 use serde_json::{Value, json};
+
+use crate::common::{chrome, visit::Visit};
 
 /// The script, which `tests/sdk/install.sh` has put there.
 fn axe() -> Option<String> {

@@ -2,8 +2,9 @@
 //!
 //! Time is the wall clock here, because there are two processes between; waiting is for something to be seen, not for a time.
 
-use crate::common::visit::Visit;
 use fantoccini::Locator;
+
+use crate::common::visit::Visit;
 
 #[tokio::test]
 async fn c2_a_persistent_session_survives_a_restart_of_the_browser() {

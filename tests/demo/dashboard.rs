@@ -1,13 +1,15 @@
 //! The dashboard in a real browser (SPEC D1): settings, live sessions, revocation, by mouse and by keyboard, and a server that
 //! goes away.
 
-use crate::common::backends::Backend;
-use crate::common::client;
-use crate::common::client::Browser;
-use crate::common::demo::{self, Demo};
-use crate::common::visit::{Result, Visit};
 use fantoccini::{Locator, key::Key};
 use serde_json::{Value, json};
+
+use crate::common::{
+    backends::Backend,
+    client::{self, Browser},
+    demo::{self, Demo},
+    visit::{Result, Visit},
+};
 
 const TOKEN: &str = "--management-token=root";
 

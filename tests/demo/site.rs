@@ -11,11 +11,14 @@ use std::{
     time::Duration,
 };
 
-use crate::common::backends::Backend;
-use crate::common::client::{Browser, FORM, PASSIVE};
-use crate::common::demo::{Demo, command};
-use crate::common::servers::Kind;
 use serde_json::Value;
+
+use crate::common::{
+    backends::Backend,
+    client::{Browser, FORM, PASSIVE},
+    demo::{Demo, command},
+    servers::Kind,
+};
 
 fn sleep(seconds: f64) {
     thread::sleep(Duration::from_secs_f64(seconds));

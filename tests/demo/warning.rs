@@ -1,9 +1,5 @@
 //! The script that warns before a session ends (SPEC T2), as it is served, and in a real browser.
 
-use crate::common::chrome;
-use crate::common::client::Browser;
-use crate::common::visit::{Result, Visit};
-use crate::common::{Site, usual_routes};
 use axum::{
     body::Body,
     http::{Request, StatusCode},
@@ -11,6 +7,13 @@ use axum::{
 use fantoccini::{Client, Locator, key::Key};
 use serde_json::{Value, json};
 use tower_tenure::{MemoryStore, SessionLayer, browser::Endpoints, testing::Probe};
+
+use crate::common::{
+    Site, chrome,
+    client::Browser,
+    usual_routes,
+    visit::{Result, Visit},
+};
 
 /// Warned of 20 seconds before, so after 4.
 const SHORT: [&str; 2] = ["--idle=24s", "--ephemeral-idle=24s"];

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Site, usual_routes};
 use axum::{
     Form, Router,
     body::Body,
@@ -31,6 +30,8 @@ use tower_tenure::{
     events::{AuditLog, Operation, RecentEvents},
     testing::Probe,
 };
+
+use crate::common::{Site, usual_routes};
 
 /// What a writer was given, call by call.
 #[derive(Clone, Default)]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::common::{self, ABSOLUTE, Browser, IDLE, Reply, SECOND, Site, TICK, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -17,6 +16,8 @@ use tower_tenure::{
     store::{AnyStore, Page},
     testing::{ManualClock, Probe},
 };
+
+use crate::common::{self, ABSOLUTE, Browser, IDLE, Reply, SECOND, Site, TICK, usual_routes};
 
 fn policy(mode: Mode) -> Policy {
     common::policy().with_default_mode(mode).with_granularity(Duration::ZERO)

@@ -7,7 +7,6 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::common::{Browser, Site, background_tasks, usual_routes};
 use axum::{
     body::Body,
     extract::Path,
@@ -16,6 +15,8 @@ use axum::{
 };
 use tower::{Layer, ServiceExt, service_fn};
 use tower_tenure::{Error, Key, MemoryStore, Session, SessionLayer, events::Operation, testing::Probe};
+
+use crate::common::{Browser, Site, background_tasks, usual_routes};
 
 const A: Key<String> = Key::new("a");
 const B: Key<String> = Key::new("b");

@@ -2,7 +2,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::common::{Browser, Door, Reply, SECOND, Site, policy_of, soon, usual_routes};
 use axum::{
     Router,
     extract::{Path, State},
@@ -18,6 +17,8 @@ use tower_tenure::{
     store::AnyStore,
     testing::{Gate, Probe},
 };
+
+use crate::common::{Browser, Door, Reply, SECOND, Site, policy_of, soon, usual_routes};
 
 const IDLE: Duration = Duration::from_secs(900);
 const NEARLY_IDLE: Duration = Duration::from_secs(899);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::common::{Browser, DAY, Reply, SECOND, Site, TICK, policy_of, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -21,6 +20,8 @@ use tower_tenure::{
     record::Record,
     testing::Probe,
 };
+
+use crate::common::{Browser, DAY, Reply, SECOND, Site, TICK, policy_of, usual_routes};
 
 const NAME: &str = "__Host-id";
 const EPOCH: &str = "Thu, 01 Jan 1970 00:00:00 GMT";

@@ -1,11 +1,12 @@
 //! Counters in sessions (SPEC S3).
 
-use crate::common::Door;
 use std::{convert::Infallible, sync::Arc};
 
 use http::{Request, Response, header};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_tenure::{Key, MemoryStore, Session, SessionLayer, testing::ManualClock};
+
+use crate::common::Door;
 
 const COUNT: Key<u64> = Key::new("count");
 

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{self, ABSOLUTE, DAY, IDLE, SECOND, Site, logs, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -29,6 +28,8 @@ use tracing::{
     field::{Field, Visit},
     span,
 };
+
+use crate::common::{self, ABSOLUTE, DAY, IDLE, SECOND, Site, logs, usual_routes};
 
 fn policy() -> Policy {
     common::policy().with_granularity(Duration::ZERO)

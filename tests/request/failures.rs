@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Browser, Reply, Site, TOUCH_IS_DUE, background_tasks, policy_of, usual_routes};
 use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode, header},
@@ -21,6 +20,8 @@ use tower_tenure::{
     },
     testing::Probe,
 };
+
+use crate::common::{Browser, Reply, Site, TOUCH_IS_DUE, background_tasks, policy_of, usual_routes};
 
 const IDLE: Duration = Duration::from_secs(3600);
 const KEY: Key<String> = Key::new("key");

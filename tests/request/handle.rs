@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{ABSOLUTE, Browser, IDLE, Reply, SECOND, Site, TICK, logs, policy, usual_routes};
 use axum::{
     Extension, Router,
     body::Body,
@@ -31,6 +30,8 @@ use tower_tenure::{
     store::{AnyStore, Creation},
     testing::{ManualClock, Probe},
 };
+
+use crate::common::{ABSOLUTE, Browser, IDLE, Reply, SECOND, Site, TICK, logs, policy, usual_routes};
 
 const NOTE: Key<String> = Key::new("note");
 const COUNT: Key<u32> = Key::new("count");

@@ -2,8 +2,6 @@
 //!
 //! `TENURE_SEARCH=100 cargo test --release --all-features --test hostile` searches a hundred times longer.
 
-use crate::common::search;
-use crate::common::{Reply, Site};
 use axum::{
     Router,
     body::Body,
@@ -18,6 +16,8 @@ use tower_tenure::{
     store::Page,
 };
 use url::Url;
+
+use crate::common::{Reply, Site, search};
 
 /// Stands in every value that must not come back.
 const MARK: &str = "rEfLeCtEd";

@@ -1,7 +1,8 @@
 //! Lifetimes as a browser meets them (SPEC L1 to L3, L9, L10, E3). The arithmetic is in `tests/rules/lifetimes_grid.rs`.
 
-use crate::common::{ABSOLUTE, IDLE, Site, TICK, policy};
 use http::StatusCode;
+
+use crate::common::{ABSOLUTE, IDLE, Site, TICK, policy};
 
 fn site() -> Site {
     Site::with(|layer| layer.with_policy(policy()))

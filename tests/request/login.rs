@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Browser, DAY, HOUR, MINUTE, Reply, Site, TICK, usual_routes};
 use axum::{
     body::Body,
     extract::Path,
@@ -22,6 +21,8 @@ use tower_tenure::{
     record::EndReason,
     testing::{ManualClock, Probe},
 };
+
+use crate::common::{Browser, DAY, HOUR, MINUTE, Reply, Site, TICK, usual_routes};
 
 const DATA: Key<String> = Key::new("data");
 

@@ -2,10 +2,8 @@
 //!
 //! `TENURE_SEARCH=100 cargo test --all-features --test logout` searches a hundred times longer.
 
-use crate::common::search;
 use std::sync::Mutex;
 
-use crate::common::{Browser, Reply, Site};
 use axum::{
     body::Body,
     http::{Request, StatusCode, header},
@@ -17,6 +15,8 @@ use tower_tenure::{
     events::{Event, EventKind},
 };
 use url::Url;
+
+use crate::common::{Browser, Reply, Site, search};
 
 const BYE: &str = "https://app.example.com/bye";
 

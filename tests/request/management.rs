@@ -1,6 +1,5 @@
 //! The management API on the wire (SPEC M1–M3, MANAGEMENT-API): what clients written for it send, and what they get.
 
-use crate::common::search;
 use std::{
     sync::{
         Arc,
@@ -9,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Browser, Site, usual_routes};
 use axum::{body::Body, http::Method};
 use futures_util::future::pending;
 use http::{Request, StatusCode, header};
@@ -25,6 +23,8 @@ use tower_tenure::{
     store::{SettingsStore, StoredSettings},
     testing::Probe,
 };
+
+use crate::common::{Browser, Site, search, usual_routes};
 
 /// A site, and the API over its sessions.
 struct Place {

@@ -5,11 +5,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::common::{Site, usual_routes};
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use tower_tenure::{MemoryStore, SessionLayer, events::Operation, testing::Probe};
+
+use crate::common::{Site, usual_routes};
 
 type Seen = Arc<Mutex<BTreeMap<String, u64>>>;
 

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Browser, MINUTE, Reply, SECOND, Site, TICK, policy_of, usual_routes};
 use axum::{
     body::Body,
     extract::Request,
@@ -22,6 +21,8 @@ use tower_tenure::{
     policy::{Activity, Limits},
     testing::{ManualClock, Probe},
 };
+
+use crate::common::{Browser, MINUTE, Reply, SECOND, Site, TICK, policy_of, usual_routes};
 
 const IDLE: Duration = Duration::from_secs(600);
 const ABSOLUTE: Duration = Duration::from_secs(3600);

@@ -2,7 +2,6 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::common::{ABSOLUTE, IDLE, Reply, SECOND, Site, TICK, policy, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -15,6 +14,8 @@ use tower_tenure::{
     testing::Probe,
 };
 use url::Url;
+
+use crate::common::{ABSOLUTE, IDLE, Reply, SECOND, Site, TICK, policy, usual_routes};
 
 fn guarded(path: &str, guard: RequireSession) -> Router {
     Router::new().route(path, any(async || "let through")).layer(guard)

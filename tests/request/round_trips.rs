@@ -1,17 +1,19 @@
 //! How often a request asks the store (SPEC S5), exactly.
 
-use crate::common::{Browser, Reply, Site, TOUCH_IS_DUE, policy_of, usual_routes};
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
     routing::{get, post},
 };
-use std::time::Duration;
 use tower_tenure::{
     Error, Key, MemoryStore, Mode, Session, SessionLayer,
     events::Operation::{self, Create, End, Load, Update},
     testing::Probe,
 };
+
+use crate::common::{Browser, Reply, Site, TOUCH_IS_DUE, policy_of, usual_routes};
 
 const IDLE: Duration = Duration::from_secs(3600);
 

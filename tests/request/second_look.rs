@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Door, Site, usual_routes};
 use axum::{
     body::Body,
     http::{Request, StatusCode},
@@ -16,6 +15,8 @@ use tower_tenure::{
     events::{Event, EventKind, Operation},
     testing::{ManualClock, Probe},
 };
+
+use crate::common::{Door, Site, usual_routes};
 
 const KEY: Key<u8> = Key::new("key");
 

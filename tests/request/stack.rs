@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Site, usual_routes};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -34,6 +33,8 @@ use tower_tenure::{
     middleware::{ResponseBody, ResponseFuture},
     testing::{ManualClock, Probe},
 };
+
+use crate::common::{Site, usual_routes};
 
 /// A service that insists on being polled ready, and whose clones have to become ready on their own, as tower says.
 struct Strict {

@@ -1,6 +1,5 @@
 //! Our stores beneath `tower-sessions`, and the way from there to here.
 
-use crate::common::HOUR;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
@@ -15,6 +14,8 @@ use tower_tenure::{
     store::Page,
     testing::{ManualClock, Probe},
 };
+
+use crate::common::HOUR;
 
 struct Place {
     store: MemoryStore,

@@ -1,6 +1,5 @@
 //! The cap on a subject's sessions, against an oracle that counts on its fingers (SPEC S9).
 
-use crate::search;
 use std::{num::NonZeroU32, time::Duration};
 
 use proptest::prelude::*;
@@ -10,6 +9,8 @@ use tower_tenure::{
     record::{CallId, Record, Timing, Tombstone},
     testing,
 };
+
+use crate::search;
 
 const NOW: i64 = 1_700_000_000_000;
 

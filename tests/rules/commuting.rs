@@ -1,7 +1,6 @@
 //! Parallel requests agree, whatever order the store sees them in; nothing changes what has ended; and
 //! records come back from JSON as they went in (SPEC S2, S3, S4, S8, L9, C6).
 
-use crate::search;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
@@ -14,6 +13,8 @@ use tower_tenure::{
     },
     testing,
 };
+
+use crate::search;
 
 const START: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
 

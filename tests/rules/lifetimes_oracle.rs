@@ -4,7 +4,6 @@
 //! the SPEC. It shares no code with the crate: plain milliseconds in, plain milliseconds out. `TENURE_SEARCH=100` tries a
 //! hundred times as many histories.
 
-use crate::search;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -17,6 +16,8 @@ use tower_tenure::{
     },
     testing,
 };
+
+use crate::search;
 
 /// The settings of a moment, in milliseconds; pairs are idle and absolute.
 #[derive(Clone, Copy, Debug)]

@@ -3,18 +3,19 @@
 
 #![cfg(unix)]
 
-use crate::common::client;
-use crate::common::search;
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use crate::common::backends::Backend;
-use crate::common::client::{Answer, Browser};
-use crate::common::demo::Demo;
-use crate::common::servers::Kind;
+use crate::common::{
+    backends::Backend,
+    client::{self, Answer, Browser},
+    demo::Demo,
+    search,
+    servers::Kind,
+};
 
 /// Visitors at the same time.
 const VISITORS: u64 = 4;

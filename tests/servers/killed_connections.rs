@@ -4,7 +4,6 @@
 //! Each client appends its own numbers to a list in a session, atomically, so a write that took place twice shows in the list.
 //! `TENURE_SEARCH=100` does a hundred times as many.
 
-use crate::common::search;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
@@ -14,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::servers::{Kind, Server};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -27,6 +25,11 @@ use tower_tenure::{
     EndReason, Error, Key, RequireSession, Session, SessionId, SessionLayer, Sessions, SystemClock,
     events::{Event, EventKind},
     store::{AnyStore, PostgresOptions, RedisOptions},
+};
+
+use crate::common::{
+    search,
+    servers::{Kind, Server},
 };
 
 const LIST: Key<Vec<u32>> = Key::new("list");

@@ -3,10 +3,12 @@
 
 use std::{thread, time::Duration};
 
-use crate::common::client::{Browser, PASSIVE};
-use crate::common::demo::Demo;
-use crate::common::proxy::{Proxy, Weather};
-use crate::common::servers::{Kind, Server, until};
+use crate::common::{
+    client::{Browser, PASSIVE},
+    demo::Demo,
+    proxy::{Proxy, Weather},
+    servers::{Kind, Server, until},
+};
 
 /// The time budget of a store's call, and what a busy machine may add.
 const IN_TIME: Duration = Duration::from_millis(2000 + 1500);

@@ -7,16 +7,17 @@ mod writes;
 
 use std::time::Duration;
 
-use crate::common::{
-    servers::{Kind, Server},
-    store::{REALM, end, replacing, second, touch, write},
-};
 use material::{User, admin, capped, everybody, node, own_pool, small_pool, start};
 use tower_tenure::{
     EndReason, ErrorKind, SessionStore, Timestamp,
     record::UpdateOutcome,
     store::{CreateOutcome, PostgresOptions, PostgresStore, SettingsStore, Sweep},
     testing::conformance,
+};
+
+use crate::common::{
+    servers::{Kind, Server},
+    store::{REALM, end, replacing, second, touch, write},
 };
 
 #[tokio::test(flavor = "multi_thread")]

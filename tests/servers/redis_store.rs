@@ -8,14 +8,15 @@ mod options;
 mod round_trips;
 mod shared;
 
-use crate::common::{
-    servers::{Kind, Server},
-    store::{REALM, all, login, second, sid},
-};
 use tower_tenure::{
     SessionStore,
     store::{CreateOutcome, Creation, RedisOptions, RedisStore, SettingsStore},
     testing::conformance,
+};
+
+use crate::common::{
+    servers::{Kind, Server},
+    store::{REALM, all, login, second, sid},
 };
 
 /// Where one server answers, and where three do.

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use crate::common::proxy::{Proxy, Weather};
-use crate::common::servers::{Kind, Server};
-use crate::common::{Browser, Site, TOUCH_IS_DUE, policy_of, usual_routes};
 use axum::{
     Router,
     body::Body,
@@ -13,6 +10,13 @@ use axum::{
 use tower_tenure::{
     Mode, SessionLayer,
     store::{PostgresOptions, RedisStore},
+};
+
+use crate::common::{
+    Browser, Site, TOUCH_IS_DUE, policy_of,
+    proxy::{Proxy, Weather},
+    servers::{Kind, Server},
+    usual_routes,
 };
 
 const IDLE: Duration = Duration::from_secs(3600);

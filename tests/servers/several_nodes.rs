@@ -1,6 +1,5 @@
 //! Two processes on one store: what one does holds for the other at once.
 
-use crate::common::servers;
 use std::{
     env,
     io::{BufRead, BufReader},
@@ -10,13 +9,17 @@ use std::{
     time::Duration,
 };
 
-use crate::common::backends::Backend;
-use crate::common::client::{Browser, PASSIVE};
-use crate::common::demo::Demo;
 use tower_tenure::{
     SessionStore,
     store::{PostgresStore, RedisStore, SqliteStore},
     testing::conformance,
+};
+
+use crate::common::{
+    backends::Backend,
+    client::{Browser, PASSIVE},
+    demo::Demo,
+    servers,
 };
 
 /// Runs a trial on each store that several processes can share.

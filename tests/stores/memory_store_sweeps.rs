@@ -1,6 +1,5 @@
 //! Sweeps of the memory store, alone and beside everything else under real threads (SPEC O2, S10).
 
-use crate::common::HOUR;
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicU32, Ordering::SeqCst},
@@ -14,6 +13,7 @@ use tower_tenure::{
     store::{Creation, Page, Sweep},
 };
 
+use crate::common::HOUR;
 use crate::{
     common::store::{
         REALM, cap, end, ended, log_in, login, login_of, now_or_never, second, sid, sid_at, touch,

@@ -2,8 +2,6 @@
 
 use std::{collections::HashMap, fs, time::Duration};
 
-use crate::common::store::{REALM, end, login, replacing, second, sid};
-use crate::folder::Folder;
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use tower_tenure::{
@@ -11,6 +9,9 @@ use tower_tenure::{
     record::{Change, Edits, EndOutcome, Json, UpdateOutcome},
     store::{CreateOutcome, Creation, SqliteStore, Sweep},
 };
+
+use crate::common::store::{REALM, end, login, replacing, second, sid};
+use crate::folder::Folder;
 
 /// A value that is found nowhere else.
 fn marker(number: u32) -> String {

@@ -1,12 +1,7 @@
 //! The SQLite store: the contract, several processes on one file, durability, and what it does when the file is not its own.
 
-use crate::common::nodes;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use crate::common::store::{
-    REALM, SUBJECT, TAG, all, end, login, login_of, revocation, second, sid, sid_at, touch, write,
-};
-use crate::folder::Folder;
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use tower_tenure::{
@@ -15,6 +10,12 @@ use tower_tenure::{
     store::{CreateOutcome, Creation, Page, SqliteOptions, SqliteStore, Sweep},
     testing::conformance,
 };
+
+use crate::common::{
+    nodes,
+    store::{REALM, SUBJECT, TAG, all, end, login, login_of, revocation, second, sid, sid_at, touch, write},
+};
+use crate::folder::Folder;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s8_the_sqlite_store_passes_the_conformance_suite() {

@@ -1,6 +1,5 @@
 //! Writes: compare-and-set, whole or not at all, and never twice.
 
-use crate::common::servers;
 use std::{
     sync::{
         Arc,
@@ -17,8 +16,11 @@ use tower_tenure::{
 };
 
 use super::material::{DAY, User, admin, node, own_pool, small_pool, start};
-use crate::common::proxy::{Proxy, Weather};
-use crate::common::store::{REALM, end, second, touch, write};
+use crate::common::{
+    proxy::{Proxy, Weather},
+    servers,
+    store::{REALM, end, second, touch, write},
+};
 
 /// More writers than tries: each has its turn.
 #[tokio::test(flavor = "multi_thread")]
