@@ -145,8 +145,8 @@ where
                     }
                     let response = ResponseBody::inner(answered.take().expect("it was put there above"));
                     let Some(session) = this.session.as_ref() else { return Poll::Ready(Ok(response)) };
-                    let failed = session.has_failed(response.status(), response.headers());
-                    let committed = commit(session, failed);
+                    let committed =
+                        commit(session, |session| session.has_failed(response.status(), response.headers()));
                     this.state.set(State::Committing { committed, then: Some(Reply::Response(response)) });
                 }
                 StateProjection::Committing { committed, then } => {
@@ -191,7 +191,7 @@ impl<S, F, ReqBody, ResBody> State<S, F, ReqBody, ResBody> {
 
 /// An endpoint waits for its interaction to be recorded, and then stores what changed.
 fn commit_endpoint(session: &Session) -> Committing {
-    let Some(touch) = session.start_touch() else { return commit(session, false) };
+    let Some(touch) = session.start_touch() else { return commit(session, |_| false) };
     let committing = session.clone();
     session.answer(|| async move {
         touch.await?;
@@ -201,11 +201,11 @@ fn commit_endpoint(session: &Session) -> Committing {
 }
 
 /// Starts to store what changed; after this the handler can change nothing.
-fn commit(session: &Session, failed: bool) -> Committing {
+fn commit(session: &Session, has_failed: impl FnOnce(&Session) -> bool) -> Committing {
     if !session.close() {
         return Answer::Ready(Some(Ok(Outcome::Done)));
     }
-    let committing = session.clone();
+    let (committing, failed) = (session.clone(), has_failed(session));
     session.answer(|| async move { committing.commit(failed).await })
 }
 

@@ -50,6 +50,7 @@ pub(crate) struct Over {
 
 /// Judges a session by a token that names it. `shared_now` is by the clock that all nodes share.
 #[expect(clippy::too_many_arguments, reason = "all that a judgement depends on")]
+#[inline]
 pub(crate) fn judge(
     record: Record,
     token: Token,

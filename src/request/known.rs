@@ -70,6 +70,7 @@ impl Visit<'_> {
 
 impl KnownSession {
     /// A session that a cookie led to.
+    #[inline]
     pub(crate) fn loaded(
         record: Record,
         token: Token,

@@ -33,11 +33,12 @@ impl Session {
                 self.state().request.arrived_beside(sid, secret);
                 continue;
             }
-            let judged = engine.judge(token, &secret, realm, policy, now, activity, &self.visit()).await?;
+            let take = |known| self.state().request.arrived(known);
+            let judged =
+                engine.judge(token, &secret, realm, policy, now, activity, &self.visit(), take).await?;
             match judged {
-                Judged::Live(known) => self.state().request.arrived(known),
+                Judged::Live | Judged::NotProved(OldSecret::Unknown) => {}
                 Judged::Past(past) => self.state().request.arrived_late(past),
-                Judged::NotProved(OldSecret::Unknown) => {}
                 Judged::NotProved(OldSecret::JustReplaced) => {
                     self.state().request.arrived_with_old_secret();
                 }
