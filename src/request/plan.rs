@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{CookieVerdict, KnownSession, Past, RequestContext, RequestState, answer::ended_meanwhile};
 use crate::{
     Error, SessionId, Timestamp,
+    cookie::Token,
     policy::{Cap, Refusal},
     record::{Change, Data, Edits, EndReason, Facts, Json, Proof, Record, Rotation, SecretHash, Timing},
-    token::Token,
 };
 
 /// What is to be stored.
