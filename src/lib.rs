@@ -57,6 +57,23 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// From the inside out; tests/rules/architecture.rs keeps who may name whom.
+//
+// error, time         the error, moments and the clock
+// record, policy      pure: what is kept of a session, and what decides about it
+// request             pure: one request as a state machine
+// store               the contract of stores, and the stores
+// cookie, web         the cookie and its token; the rest of HTTP
+// events              `tracing`, observers and metrics
+// engine              calls the store, with the clock, a timeout and observers
+// settings            live and shared policy, login hooks, the configuration of a layer
+// session             the handle that a handler gets
+// require, browser    requests let through or denied; endpoints for pages
+// admin               all sessions: in code, over HTTP, on a page
+// middleware          the layer around a service
+// integration         axum and tower-sessions
+// testing             tools for tests
+
 mod admin;
 #[cfg(feature = "browser")]
 pub mod browser;
