@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Engine, RealmState, both};
 use crate::{
     Error, ErrorKind, Policy, Timestamp,
+    cookie::Token,
     policy::Activity,
     record::{EndOutcome, SecretHash},
     request::{Judgement, KnownSession, OldSecret, Past, Visit, judge},
-    token::Token,
 };
 
 /// What a token leads to.

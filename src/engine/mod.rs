@@ -28,8 +28,10 @@ use self::{clock::ClockState, settle::PendingEnd, watch::Watches};
 pub(crate) use self::{judge::Judged, realm::RealmState, settle::UnsettledLogin};
 use crate::{
     Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
-    events::{self, Event, EventKind, Observer, Operation, is_sampled},
-    metrics::{self, StoreTimer},
+    events::{
+        self, Event, EventKind, Observer, Operation, is_sampled,
+        metrics::{self, StoreTimer},
+    },
     record::{
         Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, Replacement,
         UpdateOutcome,

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{Engine, RealmState};
-use crate::{EndReason, Policy, SessionId, Timestamp, clock::TimerMoment, record::Timing};
+use crate::{EndReason, Policy, SessionId, Timestamp, record::Timing, time::TimerMoment};
 
 /// How often a session is looked at for its streams: an end on another node is seen within 2 s (H4).
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -12,8 +12,11 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    Error, ErrorKind, Outcome, Session, body::ResponseBody, browser::Call, policy::Refusal, problem::Problem,
+    Error, ErrorKind, Outcome, Session,
+    browser::Call,
+    policy::Refusal,
     store::Answer,
+    web::{Problem, ResponseBody},
 };
 
 // Boxed, because it is large and seldom there: a store that answers at once is never waited for.

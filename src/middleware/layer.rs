@@ -7,8 +7,13 @@ use tower::Layer;
 
 use super::SessionService;
 use crate::{
-    Clock, LivePolicy, LoginHook, Policy, RequestHead, Sessions, browser::Endpoints, cookie::SessionCookie,
-    events::Observer, live::PolicySource, policy::Activity, sessions::LayerSettings, settings::LayerConfig,
+    Clock, LivePolicy, LoginHook, Policy, RequestHead, Sessions,
+    admin::LayerSettings,
+    browser::Endpoints,
+    cookie::SessionCookie,
+    events::Observer,
+    policy::Activity,
+    settings::{LayerConfig, PolicySource},
     store::AnyStore,
 };
 

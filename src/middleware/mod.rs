@@ -49,4 +49,4 @@ mod service;
 use crate::Session;
 
 pub use self::{future::ResponseFuture, layer::SessionLayer, service::SessionService};
-pub use crate::body::ResponseBody;
+pub use crate::web::ResponseBody;

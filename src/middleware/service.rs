@@ -12,12 +12,11 @@ use tower::Service;
 use super::{ResponseFuture, extensions};
 use crate::{
     Session,
-    body::ResponseBody,
     browser::{Call, Endpoints},
-    problem::Problem,
     session::Skipped,
     settings::LayerConfig,
     store::Answer,
+    web::{Problem, ResponseBody},
 };
 
 /// A service with sessions around it; made by [`SessionLayer`](crate::SessionLayer).

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, SessionId,
+    cookie::Token,
     policy::Refusal,
     record::{Applied, Edits, EndOutcome, EndReason, Record, SecretHash, Timing, UpdateOutcome},
-    token::Token,
 };
 
 /// What the store answered to a call.

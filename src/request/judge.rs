@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{KnownSession, Past, Visit};
 use crate::{
     Policy, Timestamp,
+    cookie::Token,
     policy::{Activity, Overflow, Verdict, decide},
     record::{EndOutcome, EndReason, IN_FLIGHT_WINDOW, Proof, Record, SecretHash, Timing, TimingChange},
-    token::Token,
 };
 
 /// What a loaded record means for the request that brought its token.

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use crate::{
     SessionId, Timestamp,
+    cookie::Token,
     record::{
         Applied, Change, LastSeen, Millis, Mode, PastSession, Proof, Record, SecretHash, Successor, Timing,
         TimingChange, Tombstone,
     },
-    token::Token,
 };
 
 /// A live session in the store, as far as the request knows it.

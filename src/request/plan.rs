@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     Error, SessionId, Timestamp,
+    cookie::Token,
     policy::{Cap, Refusal},
     record::{Change, Data, Edits, EndReason, Facts, Json, Proof, Record, Rotation, SecretHash, Timing},
-    token::Token,
 };
 
 /// What is to be stored.

@@ -31,7 +31,12 @@ use self::{
     redirect::{LoginPage, PublicPrefix},
     rules::{Denial, Evidence, RequiredMethod, Rules},
 };
-use crate::{Error, RequestHead, Session, SessionId, events, metrics, problem::Problem, session::Skipped};
+use crate::{
+    Error, RequestHead, Session, SessionId,
+    events::{self, metrics},
+    session::Skipped,
+    web::Problem,
+};
 
 /// A layer that lets only logged-in users through. It goes inside a
 /// [`SessionLayer`](crate::SessionLayer).

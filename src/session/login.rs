@@ -7,12 +7,12 @@ use http::HeaderMap;
 use super::{Outcome, Session};
 use crate::{
     Error, ErrorKind, Mode, Timestamp,
+    cookie::Token,
     events::EventKind,
-    hook::{LoginContext, LoginRequest},
     policy::{Overrides, Refusal, open},
     record::{AuthenticationMethod, Device, EndReason, Facts, LastSeen},
     request::new_record,
-    token::Token,
+    settings::{LoginContext, LoginRequest},
 };
 
 /// A login that is being put together; await it. See [`Session::login`].

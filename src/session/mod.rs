@@ -4,6 +4,7 @@
 //! it: what the state wants from the store is performed here, and the answers are handed back.
 
 // data.rs      reading and writing values
+// key.rs       typed keys for values
 // login.rs     logging in, with overrides and hooks
 // save.rs      the driver
 // respond.rs   from the state to the response's headers
@@ -11,6 +12,7 @@
 // recycle.rs   the allocation behind the handle, used again
 
 mod data;
+mod key;
 mod login;
 mod recycle;
 mod respond;
@@ -29,16 +31,15 @@ use std::{
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use self::recycle::State;
-pub use self::{login::Login, watch::UntilEnded};
+pub use self::{key::Key, login::Login, watch::UntilEnded};
 pub use crate::request::{Outcome, SessionInfo};
 use crate::{
     EndReason, Error, Policy, RequestHead, SessionId, Timestamp,
-    cookie::{Candidates, SessionCookie},
+    cookie::{Candidates, SessionCookie, Token},
     engine::RealmState,
     record::{PastSession, Timing},
     request::{CookieSent, RequestContext, Visit},
     settings::LayerConfig,
-    token::Token,
 };
 
 /// The session of a request, as a handler uses it (SPEC H1, H2).

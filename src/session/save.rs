@@ -7,14 +7,13 @@ use http::{HeaderMap, StatusCode};
 use super::{Outcome, Session};
 use crate::{
     EndReason, Error, ErrorKind, SessionId,
-    cookie::Candidates,
+    cookie::{Candidates, Token},
     engine::{Judged, UnsettledLogin},
     events::EventKind,
     policy::{Activity, Refusal},
     record::EndOptions,
     request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall},
     store::Answer,
-    token::Token,
 };
 
 impl Session {

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::response::ApiError;
 use crate::{
+    Timestamp,
     record::{Metadata, Record},
-    timestamp::Timestamp,
 };
 
 /// All fields of a session except the data of handlers.
