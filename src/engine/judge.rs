@@ -24,8 +24,9 @@ pub(crate) enum Judged {
 const MAX_LOOKS: usize = 8;
 
 impl Engine {
-    /// Finds what a token leads to, and hands over a live session. One that is over is ended in the same step: an end that
-    /// was seen is an end for good, also when a clock steps back or a policy is raised again.
+    /// Finds what a token leads to, and hands over a live session. One that is over is ended in the
+    /// same step: an end that was seen is an end for good, also when a clock steps back or a policy
+    /// is raised again.
     ///
     /// # Errors
     ///

@@ -27,8 +27,8 @@ type Touching = Answer<'static, Result<(), Error>>;
 pin_project! {
     /// The future of a [`SessionService`](super::SessionService).
     ///
-    /// Dropping it before it is done writes nothing that the handler changed; dropped within the one call to the store
-    /// that commits, the change took place whole or not at all.
+    /// Dropping it before it is done writes nothing that the handler changed; dropped within the
+    /// one call to the store that commits, the change took place whole or not at all.
     pub struct ResponseFuture<S, ReqBody, ResBody>
     where
         S: Service<Request<ReqBody>>,
@@ -167,7 +167,8 @@ where
                     let (response, store_failed) = match outcome {
                         Ok(Outcome::Done) => (sound(reply), false),
                         Ok(Outcome::Refused(refusal)) => (ResponseBody::own(refused(&refusal)), false),
-                        // The write came before the end, which wiped it: the response stands, without a cookie (S4).
+                        // The write came before the end, which wiped it: the response stands,
+                        // without a cookie (S4).
                         Err(error) if error.kind() == ErrorKind::Ended => (sound(reply), false),
                         Err(error) if error.kind() == ErrorKind::TooLarge => {
                             (ResponseBody::own(too_large(&error)), false)

@@ -181,7 +181,8 @@ impl RequestState {
         self.known.as_ref().filter(|_| self.plan.end.is_none())
     }
 
-    /// The session that is over, by this request or before it; `None` while there is one that lasts.
+    /// The session that is over, by this request or before it; `None` while there is one that
+    /// lasts.
     pub(crate) fn past(&self, now: Timestamp) -> Option<PastSession> {
         if self.info().is_some() {
             return None;
