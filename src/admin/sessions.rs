@@ -73,7 +73,8 @@ pub struct SweepReport {
     pub finished: bool,
 }
 
-/// A list returns what it has once it has ended this many sessions that were over (S14).
+/// A list reads so many sessions at a time, and returns what it has once it has ended this many that
+/// were over (S14).
 const ENDED_BY_A_LIST: usize = 128;
 
 /// How many sessions of a subject are ended right after a revocation. The sweep ends the others;
@@ -151,7 +152,7 @@ impl Sessions {
         let (mut sessions, mut after, mut ended) = (Vec::new(), after, 0);
         loop {
             // In small steps, since all of them may be over.
-            let wanted = (limit + 1 - sessions.len()).min(ENDED_BY_A_LIST - ended);
+            let wanted = (limit.saturating_add(1) - sessions.len()).min(ENDED_BY_A_LIST);
             let (realm, subject) = (Arc::clone(&view.realm.name), subject.clone());
             let found = engine.list(Page { realm, subject, after, limit: wanted }, now).await?;
             let is_last = found.len() < wanted;

@@ -58,7 +58,7 @@ impl Engine {
         let (mut elsewhere, mut past_elsewhere) = (None, None);
         if let Some((before, reason)) = &new.before {
             let keeps_data = new.draft.keeps_data;
-            let request = self.replace(*reason, now, replaces(keeps_data, false));
+            let request = self.replace(*reason, policy, now, replaces(keeps_data, false));
             if before.sid.tag() == tag && subject.is_some() {
                 creation.ends.push((before.sid, request));
             } else {
@@ -74,7 +74,7 @@ impl Engine {
             for earlier in [Some(past.sid), successor].into_iter().flatten() {
                 // Work that was revoked with everything else does not wait.
                 let takes_data = earlier != past.sid || past.work_waits(now);
-                let request = self.replace(EndReason::Superseded, now, replaces(takes_data, true));
+                let request = self.replace(EndReason::Superseded, policy, now, replaces(takes_data, true));
                 if earlier.tag() == tag {
                     creation.ends.push((earlier, request));
                 } else if earlier == past.sid {
@@ -91,6 +91,7 @@ impl Engine {
         };
         let mut next = outcomes.iter().rev().find_map(successor_of).filter(|next| *next != sid);
         let mut took = outcomes.iter().find_map(handed_over).cloned();
+        let mut may_be_stale = false;
         if let Some((earlier, request)) = past_elsewhere {
             // Without it, at worst a slow request removes the new cookie.
             let outcome = self.end(earlier, request, None).await;
@@ -109,7 +110,8 @@ impl Engine {
         // user is spared.
         for _ in 0..MAX_SUCCESSORS {
             let Some(other) = next.take().filter(|_| subject.is_some() && took.is_none()) else { break };
-            let request = self.replace(EndReason::Superseded, now, replaces(true, true));
+            may_be_stale = true;
+            let request = self.replace(EndReason::Superseded, policy, now, replaces(true, true));
             let outcome = self.end(other, request, None).await?;
             next = successor_of(&outcome).filter(|next| *next != sid);
             if let Some(data) = handed_over(&outcome) {
@@ -118,11 +120,14 @@ impl Engine {
             }
         }
         self.sweep_now_and_then(now, realm, policy).await;
-        Ok(Established::Done(record))
+        Ok(Established::Done { record, may_be_stale })
     }
 
-    fn replace(&self, reason: EndReason, now: Timestamp, new: Replacement) -> EndRequest {
-        self.end_request(reason, now, EndOptions { replaced_by: Some(new), ..EndOptions::default() })
+    /// What waits for its user is kept in the same step, if it is the user's own login.
+    fn replace(&self, reason: EndReason, policy: &Policy, now: Timestamp, new: Replacement) -> EndRequest {
+        let resume_for = policy.resume_for().into();
+        let options = EndOptions { replaced_by: Some(new), resume_for, ..EndOptions::default() };
+        self.end_request(reason, now, options)
     }
 
     /// Stores the session, making room under the cap.

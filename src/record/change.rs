@@ -91,12 +91,6 @@ impl Change {
         self.timing.is_empty() && self.is_timing_only()
     }
 
-    /// Whether the handler asked for it, as opposed to a mere touch. A touch that cannot be
-    /// recorded does not fail the request.
-    pub fn was_asked_for(&self) -> bool {
-        !self.edits.is_empty() || self.rotation.is_some() || self.metadata.is_some()
-    }
-
     /// Whether it changes the timing at most.
     pub fn is_timing_only(&self) -> bool {
         self.edits.is_empty()

@@ -1,7 +1,8 @@
 //! The one place where a store's answer is taken.
 
 use super::{
-    CreateCall, Established, Follows, KnownSession, LoadCall, RequestContext, RequestState, UpdatePurpose,
+    CreateCall, Established, Follows, KnownSession, LoadCall, Past, RequestContext, RequestState,
+    UpdatePurpose,
     plan::{EndCall, EndPurpose},
 };
 use crate::{
@@ -72,8 +73,8 @@ impl RequestState {
             StoreAnswer::Updated(UpdatePurpose::Touch { sid, secret }, outcome) => {
                 self.touched(sid, &secret, outcome, ctx)
             }
-            StoreAnswer::Updated(UpdatePurpose::Plan { edits, token }, outcome) => {
-                self.planned(&edits, token, outcome?, ctx)
+            StoreAnswer::Updated(UpdatePurpose::Plan { sid, edits, token }, outcome) => {
+                self.planned(sid, &edits, token, outcome?, ctx)
             }
             StoreAnswer::Updated(UpdatePurpose::CompareAndSet { sid, edits }, outcome) => {
                 self.compared(sid, &edits, outcome?, ctx)
@@ -82,21 +83,23 @@ impl RequestState {
                 self.reloaded(found?);
                 Ok(Progress::Done)
             }
-            StoreAnswer::Loaded(LoadCall::RecheckLive(_), found) => {
-                self.rechecked(found, ctx);
+            StoreAnswer::Loaded(LoadCall::RecheckLive(sid), found) => {
+                if self.known_as(sid).is_some() {
+                    self.rechecked(found, ctx);
+                }
                 Ok(Progress::Done)
             }
             StoreAnswer::Loaded(LoadCall::RecheckPast(_), found) => {
-                self.rechecked_past(found);
+                self.rechecked_past(found)?;
                 Ok(Progress::Done)
             }
             StoreAnswer::Ended(EndCall { purpose: EndPurpose::Follow(new), .. }, outcome) => {
                 self.followed(new, outcome, ctx);
                 Ok(Progress::Done)
             }
-            StoreAnswer::Ended(EndCall { purpose: EndPurpose::Other(_), .. }, outcome) => {
+            StoreAnswer::Ended(EndCall { sid, purpose: EndPurpose::Other(secret), .. }, outcome) => {
                 outcome?;
-                self.other_tokens.pop();
+                self.other_tokens.retain(|other| *other != (sid, secret));
                 Ok(Progress::Done)
             }
             StoreAnswer::Ended(EndCall { purpose: EndPurpose::Known, .. }, outcome) => {
@@ -118,8 +121,8 @@ impl RequestState {
         outcome: Result<UpdateOutcome, Error>,
         ctx: &RequestContext<'_>,
     ) -> Result<Progress, Error> {
-        // The handler may have replaced the session meanwhile.
-        let touched = self.known.as_mut().filter(|known| known.record.sid == sid);
+        let must_succeed = self.touch_must_succeed;
+        let touched = self.known_as(sid);
         match outcome {
             Ok(UpdateOutcome::Applied(applied)) => {
                 if let Some(known) = touched {
@@ -136,7 +139,7 @@ impl RequestState {
             Ok(UpdateOutcome::Conflict | UpdateOutcome::TooLarge) => {}
             // The failure is reported already, and the response stands: at worst the session
             // expires early.
-            Err(error) if error.is_store_failure() && !self.touch_must_succeed => {
+            Err(error) if error.is_store_failure() && !must_succeed => {
                 if let Some(known) = touched {
                     known.touch_failed();
                 }
@@ -148,6 +151,7 @@ impl RequestState {
 
     fn planned(
         &mut self,
+        sid: SessionId,
         edits: &Edits,
         token: Option<Token>,
         outcome: UpdateOutcome,
@@ -157,14 +161,16 @@ impl RequestState {
             UpdateOutcome::Applied(applied) => {
                 self.plan.edits.subtract(edits);
                 self.plan.rotation = None;
-                self.stored(edits, &applied);
-                if let (Some(known), Some(token), true) = (&mut self.known, token, applied.rotated) {
+                self.stored(sid, edits, &applied);
+                if let (Some(known), Some(token), true) = (self.known_as(sid), token, applied.rotated) {
                     known.rotated(applied.secret, token);
                 }
                 Ok(Progress::Done)
             }
             UpdateOutcome::Gone(tombstone) => {
-                self.ended_elsewhere(tombstone, ctx.now);
+                if self.known_as(sid).is_some() {
+                    self.ended_elsewhere(tombstone, ctx.now);
+                }
                 Err(ended_meanwhile())
             }
             UpdateOutcome::TooLarge => {
@@ -187,11 +193,13 @@ impl RequestState {
     ) -> Result<Progress, Error> {
         match outcome {
             UpdateOutcome::Applied(applied) => {
-                self.stored(edits, &applied);
+                self.stored(sid, edits, &applied);
                 Ok(Progress::Done)
             }
             UpdateOutcome::Gone(tombstone) => {
-                self.ended_elsewhere(tombstone, ctx.now);
+                if self.known_as(sid).is_some() {
+                    self.ended_elsewhere(tombstone, ctx.now);
+                }
                 Err(ended_meanwhile())
             }
             UpdateOutcome::TooLarge => Err(too_large(ctx.max_data)),
@@ -202,10 +210,12 @@ impl RequestState {
     /// Another request has changed the data. Without a live session the next attempt says why it
     /// is gone.
     fn reloaded(&mut self, found: Option<Record>) {
-        if let (Some(known), Some(found)) = (&mut self.known, found.filter(is_live)) {
-            known.record.data = found.data;
-            known.record.revision = found.revision;
-            known.record.version = found.version;
+        if let (Some(known), Some(found)) = (&mut self.known, found.filter(is_live))
+            && known.record.sid == found.sid
+        {
+            // All of it: the store may write what it is told was seen, if only the version is right.
+            known.see_secret(&found.secret);
+            known.record = found;
         }
     }
 
@@ -223,18 +233,23 @@ impl RequestState {
     }
 
     /// Whether a login has followed the session that is over.
-    fn rechecked_past(&mut self, found: Result<Option<Record>, Error>) {
-        self.may_be_stale = false;
+    fn rechecked_past(&mut self, found: Result<Option<Record>, Error>) -> Result<(), Error> {
         match found {
+            // What the handler wrote waits for the answer.
+            Err(error) if self.starts_anonymous_session() => return Err(error),
             // It is not known whether the browser has a newer cookie.
             Err(_) => self.cookie.keep(),
             Ok(found) => {
                 let tombstone = found.and_then(|record| record.tombstone());
                 if let (Some(past), Some(tombstone)) = (&mut self.past, tombstone) {
-                    *past = past.with(&tombstone);
+                    // Work that was revoked since is still in the tombstone.
+                    let work_until = past.work_until.and(tombstone.work_until);
+                    *past = Past { work_until, ..past.with(&tombstone) };
                 }
             }
         }
+        self.may_be_stale = false;
+        Ok(())
     }
 
     /// The tombstone of the session that was over names its successor: the anonymous session, or a
@@ -246,7 +261,7 @@ impl RequestState {
             && tombstone.successor.is_some_and(|first| first.sid != new)
             && past.with(&tombstone).was_just_replaced(ctx)
         {
-            self.cookie.keep();
+            self.cookie.displaced();
             self.plan.end = Some(EndReason::Superseded);
             self.follows = Follows::Login;
         }
@@ -257,7 +272,7 @@ impl RequestState {
             && tombstone.reason == EndReason::Superseded
         {
             // The browser has a newer login's cookie, or will have it in a moment.
-            self.cookie.keep();
+            self.cookie.displaced();
         }
         self.past = self.planned_past(ctx.now);
         self.plan.end = None;
@@ -271,8 +286,9 @@ impl RequestState {
         ctx: &RequestContext<'_>,
     ) -> Result<Progress, Error> {
         match established {
-            Established::Done(record) => {
+            Established::Done { record, may_be_stale } => {
                 self.created(record, call);
+                self.may_be_stale = may_be_stale;
                 Ok(Progress::Done)
             }
             Established::Refused(refusal) => {
@@ -291,36 +307,39 @@ impl RequestState {
 
     /// An interaction was recorded that was not this request's arrival.
     pub(crate) fn touched_outside(&mut self, sid: SessionId, timing: Timing) {
-        if let Some(known) = self.known.as_mut().filter(|known| known.record.sid == sid) {
+        if let Some(known) = self.known_as(sid) {
             known.record.timing = timing;
         }
     }
 
+    /// The known session, if it is still this one: the handler may have replaced it meanwhile.
+    fn known_as(&mut self, sid: SessionId) -> Option<&mut KnownSession> {
+        self.known.as_mut().filter(|known| known.record.sid == sid)
+    }
+
     /// The edits are in the store.
-    fn stored(&mut self, edits: &Edits, applied: &Applied) {
-        self.may_be_stale = false;
-        let Some(known) = &mut self.known else { return };
+    fn stored(&mut self, sid: SessionId, edits: &Edits, applied: &Applied) {
+        let Some(known) = self.known_as(sid) else { return };
         known.updated(applied);
         // Any other revision means that another request changed the data since it was loaded. Then
         // the old one stays, so that a compare-and-set by what was loaded fails and loads again.
         if applied.revision == known.record.revision + u64::from(!edits.is_empty()) {
             known.record.revision = applied.revision;
         }
-        // After the head of the response is sent nobody reads it any more.
-        if !self.is_closed {
-            known.record.data.edit(edits);
-        }
+        known.record.data.edit(edits);
+        self.may_be_stale = false;
     }
 
     /// What was planned to be new is in the store.
     fn created(&mut self, record: Record, call: &CreateCall) {
-        self.may_be_stale = false;
         self.follows = match self.past.take() {
             Some(past) if past.is_certain && !call.draft.is_login() => Follows::Past(past),
             _ => Follows::Nothing,
         };
         let reason = call.before.as_ref().map_or(EndReason::Superseded, |(_, reason)| *reason);
-        if call.draft.is_login() && !self.other_tokens.is_empty() {
+        // A login ends them, and so does a logout before what was written since.
+        let ends_others = call.draft.is_login() || reason != EndReason::Superseded;
+        if ends_others && !self.other_tokens.is_empty() {
             self.plan.end_others = Some(reason);
         }
         // What was planned while the store was asked is for this session: a logout, another login.

@@ -1,6 +1,6 @@
 //! Whether the response sets, keeps or removes the cookie.
 
-use super::{KnownSession, Past, RequestContext, RequestState};
+use super::{Follows, KnownSession, Past, RequestContext, RequestState};
 use crate::{Timestamp, record::EndReason};
 
 /// What the browser sent under our cookie's name.
@@ -11,9 +11,11 @@ pub(crate) enum CookieSent {
     Nothing,
     /// Something, perhaps malformed.
     Something,
-    /// Something that this response must not remove: another response brings the browser a newer
-    /// cookie of the same name, or it is not certain that the cookie is dead.
+    /// Something that this response must not remove: it is not certain that the cookie is dead.
     MustStay,
+    /// Something that this response must not remove, nor replace by what the handler wrote: another
+    /// response brings the browser a newer cookie of the same name.
+    Displaced,
 }
 
 /// What the response does with the browser's cookie.
@@ -76,7 +78,7 @@ impl CookieFacts {
             SessionFact::NewToken | SessionFact::Moved if self.may_be_stale => CookieVerdict::Recheck,
             SessionFact::NewToken | SessionFact::Moved => CookieVerdict::Set,
             SessionFact::Absent => match self.sent {
-                CookieSent::Nothing | CookieSent::MustStay => CookieVerdict::Keep,
+                CookieSent::Nothing | CookieSent::MustStay | CookieSent::Displaced => CookieVerdict::Keep,
                 CookieSent::Something if self.store_failed || self.newer_exists || self.work_waits => {
                     CookieVerdict::Keep
                 }
@@ -94,9 +96,16 @@ impl CookieSent {
         if brought { Self::Something } else { Self::Nothing }
     }
 
-    /// From now on it must stay.
+    /// It is not certain any more that it is dead.
     pub(crate) const fn keep(&mut self) {
-        *self = Self::MustStay;
+        if matches!(self, Self::Nothing | Self::Something) {
+            *self = Self::MustStay;
+        }
+    }
+
+    /// Another response brings the browser a newer one.
+    pub(crate) const fn displaced(&mut self) {
+        *self = Self::Displaced;
     }
 }
 
@@ -114,7 +123,7 @@ impl RequestState {
     /// Whether the browser has, or will have, a newer cookie than this request knows of. Then this
     /// response must not send one either: not even that of a session for what the handler wrote.
     pub(super) fn newer_cookie_exists(&self, ctx: &RequestContext<'_>) -> bool {
-        self.cookie == CookieSent::MustStay || self.past.is_some_and(|past| past.was_just_replaced(ctx))
+        self.cookie == CookieSent::Displaced || self.past.is_some_and(|past| past.was_just_replaced(ctx))
     }
 
     /// What the response does with the cookie. `store_failed`: the response says so, in place of
@@ -122,6 +131,8 @@ impl RequestState {
     pub(crate) fn cookie_verdict(&self, store_failed: bool, ctx: &RequestContext<'_>) -> CookieVerdict {
         let session = match &self.known {
             None => SessionFact::Absent,
+            // It is about to be ended, and its cookie would overwrite a login's.
+            Some(_) if matches!(self.follows, Follows::Login) => SessionFact::Unchanged,
             Some(known) if !known.cookie_changed(self.keep_longer) => SessionFact::Unchanged,
             Some(known) if known.has_new_token() => SessionFact::NewToken,
             Some(_) => SessionFact::Moved,
@@ -151,7 +162,8 @@ mod tests {
 
     const SESSIONS: [SessionFact; 4] =
         [SessionFact::Absent, SessionFact::Unchanged, SessionFact::Moved, SessionFact::NewToken];
-    const SENT: [CookieSent; 3] = [CookieSent::Nothing, CookieSent::Something, CookieSent::MustStay];
+    const SENT: [CookieSent; 4] =
+        [CookieSent::Nothing, CookieSent::Something, CookieSent::MustStay, CookieSent::Displaced];
 
     fn every_combination() -> impl Iterator<Item = CookieFacts> {
         let bits = |number: u32| move |bit: u32| number >> bit & 1 == 1;
@@ -173,7 +185,7 @@ mod tests {
         })
     }
 
-    /// C3, C4, S4, S6, L13: each rule by itself, over all 384 combinations.
+    /// C3, C4, S4, S6, L13: each rule by itself, over all 512 combinations.
     #[test]
     fn c3_c4_the_verdict_keeps_each_rule_in_every_combination() {
         use CookieVerdict::{Keep, Recheck, Remove, Set};
@@ -208,6 +220,6 @@ mod tests {
             assert!(!must_go || verdict == Remove, "{facts:?}");
             assert!(changed || is_dead || verdict == Keep, "{facts:?}");
         }
-        assert_eq!(count, 4 * 3 * 32);
+        assert_eq!(count, 4 * 4 * 32);
     }
 }

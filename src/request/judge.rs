@@ -46,6 +46,8 @@ pub(crate) struct Over {
     at: Timestamp,
     /// The timing that it was judged by.
     timing: Timing,
+    /// Whether it was revoked with all sessions of the realm or the user: then no work waits.
+    is_revoked: bool,
 }
 
 /// Judges a session by a token that names it. `shared_now` is by the clock that all nodes share.
@@ -88,7 +90,8 @@ pub(crate) fn judge(
         Verdict::Over { reason, at, .. } => {
             let mut timing = record.timing;
             timing.apply(&TimingChange { interaction_at: None, lowering: policy.lowering(&timing) });
-            Judgement::Over(Over { record, reason, at, timing })
+            let is_revoked = record.revoked_under(policy).is_some();
+            Judgement::Over(Over { record, reason, at, timing, is_revoked })
         }
     }
 }
@@ -124,17 +127,20 @@ impl Over {
         now: Timestamp,
     ) -> Option<Past> {
         let past = |reason| Past::new(self.record.sid, self.timing.past(reason, self.at));
+        let until = self.at + resume_for;
+        let work = |reason: EndReason| {
+            let has_work = self.record.subject.is_some() && !self.record.data.is_empty();
+            (reason.is_deadline() && has_work && !self.is_revoked && now < until).then_some(until)
+        };
         Some(match ended {
             Some(EndOutcome::Spared) => return None,
-            Some(EndOutcome::Ended(ended)) => {
-                let waits =
-                    ended.reason.is_deadline() && ended.subject.is_some() && !self.record.data.is_empty();
-                let until = self.at + resume_for;
-                let work_until = (waits && now < until).then_some(until);
-                Past { work_until, ..past(ended.reason) }
+            Some(EndOutcome::Ended(ended)) => Past { work_until: work(ended.reason), ..past(ended.reason) },
+            Some(EndOutcome::AlreadyEnded { tombstone, .. }) => {
+                let work_until = tombstone.work_until.filter(|_| !self.is_revoked);
+                Past { work_until, ..past(tombstone.reason).with(tombstone) }
             }
-            Some(EndOutcome::AlreadyEnded { tombstone, .. }) => past(tombstone.reason).with(tombstone),
-            Some(EndOutcome::Unknown) => past(self.reason),
+            // The store could not be asked. A login that follows ends it all the same.
+            Some(EndOutcome::Unknown) => Past { work_until: work(self.reason), ..past(self.reason) },
             None => Past { is_certain: false, ..past(self.reason) },
         })
     }

@@ -109,7 +109,7 @@ impl RequestState {
     }
 
     /// Back to the default, in place: nothing of a session outlives its request, and the room of
-    /// the vectors stays.
+    /// the vector stays.
     pub(crate) fn reset(&mut self) {
         let mut other_tokens = std::mem::take(&mut self.other_tokens);
         other_tokens.clear();
@@ -127,14 +127,15 @@ impl RequestState {
     /// A cookie led to a session that is over. The first one counts.
     pub(crate) fn arrived_late(&mut self, past: Past) {
         if !past.is_certain {
-            self.cookie.keep();
+            // An anonymous session's cookie must not overwrite that of a session which may be live.
+            self.cookie.displaced();
         }
         self.past.get_or_insert(past);
     }
 
     /// A cookie's secret was replaced a moment ago, so the browser has a newer one by now.
     pub(crate) const fn arrived_with_old_secret(&mut self) {
-        self.cookie.keep();
+        self.cookie.displaced();
     }
 
     /// A cookie that was not examined, because one before it led to a live session.
@@ -161,7 +162,9 @@ impl RequestState {
     pub(crate) fn close(&mut self, may_be_stale: bool, ctx: &RequestContext<'_>) -> bool {
         self.is_closed = true;
         self.may_be_stale |= may_be_stale;
-        !self.plan.is_empty() || self.cookie_verdict(false, ctx) == CookieVerdict::Recheck
+        !self.plan.is_empty()
+            || matches!(self.follows, Follows::Past(_))
+            || self.cookie_verdict(false, ctx) == CookieVerdict::Recheck
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
@@ -221,12 +224,14 @@ impl RequestState {
     /// The session ended while this request was in flight. The call that ended it answered the
     /// browser, so this request sets no cookie and removes none.
     fn ended_elsewhere(&mut self, tombstone: Option<Tombstone>, now: Timestamp) {
-        self.cookie.keep();
+        self.cookie.displaced();
         let known = self.known.take();
         self.past = known.zip(tombstone).map(|(known, tombstone)| {
             let session = known.next_timing().past(tombstone.reason, now);
             Past::new(known.record.sid, session).with(&tombstone)
         });
-        self.plan = Plan::default();
+        // A logout still ends the sessions of the other tokens.
+        let end_others = self.plan.end_others.or(self.plan.end);
+        self.plan = Plan { end_others, ..Plan::default() };
     }
 }

@@ -82,7 +82,7 @@ pub(crate) enum UpdatePurpose {
     /// To record the interaction; with the secret that the session had when it was sent.
     Touch { sid: SessionId, secret: SecretHash },
     /// To store what the handler planned; with the new token, if the secret is replaced.
-    Plan { edits: Edits, token: Option<Token> },
+    Plan { sid: SessionId, edits: Edits, token: Option<Token> },
     /// To change one value by what it is, if nobody else changed it meanwhile.
     CompareAndSet { sid: SessionId, edits: Edits },
 }
@@ -134,7 +134,12 @@ pub(crate) struct CreateCall {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
 pub(crate) enum Established {
-    Done(Record),
+    Done {
+        record: Record,
+        /// Whether it took the place of another login that was in flight: a third one may have
+        /// replaced it meanwhile.
+        may_be_stale: bool,
+    },
     Refused(Refusal),
     /// There was a session of this id, from an earlier attempt, and it has ended since.
     Gone,
@@ -175,7 +180,8 @@ impl RequestState {
         // Also a session that a save is creating right now.
         let any = self.known.is_some() || self.plan.new.is_some();
         let end = self.plan.end.or(any.then_some(reason));
-        self.plan = Plan { end, end_others: self.plan.end_others, ..Plan::default() };
+        let others = (!self.other_tokens.is_empty()).then_some(reason);
+        self.plan = Plan { end, end_others: self.plan.end_others.or(others), ..Plan::default() };
     }
 
     /// The session whose secret the holder of this token may replace. A new session has a new
@@ -298,12 +304,17 @@ impl RequestState {
                 // The write must not put its cookie over that of a login which came between.
                 return Ok(self.recheck());
             }
-            if self.newer_cookie_exists(ctx) {
+            if !self.newer_cookie_exists(ctx) {
+                let token = new_token()?;
+                let record =
+                    new_record(&token, ctx.realm, ctx.policy.anonymous(ctx.now), None, Facts::default());
+                self.plan.new = Some(Draft { record, token, keeps_data: false, cap: None });
+            } else if self.plan.end.is_some() {
+                // The logout goes on without what was written beside it.
+                self.plan.edits = Edits::default();
+            } else {
                 return Err(ended_meanwhile());
             }
-            let token = new_token()?;
-            let record = new_record(&token, ctx.realm, ctx.policy.anonymous(ctx.now), None, Facts::default());
-            self.plan.new = Some(Draft { record, token, keeps_data: false, cap: None });
         }
         if let Some(draft) = &self.plan.new {
             let reason = self.plan.end.unwrap_or(EndReason::Superseded);
@@ -339,12 +350,12 @@ impl RequestState {
             return Ok(None);
         }
         let token = self.plan.rotation.as_ref().map(|planned| planned.token.clone());
-        let purpose = UpdatePurpose::Plan { edits: change.edits.clone(), token };
+        let purpose = UpdatePurpose::Plan { sid: known.record.sid, edits: change.edits.clone(), token };
         Ok(Some(StoreCall::Update(update(known, change, purpose, ctx))))
     }
 
     /// Whether a value was set and there is no session for it.
-    fn starts_anonymous_session(&self) -> bool {
+    pub(super) fn starts_anonymous_session(&self) -> bool {
         self.plan.new.is_none() && self.plan.edits.sets_any() && self.lasting().is_none()
     }
 

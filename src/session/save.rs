@@ -97,6 +97,10 @@ impl Session {
     /// Stores what is planned, as the last act of a request.
     pub(crate) async fn commit(&self, failed: bool) -> Result<Outcome, Error> {
         let outcome = self.drive(if failed { Scope::Safety } else { Scope::All }).await;
+        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::TooLarge) {
+            // What is for safety beside it goes on.
+            let _ = self.drive(Scope::Safety).await;
+        }
         // A login that was sent and not answered is undone now that the request gives it up.
         drop(self.state().unsettled.take());
         // The response may go out in any case, so its cookie has to be right in any case.
@@ -140,9 +144,12 @@ impl Session {
             }
         }
         let answer = inner.config.engine.perform(call, inner.realm(), &inner.policy, inner.now).await;
-        if let StoreAnswer::Created(_, Ok(_)) = &answer {
-            let unsettled = self.state().unsettled.take();
-            unsettled.into_iter().for_each(UnsettledLogin::settled);
+        if let StoreAnswer::Created(create, Ok(_)) = &answer {
+            let mut state = self.state();
+            // Not that of another login, whose answer was lost.
+            let settled = state.unsettled.take_if(|login| login.is_of(create.draft.record.sid));
+            drop(state);
+            settled.into_iter().for_each(UnsettledLogin::settled);
         }
         answer
     }

@@ -410,7 +410,7 @@ async fn s14_a_list_ends_a_bounded_number_of_sessions() {
     for _ in 0..10 {
         let page = place.site.sessions.list(Some("alice"), after, 50).await.unwrap();
         let told = place.take_ended();
-        assert!(told.len() <= 128, "{} at once", told.len());
+        assert!(told.len() < 2 * 128, "{} at once", told.len());
         assert!(told.iter().all(|(user, reason)| user == "alice" && *reason != EndReason::Revoked));
         ended += told.len();
         listed += page.sessions.len();
