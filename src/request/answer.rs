@@ -364,3 +364,33 @@ pub(super) fn ended_meanwhile() -> Error {
 pub(crate) fn too_large(max_data: usize) -> Error {
     Error::new(ErrorKind::TooLarge, format!("the data of a session may take at most {max_data} bytes"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cookie::Token,
+        record::{Proof, TimingChange, tests::blank},
+        request::{CookieSent, RequestState, Visit},
+    };
+
+    /// A store that compares and sets writes the whole record that it is told was seen. So after a
+    /// conflict nothing of the old one may stay: it would undo a rotation (H6).
+    #[test]
+    fn s3_after_a_conflict_the_whole_record_is_the_one_that_was_loaded() {
+        let token = Token::generate().unwrap();
+        let seen = Record { secret: token.hash("__Host-id"), sid: token.sid(), ..blank() };
+        let visit = Visit { ip: None, user_agent: b"" };
+        let (timing, none) = (TimingChange::default(), crate::record::Millis::ZERO);
+        let known = KnownSession::loaded(seen.clone(), token, Proof::Current, timing, false, &visit, none);
+        let mut state = RequestState::default();
+        state.start(CookieSent::Something, none);
+        state.arrived(known);
+        let secret = SecretHash::from_bytes([1; 32]);
+        let found = Record { secret, revision: 5, version: 9, confirmed: true, ..seen };
+        state.reloaded(Some(found.clone()));
+        let known = state.known.unwrap();
+        assert_eq!(known.record, found);
+        assert_eq!(known.proof, Proof::Grace, "another request brings the browser the new token");
+    }
+}

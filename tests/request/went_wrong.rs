@@ -341,3 +341,73 @@ async fn h7_a_long_connection_keeps_its_session_alive_and_does_not_revive_it() {
     site.clock.advance(Duration::from_secs(60));
     assert_eq!(session.touch().await.unwrap_err().kind(), tower_tenure::ErrorKind::Ended);
 }
+
+/// A write with a dead cookie whose look at the store fails is a failure, and can be tried again.
+#[tokio::test]
+async fn s6_a_write_after_a_failed_look_at_a_dead_cookie_is_not_lost_in_silence() {
+    let door = Door::new();
+    let store = Probe::remote(MemoryStore::new());
+    let site =
+        Site::over(SessionLayer::new(store.clone()), slow_routes(&door), |layer| layer.with_policy(policy()));
+    let browser = site.log_in("alice").await;
+    site.clock.advance(IDLE);
+    let slow = browser.copy().spawn(Method::POST, "/slow-write");
+    door.arrived().await;
+    store.fail(Operation::Load, 2);
+    door.open();
+    let reply = slow.await.unwrap();
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(reply.set_cookies(), [""; 0]);
+    let slow = browser.spawn(Method::POST, "/slow-write");
+    door.arrived().await;
+    door.open();
+    assert_eq!(slow.await.unwrap().set_cookies().len(), 1);
+}
+
+/// C5: with more cookies than are read a visitor can still keep something.
+#[tokio::test]
+async fn c5_a_write_beside_many_unknown_tokens_is_kept() {
+    let site = Site::new();
+    let cookies: Vec<_> = ('A'..).take(6).map(unknown_token).collect();
+    let request = Request::put("/data/cart").header(header::COOKIE, cookies.join("; "));
+    let reply = site.send(request.body(Body::from("one")).unwrap()).await;
+    assert_eq!((reply.status, reply.set_cookies().len()), (StatusCode::OK, 1));
+}
+
+/// C5: a logout ends every session that the request's cookies prove, whatever else its handler does.
+#[tokio::test]
+async fn c5_a_logout_that_also_writes_ends_the_sessions_of_all_cookies() {
+    let act = post(async |session: Session| {
+        session.logout()?;
+        session.insert(&Key::new("flash"), &"signed out")
+    });
+    for store in stores() {
+        let routes = usual_routes().route("/sign-out", act.clone());
+        let site = Site::over(SessionLayer::new(store), routes, |layer| layer.with_policy(policy()));
+        let (alice, bob) = (site.log_in("alice").await, site.log_in("bob").await);
+        let both = [alice.cookie_header().unwrap(), bob.cookie_header().unwrap()].join("; ");
+        let browser = site.browser();
+        browser.set_cookies(Some(&both));
+        assert_eq!(browser.post("/sign-out").await.status, StatusCode::OK);
+        for user in ["alice", "bob"] {
+            assert_eq!(site.live(Some(user)).await, 0, "{user}");
+        }
+    }
+}
+
+/// L13 and L14: the expiry was seen by nobody before everybody was signed out.
+#[tokio::test]
+async fn l13_work_of_a_session_that_was_revoked_with_everybody_is_not_taken_over() {
+    for store in stores() {
+        let site = Site::over(SessionLayer::new(store), usual_routes(), |layer| {
+            layer.with_policy(policy().with_resume_for(60 * MINUTE))
+        });
+        let browser = site.log_in("alice").await;
+        browser.put("/data/draft", "private").await;
+        site.clock.advance(IDLE + SECOND);
+        site.sessions.revoke_everybody().await.unwrap();
+        site.clock.advance(SECOND);
+        assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+        assert_eq!(browser.get("/data/draft").await.status, StatusCode::NOT_FOUND);
+    }
+}
