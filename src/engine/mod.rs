@@ -300,13 +300,18 @@ impl Engine {
         subject: Option<&str>,
         kind: EventKind<'_>,
     ) {
-        let event = Event { at, realm, sid, subject, kind };
+        self.emit_event(&Event { at, realm, sid, subject, by: None, kind });
+    }
+
+    /// As [`Engine::emit`], for an event that says who did it.
+    pub(crate) fn emit_event(&self, event: &Event<'_>) {
+        let kind = event.kind;
         event.trace();
         metrics::event(&kind);
         for observer in &self.observers {
             // What an observer does is its own business: a logout must not fail because an audit
             // log panics.
-            let observe = AssertUnwindSafe(|| observer.observe(&event));
+            let observe = AssertUnwindSafe(|| observer.observe(event));
             if catch_unwind(observe).is_err() {
                 events::observer_panicked(kind.as_str());
             }

@@ -15,6 +15,7 @@ pub(super) enum Route {
     ReadLimits,
     ChangeCap,
     ListSessions,
+    SignEverybodyOut,
     ReadSession(String),
     ChangeSession(String),
     RemoveSession(String),
@@ -33,16 +34,28 @@ impl Route {
                 "read:sessions"
             }
             Self::ChangeSession(_) => "update:sessions",
-            Self::RemoveSession(_) | Self::RevokeSession(_) | Self::RemoveSessionsOf(_) => "delete:sessions",
+            Self::RemoveSession(_)
+            | Self::RevokeSession(_)
+            | Self::RemoveSessionsOf(_)
+            | Self::SignEverybodyOut => "delete:sessions",
         }
     }
 }
 
-/// The route of a request. The path may begin with `/api/v2`, unless a router removed that prefix.
+/// Where the API is, unless a router removed this prefix.
+const PREFIX: &str = "/api/v2";
+
+/// The path without the prefix. Only whole segments count: `/api/v2foo` does not begin with it.
+pub(super) fn without_prefix(path: &str) -> &str {
+    let rest = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    rest.unwrap_or(path)
+}
+
+/// The route of a request, by its path without the prefix.
 pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
-    let path = path.strip_prefix("/api/v2").unwrap_or(path);
     let decoded = |segment: &str| match percent_decode_str(segment).decode_utf8() {
-        Ok(id) if !id.is_empty() => Ok(Cow::into_owned(id)),
+        // No id contains NUL, and not every store could look one up.
+        Ok(id) if !id.is_empty() && !id.contains('\0') => Ok(Cow::into_owned(id)),
         _ => Err(ApiError::no_such_route()),
     };
     let segments: Vec<_> = path.split('/').skip(1).collect();
@@ -59,7 +72,11 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
             "PUT" => ("", Some(Route::ChangeCap)),
             _ => ("GET, HEAD, PUT", None),
         },
-        ["sessions"] => ("GET, HEAD", (verb == "GET").then_some(Route::ListSessions)),
+        ["sessions"] => match verb {
+            "GET" => ("", Some(Route::ListSessions)),
+            "DELETE" => ("", Some(Route::SignEverybodyOut)),
+            _ => ("GET, HEAD, DELETE", None),
+        },
         ["session-events"] => ("GET, HEAD", (verb == "GET").then_some(Route::RecentEvents)),
         ["sessions", id] => {
             let id = decoded(id)?;

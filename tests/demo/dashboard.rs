@@ -11,21 +11,21 @@ use crate::common::{
     visit::{Result, Visit},
 };
 
-const TOKEN: &str = "--management-token=root";
+const TOKEN: &str = "--management-token=root-root-root-root";
 
 impl Visit {
     /// On the dashboard, with the token given.
     async fn enter(test: &str, flags: &[&str]) -> Option<Self> {
         let visit = Self::start(test, &[&[TOKEN], flags].concat()).await?;
         visit.client.goto(&visit.url("/admin")).await.unwrap();
-        visit.fill("token", "root").await.unwrap();
+        visit.fill("token", "root-root-root-root").await.unwrap();
         visit.click("#enter button").await.unwrap();
         visit.sees("#connection", "As of").await.unwrap();
         Some(visit)
     }
 
     fn settings(&self) -> Value {
-        let headers = ["Authorization: Bearer root"];
+        let headers = ["Authorization: Bearer root-root-root-root"];
         self.demo.browser().send("GET /api/v2/tenants/settings", &headers, b"").json()
     }
 
@@ -80,8 +80,11 @@ async fn d1_the_lifetimes_are_shown_and_changed_in_minutes() {
             "session_cookie": { "mode": "non-persistent" }, "allowed_logout_urls": [],
         })
     );
-    let limits =
-        visit.demo.browser().send("GET /api/v2/tenants/session-limits", &["Authorization: Bearer root"], b"");
+    let limits = visit.demo.browser().send(
+        "GET /api/v2/tenants/session-limits",
+        &["Authorization: Bearer root-root-root-root"],
+        b"",
+    );
     assert_eq!(limits.json()["max_sessions"], 3);
 
     for wrong in ["0", "-5", "1.5", "soon", "", "525601"] {
@@ -99,7 +102,7 @@ async fn d1_the_lifetimes_are_shown_and_changed_in_minutes() {
     // Another administrator changes something; what is being typed here stays.
     visit.fill("session_lifetime", "777").await.unwrap();
     let changed = br#"{"idle_session_lifetime_in_minutes": 45}"#;
-    let headers = ["Authorization: Bearer root", "Content-Type: application/json"];
+    let headers = ["Authorization: Bearer root-root-root-root", "Content-Type: application/json"];
     assert_eq!(visit.demo.browser().send("PATCH /api/v2/tenants/settings", &headers, changed).status, 200);
     visit.holds("idle_session_lifetime", "45").await.unwrap();
     visit.holds("session_lifetime", "777").await.unwrap();
@@ -151,7 +154,7 @@ async fn d1_it_works_by_keyboard_alone_and_on_a_phone() {
     visit.client.goto(&visit.url("/admin")).await.unwrap();
     visit.sees("#enter h2", "Management token").await.unwrap();
     // The field has the focus already.
-    visit.press("root").await.unwrap();
+    visit.press("root-root-root-root").await.unwrap();
     visit.press_key(Key::Enter).await.unwrap();
     visit.holds("idle_session_lifetime", "4320").await.unwrap();
     let mut ada = visit.log_in_elsewhere("ada");
@@ -201,7 +204,7 @@ async fn d1_while_the_server_is_away_nothing_is_lost_and_errors_are_told_in_word
     visit.fill("token", "wrong").await.unwrap();
     visit.click("#enter button").await.unwrap();
     visit.sees("#alert", "not accepted").await.unwrap();
-    visit.fill("token", "root").await.unwrap();
+    visit.fill("token", "root-root-root-root").await.unwrap();
     visit.click("#enter button").await.unwrap();
     visit.holds("session_lifetime", "10080").await.unwrap();
     visit.log_in_elsewhere("ada");

@@ -10,7 +10,7 @@ const { ManagementClient } = createRequire(`${modules}/`)('auth0');
 const fetchThere = globalThis.fetch;
 globalThis.fetch = (url, options) => fetchThere(String(url).replace('https://demo.example', origin), options);
 const clientOf = (token) => new ManagementClient({ domain: 'demo.example', token, maxRetries: 0 });
-const client = clientOf('root');
+const client = clientOf('root-root-root-root');
 
 const login = async (user) => {
   const body = new URLSearchParams({ user, remember: '1' });
@@ -61,6 +61,6 @@ await client.users.sessions.delete(user);
 for (const cookie of cookies) assert.equal(await me(cookie), 401);
 
 assert.equal((await refused(401, () => clientOf('wrong').tenants.settings.get())).errorCode, 'invalid_token');
-const insufficient = await refused(403, () => clientOf('reader').users.sessions.delete(user));
+const insufficient = await refused(403, () => clientOf('reader-reader-reader').users.sessions.delete(user));
 assert.equal(insufficient.message, 'Insufficient scope, expected any of: delete:sessions');
 console.log('all as it should be');

@@ -8,7 +8,7 @@ from auth0.management import Auth0
 from auth0.management.errors import BadRequestError, ForbiddenError, NotFoundError, UnauthorizedError
 
 origin = sys.argv[1]
-client = Auth0(base_url=origin + "/api/v2", token="root", max_retries=0)
+client = Auth0(base_url=origin + "/api/v2", token="root-root-root-root", max_retries=0)
 
 
 def login(user):
@@ -75,7 +75,7 @@ assert list(client.users.sessions.list(user)) == []
 
 stranger = Auth0(base_url=origin + "/api/v2", token="wrong", max_retries=0)
 assert refused(UnauthorizedError, stranger.tenants.settings.get)["errorCode"] == "invalid_token"
-reader = Auth0(base_url=origin + "/api/v2", token="reader", max_retries=0)
+reader = Auth0(base_url=origin + "/api/v2", token="reader-reader-reader", max_retries=0)
 assert list(reader.users.sessions.list(user)) == []
 error = refused(ForbiddenError, lambda: reader.users.sessions.delete(user))
 assert error["message"] == "Insufficient scope, expected any of: delete:sessions", error
