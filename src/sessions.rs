@@ -56,6 +56,14 @@ struct View {
 #[cfg(feature = "management")]
 pub(crate) type SettingValues = serde_json::Map<String, serde_json::Value>;
 
+/// A value for an event: its size instead of a long one, since observers keep and write events.
+#[cfg(feature = "management")]
+fn shortened(value: &Value) -> Value {
+    const MAX_BYTES: usize = 1024;
+    let length = value.to_string().len();
+    if length <= MAX_BYTES { value.clone() } else { format!("{length} bytes of JSON").into() }
+}
+
 /// A page of live sessions; see [`Sessions::list`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -272,7 +280,8 @@ impl Sessions {
         for setting in names {
             let [from, to] = [before, after].map(|values| values.get(setting).unwrap_or(&Value::Null));
             if from != to {
-                let kind = EventKind::SettingChanged { setting, from, to };
+                let [from, to] = [from, to].map(shortened);
+                let kind = EventKind::SettingChanged { setting, from: &from, to: &to };
                 view.config.engine.emit_event(&Event { at, realm, sid: None, subject: None, by, kind });
             }
         }

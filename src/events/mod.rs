@@ -113,7 +113,8 @@ pub enum EventKind<'a> {
     },
     /// Everybody in the realm was signed out. An event for the end of each session follows.
     EverybodySignedOut,
-    /// The management API changed a setting. Only on the node that it was asked of.
+    /// The management API changed a setting. Only on the node that it was asked of. A value of more
+    /// than 1 KiB is replaced by its size in words.
     SettingChanged {
         /// Its name in the API.
         setting: &'a str,

@@ -21,6 +21,7 @@
 //! | `GET /sessions` | `read:sessions` | a page of all sessions; `user`, `q` (a part of the user's name), `take`, `from` |
 //! | `DELETE /sessions` | `delete:sessions` | 202; signs everybody out, with the body `{"everybody": true}` |
 //! | `GET`, `PUT /tenants/session-limits` | as for the settings | the limits of the lifetimes, and the cap on a user's sessions |
+//! | `GET /caller` | none | whose token it is: `name`, and those of the `scopes` above that it has |
 //! | `GET /session-events` | `read:sessions` | the latest events, newest first, if they are [kept](Management::with_recent_events) |
 //!
 //! A session's expiry times are those under the settings in force, also before its next request.
@@ -231,6 +232,11 @@ impl Management {
                 self.sessions.revoke_all_by(by, &user, except).await.map_err(store_unavailable)?;
                 Ok(accepted())
             }
+            Route::ReadCaller => {
+                let scopes: Vec<_> =
+                    token::SCOPES.into_iter().filter(|scope| caller.scopes().contains(scope)).collect();
+                Ok(respond(StatusCode::OK, &json!({ "name": by, "scopes": scopes })))
+            }
             Route::RecentEvents => {
                 let take = query.take()?;
                 let events = self.events.as_ref().map(|events| events.latest(take)).unwrap_or_default();
@@ -239,10 +245,12 @@ impl Management {
         }
     }
 
-    async fn authorize(&self, token: &str, scope: &str) -> Result<Caller, ApiError> {
+    async fn authorize(&self, token: &str, scope: Option<&str>) -> Result<Caller, ApiError> {
         match self.tokens.check(token).await {
-            Ok(Some(caller)) if caller.scopes().contains(scope) => Ok(caller),
-            Ok(Some(_)) => Err(ApiError::missing_scope(scope)),
+            Ok(Some(caller)) => match scope.filter(|scope| !caller.scopes().contains(scope)) {
+                None => Ok(caller),
+                Some(missing) => Err(ApiError::missing_scope(missing)),
+            },
             Ok(None) => Err(ApiError::bad_token()),
             Err(error) => Err(store_unavailable(error)),
         }

@@ -23,11 +23,14 @@ pub(super) enum Route {
     ListSessionsOf(String),
     RemoveSessionsOf(String),
     RecentEvents,
+    ReadCaller,
 }
 
 impl Route {
-    pub(super) const fn scope(&self) -> &'static str {
-        match self {
+    /// The scope that it needs, if any.
+    pub(super) const fn scope(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::ReadCaller => return None,
             Self::ReadSettings | Self::ReadLimits => "read:tenant_settings",
             Self::ChangeSettings | Self::ChangeCap => "update:tenant_settings",
             Self::ListSessions | Self::ReadSession(_) | Self::ListSessionsOf(_) | Self::RecentEvents => {
@@ -38,7 +41,7 @@ impl Route {
             | Self::RevokeSession(_)
             | Self::RemoveSessionsOf(_)
             | Self::SignEverybodyOut => "delete:sessions",
-        }
+        })
     }
 }
 
@@ -77,6 +80,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
             "DELETE" => ("", Some(Route::SignEverybodyOut)),
             _ => ("GET, HEAD, DELETE", None),
         },
+        ["caller"] => ("GET, HEAD", (verb == "GET").then_some(Route::ReadCaller)),
         ["session-events"] => ("GET, HEAD", (verb == "GET").then_some(Route::RecentEvents)),
         ["sessions", id] => {
             let id = decoded(id)?;

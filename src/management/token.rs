@@ -49,6 +49,10 @@ impl<T: TokenCheck> DynTokenCheck for T {
     }
 }
 
+/// All scopes that the API asks for.
+pub(super) const SCOPES: [&str; 5] =
+    ["read:tenant_settings", "update:tenant_settings", "read:sessions", "update:sessions", "delete:sessions"];
+
 /// The scopes of a token: `read:tenant_settings`, `update:tenant_settings`, `read:sessions`,
 /// `update:sessions`, `delete:sessions`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -926,6 +926,20 @@ async fn m2_the_lifetime_of_anonymous_sessions_is_the_one_official_setting_that_
     assert_ne!(idle, absolute, "as other non-persistent sessions again");
 }
 
+#[tokio::test]
+async fn m1_any_caller_may_ask_what_its_token_allows() {
+    let place = Place::new().await;
+    assert_eq!(place.get("/caller").await.json(), json!({ "name": "root", "scopes": SCOPES }));
+    let with = async |token: &str| {
+        let request = Request::get("/caller").header("authorization", format!("Bearer {token}"));
+        place.send(request.body(Body::empty()).unwrap()).await
+    };
+    let reader = with("token-for-read:sessions").await.json();
+    assert_eq!(reader, json!({ "name": null, "scopes": ["read:sessions"] }));
+    assert_eq!(with("token-for-nothing").await.json(), json!({ "name": null, "scopes": [] }));
+    assert_eq!(with("wrong").await.refusal(), (401, "invalid_token".into()));
+}
+
 /// E12: nobody is signed out by a path that lost its id.
 #[tokio::test]
 async fn l14_everybody_is_signed_out_by_a_body_that_says_so() {
@@ -971,6 +985,7 @@ async fn o1_a_changed_setting_is_an_event_with_who_what_from_and_to() {
     assert_eq!(place.send(request).await.status, 200);
     place.ask(Method::DELETE, "/users/ada/sessions", "").await;
     place.patch(json!({ "session_lifetime": 0 })).await;
+    place.patch(json!({ "support_url": "x".repeat(1023) })).await;
 
     let events = place.get("/session-events").await.json();
     let mut events = events["events"].as_array().unwrap().clone();
@@ -981,6 +996,7 @@ async fn o1_a_changed_setting_is_an_event_with_who_what_from_and_to() {
     assert_eq!(
         events,
         [
+            json!({ "event": changed, "setting": "support_url", "from": null, "to": "1025 bytes of JSON", "by": "root" }),
             json!({ "event": "signed_out_everywhere", "user": "ada", "by": "root" }),
             json!({ "event": changed, "setting": "max_sessions", "from": 1000, "to": 3 }),
             json!({ "event": changed, "setting": "friendly_name", "from": null, "to": "A", "by": "root" }),

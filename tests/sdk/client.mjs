@@ -34,6 +34,8 @@ settings = await client.tenants.settings.update({ session_lifetime_in_minutes: 9
 assert.deepEqual([settings.session_lifetime, settings.session_cookie], [1.5, { mode: 'non-persistent' }]);
 const some = await client.tenants.settings.get({ fields: 'session_lifetime', include_fields: true });
 assert.deepEqual(some, { session_lifetime: 1.5 });
+settings = await client.tenants.settings.update({ friendly_name: 'Demo', flags: { enable_sso: true } });
+assert.deepEqual([settings.friendly_name, settings.flags, settings.session_lifetime], ['Demo', { enable_sso: true }, 1.5]);
 assert.equal((await refused(400, () => client.tenants.settings.update({ session_lifetime: 0 }))).errorCode, 'invalid_body');
 await client.tenants.settings.update({ session_lifetime: 168, session_cookie: null });
 

@@ -43,6 +43,8 @@ assert settings.session_cookie.mode == "non-persistent" and settings.session_lif
 assert settings.allowed_logout_urls == ["https://*.example.com/"]
 some = client.tenants.settings.get(fields="session_lifetime", include_fields=True)
 assert some.session_lifetime == 1.5 and some.idle_session_lifetime is None
+settings = client.tenants.settings.update(friendly_name="Demo", flags={"enable_sso": True})
+assert settings.friendly_name == "Demo" and settings.flags.enable_sso and settings.session_lifetime == 1.5, settings
 error = refused(BadRequestError, lambda: client.tenants.settings.update(session_lifetime=0))
 assert error["errorCode"] == "invalid_body" and error["statusCode"] == 400, error
 refused(BadRequestError, lambda: client.tenants.settings.update(session_lifetime=1, session_lifetime_in_minutes=60))
