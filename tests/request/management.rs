@@ -905,7 +905,7 @@ async fn m2_the_lifetime_of_anonymous_sessions_is_the_one_official_setting_that_
         let all = place.get("/sessions").await.json();
         let sessions = all["sessions"].as_array().unwrap().clone();
         let visitor = sessions.into_iter().find(|session| session["user_id"].is_null()).unwrap();
-        [&visitor["idle_expires_at"], &visitor["expires_at"], &visitor["created_at"]].map(|at| at.clone())
+        [&visitor["idle_expires_at"], &visitor["expires_at"], &visitor["created_at"]].map(Value::clone)
     };
     let visitor = place.site.browser();
     visitor.send(Method::PUT, "/data/x").await;
