@@ -3,11 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-#[cfg(feature = "management")]
-use serde_json::Value;
 
 #[cfg(feature = "management")]
-use crate::events::{Event, EventKind};
+use crate::engine::SettingValues;
 use crate::{
     EndReason, Error, Policy, SessionId, Timestamp,
     engine::RealmState,
@@ -50,18 +48,6 @@ pub(crate) type LayerSettings = ArcSwap<LayerConfig>;
 struct View {
     config: Arc<LayerConfig>,
     realm: Arc<RealmState>,
-}
-
-/// Settings by their names in the management API.
-#[cfg(feature = "management")]
-pub(crate) type SettingValues = serde_json::Map<String, serde_json::Value>;
-
-/// A value for an event: its size instead of a long one, since observers keep and write events.
-#[cfg(feature = "management")]
-fn shortened(value: &Value) -> Value {
-    const MAX_BYTES: usize = 1024;
-    let length = value.to_string().len();
-    if length <= MAX_BYTES { value.clone() } else { format!("{length} bytes of JSON").into() }
 }
 
 /// A page of live sessions; see [`Sessions::list`].
@@ -275,16 +261,7 @@ impl Sessions {
     #[cfg(feature = "management")]
     pub(crate) fn report_changes(&self, by: Option<&str>, before: &SettingValues, after: &SettingValues) {
         let view = self.view();
-        let (at, realm) = (view.now(), &*view.realm.name);
-        let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        for setting in names {
-            let [from, to] = [before, after].map(|values| values.get(setting).unwrap_or(&Value::Null));
-            if from != to {
-                let [from, to] = [from, to].map(shortened);
-                let kind = EventKind::SettingChanged { setting, from: &from, to: &to };
-                view.config.engine.emit_event(&Event { at, realm, sid: None, subject: None, by, kind });
-            }
-        }
+        view.config.engine.report_changes(&view.realm.name, view.now(), by, before, after);
     }
 
     /// Runs one batch of a sweep: ends at most `limit` sessions that are over, with an event for

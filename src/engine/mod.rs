@@ -2,6 +2,8 @@
 //!
 //! Every call has a time budget, every failure is an event, and every end is reported once and wakes whoever waits for it.
 
+#[cfg(feature = "management")]
+mod changes;
 mod clock;
 mod establish;
 mod judge;
@@ -24,6 +26,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "management")]
+pub(crate) use self::changes::SettingValues;
 use self::{clock::ClockState, settle::PendingEnd, watch::Watches};
 pub(crate) use self::{judge::Judged, realm::RealmState, settle::UnsettledLogin};
 use crate::{

@@ -90,7 +90,7 @@ use crate::{
 /// let policy = SharedPolicy::open(store.clone(), Policy::default()).await?;
 /// let layer = SessionLayer::new(store).with_policy(policy.live());
 /// let tokens = StaticTokens::new().with("Zp4nW7sJd1Hb6Gua", Scopes::all())?;
-/// let management = Management::new(layer.sessions(), policy, tokens);
+/// let management = Management::new(layer.sessions(), policy, tokens).nested();
 ///
 /// let app: axum::Router = axum::Router::new().nest_service("/api/v2", management);
 /// # Ok(())

@@ -85,17 +85,22 @@ pub(super) fn apply(changes: &Map<String, Value>, settings: &mut PolicySettings)
         return Ok(());
     }
     let mut kept = Value::Object(kept(settings));
+    let before = anonymous_minutes(&kept);
     merge(&mut kept, changes);
     if kept.to_string().len() > MAX_BYTES {
         return Err(ApiError::body("The settings are over 256 KiB", ""));
     }
-    if changes.contains_key("sessions") {
-        let minutes = kept.pointer("/sessions/anonymous/lifetime_in_minutes").and_then(Value::as_u64);
+    let minutes = anonymous_minutes(&kept);
+    if minutes != before {
         let lifetime = minutes.map(|minutes| Duration::from_secs(minutes * 60));
         settings.anonymous = lifetime.and_then(|lifetime| Lifetimes::new(lifetime, lifetime).ok());
     }
     settings.other.insert(PLACE.to_owned(), kept);
     Ok(())
+}
+
+fn anonymous_minutes(kept: &Value) -> Option<u64> {
+    kept.pointer("/sessions/anonymous/lifetime_in_minutes").and_then(Value::as_u64)
 }
 
 /// RFC 7396, section 2.
