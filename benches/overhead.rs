@@ -4,6 +4,7 @@
 //! cargo bench --bench overhead                    # everything, about two minutes
 //! cargo bench --bench overhead -- live            # only what has "live" in its name
 //! BENCH_SECONDS=5 cargo bench --bench overhead    # longer times, for less noise; half a second each unless set
+//! cargo bench --bench overhead -- --gate          # fails when a request costs more than `GATE` allows
 //! ```
 //!
 //! Every number stands beside that of bare axum for the same request in the same run. Building the request is in none.
@@ -26,6 +27,9 @@ fn main() {
     if let Some(run) = instructions::Run::parse(&args) {
         return allocation_counter::opt_out(|| run.serve());
     }
+    if args.iter().any(|arg| arg == "--gate") {
+        return gate();
+    }
     let filter = args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str);
     let visits = Visit::ALL.into_iter().filter(|visit| visit.name().contains(filter));
     if !args.iter().any(|arg| arg == "--bench") {
@@ -40,6 +44,36 @@ fn main() {
     forged_cookies_leave_nothing();
     let table: Vec<_> = visits.map(|visit| (visit, measure_all(visit))).collect();
     print(&table);
+}
+
+/// What a request may add to bare axum: instructions and allocations. Some 3 % above what it adds
+/// today, so that a regression fails. A number that has become too generous is lowered.
+const GATE: [(Visit, f64, f64); 6] = [
+    (Visit::NoCookie, 2_800.0, 1.0),
+    (Visit::Forged, 10_800.0, 1.0),
+    (Visit::LiveRead, 15_200.0, 1.0),
+    (Visit::PersistentNextSecond, 24_600.0, 3.0),
+    (Visit::Write, 24_000.0, 10.0),
+    (Visit::Login, 33_200.0, 12.0),
+];
+
+/// Fails when a request costs more than it may.
+fn gate() {
+    let mut failures = Vec::new();
+    println!("added to bare axum, and how much may be: instructions, allocations");
+    for (visit, most_instructions, most_allocations) in GATE {
+        let added = |each: &dyn Fn(Stack) -> f64| each(Stack::Tenure) - each(Stack::Bare);
+        let instructions = added(&|stack| instructions::each(stack, visit).expect("the gate needs valgrind"));
+        let allocations = added(&|stack| allocations::each(stack, visit).0);
+        println!(
+            "{:<25} {instructions:>9.0} {most_instructions:>9.0} {allocations:>7.1} {most_allocations:>7.1}",
+            visit.name()
+        );
+        if instructions > most_instructions || allocations > most_allocations + 0.5 {
+            failures.push(visit.name());
+        }
+    }
+    assert!(failures.is_empty(), "these requests cost more than they may: {failures:?}");
 }
 
 /// What is compared for a kind of request: bare axum first.

@@ -57,76 +57,68 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(feature = "browser")]
-mod asset;
-mod body;
+// From the inside out; tests/rules/architecture.rs keeps who may name whom.
+//
+// error, time         the error, moments and the clock
+// record, policy      pure: what is kept of a session, and what decides about it
+// request             pure: one request as a state machine
+// store               the contract of stores, and the stores
+// cookie, web         the cookie and its token; the rest of HTTP
+// events              `tracing`, observers and metrics
+// engine              calls the store, with the clock, a timeout and observers
+// settings            live and shared policy, login hooks, the configuration of a layer
+// session             the handle that a handler gets
+// require, browser    requests let through or denied; endpoints for pages
+// admin               all sessions: in code, over HTTP, on a page
+// middleware          the layer around a service
+// integration         axum and tower-sessions
+// testing             tools for tests
+
+mod admin;
 #[cfg(feature = "browser")]
 pub mod browser;
 #[cfg(not(feature = "browser"))]
 #[path = "browser/absent.rs"]
 mod browser;
-mod clock;
 pub mod cookie;
-#[cfg(feature = "management")]
-mod dashboard;
 mod engine;
 mod error;
 pub mod events;
-#[cfg(feature = "axum")]
-mod extract;
-mod head;
-mod hook;
-mod key;
-mod live;
-#[cfg(feature = "management")]
-pub mod management;
-#[cfg(feature = "metrics")]
-mod metrics;
-#[cfg(not(feature = "metrics"))]
-#[path = "metrics/absent.rs"]
-mod metrics;
+#[cfg(any(feature = "axum", feature = "tower-sessions"))]
+mod integration;
 pub mod middleware;
 pub mod policy;
-mod problem;
 pub mod record;
 mod request;
 mod require;
 #[doc = include_str!("rules.md")]
 pub mod rules {}
 mod session;
-mod sessions;
 mod settings;
-mod shared_policy;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod timestamp;
-mod token;
-#[cfg(feature = "tower-sessions")]
-mod tower_sessions;
+mod time;
+mod web;
 
 #[cfg(feature = "management")]
-pub use crate::dashboard::Dashboard;
+pub use crate::admin::{Dashboard, management};
 #[cfg(feature = "axum")]
-pub use crate::extract::MissingSessionLayer;
+pub use crate::integration::MissingSessionLayer;
 #[cfg(feature = "tower-sessions")]
-pub use crate::tower_sessions::TowerSessions;
+pub use crate::integration::TowerSessions;
 pub use crate::{
-    clock::{Clock, SystemClock},
+    admin::{SessionPage, Sessions, SweepReport},
     error::{Error, ErrorKind},
-    head::RequestHead,
-    hook::{LoginContext, LoginHook, LoginRequest},
-    key::Key,
-    live::LivePolicy,
     middleware::{SessionLayer, SessionService},
     policy::Policy,
     record::{EndReason, Lifetimes, Mode, PastSession, SessionId},
     require::{RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
-    session::{Login, Outcome, Session, SessionInfo, UntilEnded},
-    sessions::{SessionPage, Sessions, SweepReport},
-    shared_policy::SharedPolicy,
+    session::{Key, Login, Outcome, Session, SessionInfo, UntilEnded},
+    settings::{LivePolicy, LoginContext, LoginHook, LoginRequest, SharedPolicy},
     store::{MemoryStore, SessionStore},
-    timestamp::Timestamp,
+    time::{Clock, SystemClock, Timestamp},
+    web::RequestHead,
 };
 
 /// Compiles the examples of the README.

@@ -60,8 +60,10 @@ cargo test --all-features
 step "interleavings of the memory store"
 RUSTFLAGS="--cfg shuttle" cargo test --test interleavings --target-dir target/shuttle
 
+step "what a request may cost, in instructions and allocations"
+cargo bench --bench overhead -- --gate
+
 step "benchmarks, as short as they go"
-BENCH_SECONDS=0.1 cargo bench --bench overhead -- "no cookie"
 STORES_SESSIONS=3000 cargo bench --bench stores
 BENCH_SECONDS=0.1 cargo bench --bench through
 

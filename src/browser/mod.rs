@@ -15,7 +15,7 @@ pub use self::{
     logout::{LogoutRefusal, LogoutUrls},
     origin::{Scheme, is_same_origin},
 };
-use crate::{Error, ErrorKind, RequestHead, Session, policy::Activity, problem::Problem, require};
+use crate::{Error, ErrorKind, RequestHead, Session, policy::Activity, require, web::Problem};
 
 /// Endpoints for pages, below a base path: `GET status`, `POST extend`, `POST logout`, and a
 /// [script](Self::script_path) that warns before the end.

@@ -1,14 +1,15 @@
 //! The session cookie: its name and attributes, and how it is read, set and removed.
 
 mod read;
+mod token;
 mod write;
 
 use cookie::Cookie;
 use http::HeaderValue;
 use memchr::memmem::Finder;
 
-pub(crate) use self::{read::Candidates, write::varies_by_cookie};
-use crate::{Error, ErrorKind, token::Token};
+pub(crate) use self::{read::Candidates, token::Token, write::varies_by_cookie};
+use crate::{Error, ErrorKind};
 
 /// The session cookie's name and attributes.
 ///

@@ -3,7 +3,7 @@
 use http::{HeaderMap, header};
 
 use super::SessionCookie;
-use crate::token::Token;
+use super::Token;
 
 /// The values that a request has under the cookie's name.
 #[derive(Debug, Default)]

@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use httpdate::HttpDate;
 
 use super::SessionCookie;
-use crate::{Timestamp, record::Mode, token::Token};
+use super::Token;
+use crate::{Timestamp, record::Mode};
 
 /// RFC 6265bis, section 5.5: browsers cap a cookie's life at 400 days.
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);

@@ -36,15 +36,17 @@ impl Default for ClockState {
 }
 
 impl Engine {
-    /// Whether this node may end sessions by time: its clock agrees with the store's, by a comparison of at most a minute ago.
+    /// Whether this node may end sessions by time: its clock agrees with the store's, by a
+    /// comparison of at most a minute ago.
     pub(crate) async fn clock_agrees(&self, now: Timestamp) -> bool {
         self.compare_clocks(now).await;
         let clock = &self.shared.clock;
         clock.is_alone.load(Ordering::Relaxed) || clock.agrees.load(Ordering::Relaxed)
     }
 
-    /// A moment of this node's clock by the clock that all nodes share. What nodes hand each other besides deadlines (a
-    /// rotation's grace, a "not before") is by that one, so a few seconds between their clocks do not matter.
+    /// A moment of this node's clock by the clock that all nodes share. What nodes hand each other
+    /// besides deadlines (a rotation's grace, a "not before") is by that one, so a few seconds
+    /// between their clocks do not matter.
     pub(crate) async fn shared_time(&self, moment: Timestamp) -> Timestamp {
         self.compare_clocks(moment).await;
         self.shared_time_as_known(moment)

@@ -15,8 +15,9 @@ use crate::{
     store::{CreateOutcome, Creation, handed_over},
 };
 
-/// How often a login is tried again because others changed the subject's sessions meanwhile. Of logins that find the cap full
-/// together one gets in each time, so it is also how many of them may come at once.
+/// How often a login is tried again because others changed the subject's sessions meanwhile. Of
+/// logins that find the cap full together one gets in each time, so it is also how many of them may
+/// come at once.
 const MAX_ATTEMPTS: usize = 256;
 
 /// How many sessions that replaced one another are followed.
@@ -25,8 +26,9 @@ const MAX_SUCCESSORS: usize = 8;
 impl Engine {
     /// Stores a new session, ends the one it replaces, and takes over its data.
     ///
-    /// Where both live in one place it is one step. Otherwise the new one comes first, so that a refusal leaves the old one as it
-    /// is; then the old one ends and hands over what was written to it since it was loaded.
+    /// Where both live in one place it is one step. Otherwise the new one comes first, so that a
+    /// refusal leaves the old one as it is; then the old one ends and hands over what was written
+    /// to it since it was loaded.
     pub(crate) async fn establish(
         &self,
         new: &CreateCall,
@@ -178,7 +180,8 @@ impl Engine {
             creation.ends.truncate(given);
             let left = others_count.saturating_sub(requests.len());
             if left >= usize::try_from(cap.most().get()).unwrap_or(usize::MAX) {
-                // The cap was lowered for a user with more sessions than an answer names: room is made in steps.
+                // The cap was lowered for a user with more sessions than an answer names: room is
+                // made in steps.
                 self.end_many(requests, now).await?;
             } else {
                 creation.ends.extend(requests);
@@ -190,8 +193,8 @@ impl Engine {
         ))
     }
 
-    /// The session is there: from an earlier try whose answer was lost, since ids are never used twice. It lacks what was
-    /// written since that try, and may have ended since.
+    /// The session is there: from an earlier try whose answer was lost, since ids are never used
+    /// twice. It lacks what was written since that try, and may have ended since.
     async fn created_before(&self, creation: &Creation, now: Timestamp) -> Result<Creating, Error> {
         let found = self.load(creation.record.sid, now).await?;
         let Some(mut record) = found.filter(|record| record.tombstone().is_none()) else {

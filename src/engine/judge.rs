@@ -5,17 +5,17 @@ use std::sync::Arc;
 use super::{Engine, RealmState, both};
 use crate::{
     Error, ErrorKind, Policy, Timestamp,
+    cookie::Token,
     policy::Activity,
     record::{EndOutcome, SecretHash},
     request::{Judgement, KnownSession, OldSecret, Past, Visit, judge},
-    token::Token,
 };
 
 /// What a token leads to.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
 pub(crate) enum Judged {
-    Live(KnownSession),
+    /// A live session, which was handed over.
+    Live,
     Past(Past),
     NotProved(OldSecret),
 }
@@ -24,8 +24,9 @@ pub(crate) enum Judged {
 const MAX_LOOKS: usize = 8;
 
 impl Engine {
-    /// Finds what a token leads to. A session that is over is ended in the same step: an end that
-    /// was seen is an end for good, also when a clock steps back or a policy is raised again.
+    /// Finds what a token leads to, and hands over a live session. One that is over is ended in the
+    /// same step: an end that was seen is an end for good, also when a clock steps back or a policy
+    /// is raised again.
     ///
     /// # Errors
     ///
@@ -40,6 +41,7 @@ impl Engine {
         now: Timestamp,
         activity: Activity,
         visit: &Visit<'_>,
+        take: impl FnOnce(KnownSession) + Send,
     ) -> Result<Judged, Error> {
         let sid = token.sid();
         for _ in 0..MAX_LOOKS {
@@ -61,7 +63,11 @@ impl Engine {
             let Some(record) = found else { return Ok(Judged::NotProved(OldSecret::Unknown)) };
             let shared_now = self.shared_time_as_known(now);
             let over = match judge(record, token.clone(), secret, &policy, now, shared_now, activity, visit) {
-                Judgement::Live(known) => return Ok(Judged::Live(known)),
+                Judgement::Live(known) => {
+                    // Not returned: a session is large, and each stop on its way is a copy.
+                    take(known);
+                    return Ok(Judged::Live);
+                }
                 Judgement::Past(past) => return Ok(Judged::Past(past)),
                 Judgement::NotProved(secret) => return Ok(Judged::NotProved(secret)),
                 Judgement::Over(over) => over,

@@ -1,6 +1,7 @@
 //! The only caller of a store: load, judge, end, create, sweep.
 //!
-//! Every call has a time budget, every failure is an event, and every end is reported once and wakes whoever waits for it.
+//! Every call has a time budget, every failure is an event, and every end is reported once and
+//! wakes the streams that wait for it.
 
 #[cfg(feature = "management")]
 mod changes;
@@ -32,8 +33,10 @@ use self::{clock::ClockState, settle::PendingEnd, watch::Watches};
 pub(crate) use self::{judge::Judged, realm::RealmState, settle::UnsettledLogin};
 use crate::{
     Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
-    events::{self, Event, EventKind, Observer, Operation, is_sampled},
-    metrics::{self, StoreTimer},
+    events::{
+        self, Event, EventKind, Observer, Operation, is_sampled,
+        metrics::{self, StoreTimer},
+    },
     record::{
         Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, Replacement,
         UpdateOutcome,
@@ -117,7 +120,8 @@ impl Engine {
         CallId::new(self.shared.next_call.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A request to end a session, whose tombstone stays as long as this engine is configured to keep one.
+    /// A request to end a session, whose tombstone stays as long as this engine is configured to
+    /// keep one.
     pub(crate) fn end_request(&self, reason: EndReason, at: Timestamp, options: EndOptions) -> EndRequest {
         EndRequest {
             retention: self.retention.into(),
@@ -233,8 +237,8 @@ impl Engine {
         Ok(outcomes)
     }
 
-    /// Ends a session that was judged over at a moment, unless it was used since it was read, and unless this node's clock
-    /// cannot be trusted. `None` then.
+    /// Ends a session that was judged over at a moment, unless it was used since it was read, and
+    /// unless this node's clock cannot be trusted. `None` then.
     pub(crate) async fn end_found_over(
         &self,
         record: &Record,
@@ -367,7 +371,8 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// No code of the application runs under these locks, so a panic cannot leave them halfway through a change.
+/// No code of the application runs under these locks, so a panic cannot leave them halfway through
+/// a change.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,5 @@
-//! What the engine knows of a realm: when everybody in it was signed out, and by which policy it is judged.
+//! What the engine knows of a realm: when everybody in it was signed out, and by which policy it is
+//! judged.
 
 use std::{
     sync::{
@@ -42,11 +43,12 @@ struct Poll {
 
 const NEVER: i64 = i64::MIN;
 
-/// How long the answer of the store counts, in milliseconds. A request that finds it older asks again before it is judged, so
-/// the moment is in force on every node within this time (L14).
+/// How long the answer of the store counts, in milliseconds. A request that finds it older asks
+/// again before it is judged, so the moment is in force on every node within this time (L14).
 const FRESH_FOR: i64 = 1000;
 
-/// How often the task asks: sooner than an answer gets stale, with some time for the answer to arrive.
+/// How often the task asks: sooner than an answer gets stale, with some time for the answer to
+/// arrive.
 const ASK_EVERY: Duration = Duration::from_millis(600);
 
 /// After how many rounds without a request the task stops. The next request starts another.
@@ -125,7 +127,8 @@ impl Engine {
         realm.is_fresh(now).then(|| policy.with_not_before(realm.not_before()))
     }
 
-    /// The policy with the moment at which everybody was signed out; asks the store when it has not been asked for a second.
+    /// The policy with the moment at which everybody was signed out; asks the store when it has not
+    /// been asked for a second.
     pub(crate) async fn policy_of(
         &self,
         realm: &Arc<RealmState>,
@@ -148,8 +151,8 @@ impl Engine {
         Ok(policy.with_not_before(realm.not_before()))
     }
 
-    /// Starts the task that asks for the moment, unless it runs. It ends with the realm, or when no request uses it. Where it
-    /// does not run, or is late, requests ask themselves.
+    /// Starts the task that asks for the moment, unless it runs. It ends with the realm, or when no
+    /// request uses it. Where it does not run, or is late, requests ask themselves.
     fn ask_in_background(&self, realm: &Arc<RealmState>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if realm.poll.is_running.swap(true, Ordering::Relaxed) {

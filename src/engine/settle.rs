@@ -1,8 +1,9 @@
 //! Calls whose answer was lost.
 //!
-//! A call that fails, takes too long or is cancelled may have taken place all the same. Its effect must neither stay unreported
-//! (every end is an event, exactly once) nor stand by accident (a login that was answered with an error). So a task finds out in
-//! the background: an end names the call that made it, and a login is undone.
+//! A call that fails, takes too long or is cancelled may have taken place all the same. Its effect
+//! must neither stay unreported (every end is an event, exactly once) nor stand by accident (a
+//! login that was answered with an error). So a task finds out in the background: an end names the
+//! call that made it, and a login is undone.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::{
     record::{CallId, EndOutcome, EndReason, EndRequest},
 };
 
-/// When the store is asked, after one another: a server that hangs may carry out a call long after it was sent.
+/// When the store is asked, after one another: a server that hangs may carry out a call long after
+/// it was sent.
 const DELAYS: [Duration; 7] = [
     Duration::ZERO,
     Duration::from_millis(50),
@@ -52,7 +54,8 @@ impl Drop for PendingEnd<'_> {
     }
 }
 
-/// A login that was sent to the store and has not come to a good end. Dropped in that state, it is undone.
+/// A login that was sent to the store and has not come to a good end. Dropped in that state, it is
+/// undone.
 #[derive(Debug)]
 pub(crate) struct UnsettledLogin {
     engine: Engine,

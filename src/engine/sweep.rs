@@ -1,4 +1,5 @@
-//! Sweeping: sessions that are over get their tombstone and their event, tombstones that are old enough go.
+//! Sweeping: sessions that are over get their tombstone and their event, tombstones that are old
+//! enough go.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -12,8 +13,8 @@ use crate::{
     record::Record,
     store::{Page, Sweep},
 };
-/// How a store in this process is swept, by the requests that create sessions: a small batch at a time, so that none of them
-/// waits long, until all is done; then not for a while.
+/// How a store in this process is swept, by the requests that create sessions: a small batch at a
+/// time, so that none of them waits long, until all is done; then not for a while.
 const BATCH: usize = 100;
 const STEP: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_secs(30);
@@ -26,8 +27,8 @@ pub(crate) struct SweepReport {
     pub(crate) finished: bool,
 }
 
-/// A look at every session of the realm. The index of a store knows when sessions are due by their own lifetimes; when the
-/// policy was lowered, or everybody signed out, many are over sooner.
+/// A look at every session of the realm. The index of a store knows when sessions are due by their
+/// own lifetimes; when the policy was lowered, or everybody signed out, many are over sooner.
 #[derive(Debug, Default)]
 pub(super) struct FullPass {
     /// The version of the policy and the moment that the last whole pass judged by.
@@ -44,8 +45,9 @@ struct JudgedBy {
 }
 
 impl Engine {
-    /// One batch: at most `limit` sessions are judged and at most `limit` tombstones removed, and as many again where the policy
-    /// was lowered. A node whose clock disagrees with the store's does nothing (S12).
+    /// One batch: at most `limit` sessions are judged and at most `limit` tombstones removed, and
+    /// as many again where the policy was lowered. A node whose clock disagrees with the store's
+    /// does nothing (S12).
     pub(crate) async fn sweep(
         &self,
         realm: &Arc<RealmState>,
@@ -76,7 +78,8 @@ impl Engine {
         self.realm(&record.realm).remembered().unwrap_or_else(Policy::unlimited)
     }
 
-    /// Ends those of the sessions that are over, and says how many; the others are not due before their deadline.
+    /// Ends those of the sessions that are over, and says how many; the others are not due before
+    /// their deadline.
     pub(crate) async fn end_those_over(
         &self,
         found: &[Record],
@@ -153,7 +156,8 @@ impl Engine {
         if due && next.compare_exchange(seen, step, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             let again = match self.sweep(realm, policy, true, now, BATCH).await {
                 Ok(swept) if swept.finished => now + PAUSE,
-                // Full: more may be due than a batch at a time can take, so the next creation goes on.
+                // Full: more may be due than a batch at a time can take, so the next creation goes
+                // on.
                 Ok(swept) if swept.removed + swept.ended >= BATCH => now,
                 _ => return,
             };

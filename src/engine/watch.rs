@@ -1,4 +1,5 @@
-//! Who waits for the end of a session: one look a second for each session, however many streams it has.
+//! Who waits for the end of a session: one look a second for each session, however many streams it
+//! has.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,9 +11,10 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{Engine, RealmState};
-use crate::{EndReason, Policy, SessionId, Timestamp, clock::TimerMoment, record::Timing};
+use crate::{EndReason, Policy, SessionId, Timestamp, record::Timing, time::TimerMoment};
 
-/// How often a session is looked at for its streams: an end on another node is seen within 2 s (H4).
+/// How often a session is looked at for its streams: an end on another node is seen within 2 s
+/// (H4).
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many streams of one session may wait; one more ends the oldest (S13).
@@ -88,7 +90,8 @@ impl Drop for Stream<'_> {
 }
 
 impl Engine {
-    /// Resolves when the session is over, or when it has too many streams and this is the oldest: then with `None`.
+    /// Resolves when the session is over, or when it has too many streams and this is the oldest:
+    /// then with `None`.
     pub(crate) async fn until_over(
         &self,
         sid: SessionId,
@@ -161,7 +164,8 @@ impl Engine {
         Stream { watches: all_watches, sid, watched, number }
     }
 
-    /// Looks at the session: `Some` when it is over. While the store cannot be reached, the last known deadline counts.
+    /// Looks at the session: `Some` when it is over. While the store cannot be reached, the last
+    /// known deadline counts.
     async fn look_at(
         &self,
         sid: SessionId,

@@ -33,6 +33,11 @@
 //! appears.
 
 mod audit;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics/absent.rs"]
+pub(crate) mod metrics;
 
 use std::{error::Error as _, fmt};
 

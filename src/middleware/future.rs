@@ -12,8 +12,11 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    Error, ErrorKind, Outcome, Session, body::ResponseBody, browser::Call, policy::Refusal, problem::Problem,
+    Error, ErrorKind, Outcome, Session,
+    browser::Call,
+    policy::Refusal,
     store::Answer,
+    web::{Problem, ResponseBody},
 };
 
 // Boxed, because it is large and seldom there: a store that answers at once is never waited for.
@@ -24,8 +27,8 @@ type Touching = Answer<'static, Result<(), Error>>;
 pin_project! {
     /// The future of a [`SessionService`](super::SessionService).
     ///
-    /// Dropping it before it is done writes nothing that the handler changed; dropped within the one call to the store
-    /// that commits, the change took place whole or not at all.
+    /// Dropping it before it is done writes nothing that the handler changed; dropped within the
+    /// one call to the store that commits, the change took place whole or not at all.
     pub struct ResponseFuture<S, ReqBody, ResBody>
     where
         S: Service<Request<ReqBody>>,
@@ -145,8 +148,8 @@ where
                     }
                     let response = ResponseBody::inner(answered.take().expect("it was put there above"));
                     let Some(session) = this.session.as_ref() else { return Poll::Ready(Ok(response)) };
-                    let failed = session.has_failed(response.status(), response.headers());
-                    let committed = commit(session, failed);
+                    let committed =
+                        commit(session, |session| session.has_failed(response.status(), response.headers()));
                     this.state.set(State::Committing { committed, then: Some(Reply::Response(response)) });
                 }
                 StateProjection::Committing { committed, then } => {
@@ -164,7 +167,8 @@ where
                     let (response, store_failed) = match outcome {
                         Ok(Outcome::Done) => (sound(reply), false),
                         Ok(Outcome::Refused(refusal)) => (ResponseBody::own(refused(&refusal)), false),
-                        // The write came before the end, which wiped it: the response stands, without a cookie (S4).
+                        // The write came before the end, which wiped it: the response stands,
+                        // without a cookie (S4).
                         Err(error) if error.kind() == ErrorKind::Ended => (sound(reply), false),
                         Err(error) if error.kind() == ErrorKind::TooLarge => {
                             (ResponseBody::own(too_large(&error)), false)
@@ -191,7 +195,7 @@ impl<S, F, ReqBody, ResBody> State<S, F, ReqBody, ResBody> {
 
 /// An endpoint waits for its interaction to be recorded, and then stores what changed.
 fn commit_endpoint(session: &Session) -> Committing {
-    let Some(touch) = session.start_touch() else { return commit(session, false) };
+    let Some(touch) = session.start_touch() else { return commit(session, |_| false) };
     let committing = session.clone();
     session.answer(|| async move {
         touch.await?;
@@ -201,11 +205,11 @@ fn commit_endpoint(session: &Session) -> Committing {
 }
 
 /// Starts to store what changed; after this the handler can change nothing.
-fn commit(session: &Session, failed: bool) -> Committing {
+fn commit(session: &Session, has_failed: impl FnOnce(&Session) -> bool) -> Committing {
     if !session.close() {
         return Answer::Ready(Some(Ok(Outcome::Done)));
     }
-    let committing = session.clone();
+    let (committing, failed) = (session.clone(), has_failed(session));
     session.answer(|| async move { committing.commit(failed).await })
 }
 

@@ -7,14 +7,20 @@ use tower::Layer;
 
 use super::SessionService;
 use crate::{
-    Clock, LivePolicy, LoginHook, Policy, RequestHead, Sessions, browser::Endpoints, cookie::SessionCookie,
-    events::Observer, live::PolicySource, policy::Activity, sessions::LayerSettings, settings::LayerConfig,
+    Clock, LivePolicy, LoginHook, Policy, RequestHead, Sessions,
+    admin::LayerSettings,
+    browser::Endpoints,
+    cookie::SessionCookie,
+    events::Observer,
+    policy::Activity,
+    settings::{LayerConfig, PolicySource},
     store::AnyStore,
 };
 
 /// Keeps sessions around a service; see the [module](crate::middleware) for how.
 ///
-/// Safe without configuration: the cookie `__Host-id`, Auth0's lifetimes, every request an interaction.
+/// Safe without configuration: the cookie `__Host-id`, Auth0's lifetimes, every request an
+/// interaction.
 #[must_use]
 pub struct SessionLayer {
     config: Arc<LayerConfig>,
@@ -60,21 +66,22 @@ impl SessionLayer {
         self.with(|config| config.cookie = cookie)
     }
 
-    /// The policy: a [`Policy`], or a [`LivePolicy`] to swap while the server runs (L11).
+    /// The policy: a [`Policy`], or a [`LivePolicy`] to swap while the server runs.
     pub fn with_policy(self, policy: impl Into<LivePolicy>) -> Self {
         let policy = PolicySource::Live(policy.into());
         self.with(|config| config.policy = policy)
     }
 
-    /// Chooses the policy of each request, for several tenants (L11).
+    /// Chooses the policy of each request, for several tenants.
     pub fn with_policy_by(self, choose: impl Fn(RequestHead<'_>) -> Policy + Send + Sync + 'static) -> Self {
         self.with(|config| config.policy = PolicySource::PerRequest(Arc::new(choose)))
     }
 
-    /// The realm of the sessions: what they belong to besides their store. Unless set it is the cookie's name.
+    /// The realm of the sessions: what they belong to besides their store. Unless set it is the
+    /// cookie's name.
     ///
-    /// A token, a cap, a list and a revocation of one realm mean nothing in another, on the same store. So two layers with
-    /// different cookies cannot take each other's sessions.
+    /// A token, a cap, a list and a revocation of one realm mean nothing in another, on the same
+    /// store. So two layers with different cookies cannot take each other's sessions.
     pub fn with_realm(self, name: impl Into<Arc<str>>) -> Self {
         let name = name.into();
         self.with(|config| config.realm_name = Some(name))
@@ -83,24 +90,26 @@ impl SessionLayer {
     /// Chooses the realm of each request: a tenant of the application. Goes with
     /// [`with_policy_by`](SessionLayer::with_policy_by).
     ///
-    /// What it returns must be a name that the application knows, not whatever a client sends: each name is remembered.
+    /// What it returns must be a name that the application knows, not whatever a client sends: each
+    /// name is remembered.
     pub fn with_realm_by(self, choose: impl Fn(RequestHead<'_>) -> Arc<str> + Send + Sync + 'static) -> Self {
         self.with(|config| config.realm_by = Some(Arc::new(choose)))
     }
 
-    /// How many bytes of data a session may have (S13): 64 KiB unless set. A write beyond it is an error of kind
-    /// [`TooLarge`](crate::ErrorKind::TooLarge), and nothing is lost.
+    /// How many bytes of data a session may have: 64 KiB unless set. A write beyond it is an error
+    /// of kind [`TooLarge`](crate::ErrorKind::TooLarge), and nothing is lost.
     pub fn with_max_data(self, bytes: usize) -> Self {
         self.with(|config| config.max_data = bytes)
     }
 
-    /// How many streams of one session may be open at a time (S13): 32 unless set. One more ends the oldest.
+    /// How many streams of one session may be open at a time: 32 unless set. One more ends the
+    /// oldest.
     pub fn with_max_streams(self, streams: usize) -> Self {
         self.with(|config| config.engine.max_streams = streams.max(1))
     }
 
-    /// How far this node's clock may be from the store's (S12): 30 s unless set. Beyond it the node emits an event, and neither
-    /// sweeps nor ends sessions by time until the clocks agree.
+    /// How far this node's clock may be from the store's: 30 s unless set. Beyond it the node emits
+    /// an event, and neither sweeps nor ends sessions by time until the clocks agree.
     pub fn with_clock_tolerance(self, tolerance: Duration) -> Self {
         self.with(|config| config.engine.clock_tolerance = tolerance)
     }
@@ -129,8 +138,9 @@ impl SessionLayer {
         self.with(|config| config.activity = Some(Arc::new(classify)))
     }
 
-    /// Names requests that pass as if the layer were not there: they get no [`Session`](crate::Session) (L8), so a
-    /// handler behind them takes an `Option<Session>`. CORS preflights always pass like this.
+    /// Names requests that pass as if the layer were not there: they get no
+    /// [`Session`](crate::Session), so a handler behind them takes an `Option<Session>`. CORS
+    /// preflights always pass like this.
     pub fn with_skip(self, skip: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.with(|config| config.skip = Some(Arc::new(skip)))
     }
@@ -169,8 +179,8 @@ impl SessionLayer {
         self.with(|config| config.original_uri = Some(Arc::new(find)))
     }
 
-    /// Finds the client's address, for the facts of a session (A2). Unless set none is recorded: whether a forwarded
-    /// header can be trusted is only for you to know.
+    /// Finds the client's address, for the facts of a session. Unless set none is recorded: whether
+    /// a forwarded header can be trusted is only for you to know.
     pub fn with_client_ip(
         self,
         find: impl Fn(RequestHead<'_>) -> Option<IpAddr> + Send + Sync + 'static,
@@ -178,17 +188,18 @@ impl SessionLayer {
         self.with(|config| config.client_ip = Some(Arc::new(find)))
     }
 
-    /// Adds a login hook, after those that are there (A1).
+    /// Adds a login hook, after those that are there.
     pub fn with_login_hook(self, hook: impl LoginHook) -> Self {
         self.with(|config| config.hooks.push(Arc::new(hook)))
     }
 
-    /// Adds an observer of events (O1).
+    /// Adds an observer of events.
     pub fn with_observer(self, observer: impl Observer) -> Self {
         self.with(|config| config.engine.observers.push(Arc::new(observer)))
     }
 
-    /// Ends a session when a secret comes back that it has replaced, after its grace: off unless set.
+    /// Ends a session when a secret comes back that it has replaced, after its grace: off unless
+    /// set.
     ///
     /// Such a secret is from a copy of an old cookie, or from a browser that never got the new one.
     /// In any case it is an event, [`SecretReused`](crate::events::EventKind::SecretReused). With
@@ -218,12 +229,12 @@ impl SessionLayer {
         self.with(|config| config.failure = Some(Arc::new(has_failed)))
     }
 
-    /// How long a call to the store may take before it counts as failed (S6); 2 s unless set.
+    /// How long a call to the store may take before it counts as failed; 2 s unless set.
     pub fn with_store_budget(self, budget: Duration) -> Self {
         self.with(|config| config.engine.budget = budget)
     }
 
-    /// How long it stays known why a session ended (E3): an hour unless set, and at least five minutes.
+    /// How long it stays known why a session ended: an hour unless set, and at least five minutes.
     pub fn with_end_reason_retention(self, retention: Duration) -> Self {
         self.with(|config| config.engine.retention = retention.max(Duration::from_secs(300)))
     }
@@ -233,7 +244,7 @@ impl SessionLayer {
         self.with(|config| config.engine.clock = Arc::new(clock))
     }
 
-    /// Serves the status, extend and logout endpoints (T1).
+    /// Serves the status, extend and logout endpoints.
     #[cfg(feature = "browser")]
     pub fn with_endpoints(mut self, endpoints: Endpoints) -> Self {
         self.endpoints = Some(Arc::new(endpoints));

@@ -1,20 +1,14 @@
 //! The layer that keeps sessions around a service.
 //!
-//! For each request it reads the cookie, finds the session in the store and judges it, hands a [`Session`] to the inner
-//! service, and when that has answered stores what changed and sets or removes the cookie:
+//! For each request it reads the cookie, finds the session in the store and judges it, hands a
+//! [`Session`] to the inner service, and when that has answered stores what changed and sets or
+//! removes the cookie:
 //!
 //! ```text
 //! request ─ skip? ─ cookie ─ load ─ decide ─ inner service ─ commit ─ Set-Cookie ─ response
 //!             │               │                                │
 //!             └─ untouched    └─ store fails: 503              └─ store fails: 503; a mere touch: response stands
 //! ```
-//!
-//! | file | holds |
-//! |---|---|
-//! | `layer.rs` | [`SessionLayer`] and its settings |
-//! | `service.rs` | [`SessionService`]: from a request to its future |
-//! | `future.rs` | [`ResponseFuture`]: load, call, commit, respond |
-//! | `extensions.rs` | room for the handle in a request |
 //!
 //! # Example
 //!
@@ -40,6 +34,11 @@
 //! # }
 //! ```
 
+// layer.rs        the layer and its settings
+// service.rs      from a request to its future
+// future.rs       load, call, commit, respond
+// extensions.rs   room for the handle in a request
+
 mod extensions;
 mod future;
 mod layer;
@@ -49,4 +48,4 @@ mod service;
 use crate::Session;
 
 pub use self::{future::ResponseFuture, layer::SessionLayer, service::SessionService};
-pub use crate::body::ResponseBody;
+pub use crate::web::ResponseBody;

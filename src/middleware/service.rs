@@ -12,12 +12,11 @@ use tower::Service;
 use super::{ResponseFuture, extensions};
 use crate::{
     Session,
-    body::ResponseBody,
     browser::{Call, Endpoints},
-    problem::Problem,
     session::Skipped,
     settings::LayerConfig,
     store::Answer,
+    web::{Problem, ResponseBody},
 };
 
 /// A service with sessions around it; made by [`SessionLayer`](crate::SessionLayer).
@@ -49,7 +48,8 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let head = self.config.head(&request);
         if self.config.skips(head) {
-            // A session of a layer further out is not this one's: behind a skip there is none (C9, C10).
+            // A session of a layer further out is not this one's: behind a skip there is none (C9,
+            // C10).
             if request.extensions_mut().remove::<Session>().is_some() {
                 request.extensions_mut().insert(Skipped { cookie: self.config.cookie.name().into() });
             }
@@ -91,7 +91,8 @@ where
         extensions::insert(request.extensions_mut(), session.clone());
         match arrival {
             Answer::Ready(Some(Ok(()))) => ResponseFuture::running(session, self.inner.call(request)),
-            // The inner service that was polled ready is the one to be called; its clone has to become ready again.
+            // The inner service that was polled ready is the one to be called; its clone has to
+            // become ready again.
             arrival => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);

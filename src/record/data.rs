@@ -165,11 +165,26 @@ impl Data {
 }
 
 fn put_entry(text: &mut String, key: &str, value: Option<&str>) {
-    use fmt::Write as _;
     if let Some(value) = value {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{}:{key}{}:{value}", key.len(), value.len());
+        put_text(text, key);
+        put_text(text, value);
     }
+}
+
+fn put_text(into: &mut String, text: &str) {
+    put_number(into, text.len());
+    into.push(':');
+    into.push_str(text);
+}
+
+const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
+
+/// Without `fmt`, which takes ten times as long for a number of one digit.
+fn put_number(into: &mut String, number: usize) {
+    if number > 9 {
+        put_number(into, number / 10);
+    }
+    into.push(DIGITS[number % 10]);
 }
 
 /// How many bytes a text takes with its length before it.
@@ -182,8 +197,13 @@ const fn text_bytes(text: &str) -> usize {
 }
 
 fn take_text<'a>(rest: &mut &'a str) -> Option<&'a str> {
-    let (length, after) = rest.split_once(':')?;
-    let (text, after) = after.split_at_checked(length.parse().ok()?)?;
+    let colon = rest.bytes().position(|byte| byte == b':')?;
+    let (length, after) = (&rest[..colon], &rest[colon + 1..]);
+    let length = match length.as_bytes() {
+        [digit @ b'0'..=b'9'] => usize::from(digit - b'0'),
+        _ => length.parse().ok()?,
+    };
+    let (text, after) = after.split_at_checked(length)?;
     *rest = after;
     Some(text)
 }

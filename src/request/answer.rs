@@ -1,14 +1,14 @@
 //! The one place where a store's answer is taken.
 
 use super::{
-    CreateCall, Established, KnownSession, LoadCall, RequestContext, RequestState, UpdatePurpose,
+    CreateCall, Established, Follows, KnownSession, LoadCall, RequestContext, RequestState, UpdatePurpose,
     plan::{EndCall, EndPurpose},
 };
 use crate::{
     Error, ErrorKind, SessionId,
+    cookie::Token,
     policy::Refusal,
     record::{Applied, Edits, EndOutcome, EndReason, Record, SecretHash, Timing, UpdateOutcome},
-    token::Token,
 };
 
 /// What the store answered to a call.
@@ -102,10 +102,9 @@ impl RequestState {
             StoreAnswer::Ended(EndCall { purpose: EndPurpose::Known, .. }, outcome) => {
                 self.ended(&outcome?, ctx);
                 // What was written to it is void.
-                if std::mem::take(&mut self.is_in_the_way) {
-                    Err(ended_meanwhile())
-                } else {
-                    Ok(Progress::Done)
+                match std::mem::take(&mut self.follows) {
+                    Follows::Login => Err(ended_meanwhile()),
+                    _ => Ok(Progress::Done),
                 }
             }
             StoreAnswer::Created(call, established) => self.established(&call, established?, ctx),
@@ -242,14 +241,14 @@ impl RequestState {
     /// login that was first. Then the anonymous one goes, since its cookie would overwrite the
     /// login's. If the store failed, at worst it does.
     fn followed(&mut self, new: SessionId, outcome: Result<EndOutcome, Error>, ctx: &RequestContext<'_>) {
-        let past = self.created_after.take();
-        if let (Some(past), Ok(EndOutcome::AlreadyEnded { tombstone, .. })) = (past, outcome)
+        let follows = std::mem::take(&mut self.follows);
+        if let (Follows::Past(past), Ok(EndOutcome::AlreadyEnded { tombstone, .. })) = (follows, outcome)
             && tombstone.successor.is_some_and(|first| first.sid != new)
             && past.with(&tombstone).was_just_replaced(ctx)
         {
             self.cookie.keep();
             self.plan.end = Some(EndReason::Superseded);
-            self.is_in_the_way = true;
+            self.follows = Follows::Login;
         }
     }
 
@@ -307,13 +306,19 @@ impl RequestState {
         if applied.revision == known.record.revision + u64::from(!edits.is_empty()) {
             known.record.revision = applied.revision;
         }
-        known.record.data.edit(edits);
+        // After the head of the response is sent nobody reads it any more.
+        if !self.is_closed {
+            known.record.data.edit(edits);
+        }
     }
 
     /// What was planned to be new is in the store.
     fn created(&mut self, record: Record, call: &CreateCall) {
         self.may_be_stale = false;
-        self.created_after = self.past.take().filter(|past| past.is_certain && !call.draft.is_login());
+        self.follows = match self.past.take() {
+            Some(past) if past.is_certain && !call.draft.is_login() => Follows::Past(past),
+            _ => Follows::Nothing,
+        };
         let reason = call.before.as_ref().map_or(EndReason::Superseded, |(_, reason)| *reason);
         if call.draft.is_login() && !self.other_tokens.is_empty() {
             self.plan.end_others = Some(reason);

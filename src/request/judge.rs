@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{KnownSession, Past, Visit};
 use crate::{
     Policy, Timestamp,
+    cookie::Token,
     policy::{Activity, Overflow, Verdict, decide},
     record::{EndOutcome, EndReason, IN_FLIGHT_WINDOW, Proof, Record, SecretHash, Timing, TimingChange},
-    token::Token,
 };
 
 /// What a loaded record means for the request that brought its token.
@@ -50,6 +50,7 @@ pub(crate) struct Over {
 
 /// Judges a session by a token that names it. `shared_now` is by the clock that all nodes share.
 #[expect(clippy::too_many_arguments, reason = "all that a judgement depends on")]
+#[inline]
 pub(crate) fn judge(
     record: Record,
     token: Token,

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use crate::{
     SessionId, Timestamp,
+    cookie::Token,
     record::{
         Applied, Change, LastSeen, Millis, Mode, PastSession, Proof, Record, SecretHash, Successor, Timing,
         TimingChange, Tombstone,
     },
-    token::Token,
 };
 
 /// A live session in the store, as far as the request knows it.
@@ -70,6 +70,7 @@ impl Visit<'_> {
 
 impl KnownSession {
     /// A session that a cookie led to.
+    #[inline]
     pub(crate) fn loaded(
         record: Record,
         token: Token,

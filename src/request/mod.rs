@@ -64,6 +64,19 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) wants_hints: bool,
 }
 
+/// What an anonymous session follows that this request created for what the handler wrote.
+#[derive(Clone, Copy, Debug, Default)]
+enum Follows {
+    /// Nothing, or it is settled.
+    #[default]
+    Nothing,
+    /// A session that was over. Its tombstone has to name the new one: then a login in flight takes
+    /// that over, and a request in flight does not remove its cookie.
+    Past(Past),
+    /// A login was first, so the new session is in its way and has to be ended.
+    Login,
+}
+
 /// What one request knows of its session, and what it plans for it.
 #[derive(Debug, Default)]
 pub(crate) struct RequestState {
@@ -82,12 +95,7 @@ pub(crate) struct RequestState {
     may_be_stale: bool,
     /// Whether the request fails if its interaction cannot be recorded.
     touch_must_succeed: bool,
-    /// The session that was over when this request created an anonymous one for what the handler
-    /// wrote. Its tombstone has to name the new one: then a login in flight takes that over, and a
-    /// request in flight does not remove its cookie.
-    created_after: Option<Past>,
-    /// Whether a login was first. The anonymous session is then about to be ended.
-    is_in_the_way: bool,
+    follows: Follows,
     /// How much longer than its session a persistent cookie lives.
     keep_longer: Millis,
     plan: Plan,
@@ -109,6 +117,7 @@ impl RequestState {
     }
 
     /// A cookie led to this live session.
+    #[inline]
     pub(crate) fn arrived(&mut self, known: KnownSession) {
         // Whatever came before it: an old copy of the cookie, say.
         self.cookie = CookieSent::Something;
@@ -172,7 +181,8 @@ impl RequestState {
         self.known.as_ref().filter(|_| self.plan.end.is_none())
     }
 
-    /// The session that is over, by this request or before it; `None` while there is one that lasts.
+    /// The session that is over, by this request or before it; `None` while there is one that
+    /// lasts.
     pub(crate) fn past(&self, now: Timestamp) -> Option<PastSession> {
         if self.info().is_some() {
             return None;

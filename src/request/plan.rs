@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{CookieVerdict, KnownSession, Past, RequestContext, RequestState, answer::ended_meanwhile};
+use super::{
+    CookieVerdict, Follows, KnownSession, Past, RequestContext, RequestState, answer::ended_meanwhile,
+};
 use crate::{
     Error, SessionId, Timestamp,
+    cookie::Token,
     policy::{Cap, Refusal},
     record::{Change, Data, Edits, EndReason, Facts, Json, Proof, Record, Rotation, SecretHash, Timing},
-    token::Token,
 };
 
 /// What is to be stored.
@@ -286,7 +288,7 @@ impl RequestState {
                 return Ok(self.recheck().filter(|_| is_open));
             }
         }
-        if let (Some(past), Some(known)) = (self.created_after, &self.known) {
+        if let (Follows::Past(past), Some(known)) = (self.follows, &self.known) {
             let (sid, reason) = (past.sid, EndReason::Superseded);
             let purpose = EndPurpose::Follow(known.record.sid);
             return Ok(Some(StoreCall::End(EndCall { sid, seen: None, reason, purpose })));

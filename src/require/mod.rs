@@ -31,7 +31,12 @@ use self::{
     redirect::{LoginPage, PublicPrefix},
     rules::{Denial, Evidence, RequiredMethod, Rules},
 };
-use crate::{Error, RequestHead, Session, SessionId, events, metrics, problem::Problem, session::Skipped};
+use crate::{
+    Error, RequestHead, Session, SessionId,
+    events::{self, metrics},
+    session::Skipped,
+    web::Problem,
+};
 
 /// A layer that lets only logged-in users through. It goes inside a
 /// [`SessionLayer`](crate::SessionLayer).
@@ -104,8 +109,8 @@ impl RequireSession {
     /// site this is.
     ///
     /// A login page inside a nested router needs
-    /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri), as the paths are
-    /// compared whole.
+    /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri), as the paths
+    /// are compared whole.
     ///
     /// # Errors
     ///
@@ -117,8 +122,8 @@ impl RequireSession {
 
     /// The path prefix that a proxy in front takes off before a request reaches this server.
     ///
-    /// It is put before the path in `return_to`. It is not put before a login page: that is given as
-    /// the browser sees it, with its prefix.
+    /// It is put before the path in `return_to`. It is not put before a login page: that is given
+    /// as the browser sees it, with its prefix.
     ///
     /// For a prefix that a router takes off there is
     /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri).

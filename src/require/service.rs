@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::{RequireSession, Verdict};
-use crate::body::ResponseBody;
+use crate::web::ResponseBody;
 
 impl<S> Layer<S> for RequireSession {
     type Service = RequireSessionService<S>;

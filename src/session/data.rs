@@ -22,14 +22,16 @@ impl Session {
         value.map(|value| self.decode(key, &value)).transpose()
     }
 
-    /// Sets the value under a key. Other keys are not touched, also not those that another request is changing (S3).
+    /// Sets the value under a key. Other keys are not touched, also not those that another request
+    /// is changing.
     ///
     /// Without a session this starts an anonymous one when the response goes out.
     ///
     /// # Errors
     ///
-    /// [`Data`](ErrorKind::Data) when the value cannot be written as JSON, [`TooLarge`](ErrorKind::TooLarge) when the data of the
-    /// session would exceed its limit, [`Closed`](ErrorKind::Closed) after the response head was sent. Nothing is changed then.
+    /// [`Data`](ErrorKind::Data) when the value cannot be written as JSON,
+    /// [`TooLarge`](ErrorKind::TooLarge) when the data of the session would exceed its limit,
+    /// [`Closed`](ErrorKind::Closed) after the response head was sent. Nothing is changed then.
     pub fn insert<T: Serialize>(&self, key: &Key<T>, value: &T) -> Result<(), Error> {
         let value = Json::encode(value)?;
         let max_data = self.inner().config.max_data;
@@ -45,13 +47,15 @@ impl Session {
         self.edit()?.request.plan_edit(key.name(), None, usize::MAX)
     }
 
-    /// Changes a value by what it is at that moment, atomically, also against requests that change it in parallel: for
-    /// counters and the like. Stored at once. `change` may be called several times, until no other request came between.
+    /// Changes a value by what it is at that moment, atomically, also against requests that change
+    /// it in parallel: for counters and the like. Stored at once. `change` may be called several
+    /// times, until no other request came between.
     ///
     /// # Errors
     ///
-    /// As [`Session::get`], [`Session::insert`] and [`Session::save`]; [`Ended`](ErrorKind::Ended) when the session ended
-    /// meanwhile. After a failure of the store it is unknown whether the change took place; another try may make it twice.
+    /// As [`Session::get`], [`Session::insert`] and [`Session::save`]; [`Ended`](ErrorKind::Ended)
+    /// when the session ended meanwhile. After a failure of the store it is unknown whether the
+    /// change took place; another try may make it twice.
     ///
     /// # Example
     ///
@@ -94,7 +98,7 @@ impl Session {
     }
 
     /// A value of another type is a mistake of the application: it changed a type while sessions
-    /// with the old one were live. The log has to name the key and the type (O3), never the value.
+    /// with the old one were live. The log has to name the key and the type, never the value.
     fn decode<T: DeserializeOwned>(&self, key: &Key<T>, value: &Json) -> Result<T, Error> {
         value.decode().map_err(|error| {
             let (sid, expected) =

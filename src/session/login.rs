@@ -7,12 +7,12 @@ use http::HeaderMap;
 use super::{Outcome, Session};
 use crate::{
     Error, ErrorKind, Mode, Timestamp,
+    cookie::Token,
     events::EventKind,
-    hook::{LoginContext, LoginRequest},
     policy::{Overrides, Refusal, open},
     record::{AuthenticationMethod, Device, EndReason, Facts, LastSeen},
     request::new_record,
-    token::Token,
+    settings::{LoginContext, LoginRequest},
 };
 
 /// A login that is being put together; await it. See [`Session::login`].
@@ -28,19 +28,21 @@ pub struct Login<'a> {
 }
 
 impl Session {
-    /// Logs this user in: a new session with a new id, in place of the one that there is (SPEC L3).
+    /// Logs this user in: a new session with a new id, in place of the one that there is.
     ///
-    /// Mode and deadlines of one session can be set on the [`Login`] and by login hooks, and nowhere else: a call outside a
-    /// login does not compile (L6).
+    /// Mode and deadlines of one session can be set on the [`Login`] and by login hooks, and
+    /// nowhere else: a call outside a login does not compile.
     ///
-    /// The user is whoever the application says they are; checking a password or a token comes before. The data is kept
-    /// when the same user or nobody was logged in, and empty otherwise. The login hooks run here; the session is stored
-    /// when the response goes out, unless that is a 5xx (H3).
+    /// The application says who the user is; checking a password or a token comes
+    /// before. The data is kept when the same user or no user was logged in, and empty otherwise.
+    /// The login hooks run here; the session is stored when the response goes out, unless that is a
+    /// 5xx.
     ///
     /// # Errors
     ///
-    /// When awaited: [`InvalidInput`](ErrorKind::InvalidInput) for a user that is empty, over 512 bytes or with a zero byte, or an override
-    /// of zero; the error of a login hook; [`Closed`](ErrorKind::Closed) after the response head was sent.
+    /// When awaited: [`InvalidInput`](ErrorKind::InvalidInput) for a user that is empty, over 512
+    /// bytes or with a zero byte, or an override of zero; the error of a login hook;
+    /// [`Closed`](ErrorKind::Closed) after the response head was sent.
     ///
     /// # Example
     ///
@@ -72,19 +74,21 @@ impl Login<'_> {
         self
     }
 
-    /// The absolute deadline of this session; the earliest of several wins. Above the limits it is clamped.
+    /// The absolute deadline of this session; the earliest of several wins. Above the limits it is
+    /// clamped.
     pub fn with_expires_at(mut self, deadline: Timestamp) -> Self {
         self.overrides.expires_at(deadline);
         self
     }
 
-    /// An upper bound for the absolute deadline: the identity provider's own session expiry (L7).
+    /// An upper bound for the absolute deadline: the identity provider's own session expiry.
     pub fn with_not_after(mut self, deadline: Timestamp) -> Self {
         self.overrides.not_after(deadline);
         self
     }
 
-    /// The first idle deadline; the next interaction goes back to the idle lifetime. The earliest of several wins.
+    /// The first idle deadline; the next interaction goes back to the idle lifetime. The earliest
+    /// of several wins.
     pub fn with_idle_expires_at(mut self, deadline: Timestamp) -> Self {
         self.overrides.idle_expires_at(deadline);
         self
@@ -106,7 +110,8 @@ impl Login<'_> {
         self
     }
 
-    /// How the user proved who they are, for the session's facts; RFC 8176 has the usual names, such as `pwd`.
+    /// How the user proved who they are, for the session's facts; RFC 8176 has the usual names,
+    /// such as `pwd`.
     pub fn with_method(mut self, name: impl Into<String>) -> Self {
         let method = AuthenticationMethod { name: name.into(), at: self.session.now() };
         self.facts.authentication.push(method);

@@ -4,6 +4,7 @@
 //! it: what the state wants from the store is performed here, and the answers are handed back.
 
 // data.rs      reading and writing values
+// key.rs       typed keys for values
 // login.rs     logging in, with overrides and hooks
 // save.rs      the driver
 // respond.rs   from the state to the response's headers
@@ -11,6 +12,7 @@
 // recycle.rs   the allocation behind the handle, used again
 
 mod data;
+mod key;
 mod login;
 mod recycle;
 mod respond;
@@ -29,26 +31,27 @@ use std::{
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use self::recycle::State;
-pub use self::{login::Login, watch::UntilEnded};
+pub use self::{key::Key, login::Login, watch::UntilEnded};
 pub use crate::request::{Outcome, SessionInfo};
 use crate::{
     EndReason, Error, Policy, RequestHead, SessionId, Timestamp,
-    cookie::{Candidates, SessionCookie},
+    cookie::{Candidates, SessionCookie, Token},
     engine::RealmState,
     record::{PastSession, Timing},
     request::{CookieSent, RequestContext, Visit},
     settings::LayerConfig,
-    token::Token,
 };
 
-/// The session of a request, as a handler uses it (SPEC H1, H2).
+/// The session of a request, as a handler uses it.
 ///
-/// The layer puts it into the request's extensions; with feature `axum` it is an extractor. It is always there, also
-/// for a visitor without a session: reading then gives nothing, and the first write starts an anonymous session.
+/// The layer puts it into the request's extensions; with feature `axum` it is an extractor. It is
+/// there for a visitor without a session, too: reading then gives nothing, and the first write
+/// starts an anonymous session.
 ///
-/// Cheap to clone; clones are the same session of the same request. Changes are collected and stored in one step after
-/// the handler has answered, unless it answered with a 5xx: then data and logins are dropped, while logout and rotation
-/// still happen (H3). [`Session::save`] stores at once. After the response head is sent a change is an error (H4).
+/// Cheap to clone; clones are the same session of the same request. Changes are collected and
+/// stored in one step after the handler has answered. If the handler [failed](crate::rules#h3),
+/// data and logins are dropped, while logout and rotation still happen. [`Session::save`] stores at
+/// once. After the response head is sent a change is an error.
 ///
 /// # Example
 ///
@@ -69,8 +72,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Session(Arc<recycle::Shared>);
 
-/// Marks a request that a session layer skipped although one further out did not. There is no session then: that of the outer
-/// layer is not the inner one's (C9).
+/// Marks a request that a session layer skipped although one further out did not. There is no
+/// session then: that of the outer layer is not the inner one's.
 #[derive(Clone, Debug)]
 pub(crate) struct Skipped {
     /// The cookie of the layer that skipped.
@@ -88,9 +91,9 @@ pub(crate) struct Inner {
     /// Only kept when login hooks may ask for them.
     headers: Option<HeaderMap>,
     ip: Option<IpAddr>,
-    /// The session of a layer further out, with a cookie of another name (C9).
+    /// The session of a layer further out, with a cookie of another name.
     outer: Option<Session>,
-    /// Whether the handler looked at the session, so that the response depends on it (C8).
+    /// Whether the handler looked at the session, so that the response depends on it.
     looked: AtomicBool,
 }
 
@@ -171,18 +174,19 @@ impl Session {
         Some(self.info()?.sid)
     }
 
-    /// Why the session that this request's cookie led to is over; `None` when it is live, or nothing is known of it.
+    /// Why the session that this request's cookie led to is over; `None` when it is live, or
+    /// nothing is known of it.
     pub fn end_reason(&self) -> Option<EndReason> {
         self.past().map(|past| past.reason)
     }
 
-    /// What is known of that session: enough to say "signed out after 15 minutes of inactivity" (SPEC E3). Kept for an hour
-    /// after the end, unless the layer is told otherwise, and told only to who holds the token.
+    /// What is known of that session: enough to say "signed out after 15 minutes of inactivity".
+    /// Kept for an hour after the end unless configured, and only for the holder of the token.
     pub fn past(&self) -> Option<PastSession> {
         self.look().request.past(self.inner().now)
     }
 
-    /// The arrival of the request: the moment that everything is judged by (SPEC L10).
+    /// The arrival of the request: the moment that everything is judged by.
     pub fn now(&self) -> Timestamp {
         self.inner().now
     }
@@ -192,7 +196,7 @@ impl Session {
         &self.inner().uri
     }
 
-    /// The timing as it was before this request: what a route with tighter rules judges by (E2).
+    /// The timing as it was before this request: what a route with tighter rules judges by.
     pub(crate) fn timing_on_arrival(&self) -> Option<Timing> {
         self.look().request.timing_on_arrival()
     }
@@ -206,8 +210,8 @@ impl Session {
         &self.inner().config.cookie
     }
 
-    /// The session of another layer in the same stack, by its cookie's name (SPEC C9). The session in the extensions is
-    /// that of the innermost layer.
+    /// The session of another layer in the same stack, by its cookie's name. The session in the
+    /// extensions is that of the innermost layer.
     pub fn named(&self, cookie: &str) -> Option<Self> {
         if self.cookie_name() == cookie {
             Some(self.clone())
@@ -216,11 +220,11 @@ impl Session {
         }
     }
 
-    /// Ends the session: after this the visitor is nobody. What was planned in this request is dropped; what comes after
-    /// belongs to a new session.
+    /// Ends the session. What was planned in this request is
+    /// dropped; what comes after belongs to a new session.
     ///
-    /// If the store fails, the response becomes a 503 and the cookie stays, so nobody believes in a logout that did not
-    /// happen (SPEC S6).
+    /// If the store fails, the response becomes a 503 and the cookie stays, so that no user
+    /// believes in a logout that did not happen.
     ///
     /// # Errors
     ///
@@ -269,13 +273,14 @@ impl Session {
     fn inner(&self) -> &Inner {
         match &self.0.inner {
             Some(inner) => inner,
-            None => unreachable!("only the recycler empties a handle, when nobody holds it"),
+            None => unreachable!("only the recycler empties a handle, when no clone of it is left"),
         }
     }
 
     /// The state, for the middleware: not a look of the handler.
     fn state(&self) -> MutexGuard<'_, State> {
-        // No code of the application runs under this lock, so a panic cannot leave the state halfway.
+        // No code of the application runs under this lock, so a panic cannot leave the state
+        // halfway.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -292,7 +297,7 @@ impl Session {
     }
 }
 
-/// Shows the sid, never a token or data (SPEC H5).
+/// Shows the sid, never a token or data.
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let info = self.state().request.info();

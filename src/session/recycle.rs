@@ -1,9 +1,9 @@
 //! The allocation behind a handle, used again.
 //!
-//! A request without a cookie should cost next to nothing, and the shared part of its handle is one of two allocations
-//! (the other is the box of the request's extensions). So each thread keeps a few of those parts when a request is done
-//! with them. What was in one is dropped before it is kept, never when it is handed out again: nothing of a session
-//! outlives its request here.
+//! A request without a cookie should cost next to nothing, and the shared part of its handle is one
+//! of two allocations (the other is the box of the request's extensions). So each thread keeps a
+//! few of those parts when a request is done with them. What was in one is dropped before it is
+//! kept, never when it is handed out again: nothing of a session outlives its request here.
 
 use std::{
     cell::RefCell,
@@ -21,10 +21,12 @@ use crate::{
 pub(super) struct Shared {
     /// `None` between two requests.
     pub(super) inner: Option<Inner>,
-    /// The `User-Agent`, cut at 512 bytes (SPEC A1); empty when there is none. A copy in room that is there already:
-    /// sharing the header's value would cost more, and an allocation where it was not shared before.
+    /// The `User-Agent`, cut at 512 bytes; empty when there is none. A copy in room that is there
+    /// already: sharing the header's value would cost more, and an allocation where it was not
+    /// shared before.
     pub(super) user_agent: Vec<u8>,
-    /// Beside it, because it is large: between two requests it is emptied where it stands, not moved.
+    /// Beside it, because it is large: between two requests it is emptied where it stands, not
+    /// moved.
     pub(super) state: Mutex<State>,
 }
 
@@ -36,7 +38,8 @@ pub(super) struct State {
     pub(super) unsettled: Option<UnsettledLogin>,
 }
 
-/// How many a thread keeps; it needs one for each request that it has between its first and last poll.
+/// How many a thread keeps; it needs one for each request that it has between its first and last
+/// poll.
 const KEPT: usize = 64;
 
 thread_local! {

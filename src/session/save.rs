@@ -7,14 +7,13 @@ use http::{HeaderMap, StatusCode};
 use super::{Outcome, Session};
 use crate::{
     EndReason, Error, ErrorKind, SessionId,
-    cookie::Candidates,
+    cookie::{Candidates, Token},
     engine::{Judged, UnsettledLogin},
     events::EventKind,
     policy::{Activity, Refusal},
     record::EndOptions,
     request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall},
     store::Answer,
-    token::Token,
 };
 
 impl Session {
@@ -33,11 +32,12 @@ impl Session {
                 self.state().request.arrived_beside(sid, secret);
                 continue;
             }
-            let judged = engine.judge(token, &secret, realm, policy, now, activity, &self.visit()).await?;
+            let take = |known| self.state().request.arrived(known);
+            let judged =
+                engine.judge(token, &secret, realm, policy, now, activity, &self.visit(), take).await?;
             match judged {
-                Judged::Live(known) => self.state().request.arrived(known),
+                Judged::Live | Judged::NotProved(OldSecret::Unknown) => {}
                 Judged::Past(past) => self.state().request.arrived_late(past),
-                Judged::NotProved(OldSecret::Unknown) => {}
                 Judged::NotProved(OldSecret::JustReplaced) => {
                     self.state().request.arrived_with_old_secret();
                 }

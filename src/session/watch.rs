@@ -18,15 +18,18 @@ use crate::{
 };
 
 impl Session {
-    /// Resolves when the session is over, by time or because it was ended, on this node or another (SPEC H4): within 1 s
-    /// on this node, 2 s from another. Resolves at once without a session; `None` when no reason is known.
+    /// Resolves when the session is over, by time or because it was ended, on this node or another:
+    /// within 1 s on this node, 2 s from another. Resolves at once without a session; `None` when
+    /// no reason is known.
     ///
-    /// For handlers that hold a connection open, such as WebSockets. It keeps nothing alive: waiting is not an interaction.
-    /// Needs a tokio runtime with timers. While the store cannot be reached, the last known deadline counts.
+    /// For handlers that hold a connection open, such as WebSockets. It keeps nothing alive:
+    /// waiting is not an interaction. Needs a tokio runtime with timers. While the store cannot be
+    /// reached, the last known deadline counts.
     ///
-    /// A session costs at most one load a second on this node, however many wait for it. One that has more than 32 open streams
-    /// loses the oldest: that one resolves with `None`. [`SessionLayer::with_max_streams`](crate::SessionLayer::with_max_streams)
-    /// sets another number.
+    /// A session costs at most one load a second on this node, however many wait for it. One that
+    /// has more than 32 open streams loses the oldest: that one resolves with `None`.
+    /// [`SessionLayer::with_max_streams`](crate::SessionLayer::with_max_streams) sets another
+    /// number.
     ///
     /// # Example
     ///
@@ -43,7 +46,7 @@ impl Session {
         async move { session.wait_for_end().await }
     }
 
-    /// Wraps a body or a stream so that it closes when the session is over (SPEC H4).
+    /// Wraps a body or a stream so that it closes when the session is over.
     ///
     /// # Example
     ///
@@ -64,8 +67,8 @@ impl Session {
     ///
     /// For a long connection, such as a WebSocket, on which the user acts without further requests.
     /// It may be called for every message: an interaction is recorded when the policy's
-    /// [granularity](crate::Policy::with_granularity) has passed since the last one, and other calls
-    /// ask no store.
+    /// [granularity](crate::Policy::with_granularity) has passed since the last one, and other
+    /// calls ask no store.
     ///
     /// # Errors
     ///

@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 
 use axum::{
-    Router,
+    BoxError, Router,
     body::{Body, to_bytes},
     extract::Path,
     http::{HeaderMap, Method, Request, Response, StatusCode, header},
     routing::{get, post, put},
 };
+use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
 use tower_tenure::{
@@ -77,7 +78,10 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub async fn read(response: Response<ResponseBody<Body>>) -> Self {
+    pub async fn read<B>(response: Response<B>) -> Self
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let (parts, body) = response.into_parts();
         let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
         Self {

@@ -9,7 +9,7 @@ use axum::{
     middleware::{self, Next},
 };
 use tower_tenure::{
-    Clock, Lifetimes, MemoryStore, Mode, Policy, RequestHead, SessionLayer, SessionStore,
+    Clock, MemoryStore, Mode, Policy, RequestHead, SessionLayer, SessionStore,
     browser::{Endpoints, Scheme, is_same_origin},
     events::Operation,
     policy::Activity,
@@ -17,7 +17,7 @@ use tower_tenure::{
     testing::{ManualClock, Probe},
 };
 
-use crate::common::{self, ABSOLUTE, Browser, IDLE, Reply, SECOND, Site, TICK, usual_routes};
+use crate::common::{self, ABSOLUTE, Browser, IDLE, Reply, SECOND, Site, TICK, policy_of, usual_routes};
 
 fn policy(mode: Mode) -> Policy {
     common::policy().with_default_mode(mode).with_granularity(Duration::ZERO)
@@ -86,8 +86,7 @@ async fn t1_status_says_everything_a_page_warns_by() {
 
 #[tokio::test]
 async fn t1_status_counts_down_to_the_nearer_deadline() {
-    let lifetimes = Lifetimes::new(IDLE, 600 * SECOND).unwrap();
-    let policy = Policy::new(lifetimes, lifetimes);
+    let policy = policy_of(IDLE, 600 * SECOND);
     let site = site_over(MemoryStore::new(), |layer| layer.with_policy(policy));
     let browser = site.browser();
     browser.post("/login/alice").await;

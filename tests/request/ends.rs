@@ -353,10 +353,7 @@ async fn a17_an_override_gives_way_to_a_policy_that_was_raised_and_then_lowered_
         login.await.map(|_| StatusCode::OK).map_err(|error: Error| error.to_string())
     });
     let place = Place::with(MemoryStore::new(), policy(), Router::new().route("/log-in/{seconds}", log_in));
-    let idle = |seconds: u64| {
-        let lifetimes = Lifetimes::new(Duration::from_secs(seconds), ABSOLUTE).unwrap();
-        Policy::new(lifetimes, lifetimes)
-    };
+    let idle = |seconds: u64| policy_of(Duration::from_secs(seconds), ABSOLUTE);
     // Without a lowering since the login the override stays, also when the policy is raised.
     let browser = place.site.browser();
     assert_eq!(browser.post("/log-in/300").await.status, StatusCode::OK);

@@ -27,10 +27,8 @@ async fn send(service: &Router, method: &str, path: &str, cookie: Option<&str>, 
     if let Some(cookie) = cookie {
         request = request.header(header::COOKIE, cookie);
     }
-    let response = service.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let body = axum::body::to_bytes(Body::new(body), usize::MAX).await.unwrap();
-    Reply { status: parts.status, headers: parts.headers, body: String::from_utf8_lossy(&body).into_owned() }
+    let request = request.body(Body::empty()).unwrap();
+    Reply::read(service.clone().oneshot(request).await.unwrap()).await
 }
 
 fn cookie_of(reply: &Reply) -> String {

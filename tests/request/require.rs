@@ -188,10 +188,9 @@ async fn e1_preflights_pass_and_other_options_do_not() {
 async fn e1_a_guard_outside_of_any_layer_says_what_is_wrong() {
     use tower::ServiceExt;
     let request = Request::get("/x").body(Body::empty()).unwrap();
-    let response = guarded("/x", RequireSession::new()).oneshot(request).await.unwrap();
-    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "closed, not open");
-    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-    assert!(String::from_utf8_lossy(&body).contains("put a SessionLayer outside it"));
+    let reply = Reply::read(guarded("/x", RequireSession::new()).oneshot(request).await.unwrap()).await;
+    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "closed, not open");
+    assert!(reply.body.contains("put a SessionLayer outside it"));
 }
 
 #[tokio::test]

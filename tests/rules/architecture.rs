@@ -8,41 +8,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Who may name whom. A module may always name itself and what `lib.rs` re-exports from a module that it may name.
+/// Who may name whom: a whole module, or one item of it (`time::Timestamp`). A module may always name itself. A name
+/// that `lib.rs` re-exports counts as one of the module it comes from.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("timestamp", &[]),
     ("error", &[]),
-    ("clock", &["timestamp"]),
-    ("head", &[]),
-    ("key", &[]),
-    ("record", &["error", "timestamp"]),
-    ("policy", &["error", "record", "timestamp"]),
-    ("token", &["error", "record"]),
-    ("events", &["error", "policy", "record", "timestamp"]),
-    ("live", &["clock", "head", "policy"]),
-    ("store", &["error", "policy", "record", "timestamp"]),
-    ("request", &["error", "policy", "record", "timestamp", "token"]),
-    ("metrics", &["clock", "events"]),
+    ("time", &[]),
+    ("web", &[]),
+    ("record", &["error", "time::Timestamp"]),
+    ("policy", &["error", "record", "time::Timestamp"]),
+    ("store", &["error", "record", "time::Timestamp"]),
+    ("cookie", &["error", "record", "time::Timestamp"]),
+    ("events", &["error", "policy", "record", "time::Stopwatch", "time::Timestamp"]),
+    ("request", &["cookie::Token", "error", "policy", "record", "time::Timestamp"]),
+    ("engine", &["cookie::Token", "error", "events", "policy", "record", "request", "store", "time"]),
     (
-        "engine",
-        &[
-            "clock",
-            "error",
-            "events",
-            "metrics",
-            "policy",
-            "record",
-            "request",
-            "store",
-            "timestamp",
-            "token",
-        ],
+        "settings",
+        &["cookie", "engine", "error", "events", "policy", "record", "store", "time", "web::RequestHead"],
     ),
-    ("hook", &["error", "policy", "record", "timestamp"]),
-    ("body", &[]),
-    ("problem", &[]),
-    ("cookie", &["error", "record", "timestamp", "token"]),
-    ("settings", &["clock", "cookie", "engine", "head", "hook", "live", "policy", "record", "store"]),
     (
         "session",
         &[
@@ -50,67 +32,57 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "error",
             "events",
-            "head",
-            "hook",
-            "key",
             "policy",
             "record",
             "request",
-            "settings",
+            "settings::LayerConfig",
+            "settings::LoginContext",
+            "settings::LoginRequest",
             "store",
-            "timestamp",
-            "token",
+            "time::Timestamp",
+            "web::RequestHead",
         ],
     ),
-    ("shared_policy", &["clock", "error", "events", "live", "policy", "store"]),
-    ("tower_sessions", &["clock", "engine", "error", "record", "store", "timestamp"]),
-    ("sessions", &["engine", "error", "policy", "record", "settings", "store", "timestamp"]),
-    ("browser", &["asset", "error", "head", "policy", "problem", "record", "require", "session"]),
+    ("require", &["error", "events", "record", "session", "time::Timestamp", "web"]),
+    ("browser", &["error", "policy", "record", "require", "session", "web"]),
     (
-        "management",
-        &["browser", "error", "events", "policy", "record", "sessions", "shared_policy", "timestamp"],
-    ),
-    ("asset", &[]),
-    ("dashboard", &["asset", "error", "require"]),
-    (
-        "require",
+        "admin",
         &[
-            "body",
-            "cookie",
+            "browser",
+            "engine",
             "error",
             "events",
-            "head",
-            "metrics",
-            "problem",
+            "policy",
             "record",
-            "session",
-            "timestamp",
+            "require",
+            "settings::LayerConfig",
+            "settings::SharedPolicy",
+            "store",
+            "time::Timestamp",
+            "web::Asset",
         ],
     ),
     (
         "middleware",
         &[
-            "body", "browser", "clock", "cookie", "engine", "error", "events", "head", "hook", "live",
-            "policy", "problem", "session", "sessions", "settings", "store",
-        ],
-    ),
-    ("extract", &["error", "session"]),
-    (
-        "testing",
-        &[
-            "clock",
+            "admin::LayerSettings",
+            "admin::Sessions",
+            "browser",
             "cookie",
             "error",
             "events",
-            "key",
-            "middleware",
             "policy",
-            "record",
             "session",
-            "sessions",
+            "settings",
             "store",
-            "timestamp",
+            "time",
+            "web",
         ],
+    ),
+    ("integration", &["engine", "error", "record", "session", "store", "time"]),
+    (
+        "testing",
+        &["admin::Sessions", "error", "events", "middleware", "policy", "record", "session", "store", "time"],
     ),
 ];
 
@@ -173,18 +145,36 @@ fn code(path: &Path) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// Which module each name that `lib.rs` re-exports comes from.
+/// The path in the crate of each name that `lib.rs` re-exports.
 fn re_exports() -> BTreeMap<String, String> {
     let lib = code(&src().join("lib.rs"));
-    let block = lib.split("pub use crate::{").nth(1).unwrap();
     let mut names = BTreeMap::new();
-    for item in split_top_level(block.split("};").next().unwrap()) {
-        let (module, list) = item.trim().split_once("::").unwrap();
-        for name in list.trim_matches(['{', '}', ' ', '\n']).split(',') {
-            names.insert(name.trim().to_owned(), module.to_owned());
+    for list in lib.split("pub use crate::").skip(1) {
+        for path in paths(list.split(';').next().unwrap()) {
+            let name = path.rsplit("::").next().unwrap().to_owned();
+            names.insert(name, path);
         }
     }
     names
+}
+
+/// The paths in a list of imports, which may be nested: `a::{b, c::{self, d}}` is `a::b`, `a::c`, `a::c::d`.
+fn paths(list: &str) -> Vec<String> {
+    let list = list.trim();
+    let Some((before, rest)) = list.split_once('{') else {
+        let path = list.split(" as ").next().unwrap();
+        return vec![path.trim().trim_end_matches("::self").to_owned()];
+    };
+    let inside = &rest[..matching_brace(rest)];
+    let items = split_top_level(inside);
+    items
+        .iter()
+        .flat_map(|item| paths(item))
+        .map(|path| {
+            let path = format!("{before}{path}");
+            path.trim_end_matches("::self").to_owned()
+        })
+        .collect()
 }
 
 /// Splits at the commas that stand in no braces.
@@ -207,27 +197,37 @@ fn split_top_level(list: &str) -> Vec<String> {
     parts
 }
 
-/// The modules that a file names through `crate::`.
+/// What a file names through `crate::`: `module`, or `module::Item` with what follows left out.
 fn named_by(path: &Path, re_exports: &BTreeMap<String, String>) -> BTreeSet<String> {
     let text = code(path);
     let mut named = BTreeSet::new();
     for rest in text.split("crate::").skip(1) {
-        let list = match rest.strip_prefix('{') {
-            Some(block) => {
-                let end = matching_brace(block);
-                split_top_level(&block[..end])
-            }
-            None => {
-                vec![rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()]
-            }
+        let end = match rest.strip_prefix('{') {
+            Some(block) => matching_brace(block) + 2,
+            None => path_end(rest),
         };
-        for item in list {
-            let name: String =
-                item.trim().chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
-            named.insert(re_exports.get(&name).cloned().unwrap_or(name));
+        for path in paths(&rest[..end]) {
+            let (first, more) = path.split_once("::").unwrap_or((&path, ""));
+            let full = match re_exports.get(first) {
+                Some(full) => format!("{full}::{more}"),
+                None => path.clone(),
+            };
+            named.insert(
+                full.split("::").take(2).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("::"),
+            );
         }
     }
     named
+}
+
+/// Where a path without a list of imports ends; with one (`a::{b, c}`), the end of the list.
+fn path_end(text: &str) -> usize {
+    let part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
+    let end = text.find(|letter| !part(letter)).unwrap_or(text.len());
+    match text[..end].ends_with("::").then(|| text[end..].strip_prefix('{')).flatten() {
+        Some(block) => end + 1 + matching_brace(block) + 1,
+        None => text[..end].trim_end_matches(':').len(),
+    }
 }
 
 fn matching_brace(block: &str) -> usize {
@@ -245,19 +245,24 @@ fn matching_brace(block: &str) -> usize {
     panic!("braces do not match")
 }
 
+/// The module of a module or an item of it.
+fn module(name: &str) -> &str {
+    name.split("::").next().unwrap()
+}
+
 #[test]
-fn modules_name_only_those_that_the_map_allows() {
+fn modules_name_only_what_the_map_allows() {
     let re_exports = re_exports();
     let allowed: BTreeMap<_, _> = ARROWS.iter().copied().collect();
     for path in sources(&src()) {
-        let module = module_of(&path);
-        if module == "lib" {
+        let own = module_of(&path);
+        if own == "lib" {
             continue;
         }
-        let may = allowed.get(&*module).unwrap_or_else(|| panic!("module `{module}` is not on the map"));
+        let may = allowed.get(&*own).unwrap_or_else(|| panic!("module `{own}` is not on the map"));
         for named in named_by(&path, &re_exports) {
             assert!(
-                named == module || may.contains(&&*named),
+                module(&named) == own || may.contains(&module(&named)) || may.contains(&&*named),
                 "{} names `{named}`, which the map does not allow",
                 path.display()
             );
@@ -266,22 +271,84 @@ fn modules_name_only_those_that_the_map_allows() {
 }
 
 #[test]
+fn every_arrow_on_the_map_is_in_use() {
+    let re_exports = re_exports();
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in sources(&src()) {
+        used.entry(module_of(&path)).or_default().extend(named_by(&path, &re_exports));
+    }
+    for (from, to) in ARROWS {
+        let used = used.get(*from).unwrap_or_else(|| panic!("there is no module `{from}`"));
+        for to in *to {
+            assert!(
+                used.iter().any(|named| named == to || module(named) == *to),
+                "`{from}` does not name `{to}` any more"
+            );
+        }
+    }
+}
+
+/// Otherwise the map would not see it: it follows `crate::`.
+#[test]
+fn no_file_leaves_its_module_through_super() {
+    for path in sources(&src()) {
+        let inside = path.strip_prefix(src()).unwrap().with_extension("");
+        let depth = inside.iter().filter(|part| *part != "mod").count();
+        let text = code(&path);
+        assert!(!text.contains(&"super::".repeat(depth)), "{} leaves its module", path.display());
+    }
+}
+
+#[test]
 fn the_map_has_no_circle() {
     let arrows: BTreeMap<_, _> = ARROWS.iter().copied().collect();
     for start in arrows.keys() {
         let mut reached = BTreeSet::new();
-        let mut open: Vec<_> = arrows[start].to_vec();
-        while let Some(module) = open.pop() {
-            assert_ne!(module, *start, "`{start}` comes back to itself");
-            if reached.insert(module) {
-                open.extend(arrows.get(module).into_iter().flat_map(|next| next.iter()));
+        let mut open: Vec<_> = arrows[start].iter().map(|to| module(to)).collect();
+        while let Some(next) = open.pop() {
+            assert_ne!(next, *start, "`{start}` comes back to itself");
+            if reached.insert(next) {
+                open.extend(arrows[next].iter().map(|to| module(to)));
             }
         }
     }
 }
 
-/// Whether it belongs to what is plain data and pure functions: a request, too, from arrival to
-/// response.
+#[test]
+fn nothing_depends_on_testing() {
+    for (from, to) in ARROWS {
+        assert!(!to.iter().any(|to| module(to) == "testing"), "`{from}` depends on `testing`");
+    }
+}
+
+/// Others name the types of a store; its calls go through the engine, with budget and observers.
+#[test]
+fn only_the_engine_calls_a_store() {
+    let re_exports = re_exports();
+    for path in sources(&src()) {
+        if matches!(&*module_of(&path), "lib" | "store" | "engine" | "testing") {
+            continue;
+        }
+        let named = named_by(&path, &re_exports);
+        assert!(!named.contains("store::SessionStore"), "{} names the trait of stores", path.display());
+        assert!(!code(&path).contains(".calls()"), "{} calls a store", path.display());
+    }
+}
+
+/// Others emit events, and the engine counts them; `require` counts the requests that it denies.
+#[test]
+fn metrics_are_counted_by_the_engine_and_by_require() {
+    let re_exports = re_exports();
+    for path in sources(&src()) {
+        if !matches!(&*module_of(&path), "engine" | "require" | "events") {
+            let counts =
+                named_by(&path, &re_exports).contains("events::metrics") || code(&path).contains("metrics::");
+            assert!(!counts, "{} counts by itself", path.display());
+        }
+    }
+}
+
+/// What is plain data and pure functions: a request, too, from arrival to response.
 fn is_core(path: &Path) -> bool {
     matches!(&*module_of(path), "record" | "policy" | "request")
 }
@@ -296,12 +363,40 @@ fn nothing_impure_reaches_the_core() {
     }
 }
 
+/// A request is judged by the cookie's secret, and otherwise the core stands on itself.
+#[test]
+fn the_core_names_only_itself_and_plain_values() {
+    let re_exports = re_exports();
+    for path in sources(&src()).into_iter().filter(|path| is_core(path)) {
+        for named in named_by(&path, &re_exports) {
+            assert!(
+                matches!(module(&named), "record" | "policy" | "request" | "error")
+                    || matches!(&*named, "time::Timestamp" | "cookie::Token"),
+                "{} names `{named}`",
+                path.display()
+            );
+        }
+    }
+}
+
 #[test]
 fn l10_the_clock_is_read_in_one_file() {
-    for path in sources(&src()).into_iter().filter(|path| module_of(path) != "clock") {
+    let clock = src().join("time").join("clock.rs");
+    assert!(clock.is_file());
+    for path in sources(&src()).into_iter().filter(|path| *path != clock) {
         let text = code(&path);
         for read in ["SystemTime::now", "Instant::now", "now_utc"] {
             assert!(!text.contains(read), "{} reads the clock", path.display());
         }
+    }
+}
+
+#[test]
+fn imports_are_read_with_their_lists() {
+    assert_eq!(paths("a::{self, b, c::{self, d as e}}"), ["a", "a::b", "a::c", "a::c::d"]);
+    for (text, path) in
+        [("a::B;", "a::B"), ("a::B::new()", "a::B::new"), ("a::{b, c};", "a::{b, c}"), ("a::<T>", "a")]
+    {
+        assert_eq!(&text[..path_end(text)], path);
     }
 }

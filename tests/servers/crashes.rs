@@ -16,6 +16,7 @@ use crate::common::{
     search,
     servers::Kind,
 };
+use crate::heavy::HEAVY;
 
 /// Visitors at the same time.
 const VISITORS: u64 = 4;
@@ -41,6 +42,7 @@ enum Ending {
 
 fn survives(backend: Option<Backend>) {
     let Some(backend) = backend else { return };
+    let _alone = HEAVY.blocking_lock();
     let store = format!("--store={}", backend.url());
     let rounds = u64::from(search::cases(50));
     let (mut writes, mut ended, mut live) = (0, 0, 0);

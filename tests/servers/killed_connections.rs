@@ -31,6 +31,7 @@ use crate::common::{
     search,
     servers::{Kind, Server},
 };
+use crate::heavy::HEAVY;
 
 const LIST: Key<Vec<u32>> = Key::new("list");
 const CLIENTS: u32 = 16;
@@ -149,6 +150,7 @@ async fn open(server: &Server) -> AnyStore {
 
 async fn trial(kind: Kind, test: &str) {
     let Some(server) = Server::start(kind, test) else { return };
+    let _alone = HEAVY.lock().await;
     let place = Arc::new(Place::new(open(&server).await));
     let stop = Arc::new(AtomicBool::new(false));
     let killer = kill_connections(&server, &stop);

@@ -6,6 +6,7 @@
 mod common;
 
 mod crashes;
+mod heavy;
 mod killed_connections;
 mod outages;
 mod postgres_store;

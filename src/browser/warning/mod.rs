@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 
-use crate::asset::Asset;
+use crate::web::Asset;
 
 /// A file under a fixed name, and under a name that changes with its content.
 #[derive(Debug)]

@@ -157,7 +157,7 @@ impl Connection {
             let (answer, slots) = match &self.servers {
                 Servers::One(link) => (send(link, false, command, used).await, None),
                 Servers::Cluster(cluster) => {
-                    let slots = cluster.slots().await?;
+                    let slots = Box::pin(cluster.slots()).await?;
                     let (link, is_asking) = redirect.take().unwrap_or_else(|| (slots.node(command), false));
                     (send(&link, is_asking, command, used).await, Some((cluster, slots)))
                 }
@@ -175,7 +175,7 @@ impl Connection {
                     error.redirect_node().and_then(|(node, _)| Some((cluster.link(node)?, is_ask(&error))));
                 if !is_ask(&error) {
                     // While no node answers, keep the known slots.
-                    let _ = cluster.refresh(Some(&slots)).await;
+                    let _ = Box::pin(cluster.refresh(Some(&slots))).await;
                 }
             }
             if attempt > 1 && redirect.is_none() {

@@ -86,7 +86,8 @@ impl Link {
         match (self.live.load_full(), &self.client) {
             (Some(live), None) => Ok(live),
             (Some(live), _) if live.is_usable() => Ok(live),
-            (_, Some(client)) => self.replace(client).await,
+            // Boxed: it is seldom, and would make each call's future large.
+            (_, Some(client)) => Box::pin(self.replace(client)).await,
             (None, None) => Err(io::Error::from(io::ErrorKind::NotConnected).into()),
         }
     }

@@ -164,7 +164,7 @@ impl RedisStore {
                 // An entry may be early at any time, so send both at once.
                 let mut index = redis::cmd("ZADD");
                 index.arg(due_key).arg("LT").arg(due).arg(sid.as_bytes().as_slice());
-                futures_util::future::join(run, self.0.connection.ask(&index)).await.0
+                Box::pin(futures_util::future::join(run, self.0.connection.ask(&index))).await.0
             }
             _ => run.await,
         };

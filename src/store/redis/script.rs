@@ -100,7 +100,9 @@ impl ScriptCall<'_> {
         let refused = |error| failed_in_script(&error, self.script.text);
         let answer = connection.ask(&self.command).await.map_err(refused)?;
         let Value::ServerError(_) = answer.value else { return Ok(answer) };
-        let again = connection.ask(&self.whole()).await.map_err(refused)?;
+        // The server has forgotten the script, or never knew it: once after a start.
+        let whole = self.whole();
+        let again = Box::pin(connection.ask(&whole)).await.map_err(refused)?;
         Ok(ServerReply { is_repeated: again.is_repeated || answer.is_repeated, ..again })
     }
 

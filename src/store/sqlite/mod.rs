@@ -37,7 +37,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use self::{database::Database, erase::Eraser, settings::Watch, work::Workers};
 use super::{
@@ -170,8 +170,7 @@ impl SqliteOptions {
         connection.set_prepared_statement_cache_capacity(64);
         // Otherwise a query with a partial index is prepared again for each new parameter value.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(Error::store)?;
-        let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
-        if mode.map_err(Error::store)? != "wal" {
+        if journal_mode(&connection).map_err(Error::store)? != "wal" {
             let message =
                 "the SQLite file cannot have a write-ahead log where it is; put it on a local file system";
             return Err(Error::new(ErrorKind::Configuration, message));
@@ -183,6 +182,22 @@ impl SqliteOptions {
         connection.execute_batch(settings).map_err(Error::store)?;
         Ok(connection)
     }
+}
+
+/// Sets the write-ahead log. `SQLite` does not call the busy handler for this, and fails while another
+/// process opens a new file in the same moment.
+fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
+    for tries in 0.. {
+        let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
+        let is_busy = |error: &rusqlite::Error| {
+            matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+        };
+        match mode {
+            Err(error) if is_busy(&error) && wait(tries) => {}
+            mode => return mode,
+        }
+    }
+    unreachable!("the pauses come to an end")
 }
 
 /// Whether to retry, after a pause, a call that another process blocks.

@@ -15,6 +15,7 @@ use crate::common::{
     servers::Server,
     store::{REALM, end, second, touch},
 };
+use crate::heavy::HEAVY;
 
 /// How many sessions are many: a million where the time is (`TENURE_MANY`), else fewer.
 fn many() -> u32 {
@@ -59,6 +60,7 @@ async fn time<T>(call: impl AsyncFn() -> T) -> (Duration, T) {
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_calls_cost_the_same_for_a_user_with_a_million_sessions_as_for_one_with_a_few() {
     let Some(server) = start("a million sessions in PostgreSQL") else { return };
+    let _alone = HEAVY.lock().await;
     let store = node(&server).await;
     let user = crowd(&server, &store, "alice", many()).await;
     let few = crowd(&server, &store, "bob", 100).await;
@@ -90,6 +92,7 @@ async fn s14_calls_cost_the_same_for_a_user_with_a_million_sessions_as_for_one_w
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_tombstones_cost_the_user_nothing() {
     let Some(server) = start("tombstones in PostgreSQL") else { return };
+    let _alone = HEAVY.lock().await;
     let store = node(&server).await;
     let copies = many() / 5;
     let user = crowd(&server, &store, "alice", copies).await;

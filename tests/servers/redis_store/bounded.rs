@@ -14,6 +14,7 @@ use crate::common::{
     servers::{Kind, Server},
     store::{REALM, SUBJECT, TAG, all, end, login, login_of, revocation, second, sid, sid_at, touch},
 };
+use crate::heavy::HEAVY;
 
 async fn fill(store: &RedisStore, creations: impl Iterator<Item = Creation>) {
     let mut creations = creations.peekable();
@@ -50,6 +51,7 @@ fn watch_for_slow_calls(server: &Server) {
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_a_subject_with_very_many_sessions_is_listed_page_by_page_in_order() {
     const MANY: u32 = 20_000;
+    let _alone = HEAVY.lock().await;
     for server in servers([Kind::Redis, Kind::Valkey], "very many sessions") {
         let store = node(&server).await;
         // Not in the order of their creation.
@@ -142,6 +144,7 @@ async fn s14_an_order_is_built_when_a_place_grows_and_dropped_when_it_shrinks() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a6_a_page_of_the_list_is_cheap_beside_very_many_that_are_over() {
     const MANY: u32 = 20_000;
+    let _alone = HEAVY.lock().await;
     for server in servers([Kind::Redis, Kind::Valkey], "sessions that are over") {
         let store = node(&server).await;
         let tag = |number: u32| {

@@ -5,9 +5,8 @@ use serde_json::{Map, Value};
 
 use super::{device, response::ApiError};
 use crate::{
-    Policy,
+    Policy, Timestamp,
     record::{Metadata, Record},
-    timestamp::Timestamp,
 };
 
 /// All fields of a session except the data of handlers.

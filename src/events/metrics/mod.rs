@@ -6,8 +6,8 @@
 //! | `tower_tenure_store_seconds` | histogram | `operation` |
 
 use crate::{
-    clock::Stopwatch,
     events::{EventKind, Operation},
+    time::Stopwatch,
 };
 
 const EVENTS: &str = "tower_tenure_events_total";

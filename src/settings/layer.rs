@@ -4,12 +4,11 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, Request, StatusCode, Uri};
 
+use super::{hook::DynLoginHook, live::PolicySource};
 use crate::{
-    Policy, RequestHead, SystemClock,
+    LivePolicy, Policy, RequestHead, SystemClock,
     cookie::SessionCookie,
     engine::{Engine, RealmState},
-    hook::DynLoginHook,
-    live::{LivePolicy, PolicySource},
     policy::Activity,
     record::IN_FLIGHT_WINDOW,
     store::AnyStore,

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use tower::Service;
 
-use crate::{Error, ErrorKind, asset::Asset, require};
+use crate::{Error, ErrorKind, require, web::Asset};
 
 /// The dashboard as a tower service: nest it in a router under its path, or serve it with hyper.
 ///
