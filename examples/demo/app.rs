@@ -48,7 +48,7 @@ const MOST_BODY: usize = 64 * 1024;
 ///
 /// When the store cannot be opened. Parsing has checked the flags.
 pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Result<Router, Error> {
-    let tokens = flags.management_tokens();
+    let tokens = flags.management_tokens()?;
     let seed = PolicySettings { allowed_logout_urls: flags.allowed_logout_urls, ..flags.policy.into() };
     let realm = flags.realm.unwrap_or_else(|| SessionCookie::default().name().to_owned());
     let store = flags.store.open(&realm, flags.policy, seed).await?;
@@ -70,7 +70,8 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
         .with_client_ip(|head| Some(head.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
         .with_observer(recent.clone())
         .with_endpoints(endpoints);
-    let management = Management::new(sessions.sessions(), store.policy, tokens).with_recent_events(recent);
+    let management =
+        Management::new(sessions.sessions(), store.policy, tokens).with_recent_events(recent).nested();
 
     tokio::spawn(sessions.sessions().sweep_every(SWEEP_PAUSE));
 

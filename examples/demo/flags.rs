@@ -12,9 +12,9 @@ use lexopt::{
     Parser,
 };
 use tower_tenure::{
-    Lifetimes, Mode, Policy,
+    Error, Lifetimes, Mode, Policy,
     browser::LogoutUrls,
-    management::{Scopes, StaticTokens},
+    management::{Caller, Scopes, StaticTokens},
     policy::{Cap, Limits, Overflow},
 };
 
@@ -41,7 +41,7 @@ Lifetimes, like 2s, 15m, 72h:
 
   --realm NAME                            name space of the sessions in the store [__Host-id]
   --max-sessions N[:refuse|:evict]        sessions per user [1000]; over it, the least active one ends or the login is refused
-  --management-token TOKEN[=SCOPE,...]    may be repeated; scopes like read:sessions [a random token]
+  --management-token TOKEN[=SCOPE,...]    16 characters or more; may be repeated; scopes like read:sessions [a random token]
   --allowed-logout-url URL                URL that a logout may redirect to; may be repeated
   --client ID=URL[,URL...]                the same for a client; may be repeated
   --help                         print this help
@@ -80,10 +80,14 @@ pub(crate) struct ManagementToken {
 
 impl Flags {
     /// The tokens of the management API.
-    pub(crate) fn management_tokens(&self) -> StaticTokens {
-        self.management.iter().fold(StaticTokens::new(), |tokens, one| {
+    ///
+    /// # Errors
+    ///
+    /// None: parsing has checked them.
+    pub(crate) fn management_tokens(&self) -> Result<StaticTokens, Error> {
+        (1..).zip(&self.management).try_fold(StaticTokens::new(), |tokens, (number, one)| {
             let scopes = if one.scopes.is_empty() { Scopes::all() } else { Scopes::of(&one.scopes) };
-            tokens.with(&one.token, scopes)
+            tokens.with(&one.token, Caller::new(scopes).with_name(format!("token {number}")))
         })
     }
 
@@ -214,8 +218,10 @@ fn token(value: &str) -> Result<ManagementToken, &'static str> {
     };
     // RFC 6750, section 2.1, without padding, since `=` separates the scopes.
     let is_bearer = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-    if token.is_empty() || !token.bytes().all(is_bearer) {
-        return Err("a token is one or more letters, digits or -._~+/");
+    if token.len() < StaticTokens::MIN_LENGTH || !token.bytes().all(is_bearer) {
+        return Err(
+            "a token is 16 or more letters, digits or -._~+/; leave the flag out for a random one, or make one by `openssl rand -hex 24`",
+        );
     }
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let is_scope =

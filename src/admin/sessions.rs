@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
+#[cfg(feature = "management")]
+use crate::engine::SettingValues;
 use crate::{
     EndReason, Error, Policy, SessionId, Timestamp,
     engine::RealmState,
@@ -212,6 +214,16 @@ impl Sessions {
     /// session is an event of its own; with very many sessions, the sweep emits most of them. A
     /// session of another user as `except` has no effect.
     pub async fn revoke_all(&self, subject: &str, except: Option<SessionId>) -> Result<(), Error> {
+        self.revoke_all_by(None, subject, except).await
+    }
+
+    /// As [`Sessions::revoke_all`], with the name of who did it for the event.
+    pub(crate) async fn revoke_all_by(
+        &self,
+        by: Option<&str>,
+        subject: &str,
+        except: Option<SessionId>,
+    ) -> Result<(), Error> {
         let view = self.view();
         let now = view.now();
         let engine = &view.config.engine;
@@ -221,7 +233,7 @@ impl Sessions {
         // than this.
         let policy = view.config.policy_without_request(&view.realm);
         let keep = policy.limits().as_lifetimes().absolute().max(policy.resume_for());
-        engine.revoke_subject(&view.realm, (tag, Arc::clone(&subject)), except, keep, now).await?;
+        engine.revoke_subject(&view.realm, (tag, Arc::clone(&subject)), except, keep, now, by).await?;
         let realm = Arc::clone(&view.realm.name);
         let page = Page { realm, subject: Some((tag, subject)), after: None, limit: ENDED_AT_ONCE };
         // A failure here does not undo the revocation: the sweep does the same later.
@@ -237,8 +249,20 @@ impl Sessions {
     /// Every session that was authenticated until now is over, for the reason `revoked`: at once on
     /// this node, within two seconds on the others. Anonymous sessions stay.
     pub async fn revoke_everybody(&self) -> Result<(), Error> {
+        self.revoke_everybody_by(None).await
+    }
+
+    /// As [`Sessions::revoke_everybody`], with the name of who did it for the event.
+    pub(crate) async fn revoke_everybody_by(&self, by: Option<&str>) -> Result<(), Error> {
         let view = self.view();
-        view.config.engine.revoke_everybody(&view.realm, view.now()).await
+        view.config.engine.revoke_everybody(&view.realm, view.now(), by).await
+    }
+
+    /// Emits an event for each setting that is another after a change.
+    #[cfg(feature = "management")]
+    pub(crate) fn report_changes(&self, by: Option<&str>, before: &SettingValues, after: &SettingValues) {
+        let view = self.view();
+        view.config.engine.report_changes(&view.realm.name, view.now(), by, before, after);
     }
 
     /// Runs one batch of a sweep: ends at most `limit` sessions that are over, with an event for

@@ -14,6 +14,10 @@ use crate::{Error, ErrorKind};
 /// `*`, which matches one label or a part of it. Both sides are parsed as browsers do (WHATWG URL),
 /// so default ports and dot segments make no difference.
 ///
+/// A `*` directly above a public suffix is refused, because anybody can register a name there:
+/// `https://*.co.uk`, and also `https://*.github.io`. The list is that of <https://publicsuffix.org>
+/// at the time of the `psl` crate's release.
+///
 /// # Example
 ///
 /// ```
@@ -72,8 +76,8 @@ impl LogoutUrls {
     ///
     /// # Errors
     ///
-    /// When it is not an absolute `http(s)` URL without userinfo, or when its `*` is not in the
-    /// leftmost of at least three labels.
+    /// When it is not an absolute `http(s)` URL without userinfo, when its `*` is not in the
+    /// leftmost of at least three labels, or when it is directly above a public suffix.
     pub fn allow(mut self, url: &str) -> Result<Self, Error> {
         self.tenant.push(Allowed::parse(url)?);
         Ok(self)
@@ -165,6 +169,11 @@ impl Allowed {
                 "the `*` of a logout URL needs a domain of at least two labels after it, such as https://*.example.com",
             );
         }
+        if label.contains('*') && is_public_suffix(parent) {
+            return refuse(
+                "the `*` of a logout URL cannot be directly above a public suffix such as co.uk, where anybody can register a name; put your own domain after it",
+            );
+        }
         Ok(Self { text: text.to_owned(), url })
     }
 
@@ -182,6 +191,12 @@ impl Allowed {
             && self.url.port_or_known_default() == target.port_or_known_default()
             && self.url.path() == target.path()
     }
+}
+
+/// Whether anybody can register a name directly below this domain.
+fn is_public_suffix(domain: &str) -> bool {
+    let suffix = psl::suffix(domain.as_bytes()).filter(psl::Suffix::is_known);
+    suffix.is_some_and(|suffix| suffix.as_bytes() == domain.as_bytes())
 }
 
 /// Parses an absolute `http(s)` URL without userinfo.

@@ -3,6 +3,8 @@
 //! Every call has a time budget, every failure is an event, and every end is reported once and
 //! wakes the streams that wait for it.
 
+#[cfg(feature = "management")]
+mod changes;
 mod clock;
 mod establish;
 mod judge;
@@ -25,6 +27,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "management")]
+pub(crate) use self::changes::SettingValues;
 use self::{clock::ClockState, settle::PendingEnd, watch::Watches};
 pub(crate) use self::{judge::Judged, realm::RealmState, settle::UnsettledLogin};
 use crate::{
@@ -304,13 +308,18 @@ impl Engine {
         subject: Option<&str>,
         kind: EventKind<'_>,
     ) {
-        let event = Event { at, realm, sid, subject, kind };
+        self.emit_event(&Event { at, realm, sid, subject, by: None, kind });
+    }
+
+    /// As [`Engine::emit`], for an event that says who did it.
+    pub(crate) fn emit_event(&self, event: &Event<'_>) {
+        let kind = event.kind;
         event.trace();
         metrics::event(&kind);
         for observer in &self.observers {
             // What an observer does is its own business: a logout must not fail because an audit
             // log panics.
-            let observe = AssertUnwindSafe(|| observer.observe(&event));
+            let observe = AssertUnwindSafe(|| observer.observe(event));
             if catch_unwind(observe).is_err() {
                 events::observer_panicked(kind.as_str());
             }

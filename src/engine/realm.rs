@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use super::{Engine, sweep::FullPass};
 use crate::{
     Error, Policy, SessionId, Timestamp,
-    events::{EventKind, Operation},
+    events::{Event, EventKind, Operation},
     record::Tag,
     store::{Answer, Revocation},
 };
@@ -187,6 +187,7 @@ impl Engine {
         except: Option<SessionId>,
         keep: Duration,
         now: Timestamp,
+        by: Option<&str>,
     ) -> Result<(), Error> {
         let at = self.shared_time(now).await;
         let name = Arc::clone(&subject.1);
@@ -198,12 +199,18 @@ impl Engine {
             keep_until: at + keep,
         };
         self.call(Operation::Revoke, None, now, self.store.calls().revoke(revocation)).await?;
-        self.emit(now, &realm.name, None, Some(&name), EventKind::SignedOutEverywhere { except });
+        let kind = EventKind::SignedOutEverywhere { except };
+        self.emit_event(&Event { at: now, realm: &realm.name, sid: None, subject: Some(&name), by, kind });
         Ok(())
     }
 
     /// Signs everybody in a realm out: at once on this node, within [`FRESH_FOR`] on others.
-    pub(crate) async fn revoke_everybody(&self, realm: &RealmState, now: Timestamp) -> Result<(), Error> {
+    pub(crate) async fn revoke_everybody(
+        &self,
+        realm: &RealmState,
+        now: Timestamp,
+        by: Option<&str>,
+    ) -> Result<(), Error> {
         let at = self.shared_time(now).await;
         let revocation = Revocation {
             realm: Arc::clone(&realm.name),
@@ -214,7 +221,8 @@ impl Engine {
         };
         self.call(Operation::Revoke, None, now, self.store.calls().revoke(revocation)).await?;
         realm.see(Some(at));
-        self.emit(now, &realm.name, None, None, EventKind::EverybodySignedOut);
+        let kind = EventKind::EverybodySignedOut;
+        self.emit_event(&Event { at: now, realm: &realm.name, sid: None, subject: None, by, kind });
         self.shared.watches.wake_all();
         Ok(())
     }

@@ -27,9 +27,21 @@ pub struct AuditLine {
     /// Its user, where known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Who did it, where known: see [`Event::by`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Why it ended or was refused, what was clamped, or what failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The setting that was changed, by its name in the management API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setting: Option<String>,
+    /// Its value before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<serde_json::Value>,
+    /// Its value since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<serde_json::Value>,
 }
 
 impl From<&Event<'_>> for AuditLine {
@@ -44,12 +56,20 @@ impl From<&Event<'_>> for AuditLine {
             }
             _ => None,
         };
+        let change = match event.kind {
+            EventKind::SettingChanged { setting, from, to } => Some((setting, from, to)),
+            _ => None,
+        };
         Self {
             at: event.at.to_string(),
             event: event.kind.as_str(),
             sid: event.sid.map(|sid| sid.to_string()),
             user: event.subject.map(str::to_owned),
+            by: event.by.map(str::to_owned),
             reason,
+            setting: change.map(|(setting, ..)| setting.to_owned()),
+            from: change.map(|(_, from, _)| from.clone()),
+            to: change.map(|(.., to)| to.clone()),
         }
     }
 }
@@ -99,6 +119,9 @@ impl<W: Write + Send + 'static> Observer for AuditLog<W> {
 
 /// Keeps the latest events of this node in memory, for a dashboard. Clones share them.
 ///
+/// Events about users and settings have room of their own. So a flood of others, such as anonymous
+/// sessions, which anybody can start, does not push them out.
+///
 /// # Example
 ///
 /// ```
@@ -110,20 +133,37 @@ impl<W: Write + Send + 'static> Observer for AuditLog<W> {
 /// ```
 #[derive(Clone)]
 pub struct RecentEvents {
-    lines: Arc<Mutex<VecDeque<AuditLine>>>,
+    lines: Arc<Mutex<Lines>>,
     capacity: usize,
 }
 
+/// The events with their numbers, which order them across the two.
+#[derive(Default)]
+struct Lines {
+    next: u64,
+    about_users: VecDeque<(u64, AuditLine)>,
+    others: VecDeque<(u64, AuditLine)>,
+}
+
 impl RecentEvents {
-    /// Keeps at most `capacity` events.
+    /// Keeps at most `capacity` events about users and settings, and as many others.
     pub fn new(capacity: usize) -> Self {
         Self { lines: Arc::default(), capacity }
     }
 
-    /// The latest events, at most `limit`, newest first.
+    /// The latest events, at most `limit`, newest first. No more than a quarter of them are about
+    /// neither users nor settings, unless there is room for more.
     pub fn latest(&self, limit: usize) -> Vec<AuditLine> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().rev().take(limit).cloned().collect()
+        let room = limit.div_ceil(4).max(limit.saturating_sub(lines.about_users.len()));
+        let mut about_users = lines.about_users.iter().rev().peekable();
+        let mut others = lines.others.iter().rev().take(room).peekable();
+        let newest = std::iter::from_fn(|| match (about_users.peek(), others.peek()) {
+            (Some((one, _)), Some((other, _))) if one < other => others.next(),
+            (Some(_), _) => about_users.next(),
+            (None, _) => others.next(),
+        });
+        newest.take(limit).map(|(_, line)| line.clone()).collect()
     }
 }
 
@@ -139,11 +179,16 @@ impl Observer for RecentEvents {
         if matches!(event.kind, EventKind::Extended) || self.capacity == 0 {
             return;
         }
+        let is_about_users = event.subject.is_some()
+            || matches!(event.kind, EventKind::SettingChanged { .. } | EventKind::EverybodySignedOut);
         let line = AuditLine::from(event);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == self.capacity {
-            lines.pop_front();
+        let number = lines.next;
+        lines.next += 1;
+        let ring = if is_about_users { &mut lines.about_users } else { &mut lines.others };
+        if ring.len() == self.capacity {
+            ring.pop_front();
         }
-        lines.push_back(line);
+        ring.push_back((number, line));
     }
 }

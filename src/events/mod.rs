@@ -11,8 +11,9 @@
 //! | `session.refused` | warn | `reason` | a login was refused |
 //! | `session.denied` | debug | `sid`, `reason`, `detail` | a request was not let through; see below |
 //! | `session.store_failed` | error | `sid`, `operation`, `error`, `cause` | a call to the store failed or took too long |
-//! | `session.signed_out_everywhere` | info | `realm` | all sessions of a user were revoked |
-//! | `session.everybody_signed_out` | warn | `realm` | all sessions of a realm were revoked |
+//! | `session.signed_out_everywhere` | info | `realm`, `by` | all sessions of a user were revoked |
+//! | `session.everybody_signed_out` | warn | `realm`, `by` | all sessions of a realm were revoked |
+//! | `session.setting_changed` | info | `realm`, `by`, `setting`, `from`, `to` | the management API changed a setting, on this node |
 //! | `session.clocks_apart` | error | `ahead_by_millis` | this node's clock is too far from the store's |
 //! | `session.clocks_agree` | info | | the clocks agree again |
 //! | `session.secret_reused` | warn | `sid` | a replaced secret came back after its grace |
@@ -77,6 +78,9 @@ pub struct Event<'a> {
     pub sid: Option<SessionId>,
     /// Its user, if known. Not part of `tracing` events.
     pub subject: Option<&'a str>,
+    /// Who did it: the name of the caller of the management API that changed a setting, or signed
+    /// out a user or everybody.
+    pub by: Option<&'a str>,
     /// What happened.
     pub kind: EventKind<'a>,
 }
@@ -114,6 +118,16 @@ pub enum EventKind<'a> {
     },
     /// Everybody in the realm was signed out. An event for the end of each session follows.
     EverybodySignedOut,
+    /// The management API changed a setting. Only on the node that it was asked of. A value of more
+    /// than 1 KiB is replaced by its size in words.
+    SettingChanged {
+        /// Its name in the API.
+        setting: &'a str,
+        /// The value in force before; null if there was none.
+        from: &'a serde_json::Value,
+        /// The value in force now; null if there is none.
+        to: &'a serde_json::Value,
+    },
     /// This node's clock is too far from the store's. Until they agree, the node neither sweeps nor
     /// ends sessions by time; see [S12](crate::rules#s12).
     ClocksApart {
@@ -142,6 +156,7 @@ impl EventKind<'_> {
             Self::StoreFailed { .. } => "store_failed",
             Self::SignedOutEverywhere { .. } => "signed_out_everywhere",
             Self::EverybodySignedOut => "everybody_signed_out",
+            Self::SettingChanged { .. } => "setting_changed",
             Self::ClocksApart { .. } => "clocks_apart",
             Self::ClocksAgree => "clocks_agree",
             Self::SecretReused => "secret_reused",
@@ -250,7 +265,7 @@ pub(crate) fn observer_panicked(event: &str) {
 impl Event<'_> {
     pub(crate) fn trace(&self) {
         let sid = self.sid.map(tracing::field::display);
-        let realm = self.realm;
+        let (realm, by) = (self.realm, self.by);
         match self.kind {
             EventKind::Created => event!(INFO, "session.created", sid),
             EventKind::Authenticated => event!(INFO, "session.authenticated", sid),
@@ -263,8 +278,13 @@ impl Event<'_> {
                 let cause = error.source().map(tracing::field::display);
                 event!(ERROR, "session.store_failed", sid, %operation, %error, cause);
             }
-            EventKind::SignedOutEverywhere { .. } => event!(INFO, "session.signed_out_everywhere", realm),
-            EventKind::EverybodySignedOut => event!(WARN, "session.everybody_signed_out", realm),
+            EventKind::SignedOutEverywhere { .. } => {
+                event!(INFO, "session.signed_out_everywhere", realm, by);
+            }
+            EventKind::EverybodySignedOut => event!(WARN, "session.everybody_signed_out", realm, by),
+            EventKind::SettingChanged { setting, from, to } => {
+                event!(INFO, "session.setting_changed", realm, by, setting, %from, %to);
+            }
             EventKind::ClocksApart { ahead_by_millis } => event!(
                 ERROR,
                 "session.clocks_apart",

@@ -83,6 +83,14 @@ impl Record {
         })
     }
 
+    /// The timing by which this policy judges a live session, also before its next request.
+    #[cfg(feature = "management")]
+    pub(crate) fn timing_under(&self, policy: &Policy) -> Timing {
+        let mut timing = self.timing;
+        timing.apply(&TimingChange { interaction_at: None, lowering: policy.lowering(&timing) });
+        timing
+    }
+
     /// When a revocation of all sessions of the subject, or of the realm, covered the session.
     pub(crate) fn revoked_under(&self, policy: &Policy) -> Option<Timestamp> {
         let realm =

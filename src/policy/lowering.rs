@@ -18,7 +18,8 @@ impl Policy {
     /// `min(remembered, policy)`. An override at login (L6) that was longer than the policy stays
     /// until the policy is lowered.
     pub(crate) fn lowering(&self, timing: &Timing) -> Option<Lowering> {
-        let policy = self.effective(timing.mode);
+        let is_anonymous = timing.authenticated_at.is_none();
+        let policy = if is_anonymous { self.effective_anonymous() } else { self.effective(timing.mode) };
         let limits = self.limits().as_lifetimes();
         let lowered = self.history.lowered_since(timing.mode, timing.policy_stamp);
         let then = timing.policy_at_creation;

@@ -59,6 +59,8 @@ pub(crate) use self::{history::PolicyHistory, stored::StoredPolicy};
 pub struct Policy {
     persistent: Lifetimes,
     non_persistent: Lifetimes,
+    /// `None` for those of non-persistent sessions.
+    anonymous: Option<Lifetimes>,
     default_mode: Mode,
     limits: Limits,
     granularity: Option<Duration>,
@@ -78,6 +80,7 @@ impl PartialEq for Policy {
             let Self {
                 persistent,
                 non_persistent,
+                anonymous,
                 default_mode,
                 limits,
                 granularity,
@@ -85,7 +88,7 @@ impl PartialEq for Policy {
                 rotation_grace,
                 ..
             } = *policy;
-            let lifetimes = (persistent, non_persistent, default_mode, limits);
+            let lifetimes = (persistent, non_persistent, anonymous, default_mode, limits);
             (lifetimes, granularity, cap, rotation_grace, policy.resume_for)
         };
         settings(self) == settings(other)
@@ -111,6 +114,7 @@ impl Policy {
         Self {
             persistent,
             non_persistent,
+            anonymous: None,
             default_mode: Mode::Persistent,
             limits: Limits::ENTERPRISE,
             granularity: None,
@@ -129,10 +133,18 @@ impl Policy {
         self
     }
 
-    /// The lifetimes of non-persistent sessions, anonymous ones among them.
+    /// The lifetimes of non-persistent sessions, and of anonymous ones unless
+    /// [`Policy::with_anonymous`] sets others.
     #[must_use]
     pub const fn with_non_persistent(mut self, lifetimes: Lifetimes) -> Self {
         self.non_persistent = lifetimes;
+        self
+    }
+
+    /// The lifetimes of anonymous sessions; `None`, the default, for those of non-persistent ones.
+    #[must_use]
+    pub const fn with_anonymous(mut self, lifetimes: Option<Lifetimes>) -> Self {
+        self.anonymous = lifetimes;
         self
     }
 
@@ -199,6 +211,11 @@ impl Policy {
     /// The lifetimes in force: as configured, but never above the limits.
     pub fn effective(&self, mode: Mode) -> Lifetimes {
         self.configured(mode).min(self.limits.as_lifetimes())
+    }
+
+    /// The lifetimes in force of anonymous sessions, which never are above the limits either.
+    pub fn effective_anonymous(&self) -> Lifetimes {
+        self.anonymous.unwrap_or(self.non_persistent).min(self.limits.as_lifetimes())
     }
 
     /// Whether a limit supersedes a configured lifetime of this mode.

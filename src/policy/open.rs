@@ -179,7 +179,7 @@ impl Policy {
     /// The timing of an anonymous session that begins now. It is non-persistent.
     pub fn anonymous(&self, now: Timestamp) -> Timing {
         let mode = Mode::NonPersistent;
-        Timing::anonymous(mode, now, self.effective(mode), self.stamp())
+        Timing::anonymous(mode, now, self.effective_anonymous(), self.stamp())
     }
 }
 

@@ -20,6 +20,8 @@ pub struct PolicySettings {
     pub persistent: Lifetimes,
     /// Those of non-persistent sessions.
     pub non_persistent: Lifetimes,
+    /// Those of anonymous sessions; `None` for those of non-persistent ones.
+    pub anonymous: Option<Lifetimes>,
     /// The mode of logins that do not choose one.
     pub default_mode: Mode,
     /// How many live sessions a subject may have; `None` is no cap.
@@ -36,6 +38,7 @@ impl From<Policy> for PolicySettings {
         Self {
             persistent: policy.persistent,
             non_persistent: policy.non_persistent,
+            anonymous: policy.anonymous,
             default_mode: policy.default_mode,
             cap: policy.cap,
             allowed_logout_urls: Vec::new(),
@@ -50,6 +53,7 @@ impl PolicySettings {
         configured
             .with_persistent(self.persistent)
             .with_non_persistent(self.non_persistent)
+            .with_anonymous(self.anonymous)
             .with_default_mode(self.default_mode)
             .with_cap(self.cap)
     }
@@ -60,6 +64,8 @@ impl PolicySettings {
 pub(crate) struct StoredPolicy {
     persistent: Lifetimes,
     non_persistent: Lifetimes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    anonymous: Option<Lifetimes>,
     default_mode: Mode,
     /// Absent until it is set; null is no cap.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -88,6 +94,7 @@ impl StoredPolicy {
         Self {
             persistent: local_defaults.persistent,
             non_persistent: local_defaults.non_persistent,
+            anonymous: local_defaults.anonymous,
             default_mode: local_defaults.default_mode,
             cap: None,
             allowed_logout_urls: None,
@@ -102,6 +109,7 @@ impl StoredPolicy {
         PolicySettings {
             persistent: stored.persistent,
             non_persistent: stored.non_persistent,
+            anonymous: stored.anonymous,
             default_mode: stored.default_mode,
             cap: stored.cap.map_or(local_defaults.cap, |StoredCap(cap)| cap),
             allowed_logout_urls: stored

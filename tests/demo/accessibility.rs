@@ -36,7 +36,7 @@ async fn is_clean(visit: &Visit, axe: &str, what: &str) {
 #[tokio::test]
 async fn t2_d1_the_pages_and_the_dialog_have_no_violation() {
     let Some(axe) = axe() else { return };
-    let flags = ["--management-token=root", "--idle=24s", "--ephemeral-idle=24s"];
+    let flags = ["--management-token=root-root-root-root", "--idle=24s", "--ephemeral-idle=24s"];
     let Some(visit) = Visit::start("accessibility", &flags).await else { return };
     is_clean(&visit, &axe, "login").await;
     visit.log_in("ada", false).await.unwrap();
@@ -48,7 +48,7 @@ async fn t2_d1_the_pages_and_the_dialog_have_no_violation() {
     visit.client.goto(&visit.url("/admin")).await.unwrap();
     visit.sees("#enter h2", "Management token").await.unwrap();
     is_clean(&visit, &axe, "dashboard-login").await;
-    visit.fill("token", "root").await.unwrap();
+    visit.fill("token", "root-root-root-root").await.unwrap();
     visit.click("#enter button").await.unwrap();
     visit.sees("#rows .user", "ada").await.unwrap();
     visit.fill("session_lifetime", "0").await.unwrap();

@@ -34,7 +34,10 @@ fn run(command: &mut Command) {
 }
 
 fn demo() -> (Demo, String) {
-    let demo = Demo::start(&["--management-token=root", "--management-token=reader=read:sessions"]);
+    let demo = Demo::start(&[
+        "--management-token=root-root-root-root",
+        "--management-token=reader-reader-reader=read:sessions",
+    ]);
     let origin = format!("http://{}", demo.address);
     (demo, origin)
 }

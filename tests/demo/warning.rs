@@ -311,11 +311,17 @@ async fn t2_the_end_is_said_in_words_with_the_way_back_and_attributes_and_events
 
 #[tokio::test]
 async fn t2_a_revocation_is_told_when_the_page_is_looked_at_again() {
-    let Some(visit) = Visit::logged_in("a revocation", &["--management-token=root"]).await else { return };
+    let Some(visit) = Visit::logged_in("a revocation", &["--management-token=root-root-root-root"]).await
+    else {
+        return;
+    };
     with_tag(&visit, "{}").await;
     let sid = visit.cookie().await.get("/me").json()["sid"].as_str().unwrap().to_owned();
     let revoke = format!("POST /api/v2/sessions/{sid}/revoke");
-    assert_eq!(visit.demo.browser().send(&revoke, &["Authorization: Bearer root"], b"").status, 202);
+    assert_eq!(
+        visit.demo.browser().send(&revoke, &["Authorization: Bearer root-root-root-root"], b"").status,
+        202
+    );
     visit.run("dispatchEvent(new Event('focus'))").await;
     visit.sees(DIALOG, "by you on another device or by an administrator").await.unwrap();
     visit.finish().await.unwrap();

@@ -374,6 +374,16 @@ fn r1_entries_that_make_no_sense_are_refused_at_construction() {
         "https://*/",
         "https://*.com/",
         "https://*.com./",
+        // E11: directly above a public suffix, where anybody can register a name.
+        "https://*.co.uk/",
+        "https://*.CO.UK./",
+        "https://*.co.uk:8443/bye",
+        "https://pr-*.co.uk/",
+        "https://*.anything.ck/",
+        "https://*.github.io/",
+        "https://*.s3.amazonaws.com/",
+        "https://*.\u{516c}\u{53f8}.cn/",
+        "https://*.xn--55qx5d.cn/",
         "https://*com/",
         "https://a*/",
         "https://*./",
@@ -402,9 +412,17 @@ fn r1_entries_that_make_no_sense_are_refused_at_construction() {
         assert_eq!(error.kind(), ErrorKind::Configuration, "{entry}");
         assert!(LogoutUrls::new().allow_for_client("shop", entry).is_err(), "{entry}");
     }
-    for entry in
-        ["https://*.localhost/", "http://*.localhost:3000/x", "https://*.example.com.", "http://localhost"]
-    {
+    for entry in [
+        "https://*.localhost/",
+        "http://*.localhost:3000/x",
+        "https://*.example.com.",
+        "http://localhost",
+        "https://*.example.co.uk/",
+        "https://*.www.ck/",
+        "https://*.me.github.io/",
+        "https://*.corp.internal/",
+        "https://co.uk/",
+    ] {
         assert!(LogoutUrls::new().allow(entry).is_ok(), "{entry}");
     }
 }

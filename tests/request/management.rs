@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_tenure::{
-    Error, MemoryStore, Mode, Policy, SessionLayer, SharedPolicy,
+    Error, ErrorKind, MemoryStore, Mode, Policy, SessionLayer, SharedPolicy,
     events::{Operation, RecentEvents},
-    management::{Management, Scopes, StaticTokens},
+    management::{Caller, Management, Scopes, StaticTokens},
     policy::Limits,
     store::{SettingsStore, StoredSettings},
     testing::Probe,
@@ -32,6 +32,7 @@ struct Place {
     api: Management,
     store: Probe<MemoryStore>,
     settings: Settings,
+    policy: SharedPolicy,
 }
 
 /// Settings that can not be asked for, when it is said so.
@@ -63,7 +64,7 @@ impl SettingsStore for Settings {
     }
 }
 
-const TOKEN: &str = "root-token";
+const TOKEN: &str = "root-token-of-the-tests";
 const SCOPES: [&str; 5] =
     ["read:tenant_settings", "update:tenant_settings", "read:sessions", "update:sessions", "delete:sessions"];
 
@@ -104,12 +105,18 @@ impl Place {
         let site = Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| {
             layer.with_policy(shared.live()).with_observer(recent.clone())
         });
-        let mut tokens = StaticTokens::new().with(TOKEN, Scopes::all()).with("useless", Scopes::of([""; 0]));
-        for scope in SCOPES {
-            tokens = tokens.with(scope, Scopes::of([scope]));
+        let mut tokens = StaticTokens::new();
+        for (token, caller) in [
+            (TOKEN, Caller::new(Scopes::all()).with_name("root")),
+            ("token-for-nothing", Scopes::of([""; 0]).into()),
+        ] {
+            tokens = tokens.with(token, caller).unwrap();
         }
-        let api = Management::new(site.sessions.clone(), shared, tokens).with_recent_events(recent);
-        Self { site, api, store, settings }
+        for scope in SCOPES {
+            tokens = tokens.with(&format!("token-for-{scope}"), Scopes::of([scope])).unwrap();
+        }
+        let api = Management::new(site.sessions.clone(), shared.clone(), tokens).with_recent_events(recent);
+        Self { site, api, store, settings, policy: shared }
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {
@@ -336,12 +343,13 @@ async fn m2_forms_are_taken_too() {
 }
 
 /// Every call there is, with the scope it needs.
-const CALLS: [(&str, &str, &str); 12] = [
+const CALLS: [(&str, &str, &str); 13] = [
     ("GET", "/tenants/settings", "read:tenant_settings"),
     ("PATCH", "/tenants/settings", "update:tenant_settings"),
     ("GET", "/tenants/session-limits", "read:tenant_settings"),
     ("PUT", "/tenants/session-limits", "update:tenant_settings"),
     ("GET", "/sessions", "read:sessions"),
+    ("DELETE", "/sessions", "delete:sessions"),
     ("GET", "/session-events", "read:sessions"),
     ("GET", "/sessions/AAECAwQFBgcICQoLDA0ODw", "read:sessions"),
     ("PATCH", "/sessions/AAECAwQFBgcICQoLDA0ODw", "update:sessions"),
@@ -363,7 +371,7 @@ async fn m1_a_token_is_needed_in_the_header_and_a_scope_with_it() {
             place.send(request.body(Body::empty()).unwrap()).await
         };
         for nothing in [&[][..], &["Basic cm9vdDp0b2tlbg=="]] {
-            let refused = with(nothing, "?access_token=root-token").await;
+            let refused = with(nothing, "?access_token=root-token-of-the-tests").await;
             assert_eq!(refused.refusal(), (401, String::new()), "{path}");
             assert_eq!(
                 refused.header("www-authenticate"),
@@ -375,17 +383,17 @@ async fn m1_a_token_is_needed_in_the_header_and_a_scope_with_it() {
             &["Bearer wrong"][..],
             &["Bearer"],
             &["Bearer "],
-            &["Bearer root-token2"],
-            &["Bearer root-toke"],
-            &["Bearer root-token", "Bearer root-token"],
-            &["Bearer root-token, Bearer root-token"],
+            &["Bearer root-token-of-the-tests2"],
+            &["Bearer root-token-of-the-test"],
+            &["Bearer root-token-of-the-tests", "Bearer root-token-of-the-tests"],
+            &["Bearer root-token-of-the-tests, Bearer root-token-of-the-tests"],
         ] {
             let refused = with(bad, "").await;
             assert_eq!(refused.refusal(), (401, "invalid_token".into()), "{bad:?}");
             assert!(refused.header("www-authenticate").contains("error=\"invalid_token\""));
         }
-        for other in SCOPES.into_iter().filter(|&other| other != scope).chain(["useless"]) {
-            let refused = with(&[&format!("Bearer {other}")], "").await;
+        for other in SCOPES.into_iter().filter(|&other| other != scope).chain(["nothing"]) {
+            let refused = with(&[&format!("Bearer token-for-{other}")], "").await;
             assert_eq!(refused.refusal(), (403, "insufficient_scope".into()), "{method} {path} with {other}");
             let message = format!("Insufficient scope, expected any of: {scope}");
             assert_eq!(refused.json()["message"], message);
@@ -395,7 +403,7 @@ async fn m1_a_token_is_needed_in_the_header_and_a_scope_with_it() {
                 "{challenge}"
             );
         }
-        for good in [scope, TOKEN] {
+        for good in [&*format!("token-for-{scope}"), TOKEN] {
             let reply = with(&[&format!("BEARER {good}")], "").await;
             assert!(![401, 403].contains(&reply.status), "{method} {path}: {}", reply.status);
         }
@@ -422,6 +430,13 @@ async fn m1_what_is_not_there_is_404_and_another_method_405() {
         "/sessions/x/y",
         "/v2/sessions",
         "/api/v1/sessions",
+        // E10: whole segments only, and no NUL, which not every store could look up.
+        "/api/v2foo/sessions",
+        "/api/v2/api/v2foo/sessions",
+        "/api/v2/api/v2/sessions",
+        "/tenants%2Fsettings",
+        "/sessions/%00",
+        "/users/a%00b/sessions",
     ] {
         let path = if path.is_empty() { "/" } else { path };
         assert_eq!(place.get(path).await.refusal(), (404, "not_found".into()), "{path}");
@@ -431,7 +446,7 @@ async fn m1_what_is_not_there_is_404_and_another_method_405() {
         ("PUT", "/tenants/settings", "GET, HEAD, PATCH"),
         ("OPTIONS", "/tenants/settings", "GET, HEAD, PATCH"),
         ("POST", "/tenants/session-limits", "GET, HEAD, PUT"),
-        ("POST", "/sessions", "GET, HEAD"),
+        ("POST", "/sessions", "GET, HEAD, DELETE"),
         ("DELETE", "/session-events", "GET, HEAD"),
         ("POST", "/sessions/x", "GET, HEAD, PATCH, DELETE"),
         ("GET", "/sessions/x/revoke", "POST"),
@@ -512,7 +527,15 @@ async fn m1_a_session_is_shown_with_all_fields_and_a_name_with_a_bar_is_found() 
     let device: Vec<_> = session["device"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(
         device,
-        ["initial_asn", "initial_ip", "initial_user_agent", "last_asn", "last_ip", "last_user_agent"]
+        [
+            "description",
+            "initial_asn",
+            "initial_ip",
+            "initial_user_agent",
+            "last_asn",
+            "last_ip",
+            "last_user_agent"
+        ]
     );
     for name in [
         "created_at",
@@ -538,7 +561,7 @@ async fn m1_what_is_no_live_session_is_404() {
     browser.post("/logout").await;
     let (_, expired) = place.log_in("ada").await;
     place.site.clock.advance(Duration::from_secs(72 * 3600));
-    for id in ["AAECAwQFBgcICQoLDA0ODw", "nonsense", "%00", "..", &ended, &expired] {
+    for id in ["AAECAwQFBgcICQoLDA0ODw", "nonsense", "..", &ended, &expired] {
         for (method, path, body) in [
             (Method::GET, format!("/sessions/{id}"), ""),
             (Method::PATCH, format!("/sessions/{id}"), r#"{"session_metadata": {}}"#),
@@ -783,6 +806,283 @@ async fn s9_the_cap_is_set_while_the_server_runs() {
 }
 
 #[tokio::test]
+async fn m1_behind_a_router_that_removes_the_prefix_it_counts_no_second_time() {
+    let place = Place::new().await;
+    let nested = Place { api: place.api.clone().nested(), ..place };
+    assert_eq!(nested.get("/sessions").await.status, 200);
+    // The router got `/api/v2/api/v2/sessions`.
+    assert_eq!(nested.get("/api/v2/sessions").await.refusal(), (404, "not_found".into()));
+}
+
+#[tokio::test]
+async fn m1_a_nul_in_a_query_is_400() {
+    let place = Place::new().await;
+    for query in ["user=%00", "q=a%00", "from=%00"] {
+        let refused = place.get(&format!("/sessions?{query}")).await;
+        assert_eq!(refused.refusal(), (400, "invalid_query_string".into()), "{query}");
+    }
+}
+
+/// E11: the message says how to fix it.
+#[test]
+fn m1_a_token_that_can_be_guessed_or_that_no_header_can_carry_is_refused() {
+    for wrong in ["", "x", "fifteen-letters", "sixteen letters!!", "sixteen\u{e4}\u{e4}\u{e4}letters"] {
+        let refused = StaticTokens::new().with(wrong, Scopes::all()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Configuration, "{wrong:?}");
+        assert!(refused.to_string().contains("16 characters or more"), "{refused}");
+        assert!(refused.to_string().contains("openssl rand"), "{refused}");
+    }
+    assert!(StaticTokens::new().with("sixteen-letters!", Scopes::all()).is_ok());
+}
+
+/// E12: what `auth0-deploy-cli` exports, with the settings of this API among the others.
+#[tokio::test]
+async fn m2_the_official_settings_of_a_whole_tenant_come_back_unchanged() {
+    let place = Place::new().await;
+    let exported = json!({
+        "allowed_logout_urls": ["https://a.example/"],
+        "change_password": { "enabled": true, "html": "<html>" },
+        "default_audience": "",
+        "enabled_locales": ["en", "de"],
+        "flags": { "enable_sso": true, "revoke_refresh_token_grant": false },
+        "friendly_name": "My company",
+        "idle_session_lifetime": 1,
+        "oidc_logout": { "rp_logout_end_session_endpoint_discovery": true },
+        "picture_url": "https://a.example/logo.png",
+        "sandbox_version": "22",
+        "session_cookie": { "mode": "non-persistent" },
+        "session_lifetime": 3,
+        "sessions": { "oidc_logout_prompt_enabled": false },
+        "support_email": "help@a.example",
+    });
+    let answer = place.patch(exported.clone()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let mut wanted = exported;
+    wanted["ephemeral_session_lifetime"] = 72.into();
+    wanted["idle_ephemeral_session_lifetime"] = 24.into();
+    assert_eq!(answer.json(), wanted);
+    assert_eq!(place.get("/tenants/settings").await.json(), wanted);
+    let some = place.get("/tenants/settings?fields=friendly_name,session_lifetime").await.json();
+    assert_eq!(some, json!({ "friendly_name": "My company", "session_lifetime": 3 }));
+
+    // Objects merge and null removes (RFC 7396); another node has the same.
+    place.patch(json!({ "flags": { "enable_sso": null, "mfa": { "x": 1 } }, "picture_url": null })).await;
+    wanted["flags"] = json!({ "revoke_refresh_token_grant": false, "mfa": { "x": 1 } });
+    wanted.as_object_mut().unwrap().remove("picture_url");
+    assert_eq!(place.get("/tenants/settings").await.json(), wanted);
+    let other = SharedPolicy::open(place.settings.clone(), Policy::default()).await.unwrap();
+    assert_eq!(other.settings(), place.policy.settings());
+
+    // Ours stay strict, and nothing of a refused change is applied.
+    for wrong in [
+        json!({ "friendly_name": "Other", "session_lifetime": 0 }),
+        json!({ "friendly_name": "Other", "nonsense": 1 }),
+        json!({ "friendly_name": "Other", "sessions": { "anonymous": { "lifetime_in_minutes": 0 } } }),
+        json!({ "sessions": { "anonymous": { "lifetime_in_minutes": 1.5 } } }),
+        json!({ "sessions": { "anonymous": { "lifetime_in_minutes": "5" } } }),
+        json!({ "sessions": { "anonymous": { "lifetime_in_minutes": 525_601 } } }),
+    ] {
+        assert_eq!(place.patch(wrong.clone()).await.refusal(), (400, "invalid_body".into()), "{wrong}");
+    }
+    assert_eq!(place.get("/tenants/settings").await.json(), wanted);
+}
+
+#[tokio::test]
+async fn m2_what_is_kept_has_a_size() {
+    let place = Place::new().await;
+    let mut taken = 0;
+    for number in 0..8 {
+        let grown = place.patch(json!({ "flags": { format!("f{number}"): "x".repeat(60_000) } })).await;
+        taken += u32::from(grown.status == 200);
+    }
+    assert_eq!(taken, 4);
+}
+
+#[tokio::test]
+async fn m2_the_lifetime_of_anonymous_sessions_is_the_one_official_setting_that_is_used() {
+    let place = Place::new().await;
+    let expires = async || {
+        let all = place.get("/sessions").await.json();
+        let sessions = all["sessions"].as_array().unwrap().clone();
+        let visitor = sessions.into_iter().find(|session| session["user_id"].is_null()).unwrap();
+        [&visitor["idle_expires_at"], &visitor["expires_at"], &visitor["created_at"]].map(Value::clone)
+    };
+    let visitor = place.site.browser();
+    visitor.send(Method::PUT, "/data/x").await;
+    let minutes = |minutes: Value| json!({ "sessions": { "anonymous": { "lifetime_in_minutes": minutes } } });
+    let shown = place.patch(minutes(10.into())).await;
+    assert_eq!(shown.json()["sessions"]["anonymous"]["lifetime_in_minutes"], 10);
+    let [idle, absolute, _] = expires().await;
+    assert_eq!(idle, absolute, "it binds live ones, also before their next request");
+    let (ada, _) = place.log_in("ada").await;
+    place.site.clock.advance(Duration::from_secs(600));
+    assert_eq!(ada.get("/me").await.status, StatusCode::OK, "it is for anonymous sessions only");
+    assert_eq!(place.get("/sessions").await.json()["sessions"].as_array().unwrap().len(), 1);
+
+    place.patch(minutes(Value::Null)).await;
+    let later = place.site.browser();
+    later.send(Method::PUT, "/data/x").await;
+    let [idle, absolute, _] = expires().await;
+    assert_ne!(idle, absolute, "as other non-persistent sessions again");
+}
+
+#[tokio::test]
+async fn m1_any_caller_may_ask_what_its_token_allows() {
+    let place = Place::new().await;
+    assert_eq!(place.get("/caller").await.json(), json!({ "name": "root", "scopes": SCOPES }));
+    let with = async |token: &str| {
+        let request = Request::get("/caller").header("authorization", format!("Bearer {token}"));
+        place.send(request.body(Body::empty()).unwrap()).await
+    };
+    let reader = with("token-for-read:sessions").await.json();
+    assert_eq!(reader, json!({ "name": null, "scopes": ["read:sessions"] }));
+    assert_eq!(with("token-for-nothing").await.json(), json!({ "name": null, "scopes": [] }));
+    assert_eq!(with("wrong").await.refusal(), (401, "invalid_token".into()));
+}
+
+/// E12: nobody is signed out by a path that lost its id.
+#[tokio::test]
+async fn l14_everybody_is_signed_out_by_a_body_that_says_so() {
+    let place = Place::new().await;
+    let (ada, _) = place.log_in("ada").await;
+    let (bob, _) = place.log_in("bob").await;
+    let visitor = place.site.browser();
+    visitor.send(Method::PUT, "/data/x").await;
+    for wrong in [
+        "",
+        "{}",
+        "[]",
+        "true",
+        r#"{"everybody": false}"#,
+        r#"{"everybody": "true"}"#,
+        r#"{"everybody": true, "x": 1}"#,
+    ] {
+        let refused = place.ask(Method::DELETE, "/sessions", wrong).await;
+        assert_eq!(refused.refusal(), (400, "invalid_body".into()), "{wrong}");
+    }
+    assert_eq!(ada.get("/me").await.status, StatusCode::OK);
+    let accepted = place.ask(Method::DELETE, "/sessions", r#"{"everybody": true}"#).await;
+    assert_eq!((accepted.status, accepted.json()), (202, json!({})));
+    for browser in [&ada, &bob] {
+        assert_eq!(browser.get("/me").await.reason().as_deref(), Some("revoked"));
+    }
+    let left = place.get("/sessions").await.json();
+    assert_eq!(left["sessions"].as_array().unwrap().len(), 1, "anonymous sessions stay: {left}");
+    let events = place.get("/session-events").await.json();
+    let event =
+        events["events"].as_array().unwrap().iter().find(|one| one["event"] == "everybody_signed_out");
+    assert_eq!(event.unwrap()["by"], "root");
+}
+
+#[tokio::test]
+async fn o1_a_changed_setting_is_an_event_with_who_what_from_and_to() {
+    let place = Place::new().await;
+    place.patch(json!({ "session_lifetime_in_minutes": 90, "idle_session_lifetime": 72 })).await;
+    place.patch(json!({ "friendly_name": "A" })).await;
+    let cap = Body::from(r#"{"max_sessions": 3}"#);
+    let token = "Bearer token-for-update:tenant_settings";
+    let request = Request::put("/tenants/session-limits").header("authorization", token).body(cap).unwrap();
+    assert_eq!(place.send(request).await.status, 200);
+    place.ask(Method::DELETE, "/users/ada/sessions", "").await;
+    place.patch(json!({ "session_lifetime": 0 })).await;
+    place.patch(json!({ "support_url": "x".repeat(1023) })).await;
+
+    let events = place.get("/session-events").await.json();
+    let mut events = events["events"].as_array().unwrap().clone();
+    for event in &mut events {
+        assert!(event.as_object_mut().unwrap().remove("at").is_some());
+    }
+    let changed = "setting_changed";
+    assert_eq!(
+        events,
+        [
+            json!({ "event": changed, "setting": "support_url", "from": null, "to": "1025 bytes of JSON", "by": "root" }),
+            json!({ "event": "signed_out_everywhere", "user": "ada", "by": "root" }),
+            json!({ "event": changed, "setting": "max_sessions", "from": 1000, "to": 3 }),
+            json!({ "event": changed, "setting": "friendly_name", "from": null, "to": "A", "by": "root" }),
+            json!({ "event": changed, "setting": "session_lifetime", "from": 168, "to": 1.5, "by": "root" }),
+        ]
+    );
+}
+
+/// E11: 210 anonymous writes.
+#[tokio::test]
+async fn d1_events_about_users_survive_a_flood_of_anonymous_ones() {
+    let place = Place::new().await;
+    place.log_in("ada").await;
+    for _ in 0..210 {
+        place.site.browser().send(Method::PUT, "/data/x").await;
+    }
+    let events = place.get("/session-events?take=20").await.json();
+    let events = events["events"].as_array().unwrap();
+    let users: Vec<_> = events.iter().filter_map(|event| event["user"].as_str()).collect();
+    assert_eq!((users, events.len()), (vec!["ada", "ada"], 20));
+    for user in 0..20 {
+        place.log_in(&format!("u{user}")).await;
+    }
+    place.site.browser().send(Method::PUT, "/data/x").await;
+    let events = place.get("/session-events?take=8").await.json();
+    let events = events["events"].as_array().unwrap();
+    let anonymous: Vec<_> = events.iter().map(|event| event.get("user").is_none()).collect();
+    assert_eq!(
+        anonymous,
+        [true, false, false, false, false, false, false, false],
+        "newest first: {events:?}"
+    );
+}
+
+/// E7: the settings were saved, and the list still had the expiry of before.
+#[tokio::test]
+async fn l5_a_lowered_lifetime_shows_at_once_also_for_a_session_that_made_no_request_since() {
+    let place = Place::new().await;
+    let (browser, id) = place.log_in("ada").await;
+    place.patch(json!({ "session_lifetime_in_minutes": 60, "idle_session_lifetime_in_minutes": 15 })).await;
+    let listed = place.get("/sessions").await.json()["sessions"][0].clone();
+    assert_eq!(place.get(&format!("/sessions/{id}")).await.json(), listed);
+    browser.get("/me").await;
+    let after = place.get(&format!("/sessions/{id}")).await.json();
+    for name in ["expires_at", "idle_expires_at"] {
+        assert_eq!(listed[name], after[name]);
+    }
+    place.site.clock.advance(Duration::from_secs(15 * 60));
+    assert_eq!(place.get("/sessions").await.json(), json!({ "sessions": [] }));
+}
+
+#[tokio::test]
+async fn d1_the_device_is_readable() {
+    let place = Place::new().await;
+    for (agent, readable) in [
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            "Firefox on Windows",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36 Edg/140.0",
+            "Edge on Windows",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605 Version/18.0 Safari/604",
+            "Safari on iOS",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 Chrome/140.0 Mobile Safari/537.36",
+            "Chrome on Android",
+        ),
+        ("curl/8.5.0", "curl"),
+        ("my own client with a name that is rather long", "my own client with a name that is rather"),
+        ("", "Unknown device"),
+    ] {
+        let browser = place.site.browser();
+        let login = Request::post("/login/ada").header("user-agent", agent).body(Body::empty()).unwrap();
+        browser.request(login).await;
+        let sessions = place.get("/users/ada/sessions").await.json();
+        assert_eq!(sessions["sessions"][0]["device"]["description"], readable);
+        browser.post("/logout").await;
+        place.site.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
 async fn m2_settings_are_kept_and_taken_over_by_another_node() {
     let place = Place::new().await;
     place.patch(json!({ "session_lifetime": 5, "allowed_logout_urls": ["https://a.example/"] })).await;
@@ -806,6 +1106,7 @@ async fn s6_while_the_store_is_away_every_answer_is_503_and_nothing_is_changed()
         (Method::DELETE, &session, "", Operation::End),
         (Method::POST, &revoke, "", Operation::End),
         (Method::DELETE, "/users/ada/sessions", "", Operation::Revoke),
+        (Method::DELETE, "/sessions", r#"{"everybody": true}"#, Operation::Revoke),
     ] {
         place.store.fail(operation, 1);
         let refused = place.ask(method.clone(), path, body).await;

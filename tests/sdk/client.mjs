@@ -10,7 +10,7 @@ const { ManagementClient } = createRequire(`${modules}/`)('auth0');
 const fetchThere = globalThis.fetch;
 globalThis.fetch = (url, options) => fetchThere(String(url).replace('https://demo.example', origin), options);
 const clientOf = (token) => new ManagementClient({ domain: 'demo.example', token, maxRetries: 0 });
-const client = clientOf('root');
+const client = clientOf('root-root-root-root');
 
 const login = async (user) => {
   const body = new URLSearchParams({ user, remember: '1' });
@@ -34,6 +34,8 @@ settings = await client.tenants.settings.update({ session_lifetime_in_minutes: 9
 assert.deepEqual([settings.session_lifetime, settings.session_cookie], [1.5, { mode: 'non-persistent' }]);
 const some = await client.tenants.settings.get({ fields: 'session_lifetime', include_fields: true });
 assert.deepEqual(some, { session_lifetime: 1.5 });
+settings = await client.tenants.settings.update({ friendly_name: 'Demo', flags: { enable_sso: true } });
+assert.deepEqual([settings.friendly_name, settings.flags, settings.session_lifetime], ['Demo', { enable_sso: true }, 1.5]);
 assert.equal((await refused(400, () => client.tenants.settings.update({ session_lifetime: 0 }))).errorCode, 'invalid_body');
 await client.tenants.settings.update({ session_lifetime: 168, session_cookie: null });
 
@@ -61,6 +63,6 @@ await client.users.sessions.delete(user);
 for (const cookie of cookies) assert.equal(await me(cookie), 401);
 
 assert.equal((await refused(401, () => clientOf('wrong').tenants.settings.get())).errorCode, 'invalid_token');
-const insufficient = await refused(403, () => clientOf('reader').users.sessions.delete(user));
+const insufficient = await refused(403, () => clientOf('reader-reader-reader').users.sessions.delete(user));
 assert.equal(insufficient.message, 'Insufficient scope, expected any of: delete:sessions');
 console.log('all as it should be');

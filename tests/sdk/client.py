@@ -8,7 +8,7 @@ from auth0.management import Auth0
 from auth0.management.errors import BadRequestError, ForbiddenError, NotFoundError, UnauthorizedError
 
 origin = sys.argv[1]
-client = Auth0(base_url=origin + "/api/v2", token="root", max_retries=0)
+client = Auth0(base_url=origin + "/api/v2", token="root-root-root-root", max_retries=0)
 
 
 def login(user):
@@ -43,6 +43,8 @@ assert settings.session_cookie.mode == "non-persistent" and settings.session_lif
 assert settings.allowed_logout_urls == ["https://*.example.com/"]
 some = client.tenants.settings.get(fields="session_lifetime", include_fields=True)
 assert some.session_lifetime == 1.5 and some.idle_session_lifetime is None
+settings = client.tenants.settings.update(friendly_name="Demo", flags={"enable_sso": True})
+assert settings.friendly_name == "Demo" and settings.flags.enable_sso and settings.session_lifetime == 1.5, settings
 error = refused(BadRequestError, lambda: client.tenants.settings.update(session_lifetime=0))
 assert error["errorCode"] == "invalid_body" and error["statusCode"] == 400, error
 refused(BadRequestError, lambda: client.tenants.settings.update(session_lifetime=1, session_lifetime_in_minutes=60))
@@ -75,7 +77,7 @@ assert list(client.users.sessions.list(user)) == []
 
 stranger = Auth0(base_url=origin + "/api/v2", token="wrong", max_retries=0)
 assert refused(UnauthorizedError, stranger.tenants.settings.get)["errorCode"] == "invalid_token"
-reader = Auth0(base_url=origin + "/api/v2", token="reader", max_retries=0)
+reader = Auth0(base_url=origin + "/api/v2", token="reader-reader-reader", max_retries=0)
 assert list(reader.users.sessions.list(user)) == []
 error = refused(ForbiddenError, lambda: reader.users.sessions.delete(user))
 assert error["message"] == "Insufficient scope, expected any of: delete:sessions", error

@@ -120,13 +120,13 @@ fn s3_additions_on_two_nodes_are_all_counted() {
     });
 }
 
-const ROOT: &str = "Authorization: Bearer root";
+const ROOT: &str = "Authorization: Bearer root-root-root-root";
 const JSON_BODY: &str = "Content-Type: application/json";
 
 #[test]
 fn m2_a_changed_setting_is_in_force_on_the_other_node_within_two_seconds_and_l5_binds_live_sessions_there() {
     on_each("node-settings", |url| {
-        let nodes = two_nodes(url, &["--management-token=root"]);
+        let nodes = two_nodes(url, &["--management-token=root-root-root-root"]);
         let mut ada = nodes[1].browser();
         assert_eq!(ada.login("user=ada&remember=1").status, 200);
         for round in 1..=6_usize {
@@ -163,7 +163,7 @@ fn m2_a_changed_setting_is_in_force_on_the_other_node_within_two_seconds_and_l5_
 #[test]
 fn m3_a_revocation_on_one_node_is_seen_by_the_next_request_and_by_streams_on_the_other() {
     on_each("node-revocations", |url| {
-        let [here, there] = two_nodes(url, &["--management-token=root"]);
+        let [here, there] = two_nodes(url, &["--management-token=root-root-root-root"]);
         let mut ada = there.browser();
         assert_eq!(ada.login("user=ada").status, 200);
         let id = ada.get("/me").json()["sid"].as_str().unwrap().to_owned();

@@ -4,13 +4,28 @@ const api = document.documentElement.dataset.api;
 const $ = (id) => document.getElementById(id);
 const MINUTES = ['idle_session_lifetime', 'session_lifetime', 'idle_ephemeral_session_lifetime', 'ephemeral_session_lifetime'];
 const REFRESH = 5000;
-const PAGE = 50;
+/** How many sessions a page of the table has. */
+const PAGE = matchMedia('(max-width: 44rem)').matches ? 10 : 25;
+/** How many sessions are loaded, to be sorted and counted. */
+const MOST = 1000;
+const EVENTS = 20;
+const MOST_EVENTS = 100;
+const NAMES = {
+  session_cookie: 'Default cookie mode', max_sessions: 'Sessions per user', overflow: 'Over the cap', allowed_logout_urls: 'Allowed logout URLs',
+};
 
 let token = sessionStorage.getItem('tenure-token');
 let limits = { max_idle_lifetime_in_minutes: Infinity, max_lifetime_in_minutes: Infinity };
 /** What the server said last, by the id of the field. */
 let known = {};
-let shown = PAGE;
+/** What the token allows. */
+let scopes = new Set();
+/** The sessions that were loaded last, whether there are more, and the first one that is shown. */
+let sessions = [];
+let isMore = false;
+let first = 0;
+let sorting = ['login', 'descending'];
+let shownEvents = EVENTS;
 let failures = 0;
 let timer;
 /** The server's clock minus ours. */
@@ -36,7 +51,9 @@ async function ask(method, path, body) {
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
   if (response.status === 401) {
-    leave('This token is not accepted any more. Enter another one.');
+    leave($('board').hidden
+      ? 'The server does not know this token. Check that it was copied whole.'
+      : 'The server no longer accepts this token. Enter another one.');
     throw new Refused('');
   }
   if (response.status >= 500) throw new Away(answer.message || 'The server has trouble.');
@@ -75,8 +92,7 @@ function leave(message) {
   clearTimeout(timer);
   token = null;
   sessionStorage.removeItem('tenure-token');
-  $('board').hidden = true;
-  $('leave').hidden = true;
+  for (const id of ['board', 'leave', 'sections']) $(id).hidden = true;
   $('enter').hidden = false;
   $('connection').textContent = '';
   say(message || '');
@@ -85,20 +101,43 @@ function leave(message) {
 
 async function open() {
   try {
-    await refreshSettings();
+    await refreshRights();
   } catch (error) {
     if (token) {
       failed(error);
       timer = setTimeout(open, REFRESH);
     }
-    if (!(error instanceof Away)) return;
+    return;
   }
   if (!token) return;
   sessionStorage.setItem('tenure-token', token);
   $('enter').hidden = true;
-  $('board').hidden = false;
-  $('leave').hidden = false;
+  for (const id of ['board', 'leave', 'sections']) $(id).hidden = false;
   if (!failures) refresh();
+}
+
+const may = (scope) => scopes.has(scope);
+
+/** Shows what the token may read, and lets change what it may change. */
+async function refreshRights() {
+  const caller = await ask('GET', '/caller');
+  scopes = new Set(caller.scopes);
+  const [settings, live] = [may('read:tenant_settings'), may('read:sessions')];
+  const [saves, revokes] = [may('update:tenant_settings'), may('delete:sessions')];
+  $('settings').hidden = !settings;
+  for (const id of ['live', 'recent']) $(id).hidden = !live;
+  for (const link of document.querySelectorAll('#sections a')) link.hidden = $(link.hash.slice(1)).hidden;
+  for (const fields of document.querySelectorAll('.setting')) fields.disabled = !saves;
+  $('save').hidden = !saves;
+  $('everybody').hidden = !revokes;
+  $('table').classList.toggle('read-only', !revokes);
+  const lacks = [[settings, 'see the settings'], [!settings || saves, 'change the settings'], [live, 'see sessions and events'], [!live || revokes, 'revoke sessions']];
+  const cannot = lacks.filter(([granted]) => !granted).map(([, what]) => what);
+  const isReadOnly = settings && live && !saves && !revokes;
+  $('rights').hidden = !cannot.length;
+  $('rights').textContent = isReadOnly
+    ? 'This token is read-only: it can neither change the settings nor revoke sessions.'
+    : `This token cannot ${cannot.join(', or ')}.`;
 }
 
 $('enter').addEventListener('submit', (event) => {
@@ -106,7 +145,7 @@ $('enter').addEventListener('submit', (event) => {
   token = $('token').value.trim();
   $('token').value = '';
   // A token must fit into a header.
-  if (!/^[\x21-\x7e]+$/.test(token)) return leave('A token has no spaces and no letters beyond ASCII.');
+  if (!/^[\x21-\x7e]+$/.test(token)) return leave('A token has no spaces, and only ASCII letters.');
   say('');
   open();
 });
@@ -178,7 +217,7 @@ function notes() {
     note.className = `note ${kind}`;
     $(id).setAttribute('aria-invalid', String(kind === 'wrong'));
   }
-  $('undo').hidden = !anyTouched();
+  $('undo').hidden = !anyTouched() || !may('update:tenant_settings');
 }
 
 $('settings').addEventListener('input', () => {
@@ -189,7 +228,7 @@ $('settings').addEventListener('input', () => {
 $('undo').addEventListener('click', () => {
   for (const [id, value] of Object.entries(known)) $(id).value = value;
   notes();
-  $('saved').textContent = 'As the server has it.';
+  $('saved').textContent = 'Back to what is in force.';
   $('save').focus();
 });
 
@@ -219,6 +258,8 @@ $('settings').addEventListener('submit', async (event) => {
     take(settings, caps);
     reached();
     $('saved').textContent = 'Saved, and in force.';
+    // A shorter lifetime binds live sessions, too.
+    if (may('read:sessions')) Promise.all([refreshSessions(), refreshEvents()]).catch(failed);
   } catch (error) {
     $('saved').textContent = 'Not saved.';
     failed(error);
@@ -233,17 +274,21 @@ function countdown(time) {
   const whole = Math.floor(left);
   const [days, hours, minutes, seconds] = [whole / 86400, (whole / 3600) % 24, (whole / 60) % 60, whole % 60].map(Math.floor);
   const two = (number) => String(number).padStart(2, '0');
-  time.textContent = left <= 0 ? 'over' : days ? `${days} d ${two(hours)} h` : `${two(hours)}:${two(minutes)}:${two(seconds)}`;
+  time.textContent = left <= 0 ? 'Over' : days ? `${days} d ${two(hours)} h` : `${two(hours)}:${two(minutes)}:${two(seconds)}`;
   time.classList.toggle('soon', left < 60);
 }
 
-function deviceOf({ device }) {
-  const agent = device.last_user_agent || '';
-  const find = (pairs) => (pairs.find(([pattern]) => pattern.test(agent)) || [])[1];
-  const browser = find([[/Edg\//, 'Edge'], [/OPR\//, 'Opera'], [/Firefox\//, 'Firefox'], [/Chrom(e|ium)\//, 'Chrome'], [/Safari\//, 'Safari'], [/curl\//, 'curl'], [/python/i, 'Python']]);
-  const system = find([[/iPhone|iPad/, 'iOS'], [/Android/, 'Android'], [/Windows/, 'Windows'], [/Mac OS X/, 'macOS'], [/Linux/, 'Linux']]);
-  return [browser, system].filter(Boolean).join(' on ') || agent.slice(0, 40) || 'Unknown';
+const deviceOf = ({ device }) => device.description;
+const whoOf = (session) => session.user_id || 'an anonymous visitor';
+
+/** "5 min ago", for the moment of a login or an activity. */
+function age(time) {
+  const minutes = Math.floor(Math.max(0, Date.now() + skew - Date.parse(time.dateTime)) / 60000);
+  const [days, hours] = [minutes / 1440, minutes / 60].map(Math.floor);
+  time.textContent = !minutes ? 'Just now' : days ? `${days} d ago` : hours ? `${hours} h ago` : `${minutes} min ago`;
 }
+
+const tick = (time) => (time.dataset.kind === 'age' ? age : countdown)(time);
 
 function element(name, text, properties = {}) {
   const made = Object.assign(document.createElement(name), properties);
@@ -260,36 +305,79 @@ function row(session) {
     line.append(made);
     return made;
   };
-  cell().append(element('span', session.user_id || 'anonymous', { className: 'user' }), element('small', session.id));
+  cell().append(element('span', session.user_id || 'Anonymous', { className: session.user_id ? 'user' : 'user nobody' }), element('small', session.id));
   cell('Device').append(document.createTextNode(''), element('small'));
-  cell('Mode').textContent = session.cookie.mode === 'persistent' ? 'Persistent' : 'Non-persistent';
-  cell('Ends when idle').append(element('time'));
-  cell('Ends at the latest').append(element('time'));
+  for (const [label, kind] of [['Login', 'age'], ['Last activity', 'age'], ['Ends when idle', 'countdown'], ['Ends at the latest', 'countdown']]) {
+    const time = element('time');
+    time.dataset.kind = kind;
+    cell(label).append(time);
+  }
   const revoke = element('button', 'Revoke', { type: 'button', className: 'danger' });
-  revoke.setAttribute('aria-label', `Revoke the session of ${session.user_id || 'an anonymous visitor'}, ${session.id}`);
+  revoke.setAttribute('aria-label', `Revoke the session of ${whoOf(session)}, ${session.id}`);
   revoke.addEventListener('click', () => revokeOne(session));
-  cell().append(revoke);
+  const last = cell();
+  last.className = 'revoke';
+  last.append(revoke);
   return line;
 }
 
 function fill(line, session) {
-  const [, device, , idle, absolute] = line.cells;
+  const [, device, ...times] = line.cells;
   device.firstChild.textContent = deviceOf(session);
-  device.lastChild.textContent = session.device.last_ip || '';
-  for (const [cell, at] of [[idle, session.idle_expires_at], [absolute, session.expires_at]]) {
-    const time = cell.firstChild;
+  const mode = session.cookie.mode === 'persistent' ? 'Persistent' : 'Non-persistent';
+  device.lastChild.textContent = [mode, session.device.bound && 'bound', session.device.last_ip].filter(Boolean).join(' · ');
+  const moments = [session.authenticated_at || session.created_at, session.last_interacted_at, session.idle_expires_at, session.expires_at];
+  moments.forEach((at, index) => {
+    const time = times[index].firstChild;
     time.dateTime = at;
     time.title = new Date(at).toLocaleString();
-    countdown(time);
-  }
+    tick(time);
+  });
+}
+
+const KEYS = {
+  user: (session) => (session.user_id || '\uffff').toLowerCase(),
+  login: (session) => session.authenticated_at || session.created_at,
+  active: (session) => session.last_interacted_at,
+  idle: (session) => session.idle_expires_at,
+  absolute: (session) => session.expires_at,
+};
+
+function sorted() {
+  const [column, direction] = sorting;
+  const key = KEYS[column];
+  const sign = direction === 'ascending' ? 1 : -1;
+  const compare = (one, other) => (one < other ? -1 : Number(one > other));
+  return [...sessions].sort((one, other) => sign * compare(key(one), key(other)) || compare(one.id, other.id));
+}
+
+function sortBy(column, direction) {
+  sorting = [column, direction];
+  first = 0;
+  showSessions();
+}
+
+const plural = (count, one, many) => `${count.toLocaleString()} ${count === 1 ? one : many}`;
+
+/** What the table has, in words: sessions, users, visitors. */
+function totals() {
+  const search = fieldValue('q');
+  const users = new Set(sessions.map((session) => session.user_id).filter(Boolean));
+  const anonymous = sessions.filter((session) => !session.user_id).length;
+  const count = `${isMore ? 'The oldest ' : ''}${plural(sessions.length, 'live session', 'live sessions')}`;
+  if (search) return `${count} of users like “${search}”`;
+  const parts = [count, plural(users.size, 'user', 'users'), anonymous && `${anonymous.toLocaleString()} anonymous`];
+  return parts.filter(Boolean).join(' · ') + (isMore ? '. There are more: search for a user.' : '');
 }
 
 /** Rows stay the same elements while their sessions do, so that focus stays where it is. */
-function showSessions(sessions, isMore) {
+function showSessions() {
+  first = Math.max(0, Math.min(first, Math.floor((sessions.length - 1) / PAGE) * PAGE));
+  const page = sorted().slice(first, first + PAGE);
   const rows = $('rows');
   const old = new Map([...rows.rows].map((line) => [line.dataset.id, line]));
   let place = rows.firstElementChild;
-  for (const session of sessions) {
+  for (const session of page) {
     const line = old.get(session.id) || row(session);
     old.delete(session.id);
     fill(line, session);
@@ -297,13 +385,27 @@ function showSessions(sessions, isMore) {
     else rows.insertBefore(line, place);
   }
   for (const line of old.values()) line.remove();
+
   const search = fieldValue('q');
-  const count = `${sessions.length}${isMore ? ' or more' : ''} live session${sessions.length === 1 && !isMore ? '' : 's'}`;
-  const text = search ? `${count} of users like “${search}”` : count;
+  const text = sessions.length ? totals() : '';
   if ($('count').textContent !== text) $('count').textContent = text;
-  $('more').hidden = !isMore;
+  $('table').hidden = !sessions.length;
+  $('no-sessions').hidden = Boolean(sessions.length);
+  $('no-sessions').textContent = search
+    ? `No live session of a user like “${search}”.`
+    : 'No live sessions. A session appears here when somebody logs in.';
+  $('pages').hidden = sessions.length <= PAGE;
+  $('range').textContent = `${first + 1} to ${first + page.length} of ${sessions.length}`;
+  $('previous').disabled = !first;
+  $('next').disabled = first + PAGE >= sessions.length;
+  $('sorting').hidden = !sessions.length;
+  $('sort').value = sorting.join(' ');
+  for (const head of document.querySelectorAll('th[data-sort]')) {
+    if (head.dataset.sort === sorting[0]) head.setAttribute('aria-sort', sorting[1]);
+    else head.removeAttribute('aria-sort');
+  }
   const users = new Set(sessions.map((session) => session.user_id));
-  const only = search && users.size === 1 ? [...users][0] : null;
+  const only = may('delete:sessions') && search && users.size === 1 ? [...users][0] : null;
   $('revoke-user').hidden = !only;
   $('revoke-user').dataset.user = only || '';
   $('revoke-user').textContent = only ? `Revoke all of ${only}` : '';
@@ -311,35 +413,56 @@ function showSessions(sessions, isMore) {
 
 async function refreshSessions() {
   const search = fieldValue('q');
-  const sessions = [];
+  const found = [];
   let from;
   do {
-    const query = new URLSearchParams({ take: String(Math.min(100, shown - sessions.length)) });
+    const query = new URLSearchParams({ take: '100' });
     if (search) query.set('q', search);
     if (from) query.set('from', from);
     const page = await ask('GET', `/sessions?${query}`);
-    sessions.push(...page.sessions);
+    found.push(...page.sessions);
     from = page.next;
-  } while (from && sessions.length < shown);
-  if (search === fieldValue('q')) showSessions(sessions, Boolean(from));
+  } while (from && found.length < MOST);
+  if (search !== fieldValue('q')) return;
+  sessions = found;
+  isMore = Boolean(from);
+  showSessions();
 }
 
-async function sure(title, text) {
+/** Asks before something is done; if it is for everybody, a word has to be typed. */
+async function sure(title, text, action, isForEverybody = false) {
   const dialog = $('sure');
   $('sure-title').textContent = title;
   $('sure-text').textContent = text;
+  $('sure-yes').textContent = action;
+  $('sure-word').hidden = !isForEverybody;
+  $('sure-typed').value = '';
+  $('sure-yes').disabled = isForEverybody;
   dialog.returnValue = 'no';
   dialog.showModal();
+  if (isForEverybody) $('sure-typed').focus();
   await new Promise((done) => dialog.addEventListener('close', done, { once: true }));
   return dialog.returnValue === 'yes';
 }
 
-async function revoke(path, method, done) {
+const isTyped = () => $('sure-word').hidden || fieldValue('sure-typed').toLowerCase() === 'everybody';
+$('sure-typed').addEventListener('input', () => {
+  $('sure-yes').disabled = !isTyped();
+});
+// Enter in the field is the answer that its button gives: not that of the first button.
+$('sure-typed').addEventListener('keydown', (event) => {
+  if (event.key !== 'Enter') return;
+  event.preventDefault();
+  if (isTyped()) $('sure').close('yes');
+});
+
+async function revoke(path, body, done) {
   try {
-    await ask(method, path);
+    await ask('DELETE', path, body);
     say('');
-    $('count').textContent = done;
     await refreshSessions();
+    $('count').textContent = done;
+    refreshEvents().catch(failed);
     $('q').focus();
   } catch (error) {
     failed(error);
@@ -347,45 +470,109 @@ async function revoke(path, method, done) {
 }
 
 async function revokeOne(session) {
-  const who = session.user_id || 'an anonymous visitor';
-  if (await sure(`Revoke this session of ${who}?`, `${deviceOf(session)} is signed out at its next request.`)) {
-    await revoke(`/sessions/${encodeURIComponent(session.id)}`, 'DELETE', 'The session is revoked.');
+  if (await sure(`Revoke this session of ${whoOf(session)}?`, `${deviceOf(session)} is signed out at its next request.`, 'Revoke')) {
+    await revoke(`/sessions/${encodeURIComponent(session.id)}`, null, 'The session is revoked.');
   }
 }
 
 $('revoke-user').addEventListener('click', async ({ target }) => {
   const user = target.dataset.user;
-  if (await sure(`Revoke all sessions of ${user}?`, 'Every device is signed out at its next request.')) {
-    await revoke(`/users/${encodeURIComponent(user)}/sessions`, 'DELETE', `All sessions of ${user} are revoked.`);
+  if (await sure(`Revoke all sessions of ${user}?`, 'Every device is signed out at its next request.', 'Revoke all')) {
+    await revoke(`/users/${encodeURIComponent(user)}/sessions`, null, `All sessions of ${user} are revoked.`);
+  }
+});
+
+$('everybody').addEventListener('click', async () => {
+  const text = 'All sessions of all users are revoked, your own on this site too. Everybody has to log in again. Anonymous sessions stay.';
+  if (await sure('Sign everybody out?', text, 'Sign everybody out', true)) {
+    await revoke('/sessions', { everybody: true }, 'Everybody is signed out.');
   }
 });
 
 let typing;
 $('q').addEventListener('input', () => {
   clearTimeout(typing);
-  shown = PAGE;
+  first = 0;
   typing = setTimeout(() => refreshSessions().then(reached, failed), 200);
 });
 $('search').addEventListener('submit', (event) => event.preventDefault());
-$('more').addEventListener('click', () => {
-  shown += PAGE;
-  refreshSessions().then(reached, failed);
-});
+for (const [id, step] of [['previous', -PAGE], ['next', PAGE]]) {
+  $(id).addEventListener('click', () => {
+    first += step;
+    showSessions();
+    $('live').scrollIntoView();
+  });
+}
+$('sort').addEventListener('change', () => sortBy(...$('sort').value.split(' ')));
+for (const head of document.querySelectorAll('th[data-sort]')) {
+  head.firstElementChild.addEventListener('click', () => {
+    const column = head.dataset.sort;
+    const usual = ['login', 'active'].includes(column) ? 'descending' : 'ascending';
+    const other = usual === 'ascending' ? 'descending' : 'ascending';
+    sortBy(column, sorting[0] === column && sorting[1] === usual ? other : usual);
+  });
+}
 
 // Events
 
+const WHAT = {
+  created: 'Session started', authenticated: 'Login', rotated: 'Token replaced', clamped: 'Login clamped to a limit', refused: 'Login refused',
+  store_failed: 'Store failed', signed_out_everywhere: 'All sessions of a user revoked', everybody_signed_out: 'Everybody signed out',
+  setting_changed: 'Setting changed', clocks_apart: 'Clocks disagree', clocks_agree: 'Clocks agree again', secret_reused: 'Old token came back',
+};
+const WHY = {
+  idle: 'idle', absolute: 'maximum lifetime', signed_out: 'signed out', revoked: 'revoked', evicted: 'over the cap', superseded: 'newer login',
+};
+const inWords = (text) => text.replaceAll('_', ' ').replace(/^./, (letter) => letter.toUpperCase());
+
+function whatOf({ event, reason }) {
+  if (event === 'ended') return `Ended: ${WHY[reason] || inWords(reason).toLowerCase()}`;
+  return WHAT[event] || inWords(event);
+}
+
+/** The value of a setting, as the form has it. */
+function valueOf(setting, value) {
+  if (value === null) return setting === 'max_sessions' ? 'no cap' : 'nothing';
+  if (MINUTES.includes(setting)) return words(minutesOf(value));
+  if (setting === 'session_cookie') return value.mode;
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+function detailsOf(event) {
+  const { setting, from, to, by, user, sid, reason } = event;
+  const label = document.querySelector(`label[for="${CSS.escape(setting || '')}"]`)?.textContent || NAMES[setting] || setting;
+  const change = setting && `${label}: ${valueOf(setting, from)} → ${valueOf(setting, to)}`;
+  return [change, user, sid, event.event === 'ended' ? '' : reason, by && `by ${by}`].filter(Boolean).join(' · ');
+}
+
+function whenOf(at) {
+  const date = new Date(at);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return isToday ? date.toLocaleTimeString() : date.toLocaleString([], { dateStyle: 'short', timeStyle: 'short' });
+}
+
 async function refreshEvents() {
-  const { events } = await ask('GET', '/session-events?take=50');
-  const lines = events.map((event) => {
+  const { events } = await ask('GET', `/session-events?take=${MOST_EVENTS}`);
+  // A login is one event here, not two.
+  const wanted = events.filter((event) => event.event !== 'created' || !event.user);
+  const lines = wanted.slice(0, shownEvents).map((event) => {
     const line = element('li');
-    const time = element('time', new Date(event.at).toLocaleTimeString(), { dateTime: event.at, title: new Date(event.at).toLocaleString() });
-    const what = event.event.replaceAll('_', ' ') + (event.reason && event.event === 'ended' ? `: ${event.reason.replaceAll('_', ' ')}` : '');
-    const who = [event.user, event.sid, event.event === 'ended' ? '' : event.reason].filter(Boolean).join(' · ');
-    line.append(time, element('span', what), element('span', who, { className: 'who' }));
+    const time = element('time', whenOf(event.at), { dateTime: event.at, title: new Date(event.at).toLocaleString() });
+    line.append(time, element('span', whatOf(event), { className: 'what' }), element('span', detailsOf(event), { className: 'who' }));
     return line;
   });
-  $('events').replaceChildren(...(lines.length ? lines : [element('li', 'Nothing yet.')]));
+  $('events').replaceChildren(...lines);
+  $('events').hidden = !lines.length;
+  $('no-events').hidden = Boolean(lines.length);
+  $('no-events').textContent = 'No events yet. Logins, ends of sessions and changed settings appear here.';
+  $('more').hidden = wanted.length <= shownEvents;
 }
+
+$('more').addEventListener('click', () => {
+  shownEvents = MOST_EVENTS;
+  refreshEvents().then(reached, failed);
+});
 
 // Refresh everything regularly while the page is visible
 
@@ -393,20 +580,23 @@ async function refresh() {
   clearTimeout(timer);
   if (!token) return;
   try {
-    await Promise.all([refreshSettings(), refreshSessions(), refreshEvents()]);
+    await refreshRights();
+    const live = may('read:sessions') ? [refreshSessions(), refreshEvents()] : [];
+    await Promise.all([...live, ...(may('read:tenant_settings') ? [refreshSettings()] : [])]);
     reached();
   } catch (error) {
     failed(error);
   }
   clearTimeout(timer);
-  // Back off while the server does not answer.
-  if (token) timer = setTimeout(refresh, document.hidden ? 60000 : REFRESH * Math.min(6, 1 + failures));
+  // Back off while the server does not answer, and with many sessions to load.
+  const pause = REFRESH * Math.min(6, 1 + failures + sessions.length / 200);
+  if (token) timer = setTimeout(refresh, document.hidden ? 60000 : pause);
 }
 
 document.addEventListener('visibilitychange', () => {
   if (!document.hidden && token && !$('board').hidden) refresh();
 });
-setInterval(() => document.querySelectorAll('#rows time').forEach(countdown), 1000);
+setInterval(() => document.querySelectorAll('#rows time').forEach(tick), 1000);
 
 if (token) open();
 else leave();

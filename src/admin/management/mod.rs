@@ -19,10 +19,21 @@
 //! | call | scope | answer |
 //! |---|---|---|
 //! | `GET /sessions` | `read:sessions` | a page of all sessions; `user`, `q` (a part of the user's name), `take`, `from` |
+//! | `DELETE /sessions` | `delete:sessions` | 202; signs everybody out, with the body `{"everybody": true}` |
 //! | `GET`, `PUT /tenants/session-limits` | as for the settings | the limits of the lifetimes, and the cap on a user's sessions |
+//! | `GET /caller` | none | whose token it is: `name`, and those of the `scopes` above that it has |
 //! | `GET /session-events` | `read:sessions` | the latest events, newest first, if they are [kept](Management::with_recent_events) |
+//!
+//! A session's expiry times are those under the settings in force, also before its next request.
+//! `device.description` is an addition: a readable device, such as "Firefox on Windows".
+//!
+//! The settings that the official API has and this one does not use, such as `friendly_name` or
+//! `flags`, are kept and given back. So an exported tenant imports here and comes back unchanged.
+//! Objects in them merge as RFC 7396 says, and null removes.
 
 mod body;
+mod device;
+mod official;
 mod query;
 mod response;
 mod route;
@@ -46,14 +57,17 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tower::Service;
 
-pub use self::token::{Scopes, StaticTokens, TokenCheck};
+pub use self::token::{Caller, Scopes, StaticTokens, TokenCheck};
 use self::{
     query::{Cursor, Query},
     response::{ApiError, json as respond},
     route::Route,
     token::DynTokenCheck,
 };
-use crate::{Error, SessionId, Sessions, SharedPolicy, events::RecentEvents, record::Record};
+use crate::{
+    Error, ErrorKind, SessionId, Sessions, SharedPolicy, events::RecentEvents, policy::PolicySettings,
+    record::Record,
+};
 
 /// The management API as a tower service: nest it in a router under `/api/v2`, or serve it with
 /// hyper. Cheap to clone.
@@ -75,8 +89,8 @@ use crate::{Error, SessionId, Sessions, SharedPolicy, events::RecentEvents, reco
 /// let store = MemoryStore::new();
 /// let policy = SharedPolicy::open(store.clone(), Policy::default()).await?;
 /// let layer = SessionLayer::new(store).with_policy(policy.live());
-/// let tokens = StaticTokens::new().with("a long random secret", Scopes::all());
-/// let management = Management::new(layer.sessions(), policy, tokens);
+/// let tokens = StaticTokens::new().with("Zp4nW7sJd1Hb6Gua", Scopes::all())?;
+/// let management = Management::new(layer.sessions(), policy, tokens).nested();
 ///
 /// let app: axum::Router = axum::Router::new().nest_service("/api/v2", management);
 /// # Ok(())
@@ -88,6 +102,7 @@ pub struct Management {
     policy: SharedPolicy,
     tokens: Arc<dyn DynTokenCheck>,
     events: Option<RecentEvents>,
+    is_nested: bool,
 }
 
 /// How many sessions a search scans for one page. Then it returns what it found, and where to
@@ -97,13 +112,21 @@ const MAX_SCANNED: usize = 2000;
 impl Management {
     /// An API over these sessions and settings, for clients with a valid token.
     pub fn new(sessions: Sessions, policy: SharedPolicy, tokens: impl TokenCheck) -> Self {
-        Self { sessions, policy, tokens: Arc::new(tokens), events: None }
+        Self { sessions, policy, tokens: Arc::new(tokens), events: None, is_nested: false }
     }
 
     /// Also serves the latest events of this node, which `events` has observed.
     #[must_use]
     pub fn with_recent_events(mut self, events: RecentEvents) -> Self {
         self.events = Some(events);
+        self
+    }
+
+    /// Takes only paths without `/api/v2`, for a router that removes it. Otherwise a path with the
+    /// prefix twice is the same as one with it once.
+    #[must_use]
+    pub const fn nested(mut self) -> Self {
+        self.is_nested = true;
         self
     }
 }
@@ -151,38 +174,46 @@ impl Management {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        let call = route::route(&head.method, head.uri.path())?;
-        self.authorize(token::bearer(&head.headers)?, call.scope()).await?;
+        let path = head.uri.path();
+        let path = if self.is_nested { path } else { route::without_prefix(path) };
+        let call = route::route(&head.method, path)?;
+        let caller = self.authorize(token::bearer(&head.headers)?, call.scope()).await?;
+        let by = caller.name();
         let query = Query::read(head.uri.query());
         let body = body::object(&head.headers, body);
         match call {
             Route::ReadSettings => self.settings(&query),
             Route::ChangeSettings => {
                 let changes = tenant::Changes::read(&body.await?)?;
-                self.policy.change(|settings| changes.apply(settings)).await.map_err(store_unavailable)?;
+                self.change(by, |settings| changes.apply(settings)).await?;
                 self.settings(&query)
             }
             Route::ReadLimits => Ok(self.limits()),
             Route::ChangeCap => {
                 let cap = tenant::read_cap(&body.await?)?;
-                let change = |settings: &mut crate::policy::PolicySettings| {
+                let change = |settings: &mut PolicySettings| {
                     settings.cap = cap;
                     Ok(())
                 };
-                self.policy.change(change).await.map_err(store_unavailable)?;
+                self.change(by, change).await?;
                 Ok(self.limits())
             }
             Route::ListSessions => self.search(&query).await,
+            Route::SignEverybodyOut => {
+                session::check_everybody(&body.await?)?;
+                self.sessions.revoke_everybody_by(by).await.map_err(store_unavailable)?;
+                Ok(accepted())
+            }
             Route::ListSessionsOf(user) => self.list(Some(&user), query.from()?, query.take()?).await,
             Route::ReadSession(id) => {
                 let record = self.sessions.load(sid(&id)?).await.map_err(store_unavailable)?;
-                one(record.as_ref())
+                self.one(record.as_ref())
             }
             Route::ChangeSession(id) => {
                 let metadata = session::metadata(&body.await?)?;
                 let record =
                     self.sessions.set_metadata(sid(&id)?, metadata).await.map_err(store_unavailable)?;
-                one(record.as_ref())
+                self.one(record.as_ref())
             }
             Route::RemoveSession(id) => {
                 if let Ok(sid) = sid(&id) {
@@ -198,8 +229,13 @@ impl Management {
             Route::RemoveSessionsOf(user) => {
                 let except = query.get("except")?.map(str::parse).transpose();
                 let except = except.map_err(|_| ApiError::query("Expected the id of a session", "except"))?;
-                self.sessions.revoke_all(&user, except).await.map_err(store_unavailable)?;
+                self.sessions.revoke_all_by(by, &user, except).await.map_err(store_unavailable)?;
                 Ok(accepted())
+            }
+            Route::ReadCaller => {
+                let scopes: Vec<_> =
+                    token::SCOPES.into_iter().filter(|scope| caller.scopes().contains(scope)).collect();
+                Ok(respond(StatusCode::OK, &json!({ "name": by, "scopes": scopes })))
             }
             Route::RecentEvents => {
                 let take = query.take()?;
@@ -209,13 +245,44 @@ impl Management {
         }
     }
 
-    async fn authorize(&self, token: &str, scope: &str) -> Result<(), ApiError> {
+    async fn authorize(&self, token: &str, scope: Option<&str>) -> Result<Caller, ApiError> {
         match self.tokens.check(token).await {
-            Ok(Some(scopes)) if scopes.contains(scope) => Ok(()),
-            Ok(Some(_)) => Err(ApiError::missing_scope(scope)),
+            Ok(Some(caller)) => match scope.filter(|scope| !caller.scopes().contains(scope)) {
+                None => Ok(caller),
+                Some(missing) => Err(ApiError::missing_scope(missing)),
+            },
             Ok(None) => Err(ApiError::bad_token()),
             Err(error) => Err(store_unavailable(error)),
         }
+    }
+
+    /// Changes the settings on every node, and emits an event for each that is another now.
+    async fn change(
+        &self,
+        by: Option<&str>,
+        change: impl Fn(&mut PolicySettings) -> Result<(), ApiError> + Send + Sync,
+    ) -> Result<(), ApiError> {
+        let (mut shown, mut refusal) = (None, None);
+        let configured = self.policy.live().load();
+        // Called again when another node was quicker: the last call counts.
+        let changed = self.policy.change(|settings| {
+            let before = tenant::all(configured, settings);
+            if let Err(error) = change(settings) {
+                refusal = Some(error);
+                return Err(Error::new(ErrorKind::InvalidInput, "the settings are refused"));
+            }
+            shown = Some((before, tenant::all(configured, settings)));
+            Ok(())
+        });
+        let changed = changed.await;
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        changed.map_err(store_unavailable)?;
+        if let Some((before, after)) = shown {
+            self.sessions.report_changes(by, &before, &after);
+        }
+        Ok(())
     }
 
     /// Reads the policy in memory: no lock, no store call.
@@ -230,7 +297,7 @@ impl Management {
 
     async fn list(&self, user: Option<&str>, from: Option<Cursor>, take: usize) -> ApiResult {
         let page = self.sessions.list(user, from, take).await.map_err(store_unavailable)?;
-        Ok(page_body(&page.sessions, page.next))
+        Ok(self.page(&page.sessions, page.next))
     }
 
     /// All sessions, those of a user, or those whose user name contains a text.
@@ -259,26 +326,27 @@ impl Management {
                     if found.len() > take {
                         found.truncate(take);
                         let last = found.last().map(|last| (last.timing.created_at, last.sid));
-                        return Ok(page_body(&found, last));
+                        return Ok(self.page(&found, last));
                     }
                 }
             }
             from = page.next;
             if from.is_none() || searched >= MAX_SCANNED {
-                return Ok(page_body(&found, from));
+                return Ok(self.page(&found, from));
             }
         }
     }
-}
 
-fn page_body(records: &[Record], next: Option<Cursor>) -> Response<Full<Bytes>> {
-    let sessions = records.iter().map(Into::into).collect();
-    respond(StatusCode::OK, &PageBody { sessions, next: next.map(query::write_cursor) })
-}
+    fn page(&self, records: &[Record], next: Option<Cursor>) -> Response<Full<Bytes>> {
+        let policy = self.policy.live().load();
+        let sessions = records.iter().map(|record| session::Session::new(record, &policy)).collect();
+        respond(StatusCode::OK, &PageBody { sessions, next: next.map(query::write_cursor) })
+    }
 
-fn one(record: Option<&Record>) -> ApiResult {
-    let session: session::Session = record.ok_or_else(ApiError::no_such_session)?.into();
-    Ok(respond(StatusCode::OK, &session))
+    fn one(&self, record: Option<&Record>) -> ApiResult {
+        let record = record.ok_or_else(ApiError::no_such_session)?;
+        Ok(respond(StatusCode::OK, &session::Session::new(record, &self.policy.live().load())))
+    }
 }
 
 fn accepted() -> Response<Full<Bytes>> {

@@ -23,6 +23,8 @@ impl Query {
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, ApiError> {
         match self.0.get(name).map(Vec::as_slice) {
             None => Ok(None),
+            // No name or id contains NUL, and not every store could look one up.
+            Some([value]) if value.contains('\0') => Err(ApiError::query("Contains NUL", name)),
             Some([value]) => Ok(Some(value)),
             Some(_) => Err(ApiError::query("Given more than once", name)),
         }

@@ -15,6 +15,7 @@ pub(super) enum Route {
     ReadLimits,
     ChangeCap,
     ListSessions,
+    SignEverybodyOut,
     ReadSession(String),
     ChangeSession(String),
     RemoveSession(String),
@@ -22,27 +23,42 @@ pub(super) enum Route {
     ListSessionsOf(String),
     RemoveSessionsOf(String),
     RecentEvents,
+    ReadCaller,
 }
 
 impl Route {
-    pub(super) const fn scope(&self) -> &'static str {
-        match self {
+    /// The scope that it needs, if any.
+    pub(super) const fn scope(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::ReadCaller => return None,
             Self::ReadSettings | Self::ReadLimits => "read:tenant_settings",
             Self::ChangeSettings | Self::ChangeCap => "update:tenant_settings",
             Self::ListSessions | Self::ReadSession(_) | Self::ListSessionsOf(_) | Self::RecentEvents => {
                 "read:sessions"
             }
             Self::ChangeSession(_) => "update:sessions",
-            Self::RemoveSession(_) | Self::RevokeSession(_) | Self::RemoveSessionsOf(_) => "delete:sessions",
-        }
+            Self::RemoveSession(_)
+            | Self::RevokeSession(_)
+            | Self::RemoveSessionsOf(_)
+            | Self::SignEverybodyOut => "delete:sessions",
+        })
     }
 }
 
-/// The route of a request. The path may begin with `/api/v2`, unless a router removed that prefix.
+/// Where the API is, unless a router removed this prefix.
+const PREFIX: &str = "/api/v2";
+
+/// The path without the prefix. Only whole segments count: `/api/v2foo` does not begin with it.
+pub(super) fn without_prefix(path: &str) -> &str {
+    let rest = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    rest.unwrap_or(path)
+}
+
+/// The route of a request, by its path without the prefix.
 pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
-    let path = path.strip_prefix("/api/v2").unwrap_or(path);
     let decoded = |segment: &str| match percent_decode_str(segment).decode_utf8() {
-        Ok(id) if !id.is_empty() => Ok(Cow::into_owned(id)),
+        // No id contains NUL, and not every store could look one up.
+        Ok(id) if !id.is_empty() && !id.contains('\0') => Ok(Cow::into_owned(id)),
         _ => Err(ApiError::no_such_route()),
     };
     let segments: Vec<_> = path.split('/').skip(1).collect();
@@ -59,7 +75,12 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
             "PUT" => ("", Some(Route::ChangeCap)),
             _ => ("GET, HEAD, PUT", None),
         },
-        ["sessions"] => ("GET, HEAD", (verb == "GET").then_some(Route::ListSessions)),
+        ["sessions"] => match verb {
+            "GET" => ("", Some(Route::ListSessions)),
+            "DELETE" => ("", Some(Route::SignEverybodyOut)),
+            _ => ("GET, HEAD, DELETE", None),
+        },
+        ["caller"] => ("GET, HEAD", (verb == "GET").then_some(Route::ReadCaller)),
         ["session-events"] => ("GET, HEAD", (verb == "GET").then_some(Route::RecentEvents)),
         ["sessions", id] => {
             let id = decoded(id)?;

@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::response::ApiError;
+use super::{device, response::ApiError};
 use crate::{
-    Timestamp,
+    Policy, Timestamp,
     record::{Metadata, Record},
 };
 
@@ -37,6 +37,8 @@ struct Device {
     last_user_agent: Option<String>,
     last_ip: Option<String>,
     last_asn: Option<String>,
+    /// Beyond the official API: the last user agent, readable.
+    description: String,
 }
 
 #[derive(Serialize)]
@@ -60,9 +62,10 @@ struct Cookie {
     mode: &'static str,
 }
 
-impl From<&Record> for Session {
-    fn from(record: &Record) -> Self {
-        let (timing, facts) = (&record.timing, &record.facts);
+impl Session {
+    /// The session as this policy judges it, which may be lower than the one of its last request.
+    pub(super) fn new(record: &Record, policy: &Policy) -> Self {
+        let (timing, facts) = (&record.timing_under(policy), &record.facts);
         let device = &facts.device;
         let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
         let metadata = facts.metadata.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
@@ -82,6 +85,7 @@ impl From<&Record> for Session {
                 last_user_agent: text(&device.last.user_agent),
                 last_ip: device.last.ip.map(|ip| ip.to_string()),
                 last_asn: None,
+                description: device::describe(device.last.user_agent.as_deref().unwrap_or_default()),
             },
             clients: facts.clients.iter().cloned().map(|client_id| Client { client_id }).collect(),
             authentication: Authentication {
@@ -94,6 +98,16 @@ impl From<&Record> for Session {
             cookie: Cookie { mode: timing.mode.as_str() },
             session_metadata: Some(metadata).filter(|metadata: &Map<_, _>| !metadata.is_empty()),
         }
+    }
+}
+
+/// Signing everybody out needs a body that says so: a path that lost its id is not enough.
+pub(super) fn check_everybody(body: &Map<String, Value>) -> Result<(), ApiError> {
+    const NAME: &str = "everybody";
+    match (body.get(NAME), body.len()) {
+        (Some(Value::Bool(true)), 1) => Ok(()),
+        (Some(Value::Bool(true)), _) => Err(ApiError::body("Additional properties not allowed", "")),
+        _ => Err(ApiError::body("Expected true, to sign everybody out", NAME)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Number, Value, json};
 
-use super::response::ApiError;
+use super::{official, response::ApiError};
 use crate::{
     Lifetimes, Mode, Policy,
     browser::LogoutUrls,
@@ -28,18 +28,34 @@ const LIFETIMES: [(&str, Lifetime); 4] = [
 const HOUR: u64 = 60;
 
 /// A year.
-const MAX_MINUTES: u64 = 8760 * HOUR;
+pub(super) const MAX_MINUTES: u64 = 8760 * HOUR;
 
-/// All fields with the values in force: a superseded value shows as the limit.
+/// The wanted fields with the values in force: a superseded value shows as the limit.
 pub(super) fn write(policy: Policy, settings: &PolicySettings, is_wanted: impl Fn(&str) -> bool) -> Value {
-    let mut fields = Map::new();
+    let mut fields = fields(policy, settings);
+    fields.retain(|name, _| is_wanted(name));
+    fields.into()
+}
+
+/// All settings that this API can change, the cap among them, as they are under the limits of a
+/// policy.
+pub(super) fn all(limits: Policy, settings: &PolicySettings) -> Map<String, Value> {
+    let policy = settings.over(limits);
+    let mut fields = fields(policy, settings);
+    for name in ["max_sessions", "overflow"] {
+        fields.insert(name.to_owned(), write_limits(policy)[name].take());
+    }
+    fields
+}
+
+fn fields(policy: Policy, settings: &PolicySettings) -> Map<String, Value> {
+    let mut fields = official::kept(settings);
     for (name, lifetime) in LIFETIMES {
         fields.insert(name.to_owned(), hours(lifetime.of(|mode| policy.effective(mode))));
     }
     fields.insert("session_cookie".to_owned(), json!({ "mode": policy.default_mode().as_str() }));
     fields.insert("allowed_logout_urls".to_owned(), json!(settings.allowed_logout_urls));
-    fields.retain(|name, _| is_wanted(name));
-    fields.into()
+    fields
 }
 
 /// An integer where it is one, else a fraction that rounds back to the same minute.
@@ -58,6 +74,7 @@ pub(super) struct Changes {
     lifetimes: Vec<(Lifetime, Duration)>,
     mode: Option<Mode>,
     allowed_logout_urls: Option<Vec<String>>,
+    official: Map<String, Value>,
 }
 
 impl Changes {
@@ -71,6 +88,10 @@ impl Changes {
             match &**name {
                 "session_cookie" => changes.mode = Some(mode(value)?),
                 "allowed_logout_urls" => changes.allowed_logout_urls = Some(logout_urls(value)?),
+                name if official::is_known(name) => {
+                    official::check(name, value)?;
+                    changes.official.insert(name.to_owned(), value.clone());
+                }
                 _ => {
                     let (lifetime, minutes) = lifetime(name, value)?;
                     if changes.lifetimes.iter().any(|(given, _)| *given == lifetime) {
@@ -86,17 +107,18 @@ impl Changes {
     }
 
     /// The settings with these changes.
-    pub(super) fn apply(&self, settings: &mut PolicySettings) -> Result<(), crate::Error> {
+    pub(super) fn apply(&self, settings: &mut PolicySettings) -> Result<(), ApiError> {
         for &(lifetime, value) in &self.lifetimes {
             let (Lifetime::Absolute(mode) | Lifetime::Idle(mode)) = lifetime;
             let pair = match mode {
                 Mode::Persistent => &mut settings.persistent,
                 Mode::NonPersistent => &mut settings.non_persistent,
             };
-            *pair = match lifetime {
-                Lifetime::Absolute(_) => Lifetimes::new(pair.idle(), value)?,
-                Lifetime::Idle(_) => Lifetimes::new(value, pair.absolute())?,
+            let changed = match lifetime {
+                Lifetime::Absolute(_) => Lifetimes::new(pair.idle(), value),
+                Lifetime::Idle(_) => Lifetimes::new(value, pair.absolute()),
             };
+            *pair = changed.map_err(|error| ApiError::body(&error.to_string(), ""))?;
         }
         if let Some(mode) = self.mode {
             settings.default_mode = mode;
@@ -104,7 +126,7 @@ impl Changes {
         if let Some(urls) = &self.allowed_logout_urls {
             settings.allowed_logout_urls.clone_from(urls);
         }
-        Ok(())
+        official::apply(&self.official, settings)
     }
 }
 
