@@ -30,7 +30,7 @@ async fn t2_the_files_are_cached_by_their_version_and_cost_no_store_call() {
     store.take_calls();
 
     let script = ada.get(&path).await;
-    assert!(script.body.len() <= 8000, "{} bytes", script.body.len());
+    assert!(script.body.len() <= 9000, "{} bytes", script.body.len());
     assert_eq!(script.headers["content-type"], "text/javascript; charset=utf-8");
     assert_eq!(script.headers["cache-control"], "public, max-age=31536000, immutable");
     let version = path.strip_prefix("/session/tenure.").and_then(|rest| rest.strip_suffix(".js"));
@@ -286,7 +286,9 @@ async fn t2_the_end_is_said_in_words_with_the_way_back_and_attributes_and_events
     visit.picture("warning-over.png").await.unwrap();
     visit.click(".tenure-main").await.unwrap();
     visit.sees("#signed-out h2", "Log in").await.unwrap();
-    assert!(visit.client.current_url().await.unwrap().as_str().ends_with("/?return_to=%2Fpublic"));
+    assert!(
+        visit.client.current_url().await.unwrap().as_str().ends_with("/?return_to=%2Fpublic&reason=idle")
+    );
 
     // Whoever draws a dialog of their own gets the events, and ours stays away.
     visit.fill("user", "ada").await.unwrap();
