@@ -12,7 +12,7 @@ use crate::common::{
     Site, chrome,
     client::Browser,
     usual_routes,
-    visit::{Result, Visit},
+    visit::{Result, Visit, Visited},
 };
 
 /// Warned of 20 seconds before, so after 4.
@@ -69,7 +69,17 @@ async fn t2_the_files_are_cached_by_their_version_and_cost_no_store_call() {
     assert!(script.set_cookies().is_empty() && script.headers.get("vary").is_none());
 }
 
-const DIALOG: &str = "dialog.tenure";
+pub(crate) const DIALOG: &str = "dialog.tenure";
+
+impl<S: Visited> Visit<S> {
+    pub(crate) async fn run(&self, script: &str) -> Value {
+        self.client.execute(script, vec![]).await.unwrap()
+    }
+
+    pub(crate) async fn no_dialog(&self) -> Result {
+        self.becomes_true("return !document.querySelector('dialog.tenure');", vec![]).await
+    }
+}
 
 impl Visit {
     /// Logged in on the demo's page, as a browser that remembers.
@@ -77,14 +87,6 @@ impl Visit {
         let visit = Self::start(test, flags).await?;
         visit.log_in("ada", false).await.unwrap();
         Some(visit)
-    }
-
-    async fn run(&self, script: &str) -> Value {
-        self.client.execute(script, vec![]).await.unwrap()
-    }
-
-    async fn no_dialog(&self) -> Result {
-        self.becomes_true("return !document.querySelector('dialog.tenure');", vec![]).await
     }
 
     async fn focus(&self) -> String {

@@ -39,8 +39,7 @@ fn lean(source: &str) -> String {
 /// It knows strings and templates, which it copies, but no regular expressions and no block
 /// comments: those of the script have no quotes and no spaces.
 fn lean_script(source: &str) -> String {
-    /// `+` and `-` are missing, because two of them are another operator.
-    const PUNCTUATION: &str = "=(){}[],;:?<>&|*!";
+    const PUNCTUATION: &str = "=(){}[],;:?<>&|*!/+-";
     let lines = lean(source);
     let mut served = String::with_capacity(lines.len());
     for line in lines.lines() {
@@ -51,6 +50,8 @@ fn lean_script(source: &str) -> String {
                 (None, '\'' | '`') => quote = Some(c),
                 (Some(open), _) if open == c => quote = None,
                 (None, ' ') if rest.starts_with(" // ") => break,
+                // Two of these would be another operator.
+                (None, ' ') if served.ends_with(['+', '-']) && rest[1..].starts_with(['+', '-']) => {}
                 (None, ' ') if served.ends_with(|before| PUNCTUATION.contains(before)) => continue,
                 (None, ' ') if rest[1..].starts_with(|after| PUNCTUATION.contains(after)) => continue,
                 (None, '}') if served.ends_with(';') => drop(served.pop()),
@@ -58,8 +59,8 @@ fn lean_script(source: &str) -> String {
             }
             served.push(c);
         }
-        // Everywhere else, the line break may stand for a semicolon.
-        if !served.ends_with(['{', '(', '[', ',', ';']) {
+        // Everywhere else, the line break may stand for a semicolon. A `}` alone ends a block.
+        if line != "}" && !served.ends_with(['{', '(', '[', ',', ';']) {
             served.push('\n');
         }
     }
@@ -90,8 +91,11 @@ mod tests {
 
     #[test]
     fn the_script_keeps_its_strings_and_the_line_breaks_that_may_end_a_statement() {
-        let source = "// a\n  let a = 'x, // y'; // z\n  const b = () => { f(`${a} = 1`); };\n  a = b + +c\n  if (a) b();\n}\n";
-        assert_eq!(lean_script(source), "let a='x, // y';const b=()=>{f(`${a} = 1`)};a=b + +c\nif(a)b()}\n");
+        let source = "// a\n  let a = 'x, // y'; // z\n  const b = () => { f(`${a} = 1`); };\n  a = b + +c\n  if (a) b();\n}\nd = {}\n";
+        assert_eq!(
+            lean_script(source),
+            "let a='x, // y';const b=()=>{f(`${a} = 1`)};a=b+ +c\nif(a)b()}d={}\n"
+        );
     }
 
     #[test]
@@ -99,6 +103,6 @@ mod tests {
         let file = &FILES[0];
         let response = serve(file.name, &Method::GET, &HeaderMap::new()).unwrap();
         assert!(response.body().len() <= 9000, "{} bytes", response.body().len());
-        assert!(response.body().ends_with(b"})();\n"));
+        assert!(response.body().ends_with(b"})();"));
     }
 }

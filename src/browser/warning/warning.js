@@ -8,7 +8,7 @@
   // Nor can it shadow a symbol. A module has no tag, so it leaves its address here.
   const home = Symbol.for('tenure');
   const tag = doc('currentScript');
-  const source = globalThis[home] = tag?.src || globalThis[home];
+  const source = self[home] = tag?.src || self[home];
   // A sandboxed frame has no cookies.
   if (origin === 'null') return;
   const data = {};
@@ -22,19 +22,20 @@
     endedRevoked: 'Your session was ended, by you on another device or by an administrator.',
     endedSuperseded: 'There was a newer sign-in in this browser.',
   };
-  const given = tag?.src ? { ...tag.dataset } : Object.fromEntries(new URL(source).searchParams);
+  const given = tag?.src ? tag.dataset : Object.fromEntries(new URL(source).searchParams);
   // Always this origin, and never relative: `<base>` would move it.
   const path = new URL(given.endpoints ? `${given.endpoints}/` : source, origin).pathname.replace(/\/+[^/]*$/, '');
   const base = origin + path;
+  const style = `${base}/{style}`;
 
   // Evaluated again: there is one instance for each path.
   const key = Symbol.for(`tenure ${path}`);
-  if (globalThis[key]) return globalThis[key].again(given);
+  if (self[key]) return self[key].listen(given);
 
   let session = null; // the last status of the server
   let wall = 0, steady = 0; // how far the server's time is ahead of both local clocks
   let timer, ticker, asking, dialog, clock, live, trouble, shown, ended, sheet, stirred;
-  let failures = 0, spoken = 0, extended = 0, fresh = false, sent = 0, seen = 0, looked = 0, pause = 0;
+  let failures = 0, spoken = 0, extended = 0, fresh = false, sent = 0, seen = 0, looked = 0, pause = 5000;
 
   // The clock that moved further: one stops while the machine sleeps, the other can be set.
   const uptime = () => performance.now();
@@ -47,22 +48,31 @@
   const channel = new BroadcastChannel(`tenure ${path}`);
   const emit = (name, detail) => doc('dispatchEvent', new CustomEvent(`tenure:${name}`, { detail, cancelable: true }));
 
-  /** The instance in the top-most window that has one: it asks and shows for the frames below it. */
+  /** The first instance of this page and its frames that can be seen: it asks and shows for all of them. */
   function leader() {
-    let found = me;
-    for (let at = self; at && at !== at.parent;) {
-      at = at.parent;
+    let root, at;
+    // Reading from a window of another origin throws.
+    for (let next = self; next !== at; next = at.parent) {
+      at = next;
       try {
-        found = at[key] || found;
-      } catch {} // another origin
+        at[key];
+        root = at;
+      } catch {}
     }
-    return found;
+    const first = (at) => {
+      try {
+        if (at[key] && (at === root || at.innerWidth)) return at[key];
+      } catch {}
+      for (let i = 0, found; i < at.length; i += 1) if (found = first(at[i])) return found;
+    };
+    return first(root) || me;
   }
 
   async function call(method, name) {
     const response = await fetch(base + name, { method, cache: 'no-store' });
-    if (!response.ok && response.status !== 401) throw new Error(response.status);
-    return response.status === 204 ? { live: false, reason: 'signed_out' } : response.json();
+    const { ok, status } = response;
+    if (!ok && status !== 401) throw new Error(status);
+    return status === 204 ? { live: false, reason: 'signed_out' } : response.json();
   }
 
   function take(status) {
@@ -73,10 +83,8 @@
       steady = wall + Date.now() - uptime();
     }
     if (status.live && status.authenticated) {
-      if (!session) extended = now();
       session = status;
       fresh = true;
-      pause = 0;
       if (shown === 'over') hide();
     } else if (session) {
       end(status.reason === 'none' ? 'signed_out' : status.reason);
@@ -99,7 +107,7 @@
       if (session && !shown && left() <= warning()) warn();
       say(texts.away);
       later(Math.min(30000, 1000 * 2 ** failures));
-      throw new Error(texts.away);
+      throw 0;
     });
   }
 
@@ -113,9 +121,7 @@
   }
 
   /** As `look`, but an answer that is under way may be older than the login. */
-  function refresh() {
-    return asking ? asking.then(look) : look();
-  }
+  const refresh = () => (asking ? asking.then(look) : look());
 
   function later(time) {
     clearTimeout(timer);
@@ -145,7 +151,6 @@
     const [kind, ...first] = isIdle() ? ['idle', texts.stay, stay] : ['absolute', texts.close, close];
     if (!emit('warning', { kind, secondsLeft: Math.ceil(left() / 1000), deadline: deadline() })) return;
     show(kind, texts[kind], texts[`${kind}Text`], first, [texts.leave, leave]);
-    if (!dialog) return;
     ticker = setInterval(count, 1000);
     count();
   }
@@ -156,23 +161,25 @@
     clearTimeout(timer);
     hide();
     channel.postMessage('ended');
+    pause = 5000;
+    stir();
     if (!emit('ended', { reason }) || data.end === 'none') return;
     if (data.end === 'reload') return location.reload();
-    show('over', texts.over, texts[`ended${reason.replace(/(^|_)(.)/g, (all, gap, letter) => letter.toUpperCase())}`] || '', [texts.again, signIn]);
+    show('over', texts.over, texts[`ended${reason.replace(/(^|_)./g, (part) => part.slice(-1).toUpperCase())}`] || '', [texts.again, signIn]);
   }
 
   /** To the login page, with the parameters that `RequireSession` gives it. */
   function signIn() {
     const here = location.pathname + location.search;
-    const page = (text) => new URL(text, origin + here);
+    const page = (text) => new URL(text, `${origin}/${here.slice(1)}`);
     let to;
     try {
       to = page(data.login || '/');
     } catch {} // not a URL
     if (!/^https?:/.test(to)) to = page('/');
     // After `//` a login page would find a host.
-    const back = here.startsWith('//') ? '' : `return_to=${encodeURIComponent(here)}&`;
-    to.search += `${to.search ? '&' : '?'}${back}reason=${encodeURIComponent(ended)}`;
+    const back = /^\/(?!\/)/.test(here) ? `return_to=${encodeURIComponent(here)}&` : '';
+    to.search += `${to.search ? '&' : '?'}${back}reason=${ended}`;
     location.assign(to);
   }
 
@@ -195,7 +202,7 @@
     clock = make('p', '', { class: 'tenure-clock', 'aria-hidden': true });
     live = make('p', '', { class: 'tenure-live', role: 'status' });
     // Here, so that the time is not seen twice without the stylesheet.
-    live.style.cssText = 'position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)';
+    live.style.cssText = 'position:absolute;clip-path:inset(50%)';
     trouble = make('p', '', { class: 'tenure-trouble', role: 'alert' });
     const row = make('p', '', { class: 'tenure-buttons' });
     buttons.forEach(([words, onclick], i) => row.append(Object.assign(
@@ -227,7 +234,7 @@
   async function dress() {
     try {
       if (!sheet) {
-        const response = await fetch(`${base}/{style}`);
+        const response = await fetch(style);
         if (!response.ok) return;
         sheet = await new CSSStyleSheet().replace(await response.text());
       }
@@ -249,10 +256,10 @@
   }
 
   function count() {
+    if (!dialog) return;
     const seconds = Math.max(0, Math.ceil(left() / 1000));
-    const of = (number, unit) => `${number} ${texts[number === 1 ? unit : `${unit}s`]}`;
-    const minutes = Math.floor(seconds / 60), rest = seconds % 60;
-    const words = (minutes ? [of(minutes, 'minute')] : []).concat(rest || !minutes ? of(rest, 'second') : []).join(' ');
+    const of = (number, unit) => (number ? `${number} ${texts[number === 1 ? unit : `${unit}s`]} ` : '');
+    const words = (of(Math.floor(seconds / 60), 'minute') + of(seconds % 60, 'second')).trim() || `0 ${texts.seconds}`;
     clock.textContent = words;
     // Read out every 20 seconds, not every one.
     if (spoken - seconds >= 20) {
@@ -270,9 +277,7 @@
     }, () => {});
   }
 
-  function leave() {
-    return send(call('POST', '/logout')).catch(() => {});
-  }
+  const leave = () => send(call('POST', '/logout')).catch(() => {});
 
   function close() {
     hide();
@@ -282,65 +287,63 @@
   /** What its user does on the page keeps a session alive: once a minute, and not over the dialog's head. */
   function active() {
     if (!session) {
-      pause = Math.min(pause, 4000);
-      if (uptime() - looked > 60000) look().then(() => session && !shown && stay());
-      return;
+      if (uptime() - looked < 60000) return;
+      pause = 5000;
+      extended = 0;
+      return look().then(() => (session ? active() : stir()));
     }
     if (shown || data.activity === 'off' || now() - extended < 60000) return;
     extended = now();
     stay();
   }
 
-  /** Something that may have been a login. While it was none, the server is asked ever more rarely. */
+  // A login without a page load: scripts cannot see its cookie. So the server is asked three times, ever later, after the
+  // start, an end and the first activity in a minute; and at most once a minute after other requests of the page.
   function stir() {
     if (session) return;
     clearTimeout(stirred);
     stirred = setTimeout(() => {
-      if (session) return;
-      pause = Math.min(2 * pause || 1000, 60000);
-      refresh();
-    }, looked + pause - uptime());
+      if (session || doc('hidden')) return;
+      pause *= 3;
+      refresh().then(() => pause > 60000 || stir());
+    }, looked + Math.min(pause, 60000) - uptime());
   }
 
-  function wake() {
-    if (!doc('hidden')) look();
-  }
+  const wake = () => doc('hidden') || look();
 
   function listen(given) {
     Object.assign(data, given);
     Object.assign(texts, JSON.parse(given.texts || '{}'));
-    for (const name of ['focus', 'pageshow', 'online']) addEventListener(name, look);
-    addEventListener('visibilitychange', wake, true);
-    addEventListener('resume', look, true);
-    addEventListener('tenure:login', refresh, true);
-    for (const name of ['pointerdown', 'keydown']) addEventListener(name, active, { passive: true, capture: true });
-    globalThis.tenure = api;
+    const on = (names, act, capture) => names.split(' ').forEach((name) => addEventListener(name, act, capture));
+    on('focus pageshow online', look);
+    on('visibilitychange resume', wake, true);
+    on('tenure:login', refresh, true);
+    on('pointerdown keydown', active, true);
+    self.tenure = api;
+    if (!session) return look();
   }
 
   channel.onmessage = ({ data: news }) => {
     if (news !== 'here') return look();
-    // A script that has just started: perhaps that of a window above this one.
-    const kind = shown;
-    if (dialog && kind !== 'over' && leader() !== me) {
+    // A script that has just started, perhaps in a window above this one.
+    if (dialog && shown !== 'over' && leader() !== me) {
+      const kind = shown;
       hide();
       shown = kind;
     }
   };
   const watch = new MutationObserver(() => setTimeout(open));
   new PerformanceObserver((list) => {
-    const isOther = ({ initiatorType, name }) => /^(fetch|xml)/.test(initiatorType) && name.startsWith(`${origin}/`) && name !== `${base}/status`;
-    if (list.getEntries().some(isOther)) stir();
+    for (const { initiatorType, name } of list.getEntries()) if (/^(fetch|xml)/.test(initiatorType) && name !== style && name !== `${base}/status`) stir();
   }).observe({ type: 'resource' });
   const api = { status: () => session, refresh, extend: stay, logout: leave };
-  const me = globalThis[key] = {
-    look,
-    again: (given) => {
-      listen(given);
-      if (!session) look();
-    },
-  };
+  const me = self[key] = { look, listen };
   listen(given);
   channel.postMessage('here');
   dress();
-  look();
+  look().then(() => {
+    extended = now();
+    stir();
+    if (!session && !isSecureContext) console.warn('Over plain http, browsers drop Secure cookies.');
+  });
 })();
