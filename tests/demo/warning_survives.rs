@@ -317,10 +317,19 @@ async fn t2_the_attributes_of_the_last_tag_count() {
         )
     };
     let both = [tag("de", "Bleiben"), tag("fr", "Rester")].concat();
-    let Some(visit) = Visit::pages("attributes", SHORT, &[("/page", &*both, "", "")]).await else { return };
+    let module = tag("es", "Seguir").replace("<script", "<script type=application/json")
+        + "<script type=module>import '/session/tenure.mjs?lang=it';</script>";
+    let pages = [("/page", &*both, "", ""), ("/module", &*module, "", "")];
+    let Some(visit) = Visit::pages("attributes", SHORT, &pages).await else { return };
     visit.log_in_on("/page").await;
     visit.sees(DIALOG, "Rester").await.unwrap();
     assert_eq!(visit.run("return document.querySelector('dialog.tenure').lang").await, "fr");
+
+    // A module has no tag, and none is taken for its own.
+    visit.open("/module").await.unwrap();
+    visit.sees(DIALOG, "Are you still there?").await.unwrap();
+    let text = "return [document.querySelector('dialog.tenure').lang, document.activeElement.textContent]";
+    assert_eq!(visit.run(text).await, json!(["it", "Stay signed in"]));
     visit.finish().await.unwrap();
 }
 

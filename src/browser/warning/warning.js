@@ -71,7 +71,7 @@
   async function call(method, name) {
     const response = await fetch(base + name, { method, cache: 'no-store' });
     const { ok, status } = response;
-    if (!ok && status !== 401) throw new Error(status);
+    if (!ok && status !== 401) throw status;
     return status === 204 ? { live: false, reason: 'signed_out' } : response.json();
   }
 
@@ -115,8 +115,8 @@
   function look() {
     looked = uptime();
     const chief = leader();
-    const answer = () => (chief === me ? call('GET', '/status') : chief.look().then((status) => status || Promise.reject()));
-    asking ??= send(answer()).catch(() => {}).finally(() => { asking = null; });
+    asking ??= send(chief === me ? call('GET', '/status') : chief.look().then((status) => status || Promise.reject()))
+      .catch(() => {}).finally(() => { asking = null; });
     return asking;
   }
 
