@@ -35,6 +35,9 @@ fi
 step "clients of the management API"
 tests/sdk/install.sh target/sdk
 
+step "libraries that swap the body of a page"
+tests/pages/install.sh target/pages
+
 step "a Valkey server"
 tests/valkey/install.sh target/valkey
 

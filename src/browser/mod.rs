@@ -132,19 +132,48 @@ impl Endpoints {
     /// can cache it permanently. `tenure.js` in the same place has no version, and `tenure.mjs` is
     /// an ES module.
     ///
+    /// # Behaviour
+    ///
     /// It warns 60 seconds before the idle deadline. For an idle lifetime under two minutes it is
     /// half of that lifetime, but never under 20 seconds. It asks the server before it shows
-    /// anything. Activity on the page extends the session, at most once a minute. Attributes of the
-    /// tag configure it:
+    /// anything. Activity on the page extends the session, at most once a minute.
+    ///
+    /// - **Swapped bodies.** The dialog is beside the body, so Turbo, htmx and other libraries that
+    ///   replace the body leave it alone. A page that removes it gets it back.
+    /// - **Evaluated again.** A page has one instance for each path of endpoints. Attributes of a
+    ///   later tag replace those of earlier ones.
+    /// - **Frames.** A page and its frames of the same origin have one dialog, in the top-most
+    ///   window that has the script.
+    /// - **Content security policy.** It needs `connect-src 'self'`, and a `script-src` that allows
+    ///   the script, such as a nonce. It adopts its stylesheet, so `style-src` does not matter.
+    /// - **Login without a page load.** Scripts cannot see the session cookie. To have the new
+    ///   session noticed at once, dispatch an event after the login:
+    ///   `document.dispatchEvent(new Event('tenure:login'))`. Without it, the script asks the server
+    ///   when the page gets the focus, and a few times after it started, after an end, after
+    ///   activity and after other requests of the page: on average less than twice a minute, and not
+    ///   at all on a page that is left alone. So a login is noticed within about a minute.
+    /// - **Plain http.** Where browsers drop `Secure` cookies, the console says so.
+    ///
+    /// # Configuration
+    ///
+    /// Attributes of the tag configure it. Those of other elements are never read. The module has no
+    /// tag and takes the same names, without `data-`, from the query of its URL, as in
+    /// `import '/session/tenure.mjs?login=/sign-in'`.
     ///
     /// | attribute | meaning |
     /// |---|---|
     /// | `data-warn` | seconds of warning, at least 20 |
-    /// | `data-login` | the login page, which gets `return_to`; `/` by default |
+    /// | `data-login` | the login page, a path or an http(s) URL; `/` by default |
     /// | `data-end` | what to do at the end: a message by default, `reload`, or `none` |
     /// | `data-activity` | `off`: activity on the page does not extend the session |
     /// | `data-texts`, `data-lang` | other texts, as a JSON object, and their language |
     /// | `data-endpoints` | the path of the endpoints, if the script is not served from there |
+    ///
+    /// The login page gets `return_to` and `reason`, as from
+    /// [`RequireSession`](crate::RequireSession). The endpoints are always those of the page's
+    /// origin.
+    ///
+    /// # Events
     ///
     /// A page with its own dialog listens on `document` for `tenure:warning` (with `kind`,
     /// `secondsLeft` and `deadline` in `detail`) and `tenure:ended` (with `reason`), and prevents

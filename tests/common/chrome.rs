@@ -106,9 +106,14 @@ impl Drop for Chrome {
 
 /// What the page complained of: script errors, failed requests, violations of the content security policy.
 pub(crate) async fn complaints(client: &Client) -> Vec<Value> {
+    let severe = |entry: &Value| entry["level"] == "SEVERE" || entry["source"] == "security";
+    log(client).await.into_iter().filter(severe).collect()
+}
+
+/// What is new in the browser's log.
+pub(crate) async fn log(client: &Client) -> Vec<Value> {
     let log = client.issue_cmd(BrowserLog).await.expect("chromedriver tells the browser's log");
-    let severe = |entry: &&Value| entry["level"] == "SEVERE" || entry["source"] == "security";
-    log.as_array().into_iter().flatten().filter(severe).cloned().collect()
+    log.as_array().cloned().unwrap_or_default()
 }
 
 /// `POST /session/{id}/se/log`, which fantoccini has no method for.

@@ -1,6 +1,6 @@
 //! A demo and a real browser on its page.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use fantoccini::{Client, Locator, error::CmdError, key::Key};
 
@@ -13,11 +13,22 @@ pub(crate) type Result = std::result::Result<(), CmdError>;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A demo and a browser on its page.
-pub(crate) struct Visit {
-    pub(crate) demo: Demo,
+/// A demo, or another server, and a browser on its page.
+pub(crate) struct Visit<S = Demo> {
+    pub(crate) demo: S,
     pub(crate) chrome: Chrome,
     pub(crate) client: Client,
+}
+
+/// A server that a browser can visit.
+pub(crate) trait Visited {
+    fn address(&self) -> SocketAddr;
+}
+
+impl Visited for Demo {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 impl Visit {
@@ -33,8 +44,20 @@ impl Visit {
         Some(visit)
     }
 
+    /// Logs in by the form of the demo's page.
+    pub(crate) async fn log_in(&self, user: &str, remember: bool) -> Result {
+        self.fill("user", user).await?;
+        if remember {
+            self.click("#remember").await?;
+        }
+        self.click("#signed-out button.primary").await?;
+        self.sees("#user-name", user).await
+    }
+}
+
+impl<S: Visited> Visit<S> {
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.demo.address)
+        format!("http://{}{path}", self.demo.address())
     }
 
     pub(crate) async fn home(&self) -> Result {
@@ -90,16 +113,6 @@ impl Visit {
     /// As [`Visit::press`], for a key that is no letter.
     pub(crate) async fn press_key(&self, key: Key) -> Result {
         self.press(&char::from(key).to_string()).await
-    }
-
-    /// Logs in by the form of the demo's page.
-    pub(crate) async fn log_in(&self, user: &str, remember: bool) -> Result {
-        self.fill("user", user).await?;
-        if remember {
-            self.click("#remember").await?;
-        }
-        self.click("#signed-out button.primary").await?;
-        self.sees("#user-name", user).await
     }
 
     /// Waits until a field holds this.

@@ -12,3 +12,4 @@ mod dashboard;
 mod sdk;
 mod site;
 mod warning;
+mod warning_survives;
