@@ -9,6 +9,7 @@ mod common;
 mod accessibility;
 mod browser;
 mod dashboard;
+mod pages;
 mod sdk;
 mod site;
 mod warning;
