@@ -20,8 +20,7 @@ use crate::{
     Clock, EndReason, Error, ErrorKind, Lifetimes, Mode, SessionId, SystemClock, Timestamp,
     engine::Engine,
     record::{
-        Change, Data, Edits, EndOptions, EndOutcome, Facts, Json, Millis, Record, SecretHash, Timing,
-        TimingChange, UpdateOutcome,
+        Change, Edits, EndOptions, EndOutcome, Json, Record, SecretHash, Timing, TimingChange, UpdateOutcome,
     },
     store::{AnyStore, CreateOutcome, Creation},
 };
@@ -190,35 +189,8 @@ fn creation(record: &TheirRecord, now: Timestamp) -> TheirResult<Creation> {
     let idle = Timestamp::from(record.expiry_date).since(now);
     let idle = idle.clamp(Duration::from_millis(1), Lifetimes::LONGEST);
     let lifetimes = Lifetimes::of(idle.into(), Lifetimes::LONGEST.into());
-    let timing = Timing {
-        mode: Mode::Persistent,
-        created_at: now,
-        authenticated_at: None,
-        last_interaction_at: now,
-        longest_gap: Millis::ZERO,
-        lifetimes,
-        policy_at_creation: lifetimes,
-        policy_stamp: 0,
-        one_off_idle: None,
-    };
-    let new = Record {
-        sid: sid(record.id),
-        realm: KEY.into(),
-        secret: secret(record.id),
-        previous_secret: None,
-        timing,
-        updated_at: now,
-        subject: None,
-        epoch: 0,
-        admitted_at: now,
-        confirmed: false,
-        data: Data::default(),
-        revision: 0,
-        facts: Arc::new(Facts::default()),
-        ended: None,
-        revoked_at: None,
-        version: 0,
-    };
+    let timing = Timing::new(Mode::Persistent, now, lifetimes);
+    let new = Record::new(sid(record.id), &KEY.into(), secret(record.id), timing);
     Ok(Creation { edits: edits(record)?, ..Creation::new(new) })
 }
 

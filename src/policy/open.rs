@@ -170,7 +170,8 @@ pub fn open(policy: &Policy, now: Timestamp, overrides: &Overrides) -> Result<Op
         authenticated_at: Some(now),
         lifetimes: Lifetimes::of(idle.unwrap_or(effective.idle_millis()), absolute),
         one_off_idle,
-        ..Timing::anonymous(mode, now, effective, policy.stamp())
+        policy_stamp: policy.stamp(),
+        ..Timing::new(mode, now, effective)
     };
     Ok(Opening { timing, clamped })
 }
@@ -179,23 +180,8 @@ impl Policy {
     /// The timing of an anonymous session that begins now. It is non-persistent.
     pub fn anonymous(&self, now: Timestamp) -> Timing {
         let mode = Mode::NonPersistent;
-        Timing::anonymous(mode, now, self.effective_anonymous(), self.stamp())
-    }
-}
-
-impl Timing {
-    fn anonymous(mode: Mode, now: Timestamp, lifetimes: Lifetimes, policy_stamp: u64) -> Self {
-        Self {
-            mode,
-            created_at: now,
-            authenticated_at: None,
-            last_interaction_at: now,
-            longest_gap: Millis::ZERO,
-            lifetimes,
-            policy_at_creation: lifetimes,
-            policy_stamp,
-            one_off_idle: None,
-        }
+        let timing = Timing::new(mode, now, self.effective_anonymous());
+        Timing { policy_stamp: self.stamp(), ..timing }
     }
 }
 

@@ -80,6 +80,28 @@ pub struct Record {
 }
 
 impl Record {
+    /// A new record, still without user and data.
+    pub(crate) fn new(sid: SessionId, realm: &Arc<str>, secret: SecretHash, timing: Timing) -> Self {
+        Self {
+            sid,
+            realm: Arc::clone(realm),
+            secret,
+            previous_secret: None,
+            timing,
+            updated_at: timing.created_at,
+            subject: None,
+            epoch: 0,
+            admitted_at: timing.created_at,
+            confirmed: false,
+            data: Data::default(),
+            revision: 0,
+            facts: Arc::default(),
+            ended: None,
+            revoked_at: None,
+            version: 0,
+        }
+    }
+
     /// Whether the holder of this secret may use the session, compared in constant time. `now` is
     /// by the clock that all nodes share.
     ///
@@ -107,34 +129,8 @@ pub(crate) mod tests {
     /// A record in which nothing is of interest.
     pub(crate) fn blank() -> Record {
         let lifetimes = Lifetimes::from_minutes(15, 480);
-        let created_at = Timestamp::UNIX_EPOCH;
-        Record {
-            sid: SessionId::from_bytes([7; 16]),
-            realm: "__Host-id".into(),
-            secret: SecretHash::from_bytes([7; 32]),
-            previous_secret: None,
-            timing: Timing {
-                mode: Mode::Persistent,
-                created_at,
-                authenticated_at: None,
-                last_interaction_at: created_at,
-                longest_gap: Millis::ZERO,
-                lifetimes,
-                policy_at_creation: lifetimes,
-                policy_stamp: 0,
-                one_off_idle: None,
-            },
-            updated_at: created_at,
-            subject: None,
-            epoch: 0,
-            admitted_at: created_at,
-            confirmed: false,
-            data: Data::default(),
-            revision: 0,
-            facts: Arc::new(Facts::default()),
-            ended: None,
-            revoked_at: None,
-            version: 0,
-        }
+        let timing = Timing::new(Mode::Persistent, Timestamp::UNIX_EPOCH, lifetimes);
+        let secret = SecretHash::from_bytes([7; 32]);
+        Record::new(SessionId::from_bytes([7; 16]), &"__Host-id".into(), secret, timing)
     }
 }

@@ -214,6 +214,21 @@ impl TimingChange {
 }
 
 impl Timing {
+    /// The timing of a session that begins now, without a user.
+    pub(crate) const fn new(mode: Mode, now: Timestamp, lifetimes: Lifetimes) -> Self {
+        Self {
+            mode,
+            created_at: now,
+            authenticated_at: None,
+            last_interaction_at: now,
+            longest_gap: Millis::ZERO,
+            lifetimes,
+            policy_at_creation: lifetimes,
+            policy_stamp: 0,
+            one_off_idle: None,
+        }
+    }
+
     /// Applies a change. A late, older interaction does not move the last one back.
     pub fn apply(&mut self, change: &TimingChange) {
         if let Some(lowering) = change.lowering {

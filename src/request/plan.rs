@@ -394,22 +394,6 @@ pub(crate) fn new_record(
     subject: Option<Arc<str>>,
     facts: Facts,
 ) -> Record {
-    Record {
-        sid: token.sid(),
-        realm: Arc::clone(realm),
-        secret: token.hash(realm),
-        previous_secret: None,
-        updated_at: timing.created_at,
-        admitted_at: timing.created_at,
-        timing,
-        subject,
-        epoch: 0,
-        confirmed: false,
-        data: Data::default(),
-        revision: 0,
-        facts: Arc::new(facts),
-        ended: None,
-        revoked_at: None,
-        version: 0,
-    }
+    let secret = token.hash(realm);
+    Record { subject, facts: Arc::new(facts), ..Record::new(token.sid(), realm, secret, timing) }
 }
