@@ -1,6 +1,7 @@
 //! The command line: settings, or one line that says what to correct.
 
 use std::{
+    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     time::Duration,
@@ -45,6 +46,9 @@ Lifetimes, like 2s, 15m, 72h:
   --allowed-logout-url URL                URL that a logout may redirect to; may be repeated
   --client ID=URL[,URL...]                the same for a client; may be repeated
   --help                         print this help
+
+Each flag has an environment variable, such as TENURE_MAX_SESSIONS for --max-sessions; flags win.
+Those that may be repeated hold several values between spaces.
 
 Logging: RUST_LOG [info].
 ";
@@ -97,12 +101,68 @@ impl Flags {
     }
 }
 
-/// Reads the command line.
+/// The flags with a value, and whether they may be repeated.
+const FLAGS: [(&str, bool); 14] = [
+    ("listen", false),
+    ("store", false),
+    ("idle", false),
+    ("absolute", false),
+    ("ephemeral-idle", false),
+    ("ephemeral-absolute", false),
+    ("limits", false),
+    ("granularity", false),
+    ("resume", false),
+    ("realm", false),
+    ("max-sessions", false),
+    ("management-token", true),
+    ("allowed-logout-url", true),
+    ("client", true),
+];
+
+/// The environment variable of a flag: `TENURE_MAX_SESSIONS` for `--max-sessions`.
+fn variable(flag: &str) -> String {
+    format!("TENURE_{}", flag.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Flags from the environment, for those that the command line does not have.
+fn from_environment(
+    args: &[OsString],
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<(&'static str, String)>, String> {
+    let given = |flag: &str| {
+        args.iter()
+            .filter_map(|arg| arg.to_str()?.strip_prefix("--"))
+            .any(|arg| arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    };
+    let mut found = Vec::new();
+    for (flag, is_repeatable) in FLAGS.into_iter().filter(|(flag, _)| !given(flag)) {
+        let name = variable(flag);
+        let Some(value) = environment(&name).filter(|value| !value.is_empty()) else { continue };
+        let value = value.into_string().map_err(|_| format!("{name}: the value is not UTF-8"))?;
+        if is_repeatable {
+            found.extend(value.split_whitespace().map(|value| (flag, value.to_owned())));
+        } else {
+            found.push((flag, value));
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the command line, and the environment for what it does not say.
 ///
 /// # Errors
 ///
 /// One line that says what is wrong and how to correct it.
-pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
+pub(crate) fn parse(
+    args: Vec<OsString>,
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Result<Asked, String> {
+    let from_environment = from_environment(&args, environment)?;
+    let values = from_environment.iter();
+    let before = values.flat_map(|(flag, value)| [format!("--{flag}").into(), value.into()]);
+    let before: Vec<OsString> = before.collect();
+    let is_from_environment = |flag: &str| from_environment.iter().any(|(known, _)| *known == flag);
+    let mut args = Parser::from_args(before.into_iter().chain(args));
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
     let mut store = Store::Memory;
     let mut policy = Policy::default();
@@ -126,7 +186,13 @@ pub(crate) fn parse(mut args: Parser) -> Result<Asked, String> {
             let value = args.value().map_err(|error| error.to_string())?;
             value.into_string().map_err(|_| format!("--{flag}: the value is not UTF-8"))
         };
-        let about = |hint: &str| format!("--{flag}: {hint}");
+        let about = |hint: &str| {
+            if is_from_environment(&flag) {
+                format!("{}: {hint}", variable(&flag))
+            } else {
+                format!("--{flag}: {hint}")
+            }
+        };
         match &*flag {
             "listen" => {
                 let hint = "use an address with a port, such as 127.0.0.1:3000";

@@ -41,7 +41,7 @@ const LAST_ORDERS: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let flags = match flags::parse(lexopt::Parser::from_env()) {
+    let flags = match flags::parse(std::env::args_os().skip(1).collect(), |name| std::env::var_os(name)) {
         Ok(Asked::Run(flags)) => flags,
         Ok(Asked::Help) => {
             print(flags::USAGE);

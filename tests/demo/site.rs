@@ -33,6 +33,44 @@ fn refused(flags: &[&str]) -> String {
     said
 }
 
+/// Each flag has an environment variable; a flag wins; repeatable ones hold several values.
+#[test]
+fn q_the_environment_says_what_the_flags_do_not() {
+    let told = |name: &str, value: &str, flags: &[&str]| {
+        let Output { status, stderr, .. } =
+            command(flags).env(name, value).output().expect("the demo starts");
+        (status.code(), String::from_utf8(stderr).expect("stderr is UTF-8"))
+    };
+    // What is wrong is named as it was written.
+    for (name, value) in [
+        ("TENURE_IDLE", "0s"),
+        ("TENURE_EPHEMERAL_ABSOLUTE", "soon"),
+        ("TENURE_MAX_SESSIONS", "0"),
+        ("TENURE_LISTEN", "nowhere"),
+        ("TENURE_STORE", "floppy:a"),
+        ("TENURE_MANAGEMENT_TOKEN", "long-enough-token-1 short"),
+        ("TENURE_CLIENT", "shop=https://shop.example/ nonsense"),
+    ] {
+        let (code, said) = told(name, value, &[]);
+        assert_eq!((code, said.lines().count()), (Some(2), 1), "{name}: {said}");
+        assert!(said.contains(name), "{said}");
+    }
+    // With a flag beside it the variable is not even read.
+    let (code, said) = told("TENURE_IDLE", "0s", &["--idle", "soon"]);
+    assert!(code == Some(2) && said.contains("--idle") && !said.contains("TENURE_IDLE"), "{said}");
+
+    let mut with_variables = command(&["--idle=2h"]);
+    with_variables.env("TENURE_LISTEN", "127.0.0.1:0").env("TENURE_IDLE", "1h").env("TENURE_REALM", "");
+    with_variables.env("TENURE_MANAGEMENT_TOKEN", "the-first-of-two-tokens the-second-of-two-tokens");
+    let demo = Demo::spawn(with_variables.stderr(Stdio::null()));
+    for token in ["the-first-of-two-tokens", "the-second-of-two-tokens"] {
+        let authorization = format!("Authorization: Bearer {token}");
+        let settings = demo.browser().send("GET /api/v2/tenants/settings", &[&authorization], b"");
+        assert_eq!(settings.status, 200, "{token}");
+        assert_eq!(settings.json()["idle_session_lifetime"], 2, "hours, by the flag");
+    }
+}
+
 #[test]
 fn q_bad_flags_are_one_line_and_exit_code_2() {
     let long = "3651d";
