@@ -9,7 +9,7 @@ use crate::{
     Error, ErrorKind, SessionId,
     cookie::Token,
     policy::Refusal,
-    record::{Applied, Edits, EndOutcome, EndReason, Record, SecretHash, Timing, UpdateOutcome},
+    record::{Applied, Edits, EndOutcome, EndReason, Record, SecretHash, Timing, Tombstone, UpdateOutcome},
 };
 
 /// What the store answered to a call.
@@ -130,12 +130,7 @@ impl RequestState {
                     self.may_be_stale = false;
                 }
             }
-            Ok(UpdateOutcome::Gone(tombstone)) => {
-                if touched.is_some() {
-                    self.ended_elsewhere(tombstone, ctx.now);
-                }
-                return Err(ended_meanwhile());
-            }
+            Ok(UpdateOutcome::Gone(tombstone)) => return Err(self.gone(sid, tombstone, ctx)),
             Ok(UpdateOutcome::Conflict | UpdateOutcome::TooLarge) => {}
             // The failure is reported already, and the response stands: at worst the session
             // expires early.
@@ -167,12 +162,7 @@ impl RequestState {
                 }
                 Ok(Progress::Done)
             }
-            UpdateOutcome::Gone(tombstone) => {
-                if self.known_as(sid).is_some() {
-                    self.ended_elsewhere(tombstone, ctx.now);
-                }
-                Err(ended_meanwhile())
-            }
+            UpdateOutcome::Gone(tombstone) => Err(self.gone(sid, tombstone, ctx)),
             UpdateOutcome::TooLarge => {
                 self.plan.edits = Edits::default();
                 Err(too_large(ctx.max_data))
@@ -196,12 +186,7 @@ impl RequestState {
                 self.stored(sid, edits, &applied);
                 Ok(Progress::Done)
             }
-            UpdateOutcome::Gone(tombstone) => {
-                if self.known_as(sid).is_some() {
-                    self.ended_elsewhere(tombstone, ctx.now);
-                }
-                Err(ended_meanwhile())
-            }
+            UpdateOutcome::Gone(tombstone) => Err(self.gone(sid, tombstone, ctx)),
             UpdateOutcome::TooLarge => Err(too_large(ctx.max_data)),
             UpdateOutcome::Conflict => Ok(Progress::Conflict(LoadCall::Reload(sid))),
         }
@@ -310,6 +295,14 @@ impl RequestState {
         if let Some(known) = self.known_as(sid) {
             known.record.timing = timing;
         }
+    }
+
+    /// A session that was to be changed has ended.
+    fn gone(&mut self, sid: SessionId, tombstone: Option<Tombstone>, ctx: &RequestContext<'_>) -> Error {
+        if self.known_as(sid).is_some() {
+            self.ended_elsewhere(tombstone, ctx.now);
+        }
+        ended_meanwhile()
     }
 
     /// The known session, if it is still this one: the handler may have replaced it meanwhile.

@@ -28,12 +28,12 @@ pub(crate) struct KnownSession {
 
 /// What is to be recorded of the request itself, whatever the handler does.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Due {
-    pub(crate) timing: TimingChange,
+struct Due {
+    timing: TimingChange,
     /// Whether to record that the cookie came back.
-    pub(crate) confirms: bool,
+    confirms: bool,
     /// Where the request came from, when the record says otherwise.
-    pub(crate) last_seen: Option<LastSeen>,
+    last_seen: Option<LastSeen>,
     is_in_flight: bool,
 }
 
@@ -54,17 +54,20 @@ pub(crate) struct Visit<'a> {
     pub(crate) user_agent: &'a [u8],
 }
 
-impl Visit<'_> {
+impl<'a> Visit<'a> {
+    /// The user agent as text, if there is one that a record can keep.
+    pub(crate) fn user_agent_text(&self) -> Option<&'a str> {
+        let text = Some(self.user_agent).filter(|text| !text.is_empty() && text.is_ascii())?;
+        std::str::from_utf8(text).ok()
+    }
+
     /// Where the request came from, when the record says otherwise.
     fn unless_known(&self, known: &LastSeen) -> Option<LastSeen> {
         let known_agent = known.user_agent.as_deref().unwrap_or_default();
-        let text = Some(self.user_agent).filter(|text| !text.is_empty() && text.is_ascii());
+        let text = self.user_agent_text();
         let is_same = known.ip == self.ip
             && (known_agent.as_bytes() == self.user_agent || (known_agent.is_empty() && text.is_none()));
-        (!is_same).then(|| LastSeen {
-            ip: self.ip,
-            user_agent: text.and_then(|text| std::str::from_utf8(text).ok()).map(Into::into),
-        })
+        (!is_same).then(|| LastSeen { ip: self.ip, user_agent: text.map(Into::into) })
     }
 }
 
@@ -127,10 +130,7 @@ impl KnownSession {
     /// The touch is recorded. `secret` is the session's at the time when the touch was sent.
     pub(super) fn touched(&mut self, secret: &SecretHash, applied: &Applied) {
         self.due = Due::default();
-        // A save of the handler may have been answered before.
-        if applied.timing.last_interaction_at >= self.record.timing.last_interaction_at {
-            self.record.timing = applied.timing;
-        }
+        self.see_timing(applied);
         // A save that rotated the secret was answered before, so the touch knows the older one.
         if self.record.secret == *secret {
             self.see_secret(&applied.secret);
@@ -139,11 +139,15 @@ impl KnownSession {
 
     /// A change of the handler is stored, with what others stored meanwhile.
     pub(super) fn updated(&mut self, applied: &Applied) {
-        // A touch in flight will say the same or less.
+        self.see_timing(applied);
+        self.see_secret(&applied.secret);
+    }
+
+    /// Of a touch and a save in flight, either may be answered first: the later timing counts.
+    fn see_timing(&mut self, applied: &Applied) {
         if applied.timing.last_interaction_at >= self.record.timing.last_interaction_at {
             self.record.timing = applied.timing;
         }
-        self.see_secret(&applied.secret);
     }
 
     /// The request has replaced the secret.

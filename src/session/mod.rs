@@ -155,8 +155,7 @@ impl Session {
 
     /// The user agent, cut at 512 bytes.
     fn user_agent(&self) -> Option<&str> {
-        let text = Some(&*self.0.user_agent).filter(|text| !text.is_empty() && text.is_ascii())?;
-        std::str::from_utf8(text).ok()
+        self.visit().user_agent_text()
     }
 
     /// One coherent view of the session: logged in or anonymous; `None` when there is none.
