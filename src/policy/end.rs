@@ -76,6 +76,7 @@ impl Record {
             tombstone.work_until.map_or(tombstone.forget_at, |until| until.max(tombstone.forget_at));
         self.ended = Some(tombstone);
         self.previous_secret = None;
+        self.binding = None;
         if tombstone.work_until.is_none() {
             self.data = Data::default();
         }

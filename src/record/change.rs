@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Edits, LastSeen, Metadata, PreviousSecret, Record, SecretHash, Timing, TimingChange, Tombstone};
+use super::{
+    BoundDevice, Edits, LastSeen, Metadata, PreviousSecret, Record, SecretHash, Timing, TimingChange,
+    Tombstone,
+};
 use crate::Timestamp;
 
 /// What one request changes about an existing session, as plain data.
@@ -25,6 +28,8 @@ pub struct Change {
     pub metadata: Option<Metadata>,
     /// Whether to record that the session's cookie has come back from a browser.
     pub confirms: bool,
+    /// The device to bind the session to, if it is bound to none.
+    pub bind_to: Option<Arc<BoundDevice>>,
     /// Apply only when the data is still at this revision.
     pub if_revision: Option<u64>,
     /// Apply only when the session's data stays within this many bytes.
@@ -65,6 +70,8 @@ pub struct Applied {
     pub revision: u64,
     /// Whether the rotation took place.
     pub rotated: bool,
+    /// Whether the session is bound to the device of the change.
+    pub bound: bool,
     /// The current secret. A request whose own secret was replaced meanwhile must not issue it
     /// again.
     pub secret: SecretHash,
@@ -81,6 +88,7 @@ impl Change {
             last_seen: None,
             metadata: None,
             confirms: false,
+            bind_to: None,
             if_revision: None,
             max_data: usize::MAX,
         }
@@ -98,6 +106,7 @@ impl Change {
             && self.last_seen.is_none()
             && self.metadata.is_none()
             && !self.confirms
+            && self.bind_to.is_none()
     }
 
     /// Applies the change to a record, whole or not at all.
@@ -143,10 +152,12 @@ impl Change {
             }
         }
         let rotated = self.rotation.is_some_and(|rotation| rotation.apply(record));
+        let bound = self.bind_to.as_ref().is_some_and(|device| record.bind(device));
         UpdateOutcome::Applied(Applied {
             timing: record.timing,
             revision: record.revision,
             rotated,
+            bound,
             secret: record.secret,
         })
     }

@@ -4,6 +4,7 @@
 //! ends it, and a [`SubjectMark`] ends all sessions of a subject at once. This module uses no
 //! clock, store, runtime or HTTP types.
 
+mod binding;
 mod change;
 mod data;
 mod ending;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 
 pub use self::{
+    binding::{Binding, BoundDevice, DeviceKey, DeviceProof},
     change::{Applied, Change, Rotation, UpdateOutcome},
     data::{Data, Edits, Json},
     ending::{
@@ -68,6 +70,8 @@ pub struct Record {
     pub revision: u64,
     /// Facts recorded at login and later.
     pub facts: Arc<Facts>,
+    /// What binds the session to a device; absent where the layer that created it binds none.
+    pub binding: Option<Arc<Binding>>,
     /// Set once the session has ended: the record is then a tombstone.
     pub ended: Option<Tombstone>,
     /// The moment of a revocation of all sessions of the subject that covers this one, until its
@@ -96,6 +100,7 @@ impl Record {
             data: Data::default(),
             revision: 0,
             facts: Arc::default(),
+            binding: None,
             ended: None,
             revoked_at: None,
             version: 0,

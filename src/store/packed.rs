@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, ErrorKind, Timestamp,
     record::{
-        AuthenticationMethod, Data, Device, Facts, LastSeen, Lifetimes, Metadata, Millis, Mode,
+        AuthenticationMethod, Binding, Data, Device, Facts, LastSeen, Lifetimes, Metadata, Millis, Mode,
         PreviousSecret, Record, SecretHash, SessionId, Timing, Tombstone,
     },
 };
 
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 
 /// A [`Record`] without its id, in few bytes: moments are relative to the creation, and equal
 /// values are stored once.
@@ -38,6 +38,7 @@ struct Packed<'a> {
     data: Data,
     revision: u64,
     facts: PackedFacts,
+    binding: Option<Binding>,
     ended: Option<Tombstone>,
 }
 
@@ -144,6 +145,7 @@ pub(super) fn pack(record: &Record) -> Result<Vec<u8>, Error> {
         data: record.data.clone(),
         revision: record.revision,
         facts: PackedFacts::new(&record.facts),
+        binding: record.binding.as_deref().cloned(),
         ended: record.ended,
     };
     let mut bytes = Vec::with_capacity(256 + record.data.bytes());
@@ -177,6 +179,7 @@ pub(super) fn unpack(sid: SessionId, bytes: &[u8]) -> Result<Record, Error> {
         data: packed.data,
         revision: packed.revision,
         facts: Arc::new(packed.facts.unpack()),
+        binding: packed.binding.map(Arc::new),
         ended: packed.ended,
         revoked_at: None,
         version: 0,
@@ -202,7 +205,7 @@ fn intern(realm: &str) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{CallId, EndReason, Json, Successor, tests::blank};
+    use crate::record::{BoundDevice, CallId, DeviceKey, EndReason, Json, Successor, tests::blank};
 
     #[test]
     fn s8_a_packed_record_comes_back_exactly_and_cut_ones_are_errors() {
@@ -220,6 +223,13 @@ mod tests {
                 }),
                 work_until: None,
             }),
+            binding: Some(Arc::new(Binding {
+                device: Some(Arc::new(BoundDevice {
+                    key: DeviceKey::Rs256 { n: Box::from([1; 256]), e: Box::from([1, 0, 1]) },
+                    bound_at: Timestamp::from_unix_millis(i64::MAX),
+                })),
+                ..Binding::new([5; 16])
+            })),
             updated_at: Timestamp::from_unix_millis(i64::MIN),
             admitted_at: Timestamp::from_unix_millis(i64::MAX),
             ..blank()

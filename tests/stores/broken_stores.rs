@@ -30,6 +30,7 @@ const CAUGHT_BY: &[(D, &str)] = &[
     (D::ForgetsSuccessors, "s9_tombstones_lead_from_login_to_login"),
     (D::TakesNothingOver, "l3_the_new_session_takes_over_the_data_and_the_old_one_is_superseded"),
     (D::LosesTheGrace, "c6_the_old_cookie_works_within_the_grace_and_not_after"),
+    (D::SecondDeviceWins, "b4_the_first_device_that_a_session_is_bound_to_stays"),
     (D::WorkIsTakenTwice, "l13_work_waits_in_the_tombstone_and_is_taken_once"),
     (D::WorkIsTakenTwice, "l13_of_parallel_logins_one_takes_the_work"),
     (D::WorkGoesToAnybody, "l13_work_is_for_its_user_and_its_time_only"),

@@ -82,7 +82,7 @@ fn s8_every_check_has_a_name_of_its_own_that_begins_with_a_rule() {
     for name in &names {
         let rule = name.split('_').next().unwrap();
         let (letter, number) = rule.split_at(1);
-        assert!("lcesho".contains(letter) && number.parse::<u8>().is_ok(), "{name}");
+        assert!("lceshob".contains(letter) && number.parse::<u8>().is_ok(), "{name}");
     }
     let count = names.len();
     names.sort_unstable();

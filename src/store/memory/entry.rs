@@ -4,8 +4,8 @@ use super::sync::{AtomicI64, AtomicU64, Ordering};
 use crate::{
     SessionId, Timestamp,
     record::{
-        Applied, Change, Data, Facts, Lifetimes, Millis, Mode, PreviousSecret, Record, SecretHash, Timing,
-        Tombstone, UpdateOutcome,
+        Applied, Binding, Change, Data, Facts, Lifetimes, Millis, Mode, PreviousSecret, Record, SecretHash,
+        Timing, Tombstone, UpdateOutcome,
     },
 };
 use std::sync::Arc;
@@ -42,7 +42,15 @@ pub(super) struct Entry {
 struct Rare {
     previous_secret: Option<PreviousSecret>,
     one_off_idle: Option<Millis>,
+    binding: Option<Arc<Binding>>,
     ended: Option<Tombstone>,
+}
+
+impl Rare {
+    /// Whether a touch depends on it, or changes it.
+    const fn decides_touch(&self) -> bool {
+        self.one_off_idle.is_some() || self.ended.is_some()
+    }
 }
 
 impl Entry {
@@ -51,9 +59,10 @@ impl Entry {
         let rare = Rare {
             previous_secret: record.previous_secret,
             one_off_idle: timing.one_off_idle,
+            binding: record.binding,
             ended: record.ended,
         };
-        let plain = rare.previous_secret.is_none() && rare.one_off_idle.is_none() && rare.ended.is_none();
+        let plain = rare.previous_secret.is_none() && rare.binding.is_none() && !rare.decides_touch();
         Self {
             sid: record.sid,
             secret: record.secret,
@@ -96,6 +105,7 @@ impl Entry {
             data: self.data.clone(),
             revision: self.revision,
             facts: Arc::clone(&self.facts),
+            binding: rare.and_then(|rare| rare.binding.clone()),
             ended: self.ended().copied(),
             revoked_at: None,
             version: 0,
@@ -123,7 +133,7 @@ impl Entry {
         let arrival = change.timing.interaction_at?;
         let plain =
             change.timing.lowering.is_none() && change.is_timing_only() && change.if_revision.is_none();
-        if !plain || self.rare.is_some() {
+        if !plain || self.rare.as_deref().is_some_and(Rare::decides_touch) {
             return None;
         }
         let before = self.last_interaction_at.fetch_max(arrival.as_unix_millis(), Ordering::Relaxed);
@@ -133,6 +143,7 @@ impl Entry {
             timing: self.timing(),
             revision: self.revision,
             rotated: false,
+            bound: false,
             secret: self.secret,
         }))
     }

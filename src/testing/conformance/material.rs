@@ -6,8 +6,8 @@ use crate::{
     SessionId, Timestamp,
     policy::{Cap, Overflow, Policy},
     record::{
-        CallId, Change, Edits, EndReason, EndRequest, Json, Lifetimes, Lowering, Millis, Record, Replacement,
-        Rotation, SecretHash, SubjectMark, Tag, Timing,
+        BoundDevice, CallId, Change, DeviceKey, Edits, EndReason, EndRequest, Json, Lifetimes, Lowering,
+        Millis, Record, Replacement, Rotation, SecretHash, SubjectMark, Tag, Timing,
     },
     store::{Page, Revocation},
 };
@@ -61,6 +61,15 @@ impl User {
     pub(super) fn replacement(&self, sid: SessionId) -> Replacement {
         Replacement { sid, subject: Arc::clone(&self.name), takes_data: true, same_subject_only: false }
     }
+}
+
+/// A device with a key that this byte tells from others.
+pub(super) fn device(key: u8, bound_at: Timestamp) -> Arc<BoundDevice> {
+    let key = match key % 2 {
+        0 => DeviceKey::Es256 { x: [key; 32], y: [0; 32] },
+        _ => DeviceKey::Rs256 { n: Box::from([key; 256]), e: Box::from([1, 0, 1]) },
+    };
+    Arc::new(BoundDevice { key, bound_at })
 }
 
 /// A live anonymous session.

@@ -36,6 +36,7 @@
 // | `parallel.rs` | no lost updates, no resurrection (S3, S4) |
 // | `cancelled.rs` | calls that are given up halfway (S2) |
 // | `rotations.rs` | new secrets (C6) |
+// | `devices.rs` | devices that sessions are bound to (B4) |
 // | `limits.rs` | limits on data (S13) |
 // | `ends.rs`, `work.rs` | tombstones (E3, S4), and the work that waits in them (L13) |
 // | `replacing.rs` | a login takes the place of a session (L3, S9) |
@@ -49,6 +50,7 @@
 mod bench;
 mod cancelled;
 mod caps;
+mod devices;
 mod ends;
 mod hostile;
 mod limits;
@@ -172,6 +174,9 @@ pub fn checks<S: SessionStore>() -> Vec<Check<S>> {
             s3_compare_and_set_loses_no_increment,
             l9_of_parallel_interactions_the_latest_counts,
             s4_no_parallel_change_outlives_the_end,
+        }
+        devices {
+            b4_the_first_device_that_a_session_is_bound_to_stays,
         }
         cancelled {
             s2_a_change_given_up_halfway_is_whole_or_nothing,

@@ -1,16 +1,16 @@
 //! Random changes do what the pure functions do (S2), for stores that express them in a language of
 //! their own.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     bench::{Bench, MANY},
-    material::{SECOND, User, end, json, lifetimes, lowering, secret},
+    material::{SECOND, User, device, end, json, lifetimes, lowering, random, secret},
 };
 use crate::{
     SessionStore,
     record::{
-        Change, Edits, EndReason, EndRequest, LastSeen, Lifetimes, Metadata, Mode, Record, Rotation,
+        Binding, Change, Edits, EndReason, EndRequest, LastSeen, Lifetimes, Metadata, Mode, Record, Rotation,
         SecretHash, SubjectMark, Timing, TimingChange, UpdateOutcome,
     },
     store::{Page, Revocation},
@@ -89,6 +89,7 @@ impl Dice {
             last_seen: self.one_in(4).then(|| self.seen()),
             metadata: self.one_in(6).then_some(metadata),
             confirms: self.one_in(8),
+            bind_to: self.one_in(8).then(|| device(u8::try_from(self.roll(3)).unwrap_or(0), at)),
             if_revision: self.one_in(4).then(|| record.revision.saturating_sub(u64::from(self.roll(2)))),
             max_data: if self.one_in(4) { self.roll(40) as usize } else { usize::MAX },
         }
@@ -120,6 +121,7 @@ pub(super) async fn s2_random_changes_and_ends_do_what_the_pure_functions_do<S: 
         let mut record = user.session(bench.start);
         record.timing = dice.timing(record.timing);
         record.secret = dice.secret();
+        record.binding = dice.one_in(2).then(|| Arc::new(Binding::new(random())));
         let mut model = bench.open(record).await;
         let mut mark = SubjectMark::default();
         for step in 0..20 {

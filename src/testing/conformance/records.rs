@@ -6,15 +6,15 @@ use super::{
     bench::Bench,
     hostile,
     material::{
-        ABSOLUTE, IDLE, MINUTE, SECOND, TICK, edits, end, holding, lifetimes, lowering, rotation, secret,
-        sid, superseded, touch, visitor, write,
+        ABSOLUTE, IDLE, MINUTE, SECOND, TICK, device, edits, end, holding, lifetimes, lowering, random,
+        rotation, secret, sid, superseded, touch, visitor, write,
     },
 };
 use crate::{
     SessionStore,
     record::{
-        Change, Edits, EndOutcome, EndReason, LastSeen, Metadata, Mode, PreviousSecret, Record, TimingChange,
-        UpdateOutcome,
+        Binding, Change, Edits, EndOutcome, EndReason, LastSeen, Metadata, Mode, PreviousSecret, Record,
+        TimingChange, UpdateOutcome,
     },
     store::{CreateOutcome, Creation, CreationPlan, Page},
 };
@@ -78,6 +78,7 @@ pub(super) async fn s2_every_change_does_what_apply_does<S: SessionStore>(bench:
     let mut record = bench.user().session(bench.start);
     record.timing.one_off_idle = Some((2 * MINUTE).into());
     record.facts = Arc::new(hostile::facts(bench.start));
+    record.binding = Some(Arc::new(Binding::new(random())));
     let mut model = bench.open(record).await;
 
     let change = |at| Change::at(at);
@@ -123,6 +124,7 @@ pub(super) async fn s2_every_change_does_what_apply_does<S: SessionStore>(bench:
         last_seen: Some(LastSeen { ip: None, user_agent: Some("other".into()) }),
         metadata: Some(Metadata::default()),
         confirms: true,
+        bind_to: Some(device(1, at(97))),
         if_revision: Some(model.revision),
         max_data: 1000,
     };

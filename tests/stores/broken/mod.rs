@@ -37,6 +37,7 @@ pub(crate) enum Defect {
     ForgetsSuccessors,
     TakesNothingOver,
     LosesTheGrace,
+    SecondDeviceWins,
     WorkIsTakenTwice,
     WorkGoesToAnybody,
     // Caps.

@@ -7,7 +7,7 @@ use std::{
 
 use tower_tenure::{
     SessionId, Timestamp,
-    record::{Change, EndOutcome, EndRequest, Record, SubjectMark, Tag, UpdateOutcome},
+    record::{Binding, Change, EndOutcome, EndRequest, Record, SubjectMark, Tag, UpdateOutcome},
     store::{CreateOutcome, Creation, CreationPlan, Page, Revocation, Sweep, Swept},
 };
 
@@ -129,6 +129,11 @@ impl Table {
             (D::IgnoresTheRevision, _) => change.if_revision = None,
             (D::LosesTheGrace, Some(rotation)) => rotation.until = change.at,
             _ => {}
+        }
+        if let (Some(binding), Some(_), true) =
+            (&record.binding, &change.bind_to, self.is(D::SecondDeviceWins))
+        {
+            record.binding = Some(Arc::new(Binding::new(*binding.seed())));
         }
         let outcome = change.apply(&mut record);
         let half = outcome == UpdateOutcome::TooLarge && self.is(D::WritesHalfOfWhatIsTooLarge);
