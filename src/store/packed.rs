@@ -209,6 +209,10 @@ mod tests {
 
     #[test]
     fn s8_a_packed_record_comes_back_exactly_and_cut_ones_are_errors() {
+        let mut binding = Binding::new([5; 16]);
+        let key = DeviceKey::Rs256 { n: Box::from([1; 256]), e: Box::from([1, 0, 1]) };
+        let bound_at = Timestamp::from_unix_millis(i64::MAX);
+        binding.device = Some(Arc::new(BoundDevice { key, bound_at }));
         let record = Record {
             subject: Some("o'hara \0 🦀".into()),
             data: [("cart", Json::from_text("[1,2]")), ("", Json::from_text("null"))].into_iter().collect(),
@@ -223,13 +227,7 @@ mod tests {
                 }),
                 work_until: None,
             }),
-            binding: Some(Arc::new(Binding {
-                device: Some(Arc::new(BoundDevice {
-                    key: DeviceKey::Rs256 { n: Box::from([1; 256]), e: Box::from([1, 0, 1]) },
-                    bound_at: Timestamp::from_unix_millis(i64::MAX),
-                })),
-                ..Binding::new([5; 16])
-            })),
+            binding: Some(Arc::new(binding)),
             updated_at: Timestamp::from_unix_millis(i64::MIN),
             admitted_at: Timestamp::from_unix_millis(i64::MAX),
             ..blank()
