@@ -61,6 +61,7 @@
 //
 // error, time         the error, moments and the clock
 // record, policy      pure: what is kept of a session, and what decides about it
+// binding             pure: the protocol that binds a session to a device
 // request             pure: one request as a state machine
 // store               the contract of stores, and the stores
 // cookie, web         the cookie and its token; the rest of HTTP
@@ -75,6 +76,11 @@
 // testing             tools for tests
 
 mod admin;
+#[cfg(feature = "device-binding")]
+mod binding;
+#[cfg(not(feature = "device-binding"))]
+#[path = "binding/absent.rs"]
+mod binding;
 #[cfg(feature = "browser")]
 pub mod browser;
 #[cfg(not(feature = "browser"))]
@@ -103,6 +109,8 @@ mod web;
 
 #[cfg(feature = "management")]
 pub use crate::admin::{Dashboard, management};
+#[cfg(feature = "device-binding")]
+pub use crate::binding::DeviceBinding;
 #[cfg(feature = "axum")]
 pub use crate::integration::MissingSessionLayer;
 #[cfg(feature = "tower-sessions")]

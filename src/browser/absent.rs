@@ -27,11 +27,15 @@ impl Call {
         match *self {}
     }
 
+    pub(crate) fn proves_device(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn touch_must_succeed(&self) -> bool {
         match *self {}
     }
 
-    pub(crate) fn prepare(&self, _: &Session) -> Result<(), Error> {
+    pub(crate) fn prepare(&mut self, _: &Session) -> Result<(), Error> {
         match *self {}
     }
 

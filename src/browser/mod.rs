@@ -1,6 +1,11 @@
 //! Endpoints for pages: session status, extension and logout, and a script that warns before the
 //! end (feature `browser`).
 
+#[cfg(feature = "device-binding")]
+mod device;
+#[cfg(not(feature = "device-binding"))]
+#[path = "device_absent.rs"]
+mod device;
 mod logout;
 mod origin;
 mod warning;
@@ -11,11 +16,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 
+use self::device::{DeviceCall, DeviceEndpoints};
 pub use self::{
     logout::{LogoutRefusal, LogoutUrls},
     origin::{Scheme, is_same_origin},
 };
 use crate::{Error, ErrorKind, RequestHead, Session, policy::Activity, require, web::Problem};
+#[cfg(feature = "device-binding")]
+use crate::{binding::DeviceBinding, settings::DeviceConfig};
 
 /// Endpoints for pages, below a base path: `GET status`, `POST extend`, `POST logout`, and a
 /// [script](Self::script_path) that warns before the end.
@@ -51,6 +59,7 @@ pub struct Endpoints {
     scheme: Scheme,
     logout_urls: ListSource,
     clear_site_data: bool,
+    device: DeviceEndpoints,
 }
 
 /// A fixed list, or a function that returns the current one.
@@ -95,6 +104,7 @@ impl Endpoints {
             scheme: Scheme::Https,
             logout_urls: ListSource::Fixed(LogoutUrls::new()),
             clear_site_data: false,
+            device: DeviceEndpoints::default(),
         })
     }
 
@@ -124,6 +134,22 @@ impl Endpoints {
     pub const fn with_clear_site_data(mut self, clear: bool) -> Self {
         self.clear_site_data = clear;
         self
+    }
+
+    /// Binds sessions to the device of their browser; off unless set. See [`DeviceBinding`].
+    ///
+    /// Serves two more endpoints, to which the browser sends its proofs by itself: `POST bind` and
+    /// `POST refresh`. Both are passive.
+    #[cfg(feature = "device-binding")]
+    pub const fn with_device_binding(mut self, binding: DeviceBinding) -> Self {
+        self.device = DeviceEndpoints::new(binding);
+        self
+    }
+
+    /// What the layer has to know of device binding.
+    #[cfg(feature = "device-binding")]
+    pub(crate) fn device_config(&self) -> Option<DeviceConfig> {
+        self.device.config(&self.base)
     }
 
     /// The path of the script that warns before a session ends.
@@ -197,7 +223,7 @@ impl Endpoints {
             "status" => (Call::Status, &[Method::GET, Method::HEAD][..]),
             "extend" => (Call::Extend, &[Method::POST][..]),
             "logout" => (Call::Logout(self.after_logout(head)), &[Method::POST][..]),
-            _ => return None,
+            _ => return self.device.route(what, head, self.scheme),
         };
         Some(if !allowed.contains(head.method) {
             Call::WrongMethod(if what == "status" { "GET, HEAD" } else { "POST" })
@@ -222,6 +248,7 @@ pub(crate) enum Call {
     Status,
     Extend,
     Logout(AfterLogout),
+    Device(DeviceCall),
     WrongMethod(&'static str),
     CrossSite,
 }
@@ -240,6 +267,11 @@ impl Call {
         }
     }
 
+    /// Whether it brings a proof of the device, and so needs none beside it.
+    pub(crate) const fn proves_device(&self) -> bool {
+        matches!(self, Self::Device(_))
+    }
+
     /// Whether the request fails if its interaction cannot be recorded: it is there for nothing
     /// else.
     pub(crate) const fn touch_must_succeed(&self) -> bool {
@@ -247,8 +279,12 @@ impl Call {
     }
 
     /// What to do before the commit.
-    pub(crate) fn prepare(&self, session: &Session) -> Result<(), Error> {
+    pub(crate) fn prepare(&mut self, session: &Session) -> Result<(), Error> {
         match self {
+            Self::Device(call) => {
+                call.prepare(session);
+                Ok(())
+            }
             Self::Logout(_) => session.logout(),
             _ => Ok(()),
         }
@@ -261,6 +297,7 @@ impl Call {
             Self::Extend if session.info().is_some() => status(session),
             Self::Extend => require::no_live_session(session),
             Self::Logout(after) => after.respond(),
+            Self::Device(call) => call.answer(session),
             Self::WrongMethod(allow) => {
                 let mut response =
                     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response();
@@ -338,7 +375,8 @@ fn status(session: &Session) -> Response<Bytes> {
         seconds_left: seconds(info.deadline().since(now)),
         idle_lifetime: seconds(info.idle_expires_at.since(info.last_interaction_at)),
     });
-    let reason = info.is_none().then(|| session.end_reason().map_or("none", crate::EndReason::as_str));
+    let absent = if session.device().is_missing() { "unproven" } else { "none" };
+    let reason = info.is_none().then(|| session.end_reason().map_or(absent, crate::EndReason::as_str));
     let status = Status { live: live.is_some(), reason, now: now.to_string(), session: live };
     let mut response = Response::new(serde_json::to_vec(&status).unwrap_or_default().into());
     let headers = response.headers_mut();

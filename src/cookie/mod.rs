@@ -1,5 +1,7 @@
 //! The session cookie: its name and attributes, and how it is read, set and removed.
 
+#[cfg(feature = "device-binding")]
+mod bound;
 mod read;
 mod token;
 mod write;
@@ -8,6 +10,8 @@ use cookie::Cookie;
 use http::HeaderValue;
 use memchr::memmem::Finder;
 
+#[cfg(feature = "device-binding")]
+pub(crate) use self::token::fill;
 pub(crate) use self::{read::Candidates, token::Token, write::varies_by_cookie};
 use crate::{Error, ErrorKind};
 
@@ -81,6 +85,20 @@ impl SessionCookie {
             Ok(cookie) => cookie,
             Err(_) => unreachable!("browsers accept the development cookie"),
         }
+    }
+
+    fn new(name: &str, attributes: &str, secure: bool) -> Result<Self, Error> {
+        let removal = format!("{name}={attributes}; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0");
+        Ok(Self {
+            finder: Finder::new(name.as_bytes()).into_owned(),
+            attributes: attributes.into(),
+            removal: HeaderValue::try_from(removal).map_err(|error| {
+                refuse("the cookie's attributes contain characters that a header cannot carry")
+                    .with_source(error)
+            })?,
+            secure,
+            name: name.into(),
+        })
     }
 
     /// The cookie's name.
@@ -161,18 +179,7 @@ impl CookieBuilder {
             rendered = rendered.domain(domain);
         }
         let rendered = rendered.partitioned(partitioned).build().to_string();
-        let attributes = &rendered[name.len() + 1..];
-        let removal = format!("{rendered}; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0");
-        Ok(SessionCookie {
-            finder: Finder::new(name.as_bytes()).into_owned(),
-            attributes: attributes.into(),
-            removal: HeaderValue::try_from(removal).map_err(|error| {
-                refuse("the cookie's attributes contain characters that a header cannot carry")
-                    .with_source(error)
-            })?,
-            secure,
-            name: name.into(),
-        })
+        SessionCookie::new(&name, &rendered[name.len() + 1..], secure)
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -50,29 +50,34 @@ impl SessionCookie {
     /// nothing.
     pub(crate) fn read(&self, headers: &HeaderMap) -> Candidates {
         let mut found = Candidates::default();
-        for line in headers.get_all(header::COOKIE) {
-            let line = line.as_bytes();
-            for at in self.finder.find_iter(line) {
-                if let Some(value) = self.value_at(line, at) {
-                    found.add(value);
-                }
-            }
-        }
+        self.each_value(headers, Token::CHARS, |value| found.add(value));
         found
     }
 
+    /// Hands over each value under the cookie's name that has this many characters, and an empty
+    /// one for each other value.
+    pub(super) fn each_value(&self, headers: &HeaderMap, chars: usize, mut found: impl FnMut(&[u8])) {
+        for line in headers.get_all(header::COOKIE) {
+            let line = line.as_bytes();
+            for at in self.finder.find_iter(line) {
+                if let Some(value) = self.value_at(line, at, chars) {
+                    found(value);
+                }
+            }
+        }
+    }
+
     /// The value of the cookie whose name is at `at`, if a cookie's name can be there.
-    fn value_at<'a>(&self, line: &'a [u8], at: usize) -> Option<&'a [u8]> {
+    fn value_at<'a>(&self, line: &'a [u8], at: usize, chars: usize) -> Option<&'a [u8]> {
         let before = line[..at].trim_ascii_end();
         let after = line[at + self.name.len()..].strip_prefix(b"=")?;
         if !(before.is_empty() || before.ends_with(b";")) {
             return None;
         }
-        // A value that does not end where a token ends is malformed; the rest of it need not be
-        // read.
+        // A longer or shorter value is malformed, and need not be read.
         let ended = |rest: &&[u8]| rest.trim_ascii_start().first().is_none_or(|byte| *byte == b';');
-        let token = after.split_at_checked(Token::CHARS).filter(|(_, rest)| ended(rest));
-        Some(token.map_or(&[], |(token, _)| token))
+        let value = after.split_at_checked(chars).filter(|(_, rest)| ended(rest));
+        Some(value.map_or(&[], |(value, _)| value))
     }
 }
 

@@ -78,7 +78,7 @@ impl Token {
     }
 }
 
-fn fill(bytes: &mut [u8]) -> Result<(), Error> {
+pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), Error> {
     getrandom::fill(bytes).map_err(|error| {
         Error::new(ErrorKind::Random, "the operating system returned no random bytes").with_source(error)
     })

@@ -61,7 +61,7 @@ impl SessionCookie {
         self.set(headers, self.removal.clone());
     }
 
-    fn set(&self, headers: &mut HeaderMap, value: HeaderValue) {
+    pub(super) fn set(&self, headers: &mut HeaderMap, value: HeaderValue) {
         self.drop_ours(headers);
         headers.append(header::SET_COOKIE, value);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -130,7 +130,7 @@ pub(crate) fn varies_by_cookie(headers: &mut HeaderMap) {
 }
 
 /// RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, clamped to the years it can represent.
-fn imf_fixdate(unix_seconds: i64) -> HttpDate {
+pub(super) fn imf_fixdate(unix_seconds: i64) -> HttpDate {
     const LAST_OF_9999: u64 = 253_402_300_799;
     let seconds = u64::try_from(unix_seconds).unwrap_or(0).min(LAST_OF_9999);
     HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds))

@@ -16,6 +16,8 @@ use crate::{
 pub(crate) enum Judged {
     /// A live session, which was handed over.
     Live,
+    /// Live, bound to a device that the request does not prove.
+    Unproven,
     Past(Past),
     NotProved(OldSecret),
 }
@@ -68,6 +70,7 @@ impl Engine {
                     take(known);
                     return Ok(Judged::Live);
                 }
+                Judgement::Unproven => return Ok(Judged::Unproven),
                 Judgement::Past(past) => return Ok(Judged::Past(past)),
                 Judgement::NotProved(secret) => return Ok(Judged::NotProved(secret)),
                 Judgement::Over(over) => over,

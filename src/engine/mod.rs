@@ -191,7 +191,10 @@ impl Engine {
             Answer::Ready(Some(Ok(updated))) => updated, // as in `load`
             answer => self.call(Operation::Update, Some(sid), at, answer).await?,
         };
-        if let UpdateOutcome::Applied(Applied { rotated, .. }) = updated {
+        if let UpdateOutcome::Applied(Applied { rotated, bound, .. }) = updated {
+            if bound {
+                self.emit(at, realm, Some(sid), None, EventKind::Bound);
+            }
             if rotated {
                 self.emit(at, realm, Some(sid), None, EventKind::Rotated);
             }

@@ -17,6 +17,10 @@
 //! | `session.clocks_apart` | error | `ahead_by_millis` | this node's clock is too far from the store's |
 //! | `session.clocks_agree` | info | | the clocks agree again |
 //! | `session.secret_reused` | warn | `sid` | a replaced secret came back after its grace |
+//! | `session.bound` | info | `sid` | the session was bound to the device of its browser |
+//! | `session.unproven` | warn | `sid`, `refused` | a bound session's cookie came without a valid proof of the device |
+//! | `session.proof_refused` | warn | `sid`, `reason` | a proof of a device was refused |
+//! | `session.refresh_skipped` | info | `sid`, `reason` | the browser sent a request without refreshing the bound cookie |
 //! | `session.value_unreadable` | error | `sid`, `key`, `expected`, `error` | a handler read a value of another type |
 //! | `session.observer_panicked` | error | `event` | an observer panicked; the request went on |
 //! | `settings.changed` | info | `version` | changed settings are in force on this node |
@@ -140,6 +144,24 @@ pub enum EventKind<'a> {
     /// A secret that was replaced came back after its grace: from a copy of an old cookie, or from a
     /// browser that never got the new one.
     SecretReused,
+    /// The session was bound to the device of its browser.
+    Bound,
+    /// A bound session's cookie came without a valid proof of the device.
+    Unproven {
+        /// Whether the session counted as absent (*enforce*), or the request was served
+        /// (*observe*).
+        refused: bool,
+    },
+    /// A proof of a device was refused.
+    ProofRefused {
+        /// What was wrong with it.
+        reason: &'static str,
+    },
+    /// The browser says that it sent a request without refreshing the bound cookie first.
+    RefreshSkipped {
+        /// `unreachable`, `server_error`, `quota_exceeded` or `other`.
+        reason: &'static str,
+    },
 }
 
 impl EventKind<'_> {
@@ -160,6 +182,10 @@ impl EventKind<'_> {
             Self::ClocksApart { .. } => "clocks_apart",
             Self::ClocksAgree => "clocks_agree",
             Self::SecretReused => "secret_reused",
+            Self::Bound => "bound",
+            Self::Unproven { .. } => "unproven",
+            Self::ProofRefused { .. } => "proof_refused",
+            Self::RefreshSkipped { .. } => "refresh_skipped",
         }
     }
 }
@@ -293,6 +319,10 @@ impl Event<'_> {
             ),
             EventKind::ClocksAgree => event!(INFO, "session.clocks_agree", sid),
             EventKind::SecretReused => event!(WARN, "session.secret_reused", sid),
+            EventKind::Bound => event!(INFO, "session.bound", sid),
+            EventKind::Unproven { refused } => event!(WARN, "session.unproven", sid, refused),
+            EventKind::ProofRefused { reason } => event!(WARN, "session.proof_refused", sid, reason),
+            EventKind::RefreshSkipped { reason } => event!(INFO, "session.refresh_skipped", sid, reason),
         }
     }
 }

@@ -119,7 +119,7 @@ where
                             let response = service.call(request);
                             this.state.set(State::running(touch, response));
                         }
-                        (Ok(()), Then::Endpoint(call)) => {
+                        (Ok(()), Then::Endpoint(mut call)) => {
                             let committed = match call.prepare(session) {
                                 Ok(()) => commit_endpoint(session),
                                 Err(error) => Answer::Ready(Some(Err(error))),

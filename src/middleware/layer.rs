@@ -247,6 +247,10 @@ impl SessionLayer {
     /// Serves the status, extend and logout endpoints.
     #[cfg(feature = "browser")]
     pub fn with_endpoints(mut self, endpoints: Endpoints) -> Self {
+        #[cfg(feature = "device-binding")]
+        {
+            self = self.with(|config| config.device = endpoints.device_config());
+        }
         self.endpoints = Some(Arc::new(endpoints));
         self
     }

@@ -82,8 +82,11 @@ where
         if endpoint.as_ref().is_some_and(Call::touch_must_succeed) {
             session.touch_must_succeed();
         }
+        let proves_device = endpoint.as_ref().is_some_and(Call::proves_device);
+        let device = self.config.device.as_ref().filter(|_| !proves_device);
+        let device = device.map(|device| device.visit(head.headers));
         let arriving = session.clone();
-        let arrival = self.config.engine.answer(|| arriving.arrive(candidates, activity));
+        let arrival = self.config.engine.answer(|| arriving.arrive(candidates, device, activity));
 
         if let Some(call) = endpoint {
             return ResponseFuture::endpoint(session, arrival.into_future(), call);

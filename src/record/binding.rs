@@ -74,15 +74,20 @@ pub enum DeviceProof {
     #[default]
     NotBound,
     /// The device proved itself at this moment, and its proof still holds.
-    Proved(Timestamp),
+    Proven(Timestamp),
     /// The session is bound, and the request carries no valid proof.
-    Unproved,
+    Unproven,
 }
 
 impl DeviceProof {
     /// Whether the request comes from the device that the session is bound to.
-    pub const fn is_proved(self) -> bool {
-        matches!(self, Self::Proved(_))
+    pub const fn is_proven(self) -> bool {
+        matches!(self, Self::Proven(_))
+    }
+
+    /// Whether the session is bound, and the request does not prove the device.
+    pub const fn is_missing(self) -> bool {
+        matches!(self, Self::Unproven)
     }
 }
 
@@ -94,15 +99,13 @@ impl Record {
 
     /// Binds the session to a device, if it can be bound and is not. Says whether it is bound to
     /// this device's key now.
-    pub(super) fn bind(&mut self, device: &Arc<BoundDevice>) -> bool {
+    pub(crate) fn bind(&mut self, device: &Arc<BoundDevice>) -> bool {
         let Some(binding) = &mut self.binding else { return false };
-        match &binding.device {
-            Some(first) => first.key == device.key,
-            None => {
-                Arc::make_mut(binding).device = Some(Arc::clone(device));
-                true
-            }
+        if let Some(first) = &binding.device {
+            return first.key == device.key;
         }
+        Arc::make_mut(binding).device = Some(Arc::clone(device));
+        true
     }
 }
 

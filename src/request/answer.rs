@@ -5,11 +5,16 @@ use super::{
     UpdatePurpose,
     plan::{EndCall, EndPurpose},
 };
+use std::sync::Arc;
+
 use crate::{
     Error, ErrorKind, SessionId,
     cookie::Token,
     policy::Refusal,
-    record::{Applied, Edits, EndOutcome, EndReason, Record, SecretHash, Timing, Tombstone, UpdateOutcome},
+    record::{
+        Applied, BoundDevice, Edits, EndOutcome, EndReason, Record, SecretHash, Timing, Tombstone,
+        UpdateOutcome,
+    },
 };
 
 /// What the store answered to a call.
@@ -73,8 +78,8 @@ impl RequestState {
             StoreAnswer::Updated(UpdatePurpose::Touch { sid, secret }, outcome) => {
                 self.touched(sid, &secret, outcome, ctx)
             }
-            StoreAnswer::Updated(UpdatePurpose::Plan { sid, edits, token }, outcome) => {
-                self.planned(sid, &edits, token, outcome?, ctx)
+            StoreAnswer::Updated(UpdatePurpose::Plan { sid, edits, token, device }, outcome) => {
+                self.planned(sid, &edits, token, device, outcome?, ctx)
             }
             StoreAnswer::Updated(UpdatePurpose::CompareAndSet { sid, edits }, outcome) => {
                 self.compared(sid, &edits, outcome?, ctx)
@@ -149,6 +154,7 @@ impl RequestState {
         sid: SessionId,
         edits: &Edits,
         token: Option<Token>,
+        device: Option<Arc<BoundDevice>>,
         outcome: UpdateOutcome,
         ctx: &RequestContext<'_>,
     ) -> Result<Progress, Error> {
@@ -156,7 +162,11 @@ impl RequestState {
             UpdateOutcome::Applied(applied) => {
                 self.plan.edits.subtract(edits);
                 self.plan.rotation = None;
+                self.plan.bind_to = None;
                 self.stored(sid, edits, &applied);
+                if let (Some(known), Some(device), true) = (self.known_as(sid), device, applied.bound) {
+                    known.record.bind(&device);
+                }
                 if let (Some(known), Some(token), true) = (self.known_as(sid), token, applied.rotated) {
                     known.rotated(applied.secret, token);
                 }
@@ -363,7 +373,7 @@ mod tests {
     use super::*;
     use crate::{
         cookie::Token,
-        record::{Proof, TimingChange, tests::blank},
+        record::{DeviceProof, Proof, TimingChange, tests::blank},
         request::{CookieSent, RequestState, Visit},
     };
 
@@ -373,9 +383,18 @@ mod tests {
     fn s3_after_a_conflict_the_whole_record_is_the_one_that_was_loaded() {
         let token = Token::generate().unwrap();
         let seen = Record { secret: token.hash("__Host-id"), sid: token.sid(), ..blank() };
-        let visit = Visit { ip: None, user_agent: b"" };
+        let visit = Visit { ip: None, user_agent: b"", device: None };
         let (timing, none) = (TimingChange::default(), crate::record::Millis::ZERO);
-        let known = KnownSession::loaded(seen.clone(), token, Proof::Current, timing, false, &visit, none);
+        let known = KnownSession::loaded(
+            seen.clone(),
+            token,
+            Proof::Current,
+            timing,
+            false,
+            &visit,
+            DeviceProof::NotBound,
+            none,
+        );
         let mut state = RequestState::default();
         state.start(CookieSent::Something, none);
         state.arrived(known);

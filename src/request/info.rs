@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::RequestState;
 use crate::{
     Mode, SessionId, Timestamp,
-    record::{Facts, Record, Timing},
+    record::{DeviceProof, Facts, Record, Timing},
 };
 
 /// What a page needs to show of a session, as one consistent view.
@@ -29,12 +29,16 @@ pub struct SessionInfo {
     pub idle_expires_at: Timestamp,
     /// When the session expires in any case.
     pub expires_at: Timestamp,
+    /// When the session was bound to its device; absent if it is not bound.
+    pub bound_at: Option<Timestamp>,
+    /// When that device last proved itself, as far as this request shows it.
+    pub proven_at: Option<Timestamp>,
     /// Device, clients, authentication methods and metadata.
     pub facts: Arc<Facts>,
 }
 
 impl SessionInfo {
-    fn new(record: &Record, timing: &Timing) -> Self {
+    fn new(record: &Record, timing: &Timing, device: DeviceProof) -> Self {
         Self {
             sid: record.sid,
             subject: record.subject.clone(),
@@ -44,6 +48,11 @@ impl SessionInfo {
             last_interaction_at: timing.last_interaction_at,
             idle_expires_at: timing.idle_expires_at(),
             expires_at: timing.expires_at(),
+            bound_at: record.bound_device().map(|device| device.bound_at),
+            proven_at: match device {
+                DeviceProof::Proven(at) => Some(at),
+                DeviceProof::NotBound | DeviceProof::Unproven => None,
+            },
             facts: Arc::clone(&record.facts),
         }
     }
@@ -58,9 +67,9 @@ impl RequestState {
     /// The session as a page sees it: a login of this request is in it already.
     pub(crate) fn info(&self) -> Option<SessionInfo> {
         if let Some(draft) = self.plan.new.as_ref().filter(|draft| draft.is_login()) {
-            return Some(SessionInfo::new(&draft.record, &draft.record.timing));
+            return Some(SessionInfo::new(&draft.record, &draft.record.timing, DeviceProof::NotBound));
         }
         let known = self.lasting()?;
-        Some(SessionInfo::new(&known.record, &known.next_timing()))
+        Some(SessionInfo::new(&known.record, &known.next_timing(), known.device))
     }
 }

@@ -7,7 +7,9 @@ use crate::{
     Policy, Timestamp,
     cookie::Token,
     policy::{Activity, Overflow, Verdict, decide},
-    record::{EndOutcome, EndReason, IN_FLIGHT_WINDOW, Proof, Record, SecretHash, Timing, TimingChange},
+    record::{
+        DeviceProof, EndOutcome, EndReason, IN_FLIGHT_WINDOW, Proof, Record, SecretHash, Timing, TimingChange,
+    },
 };
 
 /// What a loaded record means for the request that brought its token.
@@ -15,6 +17,9 @@ use crate::{
 pub(crate) enum Judgement {
     /// The session is live.
     Live(KnownSession),
+    /// The session is live and bound to a device that the request does not prove: it counts as
+    /// absent.
+    Unproven,
     /// The session ended before.
     Past(Past),
     /// The session is over, and has to be ended.
@@ -74,6 +79,10 @@ pub(crate) fn judge(
     }
     match decide(&record, policy, now, activity) {
         Verdict::Live(next) => {
+            let device = visit.device.map_or(DeviceProof::NotBound, |check| check.judge(&record, shared_now));
+            if visit.device.is_some_and(|check| check.refuses(device)) {
+                return Judgement::Unproven;
+            }
             let refuses = policy.cap().is_some_and(|cap| cap.overflow() == Overflow::Refuse);
             let confirms = refuses && !record.confirmed && record.subject.is_some();
             let keep_longer = policy.resume_for().into();
@@ -84,6 +93,7 @@ pub(crate) fn judge(
                 next.change,
                 confirms,
                 visit,
+                device,
                 keep_longer,
             ))
         }

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use crate::{
     SessionId, Timestamp,
+    binding::DeviceCheck,
     cookie::Token,
     record::{
-        Applied, Change, LastSeen, Millis, Mode, PastSession, Proof, Record, SecretHash, Successor, Timing,
-        TimingChange, Tombstone,
+        Applied, Change, DeviceProof, LastSeen, Millis, Mode, PastSession, Proof, Record, SecretHash,
+        Successor, Timing, TimingChange, Tombstone,
     },
 };
 
@@ -24,6 +25,10 @@ pub(crate) struct KnownSession {
     /// `None` when the browser has to be sent a new token.
     browser_has: Option<Kept>,
     timing_on_arrival: Timing,
+    /// What the request proves of the device that the session is bound to.
+    pub(crate) device: DeviceProof,
+    /// Whether this request has created it.
+    is_new: bool,
 }
 
 /// What is to be recorded of the request itself, whatever the handler does.
@@ -52,6 +57,8 @@ pub(crate) struct Visit<'a> {
     pub(crate) ip: Option<IpAddr>,
     /// Empty when there is none.
     pub(crate) user_agent: &'a [u8],
+    /// What it shows of its device, if that counts.
+    pub(crate) device: Option<&'a DeviceCheck>,
 }
 
 impl<'a> Visit<'a> {
@@ -74,6 +81,7 @@ impl<'a> Visit<'a> {
 impl KnownSession {
     /// A session that a cookie led to.
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "all that is known of it")]
     pub(crate) fn loaded(
         record: Record,
         token: Token,
@@ -81,6 +89,7 @@ impl KnownSession {
         timing: TimingChange,
         confirms: bool,
         visit: &Visit<'_>,
+        device: DeviceProof,
         keep_longer: Millis,
     ) -> Self {
         // Without an interaction it is not said where the session was seen last.
@@ -88,7 +97,8 @@ impl KnownSession {
         let last_seen = if interacted { visit.unless_known(&record.facts.device.last) } else { None };
         let timing_on_arrival = record.timing;
         let due = Due { timing, confirms, last_seen, is_in_flight: false };
-        let mut known = Self { record, token, proof, due, browser_has: None, timing_on_arrival };
+        let mut known =
+            Self { record, token, proof, due, browser_has: None, timing_on_arrival, device, is_new: false };
         known.browser_has = Some(known.browser_should_have(keep_longer));
         known
     }
@@ -97,7 +107,13 @@ impl KnownSession {
     pub(super) fn created(record: Record, token: Token) -> Self {
         let timing_on_arrival = record.timing;
         let (proof, due) = (Proof::Current, Due::default());
-        Self { record, token, proof, due, browser_has: None, timing_on_arrival }
+        let device = DeviceProof::NotBound;
+        Self { record, token, proof, due, browser_has: None, timing_on_arrival, device, is_new: true }
+    }
+
+    /// Whether this request has created it by a login.
+    pub(crate) const fn is_new_login(&self) -> bool {
+        self.is_new && self.record.subject.is_some()
     }
 
     pub(super) const fn timing_on_arrival(&self) -> Timing {

@@ -43,7 +43,7 @@ pub(crate) use self::{
 };
 use crate::{
     Error, ErrorKind, Policy, SessionId, Timestamp,
-    record::{Data, Json, Millis, PastSession, SecretHash, Timing, Tombstone},
+    record::{Data, DeviceProof, Json, Millis, PastSession, SecretHash, Timing, Tombstone},
 };
 
 /// What a request is judged by. Handed in with each event, so that the state holds no clock and no
@@ -87,6 +87,8 @@ pub(crate) struct RequestState {
     known: Option<KnownSession>,
     /// The session that a cookie led to and that is over.
     past: Option<Past>,
+    /// What is known of the device while there is no session: that it was not proven, perhaps.
+    absent_device: DeviceProof,
     /// Tokens that were not examined, because one before them led to a live session. A logout or a
     /// login ends their sessions, too.
     other_tokens: Vec<(SessionId, SecretHash)>,
@@ -138,9 +140,21 @@ impl RequestState {
         self.cookie.displaced();
     }
 
+    /// A cookie led to a live session whose device the request does not prove. The session counts as
+    /// absent, and its cookie stays: the browser may prove the device in a moment.
+    pub(crate) const fn arrived_unproven(&mut self) {
+        self.absent_device = DeviceProof::Unproven;
+        self.cookie.displaced();
+    }
+
     /// A cookie that was not examined, because one before it led to a live session.
     pub(crate) fn arrived_beside(&mut self, sid: SessionId, secret: SecretHash) {
         self.other_tokens.push((sid, secret));
+    }
+
+    /// What the request proves of the device of its session: of one that counts as absent, too.
+    pub(crate) fn device(&self) -> DeviceProof {
+        self.lasting().map_or(self.absent_device, |known| known.device)
     }
 
     pub(crate) const fn is_live(&self) -> bool {

@@ -9,7 +9,9 @@ use crate::{
     Error, SessionId, Timestamp,
     cookie::Token,
     policy::{Cap, Refusal},
-    record::{Change, Data, Edits, EndReason, Facts, Json, Proof, Record, Rotation, SecretHash, Timing},
+    record::{
+        BoundDevice, Change, Data, Edits, EndReason, Facts, Json, Proof, Record, Rotation, SecretHash, Timing,
+    },
 };
 
 /// What is to be stored.
@@ -25,6 +27,8 @@ pub(super) struct Plan {
     pub(super) edits: Edits,
     /// Replace the secret of the known session.
     pub(super) rotation: Option<PlannedRotation>,
+    /// Bind the known session to a device.
+    pub(super) bind_to: Option<Arc<BoundDevice>>,
 }
 
 /// A session that is to be created.
@@ -81,8 +85,9 @@ pub(crate) struct UpdateCall {
 pub(crate) enum UpdatePurpose {
     /// To record the interaction; with the secret that the session had when it was sent.
     Touch { sid: SessionId, secret: SecretHash },
-    /// To store what the handler planned; with the new token, if the secret is replaced.
-    Plan { sid: SessionId, edits: Edits, token: Option<Token> },
+    /// To store what the handler planned; with the new token, if the secret is replaced, and the
+    /// device that it is to be bound to.
+    Plan { sid: SessionId, edits: Edits, token: Option<Token>, device: Option<Arc<BoundDevice>> },
     /// To change one value by what it is, if nobody else changed it meanwhile.
     CompareAndSet { sid: SessionId, edits: Edits },
 }
@@ -152,6 +157,7 @@ impl Plan {
             && self.new.is_none()
             && self.edits.is_empty()
             && self.rotation.is_none()
+            && self.bind_to.is_none()
     }
 }
 
@@ -197,6 +203,12 @@ impl RequestState {
             Some(planned) => planned.has_grace &= has_grace,
             None => self.plan.rotation = Some(PlannedRotation { token, has_grace }),
         }
+    }
+
+    /// Binds the session to a device.
+    #[cfg(feature = "device-binding")]
+    pub(crate) fn plan_binding(&mut self, device: BoundDevice) {
+        self.plan.bind_to = Some(Arc::new(device));
     }
 
     pub(crate) fn plan_login(&mut self, record: Record, token: Token, cap: Option<Cap>) {
@@ -344,13 +356,14 @@ impl RequestState {
             to: planned.token.hash(ctx.realm),
             until: planned.honours_old_until(ctx),
         });
-        let edits = self.plan.edits.clone();
-        let change = Change { edits, rotation, max_data: ctx.max_data, ..Change::at(ctx.now) };
+        let (edits, bind_to) = (self.plan.edits.clone(), self.plan.bind_to.clone());
+        let change = Change { edits, rotation, bind_to, max_data: ctx.max_data, ..Change::at(ctx.now) };
         if change.is_empty() {
             return Ok(None);
         }
         let token = self.plan.rotation.as_ref().map(|planned| planned.token.clone());
-        let purpose = UpdatePurpose::Plan { sid: known.record.sid, edits: change.edits.clone(), token };
+        let (sid, edits, device) = (known.record.sid, change.edits.clone(), change.bind_to.clone());
+        let purpose = UpdatePurpose::Plan { sid, edits, token, device };
         Ok(Some(StoreCall::Update(update(known, change, purpose, ctx))))
     }
 

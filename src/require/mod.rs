@@ -183,6 +183,15 @@ impl RequireSession {
         self
     }
 
+    /// Requires a session that is bound to a device, and a request that proves it. Otherwise the
+    /// answer is 401 with the reason `unproven`, also while the layer only observes. Browsers that
+    /// cannot bind a session do not get in.
+    #[cfg(feature = "device-binding")]
+    pub const fn with_device_binding(mut self) -> Self {
+        self.rules.device = true;
+        self
+    }
+
     /// A shorter idle lifetime for the routes inside. For them a session that was ever idle for
     /// this long since its login is over (401 `idle`), also after activity elsewhere, until its
     /// user logs in again.
@@ -242,6 +251,7 @@ impl RequireSession {
             timing,
             end_reason: if timing.is_none() { session.end_reason() } else { None },
             methods: info.as_ref().map_or(&[], |info| &info.facts.authentication),
+            device: session.device(),
             now: session.now(),
         })
     }
@@ -250,7 +260,8 @@ impl RequireSession {
 /// The 401 of a request without a live session, for our own endpoints.
 #[cfg(feature = "browser")]
 pub(crate) fn no_live_session(session: &Session) -> Response<Bytes> {
-    let denial = session.end_reason().map_or(Denial::NoSession, Denial::Over);
+    let absent = if session.device().is_missing() { Denial::Unproven } else { Denial::NoSession };
+    let denial = session.end_reason().map_or(absent, Denial::Over);
     report(denial, denial.reason(), session);
     refusal(denial, session.cookie_name())
 }

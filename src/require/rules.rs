@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use crate::{
     EndReason, Timestamp,
-    record::{AuthenticationMethod, Timing},
+    record::{AuthenticationMethod, DeviceProof, Timing},
 };
 
 /// What a route asks of a session. Each rule that is set must hold; none makes the policy looser.
@@ -18,6 +18,8 @@ pub(super) struct Rules {
     pub(super) idle: Option<Duration>,
     /// The ways in which the user must have proved who they are.
     pub(super) methods: Vec<RequiredMethod>,
+    /// Whether the session must be bound to a device, and the request prove it.
+    pub(super) device: bool,
 }
 
 /// An authentication method that a route asks for.
@@ -37,6 +39,8 @@ pub(super) struct Evidence<'a> {
     pub(super) end_reason: Option<EndReason>,
     /// How the user of a live session proved who they are.
     pub(super) methods: &'a [AuthenticationMethod],
+    /// What the request proves of the session's device.
+    pub(super) device: DeviceProof,
     pub(super) now: Timestamp,
 }
 
@@ -51,13 +55,19 @@ pub(super) enum Denial {
     OldLogin,
     /// An authentication method is missing, or was used too long ago.
     Method,
+    /// The request does not prove the device that the session is bound to, or it is not bound.
+    Unproven,
 }
 
 impl Rules {
     /// Why a request is denied; `None` lets it through.
     pub(super) fn deny(&self, seen: &Evidence<'_>) -> Option<Denial> {
         let Some(timing) = &seen.timing else {
-            return Some(seen.end_reason.map_or(Denial::NoSession, Denial::Over));
+            let absent = match seen.device {
+                DeviceProof::Unproven => Denial::Unproven,
+                DeviceProof::NotBound | DeviceProof::Proven(_) => Denial::NoSession,
+            };
+            return Some(seen.end_reason.map_or(absent, Denial::Over));
         };
         if timing.authenticated_at.is_none() && !self.anonymous {
             return Some(Denial::NoSession);
@@ -68,6 +78,9 @@ impl Rules {
         };
         if self.idle.is_some_and(|idle| longest_gap() >= idle) {
             return Some(Denial::Over(EndReason::Idle));
+        }
+        if self.device && !seen.device.is_proven() {
+            return Some(Denial::Unproven);
         }
         let is_within = |at: Timestamp, age: Option<Duration>| age.is_none_or(|age| seen.now < at + age);
         let login_is_within = |age| timing.authenticated_at.is_some_and(|at| is_within(at, Some(age)));
@@ -89,6 +102,7 @@ impl Denial {
             Self::NoSession => "none",
             Self::Over(reason) => reason.as_str(),
             Self::OldLogin | Self::Method => "step_up",
+            Self::Unproven => "unproven",
         }
     }
 
@@ -109,6 +123,7 @@ impl Denial {
             }
             Self::Over(EndReason::Superseded) => "The session was replaced by a newer login in this browser.",
             Self::OldLogin => "This needs a more recent login. Please log in again.",
+            Self::Unproven => "This needs a proof that the request comes from the device of the session.",
             Self::Method => {
                 "This needs another proof of who you are, or a more recent one. Please log in with it."
             }
@@ -185,6 +200,7 @@ mod tests {
                 timing: Some(timing(true)),
                 end_reason: None,
                 methods: &methods,
+                device: DeviceProof::NotBound,
                 now: START + age,
             };
             assert_eq!(rules.deny(&seen), expected, "row {n}");
@@ -201,7 +217,8 @@ mod tests {
         ];
         for (rules, anonymous) in rules.iter().flat_map(|rules| [(rules, false), (rules, true)]) {
             let rules = Rules { anonymous, ..rules.clone() };
-            let seen = |timing, end_reason| Evidence { timing, end_reason, methods: &[], now: START };
+            let device = DeviceProof::NotBound;
+            let seen = |timing, end_reason| Evidence { timing, end_reason, methods: &[], device, now: START };
             assert_eq!(rules.deny(&seen(None, None)), Some(Denial::NoSession));
             let revoked = Some(EndReason::Revoked);
             assert_eq!(rules.deny(&seen(None, revoked)), Some(Denial::Over(EndReason::Revoked)));
@@ -210,7 +227,9 @@ mod tests {
             }
         }
         let any = Rules { anonymous: true, ..Rules::default() };
-        let seen = Evidence { timing: Some(timing(false)), end_reason: None, methods: &[], now: START };
+        let device = DeviceProof::NotBound;
+        let seen =
+            Evidence { timing: Some(timing(false)), end_reason: None, methods: &[], device, now: START };
         assert_eq!(any.deny(&seen), None);
     }
 }

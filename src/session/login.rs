@@ -12,7 +12,7 @@ use crate::{
     policy::{Overrides, Refusal, open},
     record::{AuthenticationMethod, Device, EndReason, Facts, LastSeen},
     request::new_record,
-    settings::{LoginContext, LoginRequest},
+    settings::{LoginContext, LoginRequest, new_binding},
 };
 
 /// A login that is being put together; await it. See [`Session::login`].
@@ -186,7 +186,10 @@ impl Login<'_> {
         for clamped in opening.clamped {
             engine.emit(inner.now, realm, Some(token.sid()), Some(&subject), EventKind::Clamped(clamped));
         }
-        let record = new_record(&token, realm, opening.timing, Some(subject), facts);
+        let mut record = new_record(&token, realm, opening.timing, Some(subject), facts);
+        if let Some(device) = &inner.config.device {
+            record.binding = Some(Arc::new(new_binding(device)?));
+        }
         session.edit()?.request.plan_login(record, token, cap);
         Ok(Outcome::Done)
     }

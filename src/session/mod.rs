@@ -8,10 +8,13 @@
 // login.rs     logging in, with overrides and hooks
 // save.rs      the driver
 // respond.rs   from the state to the response's headers
+// device.rs    proofs of the device that the session is bound to
 // watch.rs     the end of the session, for long responses
 // recycle.rs   the allocation behind the handle, used again
 
 mod data;
+#[cfg(feature = "device-binding")]
+mod device;
 mod key;
 mod login;
 mod recycle;
@@ -30,6 +33,8 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
+#[cfg(feature = "device-binding")]
+pub(crate) use self::device::{ProofRefusal, Refreshed};
 use self::recycle::State;
 pub use self::{key::Key, login::Login, watch::UntilEnded};
 pub use crate::request::{Outcome, SessionInfo};
@@ -37,7 +42,7 @@ use crate::{
     EndReason, Error, Policy, RequestHead, SessionId, Timestamp,
     cookie::{Candidates, SessionCookie, Token},
     engine::RealmState,
-    record::{PastSession, Timing},
+    record::{DeviceProof, PastSession, Timing},
     request::{CookieSent, RequestContext, Visit},
     settings::LayerConfig,
 };
@@ -150,7 +155,7 @@ impl Session {
 
     /// Where the request came from.
     fn visit(&self) -> Visit<'_> {
-        Visit { ip: self.inner().ip, user_agent: &self.0.user_agent }
+        Visit { ip: self.inner().ip, user_agent: &self.0.user_agent, device: None }
     }
 
     /// The user agent, cut at 512 bytes.
@@ -203,6 +208,11 @@ impl Session {
     /// The name of the cookie that this session is read from.
     pub fn cookie_name(&self) -> &str {
         self.inner().config.cookie.name()
+    }
+
+    /// What the request proves of the device that the session is bound to.
+    pub(crate) fn device(&self) -> DeviceProof {
+        self.look().request.device()
     }
 
     pub(crate) fn cookie(&self) -> &SessionCookie {

@@ -36,6 +36,8 @@ pub(super) struct State {
     pub(super) request: RequestState,
     /// A login that was sent to the store, and may or may not have taken place.
     pub(super) unsettled: Option<UnsettledLogin>,
+    /// Whether the browser sent a bound cookie, which then goes with the session cookie.
+    pub(super) has_bound_cookie: bool,
 }
 
 /// How many a thread keeps; it needs one for each request that it has between its first and last
@@ -78,6 +80,7 @@ impl Session {
             let state = slot.state.get_mut().unwrap_or_else(PoisonError::into_inner);
             state.request.reset();
             state.unsettled = None;
+            state.has_bound_cookie = false;
             // `try_with`: the thread may be ending.
             let _ = FREE.try_with(|free| {
                 if let Ok(mut free) = free.try_borrow_mut()

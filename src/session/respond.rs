@@ -20,9 +20,17 @@ impl Session {
                 if let Some((known, expires_at)) = request.cookie_to_set() {
                     let mode = known.record.timing.mode;
                     cookie.issue(headers, &known.token, mode, expires_at, inner.now);
+                    if let Some(device) = inner.config.device.as_ref().filter(|_| known.is_new_login()) {
+                        device.offer(headers, &known.record, inner.context().shared_now);
+                    }
                 }
             }
-            CookieVerdict::Remove => cookie.remove(headers),
+            CookieVerdict::Remove => {
+                cookie.remove(headers);
+                if let Some(device) = inner.config.device.as_ref().filter(|_| state.has_bound_cookie) {
+                    device.remove(headers);
+                }
+            }
             // The store could not be asked, or need not be.
             CookieVerdict::Keep | CookieVerdict::Recheck => {}
         }

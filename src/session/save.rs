@@ -11,8 +11,9 @@ use crate::{
     engine::{Judged, UnsettledLogin},
     events::EventKind,
     policy::{Activity, Refusal},
-    record::EndOptions,
-    request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall},
+    record::{DeviceProof, EndOptions},
+    request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall, Visit},
+    settings::DeviceVisit,
     store::Answer,
 };
 
@@ -23,8 +24,14 @@ impl Session {
     /// # Errors
     ///
     /// When the store fails. Nothing is known then, and no session is taken for logged out.
-    pub(crate) async fn arrive(self, candidates: Candidates, activity: Activity) -> Result<(), Error> {
+    pub(crate) async fn arrive(
+        self,
+        candidates: Candidates,
+        device: Option<DeviceVisit>,
+        activity: Activity,
+    ) -> Result<(), Error> {
         let inner = self.inner();
+        let visit = Visit { device: device.as_ref().map(|device| &device.check), ..self.visit() };
         let (engine, realm, policy, now) = (&inner.config.engine, inner.realm(), &inner.policy, inner.now);
         for token in candidates.tokens() {
             let (sid, secret) = (token.sid(), token.hash(&realm.name));
@@ -33,10 +40,20 @@ impl Session {
                 continue;
             }
             let take = |known| self.state().request.arrived(known);
-            let judged =
-                engine.judge(token, &secret, realm, policy, now, activity, &self.visit(), take).await?;
+            let judged = engine.judge(token, &secret, realm, policy, now, activity, &visit, take).await?;
             match judged {
-                Judged::Live | Judged::NotProved(OldSecret::Unknown) => {}
+                Judged::Live => {
+                    if let Some(device) = &device {
+                        self.report_device(device, sid);
+                    }
+                }
+                Judged::NotProved(OldSecret::Unknown) => {}
+                Judged::Unproven => {
+                    self.state().request.arrived_unproven();
+                    if let Some(device) = &device {
+                        self.report_device(device, sid);
+                    }
+                }
                 Judged::Past(past) => self.state().request.arrived_late(past),
                 Judged::NotProved(OldSecret::JustReplaced) => {
                     self.state().request.arrived_with_old_secret();
@@ -48,6 +65,9 @@ impl Session {
                     self.answer(|| self.clone().secret_reused(sid, may_be_in_flight)).await?;
                 }
             }
+        }
+        if device.is_some_and(|device| device.has_bound_cookie()) {
+            self.state().has_bound_cookie = true;
         }
         if engine.store.in_process() {
             // Before the handler, since it costs no time: a slow handler does not let its user's
@@ -62,6 +82,24 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Emits what the request shows of the device that its session is bound to.
+    fn report_device(&self, device: &DeviceVisit, sid: SessionId) {
+        let emit = |kind| {
+            let inner = self.inner();
+            inner.config.engine.emit(inner.now, &inner.realm().name, Some(sid), None, kind);
+        };
+        let state = self.state();
+        let (is_unproven, refused) =
+            (state.request.device() == DeviceProof::Unproven, !state.request.is_live());
+        drop(state);
+        if is_unproven {
+            emit(EventKind::Unproven { refused });
+        }
+        if let Some(reason) = device.skipped(sid) {
+            emit(EventKind::RefreshSkipped { reason });
+        }
     }
 
     /// A secret that was replaced came back after its grace. Either the cookie was copied, or the

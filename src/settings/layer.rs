@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, Request, StatusCode, Uri};
 
-use super::{hook::DynLoginHook, live::PolicySource};
+use super::{DeviceConfig, hook::DynLoginHook, live::PolicySource};
 use crate::{
     LivePolicy, Policy, RequestHead, SystemClock,
     cookie::SessionCookie,
@@ -39,6 +39,8 @@ pub(crate) struct LayerConfig {
     pub(crate) max_data: usize,
     /// Whether a session ends when a secret comes back that it has replaced.
     pub(crate) ends_on_secret_reuse: bool,
+    /// Binds sessions to devices, if set.
+    pub(crate) device: Option<DeviceConfig>,
     /// What else counts as a failure of the handler.
     pub(crate) failure: Option<Classifier>,
 }
@@ -67,6 +69,7 @@ impl LayerConfig {
             realm_by: None,
             max_data: DEFAULT_MAX_DATA,
             ends_on_secret_reuse: false,
+            device: None,
             failure: None,
         }
     }
@@ -75,6 +78,9 @@ impl LayerConfig {
     pub(crate) fn finish(&mut self) {
         let name = self.realm_name.clone().unwrap_or_else(|| self.cookie.name().into());
         self.home = self.engine.realm(&name);
+        if let Some(device) = &mut self.device {
+            device.set_cookie(&self.cookie);
+        }
     }
 
     /// The head of a request, with the target as the client sent it.

@@ -16,6 +16,7 @@ pub mod backends;
 pub mod chrome;
 pub mod client;
 pub mod demo;
+pub mod device;
 pub mod door;
 pub mod logs;
 pub mod nodes;
@@ -27,6 +28,7 @@ pub mod site;
 pub mod store;
 pub mod visit;
 
+pub use device::SoftwareDevice;
 pub use door::{Door, background_tasks, soon};
 pub use policy::{ABSOLUTE, DAY, HOUR, IDLE, MINUTE, SECOND, TICK, TOUCH_IS_DUE, policy, policy_of, stores};
 pub use site::{Browser, Reply, Site, usual_routes};

@@ -10,6 +10,7 @@ mod clocks;
 mod concurrency;
 mod cookies;
 mod counters;
+mod device_binding;
 mod ends;
 mod events;
 mod every_order;

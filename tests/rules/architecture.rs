@@ -19,15 +19,28 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["error", "record", "time::Timestamp"]),
     ("cookie", &["error", "record", "time::Timestamp"]),
     ("events", &["error", "policy", "record", "time::Stopwatch", "time::Timestamp"]),
-    ("request", &["cookie::Token", "error", "policy", "record", "time::Timestamp"]),
+    ("binding", &["error", "record", "time::Timestamp"]),
+    ("request", &["binding::DeviceCheck", "cookie::Token", "error", "policy", "record", "time::Timestamp"]),
     ("engine", &["cookie::Token", "error", "events", "policy", "record", "request", "store", "time"]),
     (
         "settings",
-        &["cookie", "engine", "error", "events", "policy", "record", "store", "time", "web::RequestHead"],
+        &[
+            "binding",
+            "cookie",
+            "engine",
+            "error",
+            "events",
+            "policy",
+            "record",
+            "store",
+            "time",
+            "web::RequestHead",
+        ],
     ),
     (
         "session",
         &[
+            "binding",
             "cookie",
             "engine",
             "error",
@@ -35,16 +48,23 @@ const ARROWS: &[(&str, &[&str])] = &[
             "policy",
             "record",
             "request",
+            "settings::DeviceConfig",
+            "settings::DeviceVisit",
             "settings::LayerConfig",
             "settings::LoginContext",
             "settings::LoginRequest",
+            "settings::ask_for_proof",
+            "settings::new_binding",
             "store",
             "time::Timestamp",
             "web::RequestHead",
         ],
     ),
     ("require", &["error", "events", "record", "session", "time::Timestamp", "web"]),
-    ("browser", &["error", "policy", "record", "require", "session", "web"]),
+    (
+        "browser",
+        &["binding", "error", "policy", "record", "require", "session", "settings::DeviceConfig", "web"],
+    ),
     (
         "admin",
         &[
@@ -350,7 +370,7 @@ fn metrics_are_counted_by_the_engine_and_by_require() {
 
 /// What is plain data and pure functions: a request, too, from arrival to response.
 fn is_core(path: &Path) -> bool {
-    matches!(&*module_of(path), "record" | "policy" | "request")
+    matches!(&*module_of(path), "binding" | "record" | "policy" | "request")
 }
 
 #[test]
@@ -370,7 +390,7 @@ fn the_core_names_only_itself_and_plain_values() {
     for path in sources(&src()).into_iter().filter(|path| is_core(path)) {
         for named in named_by(&path, &re_exports) {
             assert!(
-                matches!(module(&named), "record" | "policy" | "request" | "error")
+                matches!(module(&named), "binding" | "record" | "policy" | "request" | "error")
                     || matches!(&*named, "time::Timestamp" | "cookie::Token"),
                 "{} names `{named}`",
                 path.display()

@@ -2,7 +2,7 @@
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `tower_tenure_events_total` | counter | `event`: as in [`events`](crate::events); `reason` of an end or of a request that was denied; `operation` of a failure |
+//! | `tower_tenure_events_total` | counter | `event`: as in [`events`](crate::events); `reason` of an end, of a request that was denied, of a proof that was refused, or of a refresh that was skipped; `operation` of a failure |
 //! | `tower_tenure_store_seconds` | histogram | `operation` |
 
 use crate::{
@@ -21,6 +21,9 @@ pub(crate) fn event(kind: &EventKind<'_>) {
         EventKind::Ended(reason) => metrics::counter!(EVENTS, "event" => name, "reason" => reason.as_str()),
         EventKind::StoreFailed { operation, .. } => {
             metrics::counter!(EVENTS, "event" => name, "operation" => operation.as_str())
+        }
+        EventKind::ProofRefused { reason } | EventKind::RefreshSkipped { reason } => {
+            metrics::counter!(EVENTS, "event" => name, "reason" => *reason)
         }
         _ => metrics::counter!(EVENTS, "event" => name),
     };

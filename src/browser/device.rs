@@ -1,0 +1,154 @@
+//! The endpoints by which a browser binds a session to its device, and proves the device again.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use super::{Call, Scheme, is_same_origin};
+
+use crate::{
+    RequestHead, Session, SessionId,
+    binding::{self, DeviceBinding, DeviceToken, Malformed},
+    require,
+    session::{ProofRefusal, Refreshed},
+    settings::DeviceConfig,
+    web::Problem,
+};
+
+/// The two endpoints, if the layer binds sessions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DeviceEndpoints(Option<DeviceBinding>);
+
+impl DeviceEndpoints {
+    pub(super) const fn new(binding: DeviceBinding) -> Self {
+        Self(Some(binding))
+    }
+
+    pub(super) fn config(self, base: &str) -> Option<DeviceConfig> {
+        self.0.map(|binding| DeviceConfig::new(binding, format!("{base}/bind"), format!("{base}/refresh")))
+    }
+
+    /// The endpoint that a request calls, by the rest of its path.
+    pub(super) fn route(self, rest: &str, head: RequestHead<'_>, scheme: Scheme) -> Option<Call> {
+        let endpoint = match rest {
+            "bind" => DeviceCall::register,
+            "refresh" => DeviceCall::refresh,
+            _ => return None,
+        };
+        let _ = self.0?;
+        // A page of another site cannot send the headers of the protocol, so what browsers leave out
+        // here need not be there.
+        let is_cross_site = head.headers.contains_key("sec-fetch-site") && !is_same_origin(head, scheme);
+        Some(match *head.method {
+            Method::POST if is_cross_site => Call::CrossSite,
+            Method::POST => Call::Device(endpoint(head)),
+            _ => Call::WrongMethod("POST"),
+        })
+    }
+}
+
+/// A request to one of the two endpoints.
+#[derive(Debug)]
+pub(crate) enum DeviceCall {
+    Register {
+        token: Result<DeviceToken, Malformed>,
+        /// What was found before the commit.
+        refusal: Option<ProofRefusal>,
+    },
+    Refresh {
+        /// The session that the browser names.
+        sid: Option<SessionId>,
+        token: Option<Result<DeviceToken, Malformed>>,
+    },
+}
+
+impl DeviceCall {
+    fn register(head: RequestHead<'_>) -> Self {
+        let missing = Malformed::new("Secure-Session-Response is missing");
+        Self::Register { token: token(head).unwrap_or(Err(missing)), refusal: None }
+    }
+
+    fn refresh(head: RequestHead<'_>) -> Self {
+        // Without this header the request is not one of the protocol. A page of another site cannot
+        // send it, so it cannot find out by the answer whether somebody is signed in.
+        let sid = head.headers.get("sec-secure-session-id");
+        Self::Refresh { sid: sid.and_then(|value| binding::session_id(value.as_bytes())), token: token(head) }
+    }
+
+    /// Plans what is to be stored.
+    pub(super) fn prepare(&mut self, session: &Session) {
+        if let Self::Register { token, refusal } = self {
+            match token {
+                Ok(token) => *refusal = session.register_device(token).err(),
+                Err(_) => session.emit_proof_refused("malformed"),
+            }
+        }
+    }
+
+    /// The response after the commit.
+    pub(super) fn answer(self, session: &Session) -> Response<Bytes> {
+        match self {
+            Self::Register { token: Err(malformed), .. } => bad_request(malformed.as_str()),
+            Self::Register { refusal: Some(refusal), .. } => refused(refusal, session),
+            Self::Register { token: Ok(token), refusal: None } => registered(&token, session),
+            Self::Refresh { sid: None, .. } => bad_request("Sec-Secure-Session-Id is missing or malformed"),
+            Self::Refresh { token: Some(Err(malformed)), .. } => {
+                session.emit_proof_refused("malformed");
+                bad_request(malformed.as_str())
+            }
+            Self::Refresh { sid: Some(sid), token } => {
+                refreshed(sid, token.and_then(Result::ok).as_ref(), session)
+            }
+        }
+    }
+}
+
+/// The proof that a request carries.
+fn token(head: RequestHead<'_>) -> Option<Result<DeviceToken, Malformed>> {
+    let mut values = head.headers.get_all("secure-session-response").iter();
+    let (first, more) = (values.next()?, values.next());
+    let text = binding::text(first.as_bytes()).filter(|_| more.is_none());
+    let unreadable = Malformed::new("Secure-Session-Response must be one string or token");
+    Some(text.ok_or(unreadable).and_then(|text| DeviceToken::parse(&text)))
+}
+
+fn registered(token: &DeviceToken, session: &Session) -> Response<Bytes> {
+    let mut response = json(Bytes::new());
+    match session.registered_device(token, response.headers_mut()) {
+        Ok(instructions) => *response.body_mut() = instructions.into(),
+        Err(refusal) => return refused(refusal, session),
+    }
+    response
+}
+
+fn refreshed(sid: SessionId, token: Option<&DeviceToken>, session: &Session) -> Response<Bytes> {
+    let mut response = json(Bytes::new());
+    match session.refresh_device(sid, token, response.headers_mut()) {
+        // The instructions stay as they are.
+        Refreshed::Renewed => {
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        }
+        Refreshed::Forgotten => *response.body_mut() = Bytes::from_static(binding::continue_false()),
+        Refreshed::Challenged => *response.status_mut() = StatusCode::FORBIDDEN,
+    }
+    response
+}
+
+fn refused(refusal: ProofRefusal, session: &Session) -> Response<Bytes> {
+    if refusal == ProofRefusal::NoSession {
+        return require::no_live_session(session);
+    }
+    session.emit_proof_refused(refusal.as_str());
+    Problem::new(StatusCode::FORBIDDEN, "Proof refused").with_detail(refusal.detail()).into_response()
+}
+
+fn bad_request(detail: &'static str) -> Response<Bytes> {
+    Problem::new(StatusCode::BAD_REQUEST, "Malformed proof").with_detail(detail).into_response()
+}
+
+fn json(body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,31 @@
+//! Replaces the endpoints for devices without their feature: empty types, so that no other module
+//! needs a `cfg`.
+
+use bytes::Bytes;
+use http::Response;
+
+use super::{Call, Scheme};
+use crate::{RequestHead, Session};
+
+/// No endpoints.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DeviceEndpoints(Option<DeviceCall>);
+
+impl DeviceEndpoints {
+    pub(super) fn route(&self, _: &str, _: RequestHead<'_>, _: Scheme) -> Option<Call> {
+        self.0.clone().map(Call::Device)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum DeviceCall {}
+
+impl DeviceCall {
+    pub(super) fn prepare(&mut self, _: &Session) {
+        match *self {}
+    }
+
+    pub(super) fn answer(self, _: &Session) -> Response<Bytes> {
+        match self {}
+    }
+}

@@ -1,0 +1,298 @@
+//! Sessions bound to the device of their browser (SPEC B), with a device of our own.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode, header},
+    routing::get,
+};
+use tower_tenure::{
+    DeviceBinding, MemoryStore, Policy, RequireSession, Session, SessionLayer, SessionStore,
+    browser::Endpoints,
+};
+
+use crate::common::{Browser, MINUTE, Reply, SECOND, Site, SoftwareDevice, TICK, policy, usual_routes};
+
+const COOKIE_LIFETIME: Duration = Duration::from_secs(600);
+const GRACE: Duration = Duration::from_secs(30);
+
+fn routes() -> Router {
+    let bound = get(async |_: Session| "bound").layer(RequireSession::new().with_device_binding());
+    usual_routes().route("/bound", bound)
+}
+
+fn site_over(store: impl SessionStore, binding: DeviceBinding) -> Site {
+    let policy: Policy = policy().with_granularity(Duration::ZERO);
+    let endpoints = Endpoints::at("/session").unwrap().with_device_binding(binding);
+    Site::over(SessionLayer::new(store), routes(), |layer| {
+        layer.with_endpoints(endpoints).with_policy(policy)
+    })
+}
+
+fn site() -> Site {
+    site_over(MemoryStore::new(), DeviceBinding::enforce())
+}
+
+/// The text under a name in a structured header: `name="text"`.
+fn parameter(header: &str, name: &str) -> String {
+    let (_, rest) = header.split_once(&format!("{name}=\"")).unwrap();
+    rest.split('"').next().unwrap().to_owned()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+/// A browser with a device.
+struct Bound {
+    browser: Browser,
+    device: SoftwareDevice,
+    sid: String,
+}
+
+async fn log_in(browser: &Browser, user: &str) -> String {
+    let reply = browser.post(&format!("/login/{user}")).await;
+    let offer = text(&reply.headers, "secure-session-registration").expect("a login offers a binding");
+    assert!(offer.starts_with("(ES256 RS256);"), "{offer}");
+    assert_eq!(parameter(offer, "path"), "/session/bind");
+    parameter(offer, "challenge")
+}
+
+async fn post(browser: &Browser, path: &str, headers: &[(&str, &str)]) -> Reply {
+    let mut request = Request::post(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    browser.request(request.body(Body::empty()).unwrap()).await
+}
+
+async fn register(browser: &Browser, proof: &str) -> Reply {
+    post(browser, "/session/bind", &[("secure-session-response", proof)]).await
+}
+
+async fn refresh(browser: &Browser, sid: &str, proof: Option<&str>) -> Reply {
+    let mut headers = vec![("sec-secure-session-id", sid)];
+    headers.extend(proof.map(|proof| ("secure-session-response", proof)));
+    post(browser, "/session/refresh", &headers).await
+}
+
+/// The challenge of a refresh that was refused, quoted.
+fn challenge_of(reply: &Reply) -> String {
+    assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.body);
+    let header = text(&reply.headers, "secure-session-challenge").unwrap();
+    header.split('"').nth(1).unwrap().to_owned()
+}
+
+impl Bound {
+    async fn new(site: &Site, device: SoftwareDevice) -> Self {
+        let browser = site.browser();
+        let challenge = log_in(&browser, "alice").await;
+        let reply = register(&browser, &device.register(&challenge)).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+        let json: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        let sid = json["session_identifier"].as_str().unwrap().to_owned();
+        Self { browser, device, sid }
+    }
+
+    async fn challenge(&self) -> String {
+        challenge_of(&refresh(&self.browser, &self.sid, None).await)
+    }
+
+    async fn refresh(&self) -> Reply {
+        let proof = self.device.refresh(&self.challenge().await);
+        refresh(&self.browser, &self.sid, Some(&proof)).await
+    }
+
+    /// The same browser without its bound cookie: a thief with the session cookie only.
+    fn without_bound_cookie(&self) -> Browser {
+        let thief = self.browser.copy();
+        let cookies = thief.cookie_header().unwrap();
+        let kept: Vec<_> = cookies.split("; ").filter(|pair| !pair.contains("-bound=")).collect();
+        thief.set_cookies(Some(&kept.join("; ")));
+        thief
+    }
+}
+
+#[tokio::test]
+async fn b2_b4_b5_a_device_registers_and_refreshes_with_both_algorithms() {
+    for device in [SoftwareDevice::es256(), SoftwareDevice::rs256()] {
+        let site = site();
+        let bound = Bound::new(&site, device).await;
+        for _ in 0..4 {
+            site.clock.advance(COOKIE_LIFETIME);
+            assert_eq!(bound.browser.get("/me").await.reason().as_deref(), Some("unproven"));
+            let reply = bound.refresh().await;
+            assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, ""));
+            assert_eq!(bound.browser.get("/me").await.body, "alice");
+            // The idle deadline is 15 minutes away.
+            site.clock.advance(4 * MINUTE);
+            assert_eq!(bound.browser.get("/me").await.body, "alice");
+        }
+    }
+}
+
+#[tokio::test]
+async fn b4_the_answer_has_the_instructions_and_the_bound_cookie_with_exactly_their_attributes() {
+    let site = site();
+    let browser = site.browser();
+    let challenge = log_in(&browser, "alice").await;
+    let reply = register(&browser, &SoftwareDevice::es256().register(&challenge)).await;
+    assert_eq!(text(&reply.headers, "cache-control"), Some("no-store"));
+    let json: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!(json["refresh_url"], "/session/refresh");
+    assert_eq!(json["scope"]["include_site"], false);
+    let credential = &json["credentials"][0];
+    assert_eq!(
+        (credential["type"].as_str(), credential["name"].as_str()),
+        (Some("cookie"), Some("__Host-id-bound"))
+    );
+    let lines = reply.set_cookies();
+    assert_eq!(lines.len(), 1);
+    let attributes = credential["attributes"].as_str().unwrap();
+    let (_, rest) = lines[0].split_once("; ").unwrap();
+    assert!(rest.starts_with(&format!("{attributes}; Expires=")), "{rest} and {attributes}");
+    assert!(rest.ends_with("; Max-Age=600"), "{rest}");
+}
+
+#[tokio::test]
+async fn b6_without_the_bound_cookie_a_bound_session_counts_as_absent_and_its_cookie_is_kept() {
+    let site = site();
+    let bound = Bound::new(&site, SoftwareDevice::es256()).await;
+    let thief = bound.without_bound_cookie();
+    site.clock.advance(GRACE - TICK);
+    assert_eq!(thief.get("/me").await.status, StatusCode::OK, "in flight while the cookie was set");
+    site.clock.advance(TICK);
+    let reply = thief.get("/me").await;
+    assert_eq!((reply.status, reply.reason().as_deref()), (StatusCode::UNAUTHORIZED, Some("unproven")));
+    assert!(reply.set_cookies().is_empty(), "{:?}", reply.set_cookies());
+    let status: serde_json::Value = serde_json::from_str(&thief.get("/session/status").await.body).unwrap();
+    assert_eq!((status["live"].as_bool(), status["reason"].as_str()), (Some(false), Some("unproven")));
+
+    // Nothing is written, and no anonymous session takes its place.
+    let reply = thief.put("/data/k", "x").await;
+    assert!(reply.set_cookies().is_empty(), "{:?}", reply.set_cookies());
+    assert_eq!(site.live(None).await, 1);
+    // A logout ends nothing.
+    let reply = thief.post("/logout").await;
+    assert!(reply.set_cookies().is_empty(), "{:?}", reply.set_cookies());
+    assert_eq!(bound.browser.get("/me").await.body, "alice");
+    // A login starts another session beside it.
+    assert_eq!(thief.post("/login/bob").await.status, StatusCode::OK);
+    assert_eq!(thief.get("/me").await.body, "bob");
+    assert_eq!(bound.browser.get("/me").await.body, "alice");
+}
+
+#[tokio::test]
+async fn b1_observing_refuses_nothing_but_a_route_may_require_the_device() {
+    let site = site_over(MemoryStore::new(), DeviceBinding::observe());
+    let plain = site.log_in("carol").await;
+    assert_eq!(plain.get("/me").await.body, "carol");
+    let reply = plain.get("/bound").await;
+    assert_eq!((reply.status, reply.reason().as_deref()), (StatusCode::UNAUTHORIZED, Some("unproven")));
+
+    let bound = Bound::new(&site, SoftwareDevice::es256()).await;
+    assert_eq!(bound.browser.get("/bound").await.body, "bound");
+    site.clock.advance(GRACE);
+    let thief = bound.without_bound_cookie();
+    assert_eq!(thief.get("/me").await.body, "alice");
+    assert_eq!(thief.get("/bound").await.reason().as_deref(), Some("unproven"));
+}
+
+#[tokio::test]
+async fn b7_a_rotation_keeps_the_binding_and_a_login_makes_a_new_one() {
+    let site = site();
+    let bound = Bound::new(&site, SoftwareDevice::es256()).await;
+    assert_eq!(bound.browser.post("/rotate").await.status, StatusCode::OK);
+    site.clock.advance(COOKIE_LIFETIME);
+    assert_eq!(bound.refresh().await.status, StatusCode::OK);
+    assert_eq!(bound.browser.get("/me").await.body, "alice");
+
+    let challenge = log_in(&bound.browser, "alice").await;
+    site.clock.advance(MINUTE);
+    assert_eq!(bound.browser.get("/me").await.body, "alice", "not bound, so nothing is asked for");
+    let reply = refresh(&bound.browser, &bound.sid, None).await;
+    assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, r#"{"continue": false}"#));
+    let other = SoftwareDevice::es256();
+    assert_eq!(register(&bound.browser, &other.register(&challenge)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn b4_the_first_device_wins_for_the_sessions_life() {
+    let site = site();
+    let browser = site.browser();
+    let challenge = log_in(&browser, "alice").await;
+    let (first, second) = (SoftwareDevice::es256(), SoftwareDevice::es256());
+    assert_eq!(register(&browser, &first.register(&challenge)).await.status, StatusCode::OK);
+    assert_eq!(register(&browser, &second.register(&challenge)).await.status, StatusCode::FORBIDDEN);
+    let again = register(&browser, &first.register(&challenge)).await;
+    assert_eq!(again.status, StatusCode::OK, "its answer may have been lost");
+}
+
+#[tokio::test]
+async fn b5_the_refresh_of_a_session_that_is_over_says_so() {
+    let site = site();
+    let bound = Bound::new(&site, SoftwareDevice::es256()).await;
+    let proof = bound.device.refresh(&bound.challenge().await);
+    let cookies = bound.browser.cookie_header();
+    let reply = bound.browser.post("/logout").await;
+    let removed = reply.set_cookies();
+    assert!(removed.iter().any(|line| line.starts_with("__Host-id-bound=;")), "{removed:?}");
+    bound.browser.set_cookies(cookies.as_deref());
+    let reply = refresh(&bound.browser, &bound.sid, Some(&proof)).await;
+    assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, r#"{"continue": false}"#));
+    assert!(
+        !reply
+            .set_cookies()
+            .iter()
+            .any(|line| line.starts_with("__Host-id-bound=") && !line.contains("Max-Age=0"))
+    );
+    let nobody = site.browser();
+    let reply = refresh(&nobody, &bound.sid, Some(&proof)).await;
+    assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, r#"{"continue": false}"#));
+}
+
+#[tokio::test]
+async fn b5_a_refresh_does_not_extend_the_session() {
+    let site = site();
+    let bound = Bound::new(&site, SoftwareDevice::es256()).await;
+    for _ in 0..3 {
+        site.clock.advance(5 * MINUTE - SECOND);
+        assert_eq!(bound.refresh().await.status, StatusCode::OK);
+    }
+    site.clock.advance(3 * SECOND);
+    assert_eq!(bound.browser.get("/me").await.reason().as_deref(), Some("idle"));
+}
+
+#[tokio::test]
+async fn b3_a_proof_may_come_again_while_its_challenge_is_good_and_not_after() {
+    let site = site();
+    let bound = Bound::new(&site, SoftwareDevice::es256()).await;
+    let proof = bound.device.refresh(&bound.challenge().await);
+    let junk = refresh(&bound.browser, &bound.sid, Some("junk")).await;
+    assert_eq!(junk.status, StatusCode::BAD_REQUEST);
+    for _ in 0..2 {
+        assert_eq!(refresh(&bound.browser, &bound.sid, Some(&proof)).await.status, StatusCode::OK);
+    }
+    site.clock.advance(5 * MINUTE - TICK);
+    assert_eq!(refresh(&bound.browser, &bound.sid, Some(&proof)).await.status, StatusCode::OK);
+    site.clock.advance(TICK);
+    let fresh = challenge_of(&refresh(&bound.browser, &bound.sid, Some(&proof)).await);
+    let proof = bound.device.refresh(&fresh);
+    assert_eq!(refresh(&bound.browser, &bound.sid, Some(&proof)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn b1_the_endpoints_are_there_only_with_a_binding() {
+    let site = Site::with(|layer| layer.with_endpoints(Endpoints::at("/session").unwrap()));
+    let browser = site.log_in("alice").await;
+    assert_eq!(register(&browser, "x").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(refresh(&browser, "x", None).await.status, StatusCode::NOT_FOUND);
+    let site = self::site();
+    let reply = site.browser().get("/session/bind").await;
+    assert_eq!(
+        (reply.status, text(&reply.headers, header::ALLOW.as_str())),
+        (StatusCode::METHOD_NOT_ALLOWED, Some("POST"))
+    );
+}
