@@ -154,7 +154,9 @@ mod tests {
 
     fn check(values: &[&str], enforces: bool) -> DeviceCheck {
         let mut cookies = BoundCookies::default();
-        values.iter().for_each(|value| cookies.add(value.as_bytes()));
+        for value in values {
+            cookies.add(value.as_bytes());
+        }
         DeviceCheck { cookies, cookie_lifetime: Duration::from_secs(600), enforces }
     }
 

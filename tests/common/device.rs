@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// A device with a key.
 #[derive(Debug)]
 pub enum SoftwareDevice {
-    Es256(EcdsaKeyPair),
+    Es256(Box<EcdsaKeyPair>),
     Rs256(Box<RsaKeyPair>),
 }
 
@@ -20,7 +20,7 @@ impl SoftwareDevice {
     pub fn es256() -> Self {
         let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
         let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
-        Self::Es256(EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap())
+        Self::Es256(Box::new(EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap()))
     }
 
     /// The RSA key of the tests: making one takes seconds.
