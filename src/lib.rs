@@ -114,7 +114,7 @@ pub use crate::{
     policy::Policy,
     record::{EndReason, Lifetimes, Mode, PastSession, SessionId},
     require::{RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
-    session::{Key, Login, Outcome, Session, SessionInfo, UntilEnded},
+    session::{Key, Login, Outcome, Session, SessionInfo, SessionSummary, UntilEnded},
     settings::{LivePolicy, LoginContext, LoginHook, LoginRequest, SharedPolicy},
     store::{MemoryStore, SessionStore},
     time::{Clock, SystemClock, Timestamp},

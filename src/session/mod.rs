@@ -6,6 +6,8 @@
 // data.rs      reading and writing values
 // key.rs       typed keys for values
 // login.rs     logging in, with overrides and hooks
+// own.rs       the user's other sessions: listed and signed out
+// summary.rs   a session as people see it in a list
 // save.rs      the driver
 // respond.rs   from the state to the response's headers
 // watch.rs     the end of the session, for long responses
@@ -14,9 +16,11 @@
 mod data;
 mod key;
 mod login;
+mod own;
 mod recycle;
 mod respond;
 mod save;
+mod summary;
 mod watch;
 
 use std::{
@@ -31,7 +35,7 @@ use std::{
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use self::recycle::State;
-pub use self::{key::Key, login::Login, watch::UntilEnded};
+pub use self::{key::Key, login::Login, summary::SessionSummary, watch::UntilEnded};
 pub use crate::request::{Outcome, SessionInfo};
 use crate::{
     EndReason, Error, Policy, RequestHead, SessionId, Timestamp,

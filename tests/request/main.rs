@@ -22,6 +22,7 @@ mod login;
 mod logout;
 mod management;
 mod metrics;
+mod own_sessions;
 mod policy_runtime;
 mod realms;
 mod require;
