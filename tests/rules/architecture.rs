@@ -57,7 +57,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "require",
             "settings::LayerConfig",
             "settings::SharedPolicy",
-            "store",
             "time::Timestamp",
             "web::Asset",
         ],
