@@ -47,7 +47,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `axum` | `Session` as an extractor. A layer inside a nested router also needs [`with_original_uri`](SessionLayer::with_original_uri) |
-//! | `browser` | status, extend and logout endpoints, an allow-list for logouts, a warning script |
+//! | `browser` | status, extend and logout endpoints, the user's own sessions, an allow-list for logouts, a warning script |
 //! | `management` | settings and sessions over HTTP, and a dashboard |
 //! | `metrics` | counters `tower_tenure_events_total` (labels `event`, `reason`, `operation`) and the histogram `tower_tenure_store_seconds` (label `operation`), through the `metrics` facade |
 //! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters |
@@ -122,7 +122,7 @@ pub use crate::{
     policy::Policy,
     record::{EndReason, Lifetimes, Mode, PastSession, SessionId},
     require::{RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
-    session::{Key, Login, Outcome, Session, SessionInfo, UntilEnded},
+    session::{Key, Login, Outcome, Session, SessionInfo, SessionSummary, UntilEnded},
     settings::{LivePolicy, LoginContext, LoginHook, LoginRequest, SharedPolicy},
     store::{MemoryStore, SessionStore},
     time::{Clock, SystemClock, Timestamp},

@@ -20,7 +20,7 @@ use tower_tenure::{
     policy::PolicySettings,
 };
 
-use crate::{auth, data, flags::Flags, page, reply, stream};
+use crate::{auth, data, flags::Flags, page, reply, sessions, stream};
 
 /// The state of handlers.
 #[derive(Clone)]
@@ -77,11 +77,16 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
 
     let logged_in = RequireSession::new();
     let me = logged_in.clone().with_login_page("/")?;
+    // An old login is led to the list, which asks to sign in again.
+    let sign_out =
+        RequireSession::new().with_authentication_within(sessions::WITHIN).with_login_page("/sessions")?;
     let logged_in_just_now = RequireSession::new().with_authentication_within(RECENT);
     let site = Router::new()
         .route("/", get(page::home))
         .route("/login", post(auth::login))
         .route("/logout", post(auth::logout))
+        .route("/sessions", get(sessions::list).route_layer(me.clone()))
+        .route("/sessions/end", post(sessions::end).route_layer(sign_out).route_layer(me.clone()))
         .route("/rotate", post(auth::rotate))
         .route("/me", get(auth::me).route_layer(me))
         .route("/recent", get(auth::recent).route_layer(logged_in_just_now))

@@ -48,7 +48,7 @@ pub(crate) async fn me(session: Session) -> Json<Option<Me>> {
 }
 
 pub(crate) async fn recent() -> &'static str {
-    "Your login is fresh enough for this.\n"
+    "Your sign-in is fresh enough for this.\n"
 }
 
 /// A real site would check a password here, or the answer of an identity provider.
@@ -65,10 +65,10 @@ pub(crate) async fn login(
     match log_in(&session, &wanted).await {
         Ok(Outcome::Done) => {}
         Ok(Outcome::Refused(refusal)) => {
-            return Ok(reads.refuse(StatusCode::FORBIDDEN, &format!("No login: {refusal}.")));
+            return Ok(reads.refuse(StatusCode::FORBIDDEN, &format!("Not signed in: {refusal}.")));
         }
         Err(error) if error.kind() == ErrorKind::InvalidInput => {
-            return Ok(reads.refuse(StatusCode::BAD_REQUEST, &format!("No login: {error}.")));
+            return Ok(reads.refuse(StatusCode::BAD_REQUEST, &format!("Not signed in: {error}.")));
         }
         Err(error) => return Err(error),
     }

@@ -38,7 +38,7 @@ Lifetimes, like 2s, 15m, 72h:
   --limits PLAN                  self-service, enterprise or none [enterprise]
   --granularity D                how old a recorded interaction may get; 0s records every one
 
-  --resume D                     how long the data of a session that timed out waits for its user to log in again [0s]
+  --resume D                     how long the data of a session that timed out waits for its user to sign in again [0s]
 
   --realm NAME                            name space of the sessions in the store [__Host-id]
   --max-sessions N[:refuse|:evict]        sessions per user [1000]; over it, the least active one ends or the login is refused

@@ -6,8 +6,9 @@
 //! | `flags.rs` | the command line |
 //! | `store.rs` | the store of sessions and settings |
 //! | `app.rs` | the layers and the routes |
-//! | `auth.rs` | login, logout, rotation, and who is logged in |
+//! | `auth.rs` | login, logout, rotation, and who is signed in |
 //! | `data.rs` | values of the session |
+//! | `sessions.rs` | where the user is signed in: `sessions.html`, `device.html` |
 //! | `stream.rs` | a response that ends with the session |
 //! | `page.rs` | the page: `*.html`, `page.css`, `page.js` |
 //! | `reply.rs` | refusals as the client reads them, and the headers of every response |
@@ -22,6 +23,7 @@ mod form;
 mod logging;
 mod page;
 mod reply;
+mod sessions;
 mod store;
 mod stream;
 

@@ -197,7 +197,7 @@ function start() {
   });
   on("recent", async () => {
     const response = await call("GET", "/recent");
-    return response.ok ? await response.text() : "Refused: this needs a login of the last 5 seconds. Log in again, then be quick.";
+    return response.ok ? await response.text() : "Refused: this needs a sign-in of the last 5 seconds. Sign in again, then be quick.";
   });
 
   $("data").addEventListener("submit", (event) => {
@@ -223,7 +223,7 @@ function start() {
   // After a logout the cookie is gone, so only this tab can still say why.
   $("logout").addEventListener("submit", () => sessionStorage.setItem("ended", "signed_out"));
 
-  // What the warning of the crate's own script came to; at the end this page shows where to log in again.
+  // What the warning of the crate's own script came to; at the end this page shows where to sign in again.
   document.addEventListener("tenure:extended", ask);
   document.addEventListener("tenure:ended", ({ detail }) => end(detail.reason));
 

@@ -17,7 +17,8 @@ const SIGNED_OUT: &str = include_str!("signed_out.html");
 const MESSAGE: &str = include_str!("message.html");
 
 pub(crate) async fn style() -> impl IntoResponse {
-    asset("text/css; charset=utf-8", include_str!("page.css"))
+    const STYLE: &str = concat!(include_str!("../../src/web/palette.css"), include_str!("page.css"));
+    asset("text/css; charset=utf-8", STYLE)
 }
 
 pub(crate) async fn script() -> impl IntoResponse {
@@ -37,7 +38,7 @@ pub(crate) async fn home(
     let signed_out = signed_out(&session, app.policy.load(), query.as_deref(), user.is_some());
     let (title, content) = match &user {
         Some(info) => ("Signed in", signed_in(info, &session) + &signed_out),
-        None => ("Log in", signed_out),
+        None => ("Sign in", signed_out),
     };
     Html(shell(title, &content))
 }
@@ -48,7 +49,7 @@ pub(crate) fn message(status: StatusCode, message: &str) -> Html<String> {
     Html(shell(title, &fill(MESSAGE, |name| if name == "title" { escape(title) } else { escape(message) })))
 }
 
-fn shell(title: &str, content: &str) -> String {
+pub(crate) fn shell(title: &str, content: &str) -> String {
     fill(SHELL, |name| if name == "title" { escape(title) } else { content.to_owned() })
 }
 
@@ -105,7 +106,7 @@ fn signed_in(info: &SessionInfo, session: &Session) -> String {
 }
 
 /// Replaces `{{name}}` by values in one pass, so the content of a value is never replaced.
-fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
+pub(crate) fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
     let mut parts = template.split("{{");
     let mut filled = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -116,7 +117,7 @@ fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
     filled
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -139,7 +140,7 @@ fn time(at: Timestamp) -> String {
 }
 
 /// A duration in words: its largest unit, and the next one if it is not zero.
-fn words(duration: Duration) -> String {
+pub(crate) fn words(duration: Duration) -> String {
     const UNITS: [(u128, &str); 5] =
         [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"), (1, "millisecond")];
     let millis = duration.as_millis();

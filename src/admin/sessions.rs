@@ -7,11 +7,10 @@ use arc_swap::ArcSwap;
 #[cfg(feature = "management")]
 use crate::engine::SettingValues;
 use crate::{
-    EndReason, Error, Policy, SessionId, Timestamp,
-    engine::RealmState,
-    record::{Change, EndOptions, EndOutcome, Metadata, Record, UpdateOutcome},
+    Error, Policy, SessionId, Timestamp,
+    engine::{Engine, RealmState},
+    record::{Change, Metadata, Record, UpdateOutcome},
     settings::LayerConfig,
-    store::Page,
 };
 
 /// The sessions of one realm, to list, revoke and sweep them. Cheap to clone.
@@ -75,22 +74,18 @@ pub struct SweepReport {
     pub finished: bool,
 }
 
-/// A list reads so many sessions at a time, and returns what it has once it has ended this many that
-/// were over (S14).
-const ENDED_BY_A_LIST: usize = 128;
-
-/// How many sessions of a subject are ended right after a revocation. The sweep ends the others;
-/// all of them are over at once.
-const ENDED_AT_ONCE: usize = 64;
-
 impl View {
     fn now(&self) -> Timestamp {
         self.config.engine.clock.now()
     }
 
-    async fn policy(&self, now: Timestamp) -> Result<Policy, Error> {
-        let policy = self.config.policy_without_request(&self.realm);
-        self.config.engine.policy_of(&self.realm, &policy, now).await
+    fn engine(&self) -> &Engine {
+        &self.config.engine
+    }
+
+    /// The policy by which sessions are judged that have no request.
+    fn policy(&self) -> Policy {
+        self.config.policy_without_request(&self.realm)
     }
 }
 
@@ -117,20 +112,7 @@ impl Sessions {
     /// session.
     pub async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
         let view = self.view();
-        let now = view.now();
-        let engine = &view.config.engine;
-        let found = engine.load(sid, now).await?.filter(|record| record.realm == view.realm.name);
-        let Some(record) = found else { return Ok(None) };
-        let policy = view.policy(now).await?;
-        match record.end_reason_under(&policy, now) {
-            None => Ok(Some(record)),
-            Some(reason) => {
-                if let Some(outcome) = engine.end_found_over(&record, &policy, now, reason).await {
-                    outcome?;
-                }
-                Ok(None)
-            }
-        }
+        view.engine().find_live(sid, &view.realm, &view.policy(), view.now()).await
     }
 
     /// Up to `limit` live sessions of a user, or of all users when `None`: oldest first, and only
@@ -146,35 +128,9 @@ impl Sessions {
         limit: usize,
     ) -> Result<SessionPage, Error> {
         let view = self.view();
-        let now = view.now();
-        let engine = &view.config.engine;
-        let policy = view.policy(now).await?;
-        let place = |name: &str| (engine.place_key.tag(&view.realm.name, name), name.into());
-        let subject = subject.map(place);
-        let (mut sessions, mut after, mut ended) = (Vec::new(), after, 0);
-        loop {
-            // In small steps, since all of them may be over.
-            let wanted = (limit.saturating_add(1) - sessions.len()).min(ENDED_BY_A_LIST);
-            let (realm, subject) = (Arc::clone(&view.realm.name), subject.clone());
-            let found = engine.list(Page { realm, subject, after, limit: wanted }, now).await?;
-            let is_last = found.len() < wanted;
-            after = found.last().map(|last| (last.timing.created_at, last.sid)).or(after);
-            let (live, over): (Vec<_>, Vec<_>) =
-                found.into_iter().partition(|record| record.end_reason_under(&policy, now).is_none());
-            ended += over.len();
-            if !over.is_empty() && engine.clock_agrees(now).await {
-                engine.end_those_over(&over, |_| policy, now, false).await?;
-            }
-            sessions.extend(live);
-            if sessions.len() > limit {
-                sessions.truncate(limit);
-                let next = sessions.last().map(|last| (last.timing.created_at, last.sid));
-                return Ok(SessionPage { sessions, next });
-            }
-            if is_last || ended >= ENDED_BY_A_LIST {
-                return Ok(SessionPage { sessions, next: after.filter(|_| !is_last) });
-            }
-        }
+        let (policy, now) = (view.policy(), view.now());
+        let page = view.engine().list_live(subject, after, limit, &view.realm, &policy, now).await?;
+        Ok(SessionPage { sessions: page.sessions, next: page.next })
     }
 
     /// Replaces all metadata of a live session; no deadline moves.
@@ -185,7 +141,7 @@ impl Sessions {
         let Some(mut record) = self.load(sid).await? else { return Ok(None) };
         let change = Change { metadata: Some(metadata), ..Change::at(view.now()) };
         let updated = {
-            let engine = &view.config.engine;
+            let engine = view.engine();
             engine.update(sid, &record.realm, engine.hint(&record), change.clone()).await?
         };
         Ok(matches!(updated, UpdateOutcome::Applied(_)).then(|| {
@@ -200,11 +156,7 @@ impl Sessions {
     /// The session is over afterwards in any case, whatever the clocks of the nodes say.
     pub async fn revoke(&self, sid: SessionId) -> Result<bool, Error> {
         let view = self.view();
-        let engine = &view.config.engine;
-        let options = EndOptions { if_realm: Some(Arc::clone(&view.realm.name)), ..EndOptions::default() };
-        let request = engine.end_request(EndReason::Revoked, view.now(), options);
-        let outcome = engine.end(sid, request, None).await?;
-        Ok(matches!(outcome, EndOutcome::Ended(session) if session.reason == EndReason::Revoked))
+        view.engine().revoke(sid, &view.realm, view.now()).await
     }
 
     /// Ends all sessions of a user, except one if given ("sign out everywhere"), in one write
@@ -225,23 +177,8 @@ impl Sessions {
         except: Option<SessionId>,
     ) -> Result<(), Error> {
         let view = self.view();
-        let now = view.now();
-        let engine = &view.config.engine;
-        let tag = engine.place_key.tag(&view.realm.name, subject);
-        let subject: Arc<str> = subject.into();
-        // A session that the revocation covers, or work that waits for its user, lives no longer
-        // than this.
-        let policy = view.config.policy_without_request(&view.realm);
-        let keep = policy.limits().as_lifetimes().absolute().max(policy.resume_for());
-        engine.revoke_subject(&view.realm, (tag, Arc::clone(&subject)), except, keep, now, by).await?;
-        let realm = Arc::clone(&view.realm.name);
-        let page = Page { realm, subject: Some((tag, subject)), after: None, limit: ENDED_AT_ONCE };
-        // A failure here does not undo the revocation: the sweep does the same later.
-        if let Ok(found) = engine.list(page, now).await {
-            let covered: Vec<_> = found.into_iter().filter(|record| record.revoked_at.is_some()).collect();
-            let _ = engine.end_those_over(&covered, |_| policy, now, false).await;
-        }
-        Ok(())
+        let (policy, now) = (view.policy(), view.now());
+        view.engine().sign_out_everywhere(subject, except, by, &view.realm, &policy, now).await
     }
 
     /// Signs out all users of the realm, in one write whatever their number.
@@ -255,14 +192,14 @@ impl Sessions {
     /// As [`Sessions::revoke_everybody`], with the name of who did it for the event.
     pub(crate) async fn revoke_everybody_by(&self, by: Option<&str>) -> Result<(), Error> {
         let view = self.view();
-        view.config.engine.revoke_everybody(&view.realm, view.now(), by).await
+        view.engine().revoke_everybody(&view.realm, view.now(), by).await
     }
 
     /// Emits an event for each setting that is another after a change.
     #[cfg(feature = "management")]
     pub(crate) fn report_changes(&self, by: Option<&str>, before: &SettingValues, after: &SettingValues) {
         let view = self.view();
-        view.config.engine.report_changes(&view.realm.name, view.now(), by, before, after);
+        view.engine().report_changes(&view.realm.name, view.now(), by, before, after);
     }
 
     /// Runs one batch of a sweep: ends at most `limit` sessions that are over, with an event for
@@ -272,10 +209,10 @@ impl Sessions {
     /// ([S12](crate::rules#s12)).
     pub async fn sweep(&self, limit: usize) -> Result<SweepReport, Error> {
         let view = self.view();
-        let policy = view.config.policy_without_request(&view.realm);
+        let policy = view.policy();
         let only_this_realm = view.config.realm_by.is_none();
         let now = view.now();
-        let swept = view.config.engine.sweep(&view.realm, &policy, only_this_realm, now, limit).await?;
+        let swept = view.engine().sweep(&view.realm, &policy, only_this_realm, now, limit).await?;
         Ok(SweepReport { ended: swept.ended, removed: swept.removed, finished: swept.finished })
     }
 

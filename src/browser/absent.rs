@@ -35,11 +35,8 @@ impl Call {
         match *self {}
     }
 
-    pub(crate) fn prepare(&mut self, _: &Session) -> Result<(), Error> {
-        match *self {}
-    }
-
-    pub(crate) fn answer(self, _: &Session) -> Response<Bytes> {
+    #[expect(clippy::unused_async, reason = "as the one that it replaces")]
+    pub(crate) async fn respond(self, _: &Session) -> Result<Response<Bytes>, Error> {
         match self {}
     }
 }

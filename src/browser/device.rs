@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use super::{Call, Scheme, is_same_origin};
 
 use crate::{
-    RequestHead, Session, SessionId,
+    Error, RequestHead, RequireSession, Session, SessionId,
     binding::{self, DeviceBinding, DeviceToken, Malformed},
     require,
     session::{ProofRefusal, Refreshed},
@@ -49,11 +49,7 @@ impl DeviceEndpoints {
 /// A request to one of the two endpoints.
 #[derive(Debug)]
 pub(crate) enum DeviceCall {
-    Register {
-        token: Result<DeviceToken, Malformed>,
-        /// What was found before the commit.
-        refusal: Option<ProofRefusal>,
-    },
+    Register(Result<DeviceToken, Malformed>),
     Refresh {
         /// The session that the browser names.
         sid: Option<SessionId>,
@@ -64,7 +60,7 @@ pub(crate) enum DeviceCall {
 impl DeviceCall {
     fn register(head: RequestHead<'_>) -> Self {
         let missing = Malformed::new("Secure-Session-Response is missing");
-        Self::Register { token: token(head).unwrap_or(Err(missing)), refusal: None }
+        Self::Register(token(head).unwrap_or(Err(missing)))
     }
 
     fn refresh(head: RequestHead<'_>) -> Self {
@@ -74,31 +70,32 @@ impl DeviceCall {
         Self::Refresh { sid: sid.and_then(|value| binding::session_id(value.as_bytes())), token: token(head) }
     }
 
-    /// Plans what is to be stored.
-    pub(super) fn prepare(&mut self, session: &Session) {
-        if let Self::Register { token, refusal } = self {
-            match token {
-                Ok(token) => *refusal = session.register_device(token).err(),
-                Err(_) => session.emit_proof_refused("malformed"),
+    /// The response, once what the call does is stored.
+    pub(super) async fn respond(self, session: &Session) -> Result<Response<Bytes>, Error> {
+        Ok(match self {
+            Self::Register(Ok(token)) => match session.register_device(&token) {
+                Ok(()) => {
+                    session.conclude().await?;
+                    registered(&token, session)
+                }
+                Err(refusal) => {
+                    session.conclude().await?;
+                    refused(refusal, session)
+                }
+            },
+            Self::Register(Err(malformed)) => {
+                session.conclude().await?;
+                unreadable(malformed, session)
             }
-        }
-    }
-
-    /// The response after the commit.
-    pub(super) fn answer(self, session: &Session) -> Response<Bytes> {
-        match self {
-            Self::Register { token: Err(malformed), .. } => bad_request(malformed.as_str()),
-            Self::Register { refusal: Some(refusal), .. } => refused(refusal, session),
-            Self::Register { token: Ok(token), refusal: None } => registered(&token, session),
-            Self::Refresh { sid: None, .. } => bad_request("Sec-Secure-Session-Id is missing or malformed"),
-            Self::Refresh { token: Some(Err(malformed)), .. } => {
-                session.emit_proof_refused("malformed");
-                bad_request(malformed.as_str())
+            Self::Refresh { sid, token } => {
+                session.conclude().await?;
+                match (sid, token.transpose()) {
+                    (None, _) => bad_request("Sec-Secure-Session-Id is missing or malformed"),
+                    (Some(_), Err(malformed)) => unreadable(malformed, session),
+                    (Some(sid), Ok(token)) => refreshed(sid, token.as_ref(), session),
+                }
             }
-            Self::Refresh { sid: Some(sid), token } => {
-                refreshed(sid, token.and_then(Result::ok).as_ref(), session)
-            }
-        }
+        })
     }
 }
 
@@ -134,11 +131,18 @@ fn refreshed(sid: SessionId, token: Option<&DeviceToken>, session: &Session) -> 
 }
 
 fn refused(refusal: ProofRefusal, session: &Session) -> Response<Bytes> {
-    if refusal == ProofRefusal::NoSession {
-        return require::no_live_session(session);
+    if refusal == ProofRefusal::NoSession
+        && let Some(response) = require::refuse(session, &RequireSession::new())
+    {
+        return response;
     }
     session.emit_proof_refused(refusal.as_str());
     Problem::new(StatusCode::FORBIDDEN, "Proof refused").with_detail(refusal.detail()).into_response()
+}
+
+fn unreadable(malformed: Malformed, session: &Session) -> Response<Bytes> {
+    session.emit_proof_refused("malformed");
+    bad_request(malformed.as_str())
 }
 
 fn bad_request(detail: &'static str) -> Response<Bytes> {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::{Call, Scheme};
-use crate::{RequestHead, Session};
+use crate::{Error, RequestHead, Session};
 
 /// No endpoints.
 #[derive(Clone, Debug, Default)]
@@ -21,11 +21,8 @@ impl DeviceEndpoints {
 pub(crate) enum DeviceCall {}
 
 impl DeviceCall {
-    pub(super) fn prepare(&mut self, _: &Session) {
-        match *self {}
-    }
-
-    pub(super) fn answer(self, _: &Session) -> Response<Bytes> {
+    #[expect(clippy::unused_async, reason = "as the one that it replaces")]
+    pub(super) async fn respond(self, _: &Session) -> Result<Response<Bytes>, Error> {
         match self {}
     }
 }

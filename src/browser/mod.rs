@@ -1,5 +1,10 @@
-//! Endpoints for pages: session status, extension and logout, and a script that warns before the
-//! end (feature `browser`).
+//! Endpoints for pages: session status, extension and logout, the user's own sessions, and a script
+//! that warns before the end (feature `browser`).
+
+// own.rs        the user's own sessions: list, end one, end all others
+// logout.rs     where a logout may redirect to
+// origin.rs     whether a request is same-origin
+// warning/      the script and its stylesheet
 
 #[cfg(feature = "device-binding")]
 mod device;
@@ -8,6 +13,7 @@ mod device;
 mod device;
 mod logout;
 mod origin;
+mod own;
 mod warning;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
@@ -16,17 +22,22 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 
-use self::device::{DeviceCall, DeviceEndpoints};
+use self::{
+    device::{DeviceCall, DeviceEndpoints},
+    own::OwnCall,
+};
 pub use self::{
     logout::{LogoutRefusal, LogoutUrls},
     origin::{Scheme, is_same_origin},
 };
-use crate::{Error, ErrorKind, RequestHead, Session, policy::Activity, require, web::Problem};
+use crate::{
+    Error, ErrorKind, RequestHead, RequireSession, Session, policy::Activity, require, web::Problem,
+};
 #[cfg(feature = "device-binding")]
 use crate::{binding::DeviceBinding, settings::DeviceConfig};
 
-/// Endpoints for pages, below a base path: `GET status`, `POST extend`, `POST logout`, and a
-/// [script](Self::script_path) that warns before the end.
+/// Endpoints for pages, below a base path: `GET status`, `POST extend`, `POST logout`, the user's
+/// own `sessions`, and a [script](Self::script_path) that warns before the end.
 ///
 /// [`SessionLayer::with_endpoints`](crate::SessionLayer::with_endpoints) serves them before the
 /// application, so a status request never extends the session.
@@ -39,7 +50,19 @@ use crate::{binding::DeviceBinding, settings::DeviceConfig};
 /// - **logout** ends the session and answers 204, or redirects (303) to `returnTo`. If that is not
 ///   on the [list](LogoutUrls) it answers 400, and the user is still logged out.
 ///
-/// Other methods get 405. Extend and logout are refused (403) unless the request is
+/// - **sessions** is for a page "where you are signed in":
+///   - `GET sessions` returns the live sessions of the signed-in user, newest first, at most 1,000
+///     others: `{"sessions":[{"sid","current","device","bound","authenticated_at","last_interacted_at"}]}`.
+///     It never extends the session.
+///   - `DELETE sessions/{sid}` ends one of them, with the reason `revoked`, and answers 204. An id
+///     that is not a live session of this user gets 404.
+///   - `DELETE sessions` ends all but this one, in one write, and answers 204.
+///
+///   Without a signed-in user they answer 401 with the `reason`. Ending others needs a login younger
+///   than [15 minutes](Self::with_authentication_within), else 401 `step_up`. A user may end their
+///   current session at any time; its cookie is removed as by a logout.
+///
+/// Other methods get 405. All but status are refused (403) unless the request is
 /// [same-origin](is_same_origin).
 ///
 /// # Example
@@ -60,6 +83,7 @@ pub struct Endpoints {
     logout_urls: ListSource,
     clear_site_data: bool,
     device: DeviceEndpoints,
+    within: Duration,
 }
 
 /// A fixed list, or a function that returns the current one.
@@ -84,6 +108,10 @@ impl ListSource {
     }
 }
 
+/// How young the login must be to end other sessions (P1): a copied cookie, which is mostly older,
+/// must not be able to sign its owner out.
+const DEFAULT_WITHIN: Duration = Duration::from_secs(15 * 60);
+
 impl Endpoints {
     /// Endpoints below this path.
     ///
@@ -105,6 +133,7 @@ impl Endpoints {
             logout_urls: ListSource::Fixed(LogoutUrls::new()),
             clear_site_data: false,
             device: DeviceEndpoints::default(),
+            within: DEFAULT_WITHIN,
         })
     }
 
@@ -150,6 +179,13 @@ impl Endpoints {
     #[cfg(feature = "device-binding")]
     pub(crate) fn device_config(&self) -> Option<DeviceConfig> {
         self.device.config(&self.base)
+    }
+
+    /// How young the login must be to end other sessions of its user; 15 minutes unless set. An
+    /// older one gets 401 `step_up`: send the user to the login page.
+    pub const fn with_authentication_within(mut self, age: Duration) -> Self {
+        self.within = age;
+        self
     }
 
     /// The path of the script that warns before a session ends.
@@ -219,18 +255,24 @@ impl Endpoints {
     /// The endpoint that a request calls; `None` for other requests.
     pub(crate) fn route(&self, head: RequestHead<'_>) -> Option<Call> {
         let what = head.uri.path().strip_prefix(&*self.base)?.strip_prefix('/')?;
-        let (call, allowed) = match what {
-            "status" => (Call::Status, &[Method::GET, Method::HEAD][..]),
-            "extend" => (Call::Extend, &[Method::POST][..]),
-            "logout" => (Call::Logout(self.after_logout(head)), &[Method::POST][..]),
-            _ => return self.device.route(what, head, self.scheme),
+        if let Some(call) = self.device.route(what, head, self.scheme) {
+            return Some(call);
+        }
+        let method = head.method;
+        let (allow, call) = match what {
+            "status" => ("GET, HEAD", is_read(method).then_some(Call::Status)),
+            "extend" => ("POST", (method == Method::POST).then_some(Call::Extend)),
+            "logout" => ("POST", (method == Method::POST).then(|| Call::Logout(self.after_logout(head)))),
+            _ => {
+                let (allow, call) = OwnCall::route(what.strip_prefix("sessions")?, method, self.within)?;
+                (allow, call.map(Call::Own))
+            }
         };
-        Some(if !allowed.contains(head.method) {
-            Call::WrongMethod(if what == "status" { "GET, HEAD" } else { "POST" })
-        } else if *head.method == Method::POST && !is_same_origin(head, self.scheme) {
-            Call::CrossSite
-        } else {
-            call
+        let needs_same_origin = !matches!(call, Some(Call::Status));
+        Some(match call {
+            None => Call::WrongMethod(allow),
+            Some(_) if needs_same_origin && !is_same_origin(head, self.scheme) => Call::CrossSite,
+            Some(call) => call,
         })
     }
 
@@ -249,6 +291,7 @@ pub(crate) enum Call {
     Extend,
     Logout(AfterLogout),
     Device(DeviceCall),
+    Own(OwnCall),
     WrongMethod(&'static str),
     CrossSite,
 }
@@ -263,6 +306,7 @@ impl Call {
     pub(crate) const fn activity(&self) -> Activity {
         match self {
             Self::Extend => Activity::Interaction,
+            Self::Own(call) => call.activity(),
             _ => Activity::Passive,
         }
     }
@@ -278,47 +322,57 @@ impl Call {
         matches!(self, Self::Extend)
     }
 
-    /// What to do before the commit.
-    pub(crate) fn prepare(&mut self, session: &Session) -> Result<(), Error> {
-        match self {
-            Self::Device(call) => {
-                call.prepare(session);
-                Ok(())
+    /// The response, once what the call does is stored.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub(crate) async fn respond(self, session: &Session) -> Result<Response<Bytes>, Error> {
+        Ok(match self {
+            Self::Own(call) => call.respond(session).await?,
+            Self::Device(call) => call.respond(session).await?,
+            Self::Status => {
+                session.conclude().await?;
+                status(session)
             }
-            Self::Logout(_) => session.logout(),
-            _ => Ok(()),
-        }
-    }
-
-    /// The response after the commit.
-    pub(crate) fn answer(self, session: &Session) -> Response<Bytes> {
-        match self {
-            Self::Status => status(session),
-            Self::Extend if session.info().is_some() => status(session),
-            Self::Extend => require::no_live_session(session),
-            Self::Logout(after) => after.respond(),
-            Self::Device(call) => call.answer(session),
+            Self::Extend => {
+                session.conclude().await?;
+                let anybody = RequireSession::new().with_anonymous();
+                require::refuse(session, &anybody).unwrap_or_else(|| status(session))
+            }
+            Self::Logout(after) => {
+                session.logout()?;
+                session.conclude().await?;
+                after.respond()
+            }
             Self::WrongMethod(allow) => {
-                let mut response =
-                    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response();
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
-                response
+                session.conclude().await?;
+                wrong_method(allow)
             }
             Self::CrossSite => {
-                let detail = "The request must come from a page of the same origin. Sec-Fetch-Site or Origin says otherwise, or is missing.";
-                require::denied("cross_site", None, detail);
-                Problem::new(StatusCode::FORBIDDEN, "Cross-site request refused")
-                    .with_detail(detail)
-                    .into_response()
+                session.conclude().await?;
+                cross_site()
             }
-        }
+        })
     }
+}
+
+fn wrong_method(allow: &'static str) -> Response<Bytes> {
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn cross_site() -> Response<Bytes> {
+    let detail = "The request must come from a page of the same origin. Sec-Fetch-Site or Origin says otherwise, or is missing.";
+    require::denied("cross_site", None, detail);
+    Problem::new(StatusCode::FORBIDDEN, "Cross-site request refused").with_detail(detail).into_response()
 }
 
 impl AfterLogout {
     fn respond(self) -> Response<Bytes> {
         let mut response = match self.redirect {
-            Err(refusal) => Problem::new(StatusCode::BAD_REQUEST, "Logged out, but not redirected")
+            Err(refusal) => Problem::new(StatusCode::BAD_REQUEST, "Signed out, but not redirected")
                 .with_detail(refusal.to_string())
                 .into_response(),
             Ok(location) => {
@@ -364,6 +418,10 @@ fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 fn status(session: &Session) -> Response<Bytes> {
     let now = session.now();
     let info = session.info();
@@ -378,7 +436,11 @@ fn status(session: &Session) -> Response<Bytes> {
     let absent = if session.device().is_missing() { "unproven" } else { "none" };
     let reason = info.is_none().then(|| session.end_reason().map_or(absent, crate::EndReason::as_str));
     let status = Status { live: live.is_some(), reason, now: now.to_string(), session: live };
-    let mut response = Response::new(serde_json::to_vec(&status).unwrap_or_default().into());
+    json(&status)
+}
+
+fn json(body: &impl Serialize) -> Response<Bytes> {
+    let mut response = Response::new(serde_json::to_vec(body).unwrap_or_default().into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -8,6 +8,7 @@ mod changes;
 mod clock;
 mod establish;
 mod judge;
+mod live;
 mod realm;
 mod settle;
 mod sweep;

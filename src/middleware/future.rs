@@ -13,7 +13,6 @@ use tower::Service;
 
 use crate::{
     Error, ErrorKind, Outcome, Session,
-    browser::Call,
     policy::Refusal,
     store::Answer,
     web::{Problem, ResponseBody},
@@ -21,6 +20,7 @@ use crate::{
 
 // Boxed, because it is large and seldom there: a store that answers at once is never waited for.
 type Loading = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Error>> + Send>>;
 type Committing = Answer<'static, Result<Outcome, Error>>;
 type Touching = Answer<'static, Result<(), Error>>;
 
@@ -44,30 +44,16 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, F, ReqBody, ResBody> {
         // Waits for the store to say what the cookie leads to.
-        Loading { arrival: Loading, then: Option<Then<S, ReqBody>> },
+        Loading { arrival: Loading, then: Option<(S, Request<ReqBody>)> },
+        // Waits for an endpoint of this crate, from the loading to the commit.
+        Answering { answer: Answering },
         // Waits for the inner service, and for the store to record the interaction beside it.
         Running { touch: Option<Touching>, #[pin] response: F, answered: Option<Response<ResBody>> },
         // Waits for the store to take what changed.
-        Committing { committed: Committing, then: Option<Reply<ResBody>> },
+        Committing { committed: Committing, response: Option<Response<ResponseBody<ResBody>>> },
         // Waits for nothing.
         Answered { response: Option<Response<Bytes>> },
     }
-}
-
-/// What follows once the session is known.
-#[cfg_attr(
-    not(feature = "browser"),
-    expect(clippy::large_enum_variant, reason = "there are no endpoints then")
-)]
-enum Then<S, ReqBody> {
-    Call { service: S, request: Request<ReqBody> },
-    Endpoint(Call),
-}
-
-/// What is answered once everything is stored.
-enum Reply<ResBody> {
-    Response(Response<ResponseBody<ResBody>>),
-    Endpoint(Call),
 }
 
 impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
@@ -87,12 +73,12 @@ where
     }
 
     pub(super) fn loading(session: Session, arrival: Loading, service: S, request: Request<ReqBody>) -> Self {
-        let then = Some(Then::Call { service, request });
+        let then = Some((service, request));
         Self { session: Some(session), state: State::Loading { arrival, then } }
     }
 
-    pub(super) fn endpoint(session: Session, arrival: Loading, call: Call) -> Self {
-        Self { session: Some(session), state: State::Loading { arrival, then: Some(Then::Endpoint(call)) } }
+    pub(super) fn answering(session: Session, answer: Answering) -> Self {
+        Self { session: Some(session), state: State::Answering { answer } }
     }
 }
 
@@ -109,25 +95,23 @@ where
                 StateProjection::Loading { arrival, then } => {
                     let arrival = ready!(arrival.as_mut().poll(cx));
                     let session = this.session.as_ref().expect("a session is being loaded");
-                    match (arrival, then.take().expect("polled after completion")) {
-                        (Err(_), _) => {
-                            let response = ResponseBody::own(Problem::store_unavailable());
-                            return Poll::Ready(Ok(finish(this.session, response, true)));
-                        }
-                        (Ok(()), Then::Call { mut service, request }) => {
-                            let touch = session.start_touch();
-                            let response = service.call(request);
-                            this.state.set(State::running(touch, response));
-                        }
-                        (Ok(()), Then::Endpoint(mut call)) => {
-                            let committed = match call.prepare(session) {
-                                Ok(()) => commit_endpoint(session),
-                                Err(error) => Answer::Ready(Some(Err(error))),
-                            };
-                            this.state
-                                .set(State::Committing { committed, then: Some(Reply::Endpoint(call)) });
-                        }
+                    if arrival.is_err() {
+                        let response = ResponseBody::own(Problem::store_unavailable());
+                        return Poll::Ready(Ok(finish(this.session, response, true)));
                     }
+                    let (mut service, request) = then.take().expect("polled after completion");
+                    let touch = session.start_touch();
+                    let response = service.call(request);
+                    this.state.set(State::running(touch, response));
+                }
+                StateProjection::Answering { answer } => {
+                    let (response, store_failed) = match ready!(answer.as_mut().poll(cx)) {
+                        Ok(response) => (response, false),
+                        Err(_) => (Problem::store_unavailable(), true),
+                    };
+                    // It holds the session.
+                    this.state.set(State::Answered { response: None });
+                    return Poll::Ready(Ok(finish(this.session, ResponseBody::own(response), store_failed)));
                 }
                 StateProjection::Running { touch, response, answered } => {
                     // First, so that the store is asked before the handler goes on.
@@ -150,26 +134,19 @@ where
                     let Some(session) = this.session.as_ref() else { return Poll::Ready(Ok(response)) };
                     let committed =
                         commit(session, |session| session.has_failed(response.status(), response.headers()));
-                    this.state.set(State::Committing { committed, then: Some(Reply::Response(response)) });
+                    this.state.set(State::Committing { committed, response: Some(response) });
                 }
-                StateProjection::Committing { committed, then } => {
+                StateProjection::Committing { committed, response } => {
                     let outcome = ready!(Pin::new(&mut *committed).poll(cx));
                     // What is left of it holds the session.
                     *committed = Answer::Ready(None);
-                    let sound = |reply| match reply {
-                        Reply::Response(response) => response,
-                        Reply::Endpoint(call) => {
-                            let session = this.session.as_ref().expect("a session is being stored");
-                            ResponseBody::own(call.answer(session))
-                        }
-                    };
-                    let reply = then.take().expect("polled after completion");
+                    let response = response.take().expect("polled after completion");
                     let (response, store_failed) = match outcome {
-                        Ok(Outcome::Done) => (sound(reply), false),
+                        Ok(Outcome::Done) => (response, false),
                         Ok(Outcome::Refused(refusal)) => (ResponseBody::own(refused(&refusal)), false),
                         // The write came before the end, which wiped it: the response stands,
                         // without a cookie (S4).
-                        Err(error) if error.kind() == ErrorKind::Ended => (sound(reply), false),
+                        Err(error) if error.kind() == ErrorKind::Ended => (response, false),
                         Err(error) if error.kind() == ErrorKind::TooLarge => {
                             (ResponseBody::own(too_large(&error)), false)
                         }
@@ -191,17 +168,6 @@ impl<S, F, ReqBody, ResBody> State<S, F, ReqBody, ResBody> {
     const fn running(touch: Option<Touching>, response: F) -> Self {
         Self::Running { touch, response, answered: None }
     }
-}
-
-/// An endpoint waits for its interaction to be recorded, and then stores what changed.
-fn commit_endpoint(session: &Session) -> Committing {
-    let Some(touch) = session.start_touch() else { return commit(session, |_| false) };
-    let committing = session.clone();
-    session.answer(|| async move {
-        touch.await?;
-        committing.close();
-        committing.commit(false).await
-    })
 }
 
 /// Starts to store what changed; after this the handler can change nothing.
@@ -232,7 +198,7 @@ fn too_large(error: &Error) -> Response<Bytes> {
 }
 
 fn refused(refusal: &Refusal) -> Response<Bytes> {
-    Problem::new(StatusCode::FORBIDDEN, "Login refused").with_detail(refusal.to_string()).into_response()
+    Problem::new(StatusCode::FORBIDDEN, "Sign-in refused").with_detail(refusal.to_string()).into_response()
 }
 
 impl<S, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, ReqBody, ResBody>

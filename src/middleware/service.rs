@@ -89,7 +89,12 @@ where
         let arrival = self.config.engine.answer(|| arriving.arrive(candidates, device, activity));
 
         if let Some(call) = endpoint {
-            return ResponseFuture::endpoint(session, arrival.into_future(), call);
+            let answering = session.clone();
+            let answer = async move {
+                arrival.await?;
+                call.respond(&answering).await
+            };
+            return ResponseFuture::answering(session, Box::pin(answer));
         }
         extensions::insert(request.extensions_mut(), session.clone());
         match arrival {

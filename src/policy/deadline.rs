@@ -84,7 +84,6 @@ impl Record {
     }
 
     /// The timing by which this policy judges a live session, also before its next request.
-    #[cfg(feature = "management")]
     pub(crate) fn timing_under(&self, policy: &Policy) -> Timing {
         let mut timing = self.timing;
         timing.apply(&TimingChange { interaction_at: None, lowering: policy.lowering(&timing) });

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::user_agent;
 use crate::{Error, ErrorKind, Timestamp};
 
 /// Facts about a session.
@@ -28,6 +29,25 @@ pub struct Device {
     pub initial_user_agent: Option<Arc<str>>,
     /// The address and `User-Agent` of the last recorded interaction.
     pub last: LastSeen,
+}
+
+impl Device {
+    /// The last browser and system for people, such as "Firefox on Windows".
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tower_tenure::record::Device;
+    ///
+    /// let mut device = Device::default();
+    /// assert_eq!(device.description(), "Unknown device");
+    /// let text = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:145.0) Gecko/20100101 Firefox/145.0";
+    /// device.last.user_agent = Some(text.into());
+    /// assert_eq!(device.description(), "Firefox on Windows");
+    /// ```
+    pub fn description(&self) -> String {
+        user_agent::describe(self.last.user_agent.as_deref().unwrap_or_default())
+    }
 }
 
 /// The address and `User-Agent` of an interaction.

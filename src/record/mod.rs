@@ -14,6 +14,7 @@ mod mark;
 mod millis;
 mod secret;
 mod timing;
+mod user_agent;
 
 use std::{sync::Arc, time::Duration};
 

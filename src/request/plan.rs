@@ -181,6 +181,10 @@ impl RequestState {
         !self.plan.is_empty()
     }
 
+    pub(crate) fn plans_login(&self) -> bool {
+        self.plan.new.as_ref().is_some_and(Draft::is_login)
+    }
+
     /// Ends what there is: what was planned for it is void.
     pub(crate) fn plan_end(&mut self, reason: EndReason) {
         // Also a session that a save is creating right now.

@@ -257,17 +257,16 @@ impl RequireSession {
     }
 }
 
-/// The 401 of a request without a live session, for our own endpoints.
+/// The 401 of our own endpoints for a session that does not meet this; `None` for one that does.
 #[cfg(feature = "browser")]
-pub(crate) fn no_live_session(session: &Session) -> Response<Bytes> {
-    let absent = if session.device().is_missing() { Denial::Unproven } else { Denial::NoSession };
-    let denial = session.end_reason().map_or(absent, Denial::Over);
+pub(crate) fn refuse(session: &Session, require: &RequireSession) -> Option<Response<Bytes>> {
+    let denial = require.judge(session)?;
     report(denial, denial.reason(), session);
-    refusal(denial, session.cookie_name())
+    Some(refusal(denial, session.cookie_name()))
 }
 
 fn refusal(denial: Denial, cookie: &str) -> Response<Bytes> {
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "Login required");
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "Sign-in required");
     let mut response = problem.with_detail(denial.detail()).with_reason(denial.reason()).into_response();
     // RFC 9110 section 11.6.1 asks for a challenge; the scheme is that of
     // draft-broyer-http-cookie-auth.

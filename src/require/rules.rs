@@ -109,23 +109,25 @@ impl Denial {
     /// The same for people.
     pub(super) const fn detail(self) -> &'static str {
         match self {
-            Self::NoSession => "There is no session. Please log in.",
+            Self::NoSession => "There is no session. Please sign in.",
             Self::Over(EndReason::Idle) => {
-                "The session ended after a time without activity. Please log in again."
+                "The session ended after a time without activity. Please sign in again."
             }
             Self::Over(EndReason::Absolute) => {
-                "The session reached its maximum lifetime. Please log in again."
+                "The session reached its maximum lifetime. Please sign in again."
             }
             Self::Over(EndReason::SignedOut) => "You have signed out.",
-            Self::Over(EndReason::Revoked) => "The session was revoked. Please log in again.",
+            Self::Over(EndReason::Revoked) => "The session was revoked. Please sign in again.",
             Self::Over(EndReason::Evicted) => {
-                "The session ended because you logged in on too many other devices."
+                "The session ended because you signed in on too many other devices."
             }
-            Self::Over(EndReason::Superseded) => "The session was replaced by a newer login in this browser.",
-            Self::OldLogin => "This needs a more recent login. Please log in again.",
+            Self::Over(EndReason::Superseded) => {
+                "The session was replaced by a newer sign-in in this browser."
+            }
+            Self::OldLogin => "This needs a more recent sign-in. Please sign in again.",
             Self::Unproven => "This needs a proof that the request comes from the device of the session.",
             Self::Method => {
-                "This needs another proof of who you are, or a more recent one. Please log in with it."
+                "This needs another proof of who you are, or a more recent one. Please sign in with it."
             }
         }
     }

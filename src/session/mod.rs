@@ -6,6 +6,8 @@
 // data.rs      reading and writing values
 // key.rs       typed keys for values
 // login.rs     logging in, with overrides and hooks
+// own.rs       the user's other sessions: listed and signed out
+// summary.rs   a session as people see it in a list
 // save.rs      the driver
 // respond.rs   from the state to the response's headers
 // device.rs    proofs of the device that the session is bound to
@@ -17,9 +19,11 @@ mod data;
 mod device;
 mod key;
 mod login;
+mod own;
 mod recycle;
 mod respond;
 mod save;
+mod summary;
 mod watch;
 
 use std::{
@@ -36,7 +40,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 #[cfg(feature = "device-binding")]
 pub(crate) use self::device::{ProofRefusal, Refreshed};
 use self::recycle::State;
-pub use self::{key::Key, login::Login, watch::UntilEnded};
+pub use self::{key::Key, login::Login, summary::SessionSummary, watch::UntilEnded};
 pub use crate::request::{Outcome, SessionInfo};
 use crate::{
     EndReason, Error, Policy, RequestHead, SessionId, Timestamp,

@@ -146,6 +146,22 @@ impl Session {
         outcome
     }
 
+    /// Stores what an endpoint planned, once its interaction is recorded.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails. A session that ended meanwhile is no failure: the endpoint says so.
+    #[cfg(feature = "browser")]
+    pub(crate) async fn conclude(&self) -> Result<(), Error> {
+        let stored = async {
+            if let Some(touch) = self.start_touch() {
+                touch.await?;
+            }
+            if self.close() { self.commit(false).await.map(drop) } else { Ok(()) }
+        };
+        stored.await.or_else(|error| if error.kind() == ErrorKind::Ended { Ok(()) } else { Err(error) })
+    }
+
     /// Calls the store until the plan is carried out.
     async fn drive(&self, scope: Scope) -> Result<Outcome, Error> {
         let mut outcome = Outcome::Done;

@@ -4,7 +4,7 @@ use std::{fs, io::Write, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::common::{chrome, visit::Visit};
+use crate::common::{chrome, client::FORM, visit::Visit};
 
 /// The script, which `tests/sdk/install.sh` has put there.
 fn axe() -> Option<String> {
@@ -41,6 +41,13 @@ async fn t2_d1_the_pages_and_the_dialog_have_no_violation() {
     is_clean(&visit, &axe, "login").await;
     visit.log_in("ada", false).await.unwrap();
     is_clean(&visit, &axe, "page").await;
+    for agent in ["Firefox on Windows", "curl"] {
+        visit.demo.browser().send("POST /login", &[FORM, &format!("User-Agent: {agent}")], b"user=ada");
+    }
+    visit.client.goto(&visit.url("/sessions?done=one&reason=step_up")).await.unwrap();
+    visit.sees(".devices h3", "curl").await.unwrap();
+    is_clean(&visit, &axe, "sessions").await;
+    visit.home().await.unwrap();
     visit.sees("dialog.tenure", "Are you still there?").await.unwrap();
     is_clean(&visit, &axe, "dialog").await;
     visit.click("dialog.tenure button").await.unwrap();

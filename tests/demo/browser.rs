@@ -28,7 +28,7 @@ async fn c2_a_session_only_cookie_goes_with_the_browser() {
     let cookie = visit.client.get_named_cookie("__Host-id").await.unwrap();
     assert!(cookie.expires_datetime().is_none());
     visit.restart().await.unwrap();
-    visit.sees("#signed-out h2", "Log in").await.unwrap();
+    visit.sees("#signed-out h2", "Sign in").await.unwrap();
     visit.finish().await.unwrap();
 }
 

@@ -287,7 +287,7 @@ async fn t2_the_end_is_said_in_words_with_the_way_back_and_attributes_and_events
     assert_eq!(visit.run("return told").await, json!([["warning", "idle"], ["ended", "idle"]]));
     visit.picture("warning-over.png").await.unwrap();
     visit.click(".tenure-main").await.unwrap();
-    visit.sees("#signed-out h2", "Log in").await.unwrap();
+    visit.sees("#signed-out h2", "Sign in").await.unwrap();
     assert!(
         visit.client.current_url().await.unwrap().as_str().ends_with("/?return_to=%2Fpublic&reason=idle")
     );
@@ -439,6 +439,6 @@ async fn t2_a_page_from_the_history_wakes_to_the_truth_and_another_application_h
 
     assert_eq!(elsewhere.post("/logout").status, 303);
     visit.client.back().await.unwrap();
-    visit.sees("#signed-out h2", "Log in").await.unwrap();
+    visit.sees("#signed-out h2", "Sign in").await.unwrap();
     visit.client.close().await.unwrap();
 }

@@ -23,6 +23,7 @@ mod login;
 mod logout;
 mod management;
 mod metrics;
+mod own_sessions;
 mod policy_runtime;
 mod realms;
 mod require;

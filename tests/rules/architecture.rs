@@ -77,7 +77,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "require",
             "settings::LayerConfig",
             "settings::SharedPolicy",
-            "store",
             "time::Timestamp",
             "web::Asset",
         ],

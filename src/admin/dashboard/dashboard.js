@@ -11,7 +11,7 @@ const MOST = 1000;
 const EVENTS = 20;
 const MOST_EVENTS = 100;
 const NAMES = {
-  session_cookie: 'Default cookie mode', max_sessions: 'Sessions per user', overflow: 'Over the cap', allowed_logout_urls: 'Allowed logout URLs',
+  session_cookie: 'Default cookie mode', max_sessions: 'Sessions per user', overflow: 'Over the cap', allowed_logout_urls: 'Allowed sign-out URLs',
 };
 
 let token = sessionStorage.getItem('tenure-token');
@@ -307,7 +307,7 @@ function row(session) {
   };
   cell().append(element('span', session.user_id || 'Anonymous', { className: session.user_id ? 'user' : 'user nobody' }), element('small', session.id));
   cell('Device').append(document.createTextNode(''), element('small'));
-  for (const [label, kind] of [['Login', 'age'], ['Last activity', 'age'], ['Ends when idle', 'countdown'], ['Ends at the latest', 'countdown']]) {
+  for (const [label, kind] of [['Signed in', 'age'], ['Last activity', 'age'], ['Ends when idle', 'countdown'], ['Ends at the latest', 'countdown']]) {
     const time = element('time');
     time.dataset.kind = kind;
     cell(label).append(time);
@@ -393,7 +393,7 @@ function showSessions() {
   $('no-sessions').hidden = Boolean(sessions.length);
   $('no-sessions').textContent = search
     ? `No live session of a user like “${search}”.`
-    : 'No live sessions. A session appears here when somebody logs in.';
+    : 'No live sessions. A session appears here when somebody signs in.';
   $('pages').hidden = sessions.length <= PAGE;
   $('range').textContent = `${first + 1} to ${first + page.length} of ${sessions.length}`;
   $('previous').disabled = !first;
@@ -483,7 +483,7 @@ $('revoke-user').addEventListener('click', async ({ target }) => {
 });
 
 $('everybody').addEventListener('click', async () => {
-  const text = 'All sessions of all users are revoked, your own on this site too. Everybody has to log in again. Anonymous sessions stay.';
+  const text = 'All sessions of all users are revoked, your own on this site too. Everybody has to sign in again. Anonymous sessions stay.';
   if (await sure('Sign everybody out?', text, 'Sign everybody out', true)) {
     await revoke('/sessions', { everybody: true }, 'Everybody is signed out.');
   }
@@ -516,12 +516,12 @@ for (const head of document.querySelectorAll('th[data-sort]')) {
 // Events
 
 const WHAT = {
-  created: 'Session started', authenticated: 'Login', rotated: 'Token replaced', clamped: 'Login clamped to a limit', refused: 'Login refused',
+  created: 'Session started', authenticated: 'Sign-in', rotated: 'Token replaced', clamped: 'Sign-in clamped to a limit', refused: 'Sign-in refused',
   store_failed: 'Store failed', signed_out_everywhere: 'All sessions of a user revoked', everybody_signed_out: 'Everybody signed out',
   setting_changed: 'Setting changed', clocks_apart: 'Clocks disagree', clocks_agree: 'Clocks agree again', secret_reused: 'Old token came back',
 };
 const WHY = {
-  idle: 'idle', absolute: 'maximum lifetime', signed_out: 'signed out', revoked: 'revoked', evicted: 'over the cap', superseded: 'newer login',
+  idle: 'idle', absolute: 'maximum lifetime', signed_out: 'signed out', revoked: 'revoked', evicted: 'over the cap', superseded: 'newer sign-in',
 };
 const inWords = (text) => text.replaceAll('_', ' ').replace(/^./, (letter) => letter.toUpperCase());
 
@@ -565,7 +565,7 @@ async function refreshEvents() {
   $('events').replaceChildren(...lines);
   $('events').hidden = !lines.length;
   $('no-events').hidden = Boolean(lines.length);
-  $('no-events').textContent = 'No events yet. Logins, ends of sessions and changed settings appear here.';
+  $('no-events').textContent = 'No events yet. Sign-ins, ends of sessions and changed settings appear here.';
   $('more').hidden = wanted.length <= shownEvents;
 }
 

@@ -44,6 +44,9 @@ pub struct Dashboard {
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
+/// The colours are shared with the demo.
+const STYLE: &str = concat!(include_str!("../../web/palette.css"), include_str!("dashboard.css"));
+
 impl Dashboard {
     /// A dashboard at this path, over the management API at `/api/v2`.
     ///
@@ -73,7 +76,7 @@ impl Dashboard {
         let page = include_str!("page.html").replace("{base}", &base).replace("{api}", api);
         let files = [
             ("", Asset::new("text/html; charset=utf-8", page)),
-            ("dashboard.css", Asset::new("text/css; charset=utf-8", include_str!("dashboard.css"))),
+            ("dashboard.css", Asset::new("text/css; charset=utf-8", STYLE)),
             ("dashboard.js", Asset::new("text/javascript; charset=utf-8", include_str!("dashboard.js"))),
         ];
         Ok(Self { base, files: Arc::new(files) })

@@ -32,7 +32,6 @@
 //! Objects in them merge as RFC 7396 says, and null removes.
 
 mod body;
-mod device;
 mod official;
 mod query;
 mod response;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{device, response::ApiError};
+use super::response::ApiError;
 use crate::{
     Policy, Timestamp,
     record::{Metadata, Record},
@@ -85,7 +85,7 @@ impl Session {
                 last_user_agent: text(&device.last.user_agent),
                 last_ip: device.last.ip.map(|ip| ip.to_string()),
                 last_asn: None,
-                description: device::describe(device.last.user_agent.as_deref().unwrap_or_default()),
+                description: device.description(),
             },
             clients: facts.clients.iter().cloned().map(|client_id| Client { client_id }).collect(),
             authentication: Authentication {

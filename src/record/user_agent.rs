@@ -1,4 +1,4 @@
-//! A readable device: "Firefox on Windows".
+//! A readable device, by its user agent: "Firefox on Windows".
 
 /// What is named when the user agent contains the text. The first match counts: most browsers claim
 /// to be others, too.

@@ -1,0 +1,85 @@
+//! A session as people see it in a list.
+
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    Mode, Policy, SessionId, Timestamp,
+    record::{Record, Timing},
+};
+
+/// One of several sessions, for a page or a list: what people need to recognise it, without its
+/// data and its secret.
+///
+/// As JSON, moments are text such as `2026-01-01T00:00:00.000Z`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SessionSummary {
+    /// The public id.
+    #[serde(serialize_with = "as_text")]
+    pub sid: SessionId,
+    /// The user; absent for an anonymous session.
+    pub subject: Option<Arc<str>>,
+    /// Whether it is the session of the request that asks.
+    pub current: bool,
+    /// Whether the cookie survives a restart of the browser.
+    pub mode: Mode,
+    /// The last browser and system, such as "Firefox on Windows".
+    pub device: String,
+    /// Whether the session is bound to its device.
+    pub bound: bool,
+    /// When the session was created.
+    #[serde(serialize_with = "as_text")]
+    pub created_at: Timestamp,
+    /// When its user signed in; absent for an anonymous session.
+    #[serde(serialize_with = "as_text_or_null")]
+    pub authenticated_at: Option<Timestamp>,
+    /// The last recorded interaction.
+    #[serde(rename = "last_interacted_at", serialize_with = "as_text")]
+    pub last_interaction_at: Timestamp,
+    /// When the session expires if there is no further interaction.
+    #[serde(serialize_with = "as_text")]
+    pub idle_expires_at: Timestamp,
+    /// When the session expires in any case.
+    #[serde(serialize_with = "as_text")]
+    pub expires_at: Timestamp,
+}
+
+impl SessionSummary {
+    /// A live session of a list, as this policy judges it.
+    pub(crate) fn of(record: &Record, policy: &Policy) -> Self {
+        Self::new(record, &record.timing_under(policy))
+    }
+
+    /// The session of the request that asks.
+    #[cfg(feature = "browser")]
+    pub(super) fn of_current(known: &crate::request::KnownSession) -> Self {
+        Self { current: true, ..Self::new(&known.record, &known.next_timing()) }
+    }
+
+    fn new(record: &Record, timing: &Timing) -> Self {
+        Self {
+            sid: record.sid,
+            subject: record.subject.clone(),
+            current: false,
+            mode: timing.mode,
+            device: record.facts.device.description(),
+            bound: record.bound_device().is_some(),
+            created_at: timing.created_at,
+            authenticated_at: timing.authenticated_at,
+            last_interaction_at: timing.last_interaction_at,
+            idle_expires_at: timing.idle_expires_at(),
+            expires_at: timing.expires_at(),
+        }
+    }
+}
+
+fn as_text<T: ToString, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&value.to_string())
+}
+
+#[expect(clippy::ref_option, reason = "the form serde asks for")]
+fn as_text_or_null<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.map(|moment| moment.to_string()).serialize(serializer)
+}
