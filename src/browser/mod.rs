@@ -1,6 +1,7 @@
 //! Endpoints for pages: session status, extension and logout, the user's own sessions, and a script
 //! that warns before the end (feature `browser`).
 
+// device.rs     binding a session to its device, and proving the device again
 // own.rs        the user's own sessions: list, end one, end all others
 // logout.rs     where a logout may redirect to
 // origin.rs     whether a request is same-origin

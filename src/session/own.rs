@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, sync::Arc};
 
 use super::{Session, SessionSummary};
-use crate::{EndReason, Error, ErrorKind, SessionId, request::SessionInfo};
+use crate::{EndReason, Error, ErrorKind, SessionId, record::Record, request::SessionInfo};
 
 /// How many sessions a list has at most: as many as a user has under the default cap.
 const MAX_LISTED: usize = 1000;
@@ -39,11 +39,14 @@ impl Session {
         let inner = self.inner();
         let (engine, realm, policy) = (&inner.config.engine, inner.realm(), &inner.policy);
         let now = engine.clock.now();
+        // A login of this request replaces the session that it came with.
+        let replaced = self.state().request.known().map(|known| known.record.sid);
         let (mut others, mut after) = (Vec::new(), None);
         for _ in 0..MAX_PAGES {
             let wanted = MAX_LISTED - others.len();
             let page = engine.list_live(Some(&subject), after, wanted, realm, policy, now).await?;
-            let not_this = page.sessions.iter().filter(|record| record.sid != sid);
+            let is_other = |record: &&Record| record.sid != sid && Some(record.sid) != replaced;
+            let not_this = page.sessions.iter().filter(is_other);
             others.extend(not_this.map(|record| SessionSummary::of(record, policy)));
             after = page.next;
             if after.is_none() || others.len() >= MAX_LISTED {
@@ -59,7 +62,10 @@ impl Session {
     pub(crate) async fn own(&self) -> Result<Vec<SessionSummary>, Error> {
         let mut own = self.others().await?;
         let state = self.look();
-        own.extend(state.request.lasting().map(SessionSummary::of_current));
+        own.extend(state.request.lasting().map(|known| SessionSummary {
+            current: true,
+            ..SessionSummary::new(&known.record, &known.next_timing())
+        }));
         drop(state);
         own.sort_by_key(|one| (Reverse(one.created_at), one.sid));
         Ok(own)

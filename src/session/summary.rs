@@ -52,13 +52,7 @@ impl SessionSummary {
         Self::new(record, &record.timing_under(policy))
     }
 
-    /// The session of the request that asks.
-    #[cfg(feature = "browser")]
-    pub(super) fn of_current(known: &crate::request::KnownSession) -> Self {
-        Self { current: true, ..Self::new(&known.record, &known.next_timing()) }
-    }
-
-    fn new(record: &Record, timing: &Timing) -> Self {
+    pub(super) fn new(record: &Record, timing: &Timing) -> Self {
         Self {
             sid: record.sid,
             subject: record.subject.clone(),
@@ -82,4 +76,26 @@ fn as_text<T: ToString, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok
 #[expect(clippy::ref_option, reason = "the form serde asks for")]
 fn as_text_or_null<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     value.map(|moment| moment.to_string()).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::record::{Binding, BoundDevice, DeviceKey, tests::blank};
+
+    #[test]
+    fn b7_a_summary_says_whether_a_device_is_registered_and_not_whether_one_could_be() {
+        let mut record = blank();
+        let is_bound = |record: &Record| SessionSummary::of(record, &Policy::default()).bound;
+        assert!(!is_bound(&record));
+        let mut binding = Binding::new([7; Binding::SEED_BYTES]);
+        record.binding = Some(Arc::new(binding.clone()));
+        assert!(!is_bound(&record));
+        let key = DeviceKey::Es256 { x: [1; 32], y: [2; 32] };
+        binding.device = Some(Arc::new(BoundDevice { key, bound_at: Timestamp::UNIX_EPOCH }));
+        record.binding = Some(Arc::new(binding));
+        assert!(is_bound(&record));
+    }
 }

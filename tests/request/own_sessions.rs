@@ -38,6 +38,7 @@ fn routes() -> Router {
         .route("/sign-out-everywhere-and-fail", post(sign_out_everywhere_and_fail))
         .route("/log-in-alone/{user}", post(log_in_alone))
         .route("/password-changed", post(password_changed))
+        .route("/log-in-and-list/{user}", post(log_in_and_list))
 }
 
 async fn sign_out_one(session: Session, Path(sid): Path<SessionId>) -> Result<String, Error> {
@@ -52,6 +53,14 @@ async fn sign_out_everywhere_and_fail(session: Session) -> Result<StatusCode, Er
 async fn log_in_alone(session: Session, Path(user): Path<String>) -> Result<(), Error> {
     session.login(user).await?.accepted()?;
     session.sign_out_others().await
+}
+
+async fn log_in_and_list(
+    session: Session,
+    Path(user): Path<String>,
+) -> Result<Json<Vec<SessionSummary>>, Error> {
+    session.login(user).await?.accepted()?;
+    session.others().await.map(Json)
 }
 
 async fn password_changed(session: Session) -> Result<(), Error> {
@@ -631,6 +640,17 @@ async fn p2_a_sign_out_stands_though_the_handler_fails() {
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(reply.removes_cookie());
         assert!(!is_live(&tab).await && !is_live(&other).await);
+    }
+}
+
+#[tokio::test]
+async fn p2_the_session_that_a_login_replaces_is_no_other() {
+    for store in stores() {
+        let site = site(store);
+        let (browser, other) = (site.log_in("alice").await, site.log_in("alice").await);
+        let other_sid = sid(&other).await;
+        let found = summaries(&browser.post("/log-in-and-list/alice").await);
+        assert_eq!(found.iter().map(|one| &one["sid"]).collect::<Vec<_>>(), [&*other_sid]);
     }
 }
 
