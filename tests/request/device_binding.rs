@@ -296,3 +296,31 @@ async fn b1_the_endpoints_are_there_only_with_a_binding() {
         (StatusCode::METHOD_NOT_ALLOWED, Some("POST"))
     );
 }
+
+/// P1: who lists the sessions sees which are bound; a copied cookie sees and ends none.
+#[tokio::test]
+async fn b7_own_sessions_say_who_is_bound_and_a_copied_cookie_reaches_none() {
+    let site = site();
+    let bound = Bound::new(&site, SoftwareDevice::es256()).await;
+    let other = site.log_in("alice").await;
+    let ask = async |browser: &Browser, method: &str| {
+        let request = Request::builder().method(method).uri("/session/sessions");
+        let request = request.header("sec-fetch-site", "same-origin").body(Body::empty()).unwrap();
+        browser.request(request).await
+    };
+    let list: serde_json::Value = serde_json::from_str(&ask(&bound.browser, "GET").await.body).unwrap();
+    let sessions = list["sessions"].as_array().unwrap();
+    let facts = sessions.iter().map(|one| (one["current"].as_bool(), one["bound"].as_bool()));
+    let mut facts: Vec<_> = facts.collect();
+    facts.sort_unstable();
+    assert_eq!(facts, [(Some(false), Some(false)), (Some(true), Some(true))]);
+
+    site.clock.advance(GRACE);
+    let thief = bound.without_bound_cookie();
+    for method in ["GET", "DELETE"] {
+        let reply = ask(&thief, method).await;
+        let denied = (StatusCode::UNAUTHORIZED, Some("unproven"));
+        assert_eq!((reply.status, reply.reason().as_deref()), denied, "{method}");
+    }
+    assert_eq!(other.get("/me").await.status, StatusCode::OK);
+}
