@@ -108,6 +108,37 @@ impl Sessions {
         Arc::clone(&self.view().realm.name)
     }
 
+    /// Whether the store answers: one small read, within the time that a call may take.
+    ///
+    /// For the readiness check of a load balancer. A node without its store answers 503 to everybody
+    /// who has a cookie, so it should get no requests while another node has its own.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails or does not answer in time. It is an [event](crate::events) if an
+    /// outage begins with it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use axum::{Router, http::StatusCode, routing::get};
+    /// use tower_tenure::{MemoryStore, SessionLayer};
+    ///
+    /// let layer = SessionLayer::new(MemoryStore::new());
+    /// let sessions = layer.sessions();
+    /// let app: Router = Router::new().layer(layer).route(
+    ///     "/ready",
+    ///     get(async move || match sessions.ready().await {
+    ///         Ok(()) => StatusCode::NO_CONTENT,
+    ///         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    ///     }),
+    /// );
+    /// ```
+    pub async fn ready(&self) -> Result<(), Error> {
+        let view = self.view();
+        view.config.engine.ready(&view.realm, view.now()).await
+    }
+
     /// A live session as the store keeps it, its data included; `None` when this id has no live
     /// session.
     pub async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {

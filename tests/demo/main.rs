@@ -10,6 +10,7 @@ mod accessibility;
 mod browser;
 mod dashboard;
 mod own_sessions;
+mod observability;
 mod pages;
 mod sdk;
 mod site;

@@ -24,6 +24,8 @@ mod logout;
 mod management;
 mod metrics;
 mod own_sessions;
+mod outage;
+mod plain_http;
 mod policy_runtime;
 mod realms;
 mod require;

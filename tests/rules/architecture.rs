@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("policy", &["error", "record", "time::Timestamp"]),
     ("store", &["error", "record", "time::Timestamp"]),
     ("cookie", &["error", "record", "time::Timestamp"]),
-    ("events", &["error", "policy", "record", "time::Stopwatch", "time::Timestamp"]),
+    ("events", &["error", "policy", "record", "store::StoreInfo", "time::Stopwatch", "time::Timestamp"]),
     ("binding", &["error", "record", "time::Timestamp"]),
     ("request", &["binding::DeviceCheck", "cookie::Token", "error", "policy", "record", "time::Timestamp"]),
     ("engine", &["cookie::Token", "error", "events", "policy", "record", "request", "store", "time"]),
