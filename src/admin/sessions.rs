@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use serde::Serialize;
 
 #[cfg(feature = "management")]
 use crate::engine::SettingValues;
@@ -63,7 +64,7 @@ pub struct SessionPage {
 }
 
 /// What one batch of a sweep did; see [`Sessions::sweep`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SweepReport {
     /// How many sessions were over, and were ended.

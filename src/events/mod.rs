@@ -162,6 +162,7 @@ pub enum EventKind<'a> {
     },
     /// A subject was signed out everywhere: all its sessions are over, except one if given. An
     /// event for the end of each follows; with many sessions, some time later.
+    #[non_exhaustive]
     SignedOutEverywhere {
         /// The session that was excepted.
         except: Option<SessionId>,
@@ -170,6 +171,7 @@ pub enum EventKind<'a> {
     EverybodySignedOut,
     /// The management API changed a setting. Only on the node that it was asked of. A value of more
     /// than 1 KiB is replaced by its size in words.
+    #[non_exhaustive]
     SettingChanged {
         /// Its name in the API.
         setting: &'a str,
@@ -180,6 +182,7 @@ pub enum EventKind<'a> {
     },
     /// This node's clock is too far from the store's. Until they agree, the node neither sweeps nor
     /// ends sessions by time; see [S12](crate::rules#s12).
+    #[non_exhaustive]
     ClocksApart {
         /// How many milliseconds this node's clock is ahead of the store's; negative if it is
         /// behind.
@@ -337,6 +340,8 @@ pub trait Observer: Send + Sync + 'static {
     fn observe(&self, event: &Event<'_>);
 }
 
+/// A closure whose argument has a type: `|event: &Event<'_>| …`. Without one,
+/// [`with_observer_fn`](crate::SessionLayer::with_observer_fn) takes it.
 impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for F {
     fn observe(&self, event: &Event<'_>) {
         self(event);

@@ -17,7 +17,8 @@ use axum::{
     routing::{get, post},
 };
 use tower_tenure::{
-    Error, LoginContext, LoginHook, MemoryStore, Outcome, Policy, RequireSession, Session, SessionLayer,
+    Error, LoginContext, LoginHook, LoginPage, MemoryStore, Outcome, Policy, RequireSession, Session,
+    SessionLayer,
     browser::Endpoints,
     events::{Event, EventKind, Observer, Operation},
     policy::{Cap, Limits, Overflow},
@@ -417,7 +418,7 @@ fn o3_each_refusal_is_logged_with_more_of_its_reason_than_the_client_gets() {
         let routes = usual_routes()
             .merge(guarded("/recent", RequireSession::new().with_authentication_within(SECOND)))
             .merge(guarded("/mfa", RequireSession::new().with_method("mfa")))
-            .merge(guarded("/page", RequireSession::new().with_login_page("/login").unwrap()));
+            .merge(guarded("/page", RequireSession::new().with_login_page(LoginPage::from_static("/login"))));
         let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| {
             layer.with_policy(policy()).with_endpoints(Endpoints::at("/session").unwrap())
         });

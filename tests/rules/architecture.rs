@@ -98,7 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "web",
         ],
     ),
-    ("integration", &["engine", "error", "record", "session", "store", "time"]),
+    ("integration", &["engine", "error", "record", "session", "store", "time", "web::Problem"]),
     (
         "testing",
         &["admin::Sessions", "error", "events", "middleware", "policy", "record", "session", "store", "time"],
