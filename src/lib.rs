@@ -49,7 +49,7 @@
 //! | `axum` | `Session` as an extractor. A layer inside a nested router also needs [`with_original_uri`](SessionLayer::with_original_uri) |
 //! | `browser` | status, extend and logout endpoints, the user's own sessions, an allow-list for logouts, a warning script |
 //! | `management` | settings and sessions over HTTP, and a dashboard |
-//! | `metrics` | counters `tower_tenure_events_total` (labels `event`, `reason`, `operation`) and the histogram `tower_tenure_store_seconds` (label `operation`), through the `metrics` facade |
+//! | `metrics` | event counters and a histogram of store latencies, through the `metrics` facade; [`events`](events#metrics) lists them |
 //! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters |
 //! | `rustls` | TLS for PostgreSQL and Redis |
 //! | `tower-sessions` | [these stores](store::guide#moving-over-from-tower-sessions) for a `tower-sessions` application |

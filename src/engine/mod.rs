@@ -41,7 +41,7 @@ pub(crate) use self::{judge::Judged, realm::RealmState, settle::UnsettledLogin};
 use crate::{
     Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
     events::{
-        self, CallOutcome, Event, EventKind, Observer, Operation, is_sampled,
+        self, Event, EventKind, Observer, Operation, is_sampled,
         metrics::{self, StoreTimer, StoreTimers},
     },
     record::{
@@ -147,14 +147,11 @@ impl Engine {
     }
 
     pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Record>, Error> {
-        let timer = self.timer(Operation::Load);
         match self.store.calls().load(sid) {
-            // A fast path for the usual case: every stop of a record on its way is a copy of it.
-            Answer::Ready(Some(Ok(record))) if !self.shared.outage.is_on() => {
-                timer.stop(CallOutcome::Ok);
-                Ok(record)
-            }
-            answer => self.call(timer, Some(sid), at, answer).await,
+            // A fast path for the usual case: every stop of a record on its way is a copy of it. Not
+            // timed, as that would take longer than the call.
+            Answer::Ready(Some(Ok(record))) if !self.shared.outage.is_on() => Ok(record),
+            answer => self.call(self.timer(Operation::Load), Some(sid), at, answer).await,
         }
     }
 
@@ -207,14 +204,9 @@ impl Engine {
         change: Change,
     ) -> Result<UpdateOutcome, Error> {
         let (at, interaction) = (change.at, change.timing.interaction_at.is_some());
-        let timer = self.timer(Operation::Update);
         let updated = match self.store.calls().update(sid, change, seen) {
-            // As in `load`.
-            Answer::Ready(Some(Ok(updated))) if !self.shared.outage.is_on() => {
-                timer.stop(CallOutcome::Ok);
-                updated
-            }
-            answer => self.call(timer, Some(sid), at, answer).await?,
+            Answer::Ready(Some(Ok(updated))) if !self.shared.outage.is_on() => updated, // as in `load`
+            answer => self.call(self.timer(Operation::Update), Some(sid), at, answer).await?,
         };
         if let UpdateOutcome::Applied(Applied { rotated, bound, .. }) = updated {
             if bound {

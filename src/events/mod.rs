@@ -60,7 +60,8 @@
 //! | | | `outcome` | `ok`, `error`, `timeout`, or `cancelled`: the request went away first |
 //!
 //! The counter counts every recorded interaction, not only those whose event is emitted. The
-//! histogram times every call to every store, also those that a memory store answers at once.
+//! histogram times the calls to every store. Two are left out: a `load` or an `update` that a store
+//! in this process answers at once takes less time than reading the clock twice.
 //! [`describe_metrics`] says when the descriptions of both reach the recorder.
 
 mod audit;
