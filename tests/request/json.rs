@@ -64,7 +64,7 @@ async fn h2_a_session_is_an_object_with_text_for_moments_and_without_metadata() 
         "device": {
             "initial_ip": null,
             "initial_user_agent": "Test/1",
-            "last": { "ip": null, "user_agent": null },
+            "last": { "ip": null, "user_agent": "Test/1" },
         },
         "clients": ["web"],
         "authentication": [{ "name": "pwd", "at": "2023-11-14T22:13:20.123Z" }],
