@@ -53,7 +53,7 @@
 //! | name | kind | label | values |
 //! |---|---|---|---|
 //! | `tower_tenure_events_total` | counter | `event` | the names above without `session.`: those of [`EventKind::as_str`], and `denied` |
-//! | | | `reason` | of `ended`: an [`EndReason`]; of `denied`: as above |
+//! | | | `reason` | of `ended`: an [`EndReason`]; of `denied`, `proof_refused` and `refresh_skipped`: as above |
 //! | | | `operation` | of `store_failed`: an [`Operation`] |
 //! | `tower_tenure_store_seconds` | histogram | `store` | [`StoreInfo::kind`](crate::store::StoreInfo::kind) |
 //! | | | `operation` | an [`Operation`] |
