@@ -33,7 +33,7 @@
 //! |---|---|
 //! | [`middleware`] | the layer around a service |
 //! | [`policy`] | lifetimes, limits, presets, and the pure functions that decide |
-//! | [`record`] | what a store keeps of a session |
+//! | [`record`] | what a store keeps of a session, for authors of stores |
 //! | [`store`] | the contract of stores, and the stores; the [`guide`](store::guide) helps to choose |
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
@@ -120,7 +120,10 @@ pub use crate::{
     error::{Error, ErrorKind},
     middleware::{SessionLayer, SessionService},
     policy::Policy,
-    record::{EndReason, Lifetimes, Mode, PastSession, SessionId},
+    record::{
+        AuthenticationMethod, Device, EndReason, Facts, LastSeen, Lifetimes, Metadata, Mode, PastSession,
+        SessionId,
+    },
     require::{LoginPage, RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
     session::{Key, Login, Outcome, Session, SessionInfo, SessionSummary, UntilEnded},
     settings::{LivePolicy, LoginContext, LoginHook, LoginHookFuture, LoginRequest, SharedPolicy},

@@ -78,8 +78,9 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
     let logged_in = RequireSession::new();
     let me = logged_in.clone().with_login_page(LoginPage::from_static("/"));
     // An old login is led to the list, which asks to sign in again.
-    let sign_out =
-        RequireSession::new().with_authentication_within(sessions::WITHIN).with_login_page(LoginPage::from_static("/sessions"));
+    let sign_out = RequireSession::new()
+        .with_authentication_within(sessions::WITHIN)
+        .with_login_page(LoginPage::from_static("/sessions"));
     let logged_in_just_now = RequireSession::new().with_authentication_within(RECENT);
     let site = Router::new()
         .route("/", get(page::home))

@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::engine::SettingValues;
 use crate::{
     Error, Policy, SessionId, Timestamp,
-    engine::{Engine, RealmState},
+    engine::{Engine, LivePage, RealmState},
     record::{Change, Metadata, Record, UpdateOutcome},
+    session::SessionSummary,
     settings::LayerConfig,
 };
 
@@ -51,11 +52,11 @@ struct View {
 }
 
 /// A page of live sessions; see [`Sessions::list`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SessionPage {
     /// The sessions, oldest first.
-    pub sessions: Vec<Record>,
+    pub sessions: Vec<SessionSummary>,
     /// Where the next page starts; `None` on the last page.
     ///
     /// A page may have fewer sessions than asked for, or none, and still not be the last: one call
@@ -140,9 +141,14 @@ impl Sessions {
         view.config.engine.ready(&view.realm, view.now()).await
     }
 
-    /// A live session as the store keeps it, its data included; `None` when this id has no live
-    /// session.
-    pub async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    /// A live session; `None` when this id has none.
+    pub async fn load(&self, sid: SessionId) -> Result<Option<SessionSummary>, Error> {
+        let found = self.find(sid).await?;
+        Ok(found.map(|record| SessionSummary::of(&record, &self.view().policy())))
+    }
+
+    /// The record of a live session.
+    pub(crate) async fn find(&self, sid: SessionId) -> Result<Option<Record>, Error> {
         let view = self.view();
         view.engine().find_live(sid, &view.realm, &view.policy(), view.now()).await
     }
@@ -159,18 +165,43 @@ impl Sessions {
         after: Option<(Timestamp, SessionId)>,
         limit: usize,
     ) -> Result<SessionPage, Error> {
+        let page = self.records(subject, after, limit).await?;
+        let policy = self.view().policy();
+        let sessions = page.sessions.iter().map(|record| SessionSummary::of(record, &policy)).collect();
+        Ok(SessionPage { sessions, next: page.next })
+    }
+
+    /// The records of [`Sessions::list`].
+    pub(crate) async fn records(
+        &self,
+        subject: Option<&str>,
+        after: Option<(Timestamp, SessionId)>,
+        limit: usize,
+    ) -> Result<LivePage, Error> {
         let view = self.view();
-        let (policy, now) = (view.policy(), view.now());
-        let page = view.engine().list_live(subject, after, limit, &view.realm, &policy, now).await?;
-        Ok(SessionPage { sessions: page.sessions, next: page.next })
+        view.engine().list_live(subject, after, limit, &view.realm, &view.policy(), view.now()).await
     }
 
     /// Replaces all metadata of a live session; no deadline moves.
     ///
     /// Returns the changed session; `None` when this id has no live session.
-    pub async fn set_metadata(&self, sid: SessionId, metadata: Metadata) -> Result<Option<Record>, Error> {
+    pub async fn set_metadata(
+        &self,
+        sid: SessionId,
+        metadata: Metadata,
+    ) -> Result<Option<SessionSummary>, Error> {
+        let changed = self.replace_metadata(sid, metadata).await?;
+        Ok(changed.map(|record| SessionSummary::of(&record, &self.view().policy())))
+    }
+
+    /// The changed record of [`Sessions::set_metadata`].
+    pub(crate) async fn replace_metadata(
+        &self,
+        sid: SessionId,
+        metadata: Metadata,
+    ) -> Result<Option<Record>, Error> {
         let view = self.view();
-        let Some(mut record) = self.load(sid).await? else { return Ok(None) };
+        let Some(mut record) = self.find(sid).await? else { return Ok(None) };
         let change = Change { metadata: Some(metadata), ..Change::at(view.now()) };
         let updated = {
             let engine = view.engine();

@@ -37,7 +37,7 @@ use self::{
     settle::PendingEnd,
     watch::Watches,
 };
-pub(crate) use self::{judge::Judged, realm::RealmState, settle::UnsettledLogin};
+pub(crate) use self::{judge::Judged, live::LivePage, realm::RealmState, settle::UnsettledLogin};
 use crate::{
     Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
     events::{

@@ -232,14 +232,20 @@ async fn s6_t1_an_extension_that_can_not_be_recorded_is_no_lie() {
         let browser = place.alice().await;
         for wait in [TOUCH_IS_DUE, IDLE * 3 / 4] {
             place.site.clock.advance(wait);
-            let before = place.site.sessions.list(None, None, 1).await.unwrap().sessions[0].timing;
+            let before =
+                tower_tenure::testing::records(&place.site.sessions, None, 1).await.unwrap()[0].timing;
             place.store.fail(Update, 2);
             is_unavailable(&browser.request(extend()).await);
             place.store.fail(Update, 0);
-            assert_eq!(place.site.sessions.list(None, None, 1).await.unwrap().sessions[0].timing, before);
+            assert_eq!(
+                tower_tenure::testing::records(&place.site.sessions, None, 1).await.unwrap()[0].timing,
+                before
+            );
             assert_eq!(browser.request(extend()).await.status, StatusCode::OK);
             assert!(
-                place.site.sessions.list(None, None, 1).await.unwrap().sessions[0].timing.deadline()
+                tower_tenure::testing::records(&place.site.sessions, None, 1).await.unwrap()[0]
+                    .timing
+                    .deadline()
                     > before.deadline()
             );
         }

@@ -75,6 +75,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "policy",
             "record",
             "require",
+            "session::SessionSummary",
             "settings::LayerConfig",
             "settings::SharedPolicy",
             "time::Timestamp",
