@@ -50,12 +50,14 @@ mod tests {
 
     use super::*;
 
+    type Headers = &'static [(&'static str, &'static str)];
+
     #[test]
     fn e14_only_what_the_browser_itself_says_counts() {
-        let origin = ("origin", "http://nas.lan:8080");
-        let cases: &[(&str, &[(&str, &str)], bool)] = &[
-            ("nas.lan:8080", &[origin], true),
-            ("NAS.lan:8080", &[origin], true),
+        const ORIGIN: (&str, &str) = ("origin", "http://nas.lan:8080");
+        let cases: &[(&str, Headers, bool)] = &[
+            ("nas.lan:8080", &[ORIGIN], true),
+            ("NAS.lan:8080", &[ORIGIN], true),
             ("nas.lan", &[("referer", "http://nas.lan/login?x=1")], true),
             ("192.168.1.5", &[("origin", "http://192.168.1.5")], true),
             // What the browser sees over TLS, whatever the last hop was.
@@ -63,11 +65,11 @@ mod tests {
             ("nas.lan", &[("referer", "https://nas.lan/")], false),
             // Another page's host, or a proxy that rewrote ours: nothing is certain.
             ("nas.lan:8080", &[("origin", "http://other.lan:8080")], false),
-            ("app:3000", &[origin], false),
+            ("app:3000", &[ORIGIN], false),
             // A page over http that sends to https.
-            ("nas.lan:8080", &[origin, ("sec-fetch-site", "cross-site")], false),
-            ("nas.lan:8080", &[origin, ("x-forwarded-proto", "https")], false),
-            ("nas.lan:8080", &[origin, ("forwarded", "for=10.0.0.1;proto=https")], false),
+            ("nas.lan:8080", &[ORIGIN, ("sec-fetch-site", "cross-site")], false),
+            ("nas.lan:8080", &[ORIGIN, ("x-forwarded-proto", "https")], false),
+            ("nas.lan:8080", &[ORIGIN, ("forwarded", "for=10.0.0.1;proto=https")], false),
             // Browsers keep the cookie there.
             ("localhost:3000", &[("origin", "http://localhost:3000")], false),
             ("127.0.0.1:3000", &[("origin", "http://127.0.0.1:3000")], false),

@@ -32,9 +32,9 @@ pub struct FailedCalls {
 impl FailedCalls {
     pub fn collect() -> Self {
         let lines = Arc::default();
-        let _second = Dispatch::new(NoSubscriber::new());
-        let _guard = tracing::subscriber::set_default(Collector(Arc::clone(&lines)));
-        Self { lines, _guard, _second }
+        let second = Dispatch::new(NoSubscriber::new());
+        let guard = tracing::subscriber::set_default(Collector(Arc::clone(&lines)));
+        Self { lines, _guard: guard, _second: second }
     }
 
     pub fn take(&self) -> Vec<String> {

@@ -14,11 +14,14 @@ use crate::common::{Site, usual_routes};
 
 type Seen = Arc<Mutex<BTreeMap<String, u64>>>;
 
+/// The kind of a metric, its unit, and the text.
+type Description = (&'static str, Option<Unit>, String);
+
 /// Counts what is recorded under each name with its labels, and keeps what describes a name.
 #[derive(Default)]
 struct Memory {
     seen: Seen,
-    described: Mutex<BTreeMap<String, (&'static str, Option<Unit>, String)>>,
+    described: Mutex<BTreeMap<String, Description>>,
 }
 
 struct Tally(Seen, String);
