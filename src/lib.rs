@@ -33,7 +33,7 @@
 //! |---|---|
 //! | [`middleware`] | the layer around a service |
 //! | [`policy`] | lifetimes, limits, presets, and the pure functions that decide |
-//! | [`record`] | what a store keeps of a session |
+//! | [`record`] | what a store keeps of a session, for authors of stores |
 //! | [`store`] | the contract of stores, and the stores; the [`guide`](store::guide) helps to choose |
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
@@ -49,7 +49,7 @@
 //! | `axum` | `Session` as an extractor. A layer inside a nested router also needs [`with_original_uri`](SessionLayer::with_original_uri) |
 //! | `browser` | status, extend and logout endpoints, the user's own sessions, an allow-list for logouts, a warning script |
 //! | `management` | settings and sessions over HTTP, and a dashboard |
-//! | `metrics` | counters `tower_tenure_events_total` (labels `event`, `reason`, `operation`) and the histogram `tower_tenure_store_seconds` (label `operation`), through the `metrics` facade |
+//! | `metrics` | event counters and a histogram of store latencies, through the `metrics` facade; [`events`](events#metrics) lists them |
 //! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters |
 //! | `rustls` | TLS for PostgreSQL and Redis |
 //! | `tower-sessions` | [these stores](store::guide#moving-over-from-tower-sessions) for a `tower-sessions` application |
@@ -120,10 +120,13 @@ pub use crate::{
     error::{Error, ErrorKind},
     middleware::{SessionLayer, SessionService},
     policy::Policy,
-    record::{EndReason, Lifetimes, Mode, PastSession, SessionId},
-    require::{RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
+    record::{
+        AuthenticationMethod, Device, EndReason, Facts, LastSeen, Lifetimes, Metadata, Mode, PastSession,
+        SessionId,
+    },
+    require::{LoginPage, RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
     session::{Key, Login, Outcome, Session, SessionInfo, SessionSummary, UntilEnded},
-    settings::{LivePolicy, LoginContext, LoginHook, LoginRequest, SharedPolicy},
+    settings::{LivePolicy, LoginContext, LoginHook, LoginHookFuture, LoginRequest, SharedPolicy},
     store::{MemoryStore, SessionStore},
     time::{Clock, SystemClock, Timestamp},
     web::RequestHead,

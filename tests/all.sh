@@ -57,6 +57,9 @@ done
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --all-features
 
+step "the public API is that of tests/public_api.txt"
+cargo run --quiet --manifest-path tests/public_api/Cargo.toml --target-dir target/public_api
+
 step "tests"
 cargo test --all-features
 

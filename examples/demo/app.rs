@@ -12,7 +12,7 @@ use axum::{
 use tokio::sync::watch;
 use tower::Layer;
 use tower_tenure::{
-    Dashboard, Error, LivePolicy, RequireSession, SessionLayer,
+    Dashboard, Error, LivePolicy, LoginPage, RequireSession, SessionLayer,
     browser::{Endpoints, LogoutUrls, Scheme},
     cookie::SessionCookie,
     events::RecentEvents,
@@ -76,10 +76,11 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
     tokio::spawn(sessions.sessions().sweep_every(SWEEP_PAUSE));
 
     let logged_in = RequireSession::new();
-    let me = logged_in.clone().with_login_page("/")?;
+    let me = logged_in.clone().with_login_page(LoginPage::from_static("/"));
     // An old login is led to the list, which asks to sign in again.
-    let sign_out =
-        RequireSession::new().with_authentication_within(sessions::WITHIN).with_login_page("/sessions")?;
+    let sign_out = RequireSession::new()
+        .with_authentication_within(sessions::WITHIN)
+        .with_login_page(LoginPage::from_static("/sessions"));
     let logged_in_just_now = RequireSession::new().with_authentication_within(RECENT);
     let site = Router::new()
         .route("/", get(page::home))

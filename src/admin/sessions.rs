@@ -3,13 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use serde::Serialize;
 
 #[cfg(feature = "management")]
 use crate::engine::SettingValues;
 use crate::{
     Error, Policy, SessionId, Timestamp,
-    engine::{Engine, RealmState},
+    engine::{Engine, LivePage, RealmState},
     record::{Change, Metadata, Record, UpdateOutcome},
+    session::SessionSummary,
     settings::LayerConfig,
 };
 
@@ -50,11 +52,11 @@ struct View {
 }
 
 /// A page of live sessions; see [`Sessions::list`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SessionPage {
     /// The sessions, oldest first.
-    pub sessions: Vec<Record>,
+    pub sessions: Vec<SessionSummary>,
     /// Where the next page starts; `None` on the last page.
     ///
     /// A page may have fewer sessions than asked for, or none, and still not be the last: one call
@@ -63,7 +65,7 @@ pub struct SessionPage {
 }
 
 /// What one batch of a sweep did; see [`Sessions::sweep`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SweepReport {
     /// How many sessions were over, and were ended.
@@ -108,9 +110,45 @@ impl Sessions {
         Arc::clone(&self.view().realm.name)
     }
 
-    /// A live session as the store keeps it, its data included; `None` when this id has no live
-    /// session.
-    pub async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    /// Whether the store answers: one small read, within the time that a call may take.
+    ///
+    /// For the readiness check of a load balancer. A node without its store answers 503 to everybody
+    /// who has a cookie, so it should get no requests while another node has its own.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails or does not answer in time. It is an [event](crate::events) if an
+    /// outage begins with it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use axum::{Router, http::StatusCode, routing::get};
+    /// use tower_tenure::{MemoryStore, SessionLayer};
+    ///
+    /// let layer = SessionLayer::new(MemoryStore::new());
+    /// let sessions = layer.sessions();
+    /// let app: Router = Router::new().layer(layer).route(
+    ///     "/ready",
+    ///     get(async move || match sessions.ready().await {
+    ///         Ok(()) => StatusCode::NO_CONTENT,
+    ///         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    ///     }),
+    /// );
+    /// ```
+    pub async fn ready(&self) -> Result<(), Error> {
+        let view = self.view();
+        view.config.engine.ready(&view.realm, view.now()).await
+    }
+
+    /// A live session; `None` when this id has none.
+    pub async fn load(&self, sid: SessionId) -> Result<Option<SessionSummary>, Error> {
+        let found = self.find(sid).await?;
+        Ok(found.map(|record| SessionSummary::of(&record, &self.view().policy())))
+    }
+
+    /// The record of a live session.
+    pub(crate) async fn find(&self, sid: SessionId) -> Result<Option<Record>, Error> {
         let view = self.view();
         view.engine().find_live(sid, &view.realm, &view.policy(), view.now()).await
     }
@@ -127,18 +165,43 @@ impl Sessions {
         after: Option<(Timestamp, SessionId)>,
         limit: usize,
     ) -> Result<SessionPage, Error> {
+        let page = self.records(subject, after, limit).await?;
+        let policy = self.view().policy();
+        let sessions = page.sessions.iter().map(|record| SessionSummary::of(record, &policy)).collect();
+        Ok(SessionPage { sessions, next: page.next })
+    }
+
+    /// The records of [`Sessions::list`].
+    pub(crate) async fn records(
+        &self,
+        subject: Option<&str>,
+        after: Option<(Timestamp, SessionId)>,
+        limit: usize,
+    ) -> Result<LivePage, Error> {
         let view = self.view();
-        let (policy, now) = (view.policy(), view.now());
-        let page = view.engine().list_live(subject, after, limit, &view.realm, &policy, now).await?;
-        Ok(SessionPage { sessions: page.sessions, next: page.next })
+        view.engine().list_live(subject, after, limit, &view.realm, &view.policy(), view.now()).await
     }
 
     /// Replaces all metadata of a live session; no deadline moves.
     ///
     /// Returns the changed session; `None` when this id has no live session.
-    pub async fn set_metadata(&self, sid: SessionId, metadata: Metadata) -> Result<Option<Record>, Error> {
+    pub async fn set_metadata(
+        &self,
+        sid: SessionId,
+        metadata: Metadata,
+    ) -> Result<Option<SessionSummary>, Error> {
+        let changed = self.replace_metadata(sid, metadata).await?;
+        Ok(changed.map(|record| SessionSummary::of(&record, &self.view().policy())))
+    }
+
+    /// The changed record of [`Sessions::set_metadata`].
+    pub(crate) async fn replace_metadata(
+        &self,
+        sid: SessionId,
+        metadata: Metadata,
+    ) -> Result<Option<Record>, Error> {
         let view = self.view();
-        let Some(mut record) = self.load(sid).await? else { return Ok(None) };
+        let Some(mut record) = self.find(sid).await? else { return Ok(None) };
         let change = Change { metadata: Some(metadata), ..Change::at(view.now()) };
         let updated = {
             let engine = view.engine();

@@ -7,6 +7,7 @@ use crate::RequestHead;
 
 /// The scheme under which browsers reach the site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scheme {
     /// `https`, for production.
     #[default]

@@ -46,6 +46,7 @@ pub struct SessionCookie {
 /// When a browser sends a cookie along with requests that another site started (RFC 6265bis,
 /// section 4.1.2.7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SameSite {
     /// Never.
     Strict,

@@ -80,7 +80,8 @@ impl Engine {
             return;
         }
         // A failure is an event already, and leaves what was known.
-        let Ok(time) = self.call(Operation::Time, None, now, self.store.calls().time()).await else {
+        let Ok(time) = self.call(self.timer(Operation::Time), None, now, self.store.calls().time()).await
+        else {
             return;
         };
         let Some(theirs) = time else {

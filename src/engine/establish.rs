@@ -143,8 +143,9 @@ impl Engine {
             let ends: Vec<_> = creation.ends.iter().map(|(sid, request)| (*sid, request.call)).collect();
             let pending = PendingEnd::new(self, now, ends.clone());
             let sid = creation.record.sid;
+            let timer = self.timer(Operation::Create);
             let answer = self.store.calls().create(creation.clone());
-            let created = self.call(Operation::Create, Some(sid), now, answer).await?;
+            let created = self.call(timer, Some(sid), now, answer).await?;
             pending.answered();
             let (count, sessions) = match created {
                 CreateOutcome::Created { record, mut ended } => {
@@ -232,8 +233,9 @@ impl Engine {
     #[cfg(feature = "tower-sessions")]
     pub(crate) async fn insert(&self, creation: Creation) -> Result<CreateOutcome, Error> {
         let (sid, at) = (creation.record.sid, creation.record.timing.created_at);
-        let created =
-            self.call(Operation::Create, Some(sid), at, self.store.calls().create(creation)).await?;
+        let created = self
+            .call(self.timer(Operation::Create), Some(sid), at, self.store.calls().create(creation))
+            .await?;
         if let CreateOutcome::Created { record, .. } = &created {
             self.created(record);
         }

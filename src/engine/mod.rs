@@ -9,6 +9,7 @@ mod clock;
 mod establish;
 mod judge;
 mod live;
+mod outage;
 mod realm;
 mod settle;
 mod sweep;
@@ -30,20 +31,25 @@ use std::{
 
 #[cfg(feature = "management")]
 pub(crate) use self::changes::SettingValues;
-use self::{clock::ClockState, settle::PendingEnd, watch::Watches};
-pub(crate) use self::{judge::Judged, realm::RealmState, settle::UnsettledLogin};
+use self::{
+    clock::ClockState,
+    outage::{Outage, PastOutage},
+    settle::PendingEnd,
+    watch::Watches,
+};
+pub(crate) use self::{judge::Judged, live::LivePage, realm::RealmState, settle::UnsettledLogin};
 use crate::{
     Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
     events::{
         self, Event, EventKind, Observer, Operation, is_sampled,
-        metrics::{self, StoreTimer},
+        metrics::{self, StoreTimer, StoreTimers},
     },
     record::{
         Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, Replacement,
         UpdateOutcome,
     },
     request::{EndPurpose, StoreAnswer, StoreCall, UpdateCall},
-    store::{Answer, AnyStore, Page, PlaceKey},
+    store::{Answer, AnyStore, Page, PlaceKey, StoreInfo},
 };
 
 /// The store, with the clock, timeout and observers that every call uses.
@@ -68,6 +74,9 @@ pub(crate) struct Engine {
 struct Shared {
     watches: Watches,
     clock: ClockState,
+    store_info: StoreInfo,
+    outage: Outage,
+    timers: StoreTimers,
     realms: Mutex<HashMap<Arc<str>, Arc<RealmState>>>,
     /// When to sweep next, in milliseconds since the epoch.
     next_sweep: AtomicI64,
@@ -88,6 +97,9 @@ impl Engine {
     pub(crate) fn new(store: AnyStore, clock: Arc<dyn Clock>) -> Self {
         let mut start = [0; 8];
         getrandom::fill(&mut start).expect("the operating system gives random bytes");
+        #[cfg(feature = "metrics")]
+        metrics::describe_metrics();
+        let store_info = store.calls().info();
         Self {
             place_key: store.calls().place_key(),
             store,
@@ -100,6 +112,9 @@ impl Engine {
             shared: Arc::new(Shared {
                 watches: Watches::default(),
                 clock: ClockState::default(),
+                timers: StoreTimers::new(store_info.kind()),
+                store_info,
+                outage: Outage::default(),
                 realms: Mutex::default(),
                 next_sweep: AtomicI64::new(i64::MIN),
                 next_call: AtomicU64::new(u64::from_le_bytes(start)),
@@ -133,9 +148,10 @@ impl Engine {
 
     pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Record>, Error> {
         match self.store.calls().load(sid) {
-            // A fast path for the usual case: every stop of a record on its way is a copy of it.
-            Answer::Ready(Some(Ok(record))) => Ok(record),
-            answer => self.call(Operation::Load, Some(sid), at, answer).await,
+            // A fast path for the usual case: every stop of a record on its way is a copy of it. Not
+            // timed, as that would take longer than the call.
+            Answer::Ready(Some(Ok(record))) if !self.shared.outage.is_on() => Ok(record),
+            answer => self.call(self.timer(Operation::Load), Some(sid), at, answer).await,
         }
     }
 
@@ -189,8 +205,8 @@ impl Engine {
     ) -> Result<UpdateOutcome, Error> {
         let (at, interaction) = (change.at, change.timing.interaction_at.is_some());
         let updated = match self.store.calls().update(sid, change, seen) {
-            Answer::Ready(Some(Ok(updated))) => updated, // as in `load`
-            answer => self.call(Operation::Update, Some(sid), at, answer).await?,
+            Answer::Ready(Some(Ok(updated))) if !self.shared.outage.is_on() => updated, // as in `load`
+            answer => self.call(self.timer(Operation::Update), Some(sid), at, answer).await?,
         };
         if let UpdateOutcome::Applied(Applied { rotated, bound, .. }) = updated {
             if bound {
@@ -218,8 +234,9 @@ impl Engine {
     ) -> Result<EndOutcome, Error> {
         let at = request.at;
         let pending = PendingEnd::new(self, at, vec![(sid, request.call)]);
-        let outcome =
-            self.call(Operation::End, Some(sid), at, self.store.calls().end(sid, request, seen)).await?;
+        let outcome = self
+            .call(self.timer(Operation::End), Some(sid), at, self.store.calls().end(sid, request, seen))
+            .await?;
         pending.answered();
         self.report(sid, at, &outcome);
         Ok(outcome)
@@ -233,7 +250,9 @@ impl Engine {
     ) -> Result<Vec<EndOutcome>, Error> {
         let sids: Vec<_> = requests.iter().map(|(sid, request)| (*sid, request.call)).collect();
         let pending = PendingEnd::new(self, at, sids.clone());
-        let outcomes = self.call(Operation::EndMany, None, at, self.store.calls().end_many(requests)).await?;
+        let outcomes = self
+            .call(self.timer(Operation::EndMany), None, at, self.store.calls().end_many(requests))
+            .await?;
         pending.answered();
         for ((sid, _), outcome) in sids.into_iter().zip(&outcomes) {
             self.report(sid, at, outcome);
@@ -276,7 +295,7 @@ impl Engine {
     }
 
     pub(crate) async fn list(&self, page: Page, at: Timestamp) -> Result<Vec<Record>, Error> {
-        self.call(Operation::List, None, at, self.store.calls().list(page)).await
+        self.call(self.timer(Operation::List), None, at, self.store.calls().list(page)).await
     }
 
     /// A copy of what is known, for stores that compare and set.
@@ -330,18 +349,51 @@ impl Engine {
         }
     }
 
-    /// Waits for an answer, and emits an event for a failure.
+    /// Starts to measure a call to the store: before it, since a store in this process has answered
+    /// when it returns.
+    fn timer(&self, operation: Operation) -> StoreTimer<'_> {
+        self.shared.timers.start(operation)
+    }
+
+    /// Waits for an answer, and emits an event when an outage begins or is over.
     async fn call<T>(
         &self,
-        operation: Operation,
+        timer: StoreTimer<'_>,
         sid: Option<SessionId>,
         at: Timestamp,
         answer: Answer<'_, Result<T, Error>>,
     ) -> Result<T, Error> {
+        let operation = timer.operation();
         // Whatever a store calls its failure: here it is one, and nothing else (S6).
         let failed = |error: Error| if error.is_store_failure() { error } else { Error::store(error) };
-        let emit = |error: &Error| self.emit(at, "", sid, None, EventKind::StoreFailed { operation, error });
-        self.wait(operation, answer).await.map_err(failed).inspect_err(emit)
+        let result = self.wait(operation, answer).await.map_err(failed);
+        timer.stop((&result).into());
+        match &result {
+            Ok(_) if self.shared.outage.is_on() => self.succeeded(at),
+            Ok(_) => {}
+            Err(error) => self.failed(operation, sid, at, error),
+        }
+        result
+    }
+
+    /// A call has failed: at the beginning of an outage, or in it (O3).
+    #[cold]
+    fn failed(&self, operation: Operation, sid: Option<SessionId>, at: Timestamp, error: &Error) {
+        let store = &self.shared.store_info;
+        if self.shared.outage.failed(at, self.clock.now()) {
+            self.emit(at, "", sid, None, EventKind::StoreFailed { store, operation, error });
+        } else {
+            events::call_failed(store, sid, operation, error);
+        }
+    }
+
+    /// A call has succeeded during an outage.
+    #[cold]
+    fn succeeded(&self, at: Timestamp) {
+        if let Some(PastOutage { lasted, failures }) = self.shared.outage.succeeded(at, self.clock.now()) {
+            let store = &self.shared.store_info;
+            self.emit(at, "", None, None, EventKind::StoreRecovered { store, lasted, failures });
+        }
     }
 
     /// Waits for an answer, but no longer than the budget.
@@ -355,7 +407,6 @@ impl Engine {
         {
             return value;
         }
-        let _timer = StoreTimer::start(operation);
         let late = || {
             let message = format!("the session store did not answer `{operation}` within {:?}", self.budget);
             Err(Error::new(ErrorKind::Timeout, message))

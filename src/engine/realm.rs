@@ -16,7 +16,7 @@ use crate::{
     Error, Policy, SessionId, Timestamp,
     events::{Event, EventKind, Operation},
     record::Tag,
-    store::{Answer, Revocation},
+    store::Revocation,
 };
 
 /// What the engine knows of a realm.
@@ -138,10 +138,8 @@ impl Engine {
         if let Some(policy) = Self::known_policy(realm, policy, now) {
             return Ok(policy);
         }
-        let answer = match self.store.calls().not_before(&realm.name) {
-            Answer::Ready(Some(Ok(moment))) => moment,
-            answer => self.call(Operation::NotBefore, None, now, answer).await?,
-        };
+        let (timer, answer) = (self.timer(Operation::NotBefore), self.store.calls().not_before(&realm.name));
+        let answer = self.call(timer, None, now, answer).await?;
         realm.see(answer);
         realm.asked_at.store(now.as_unix_millis(), Ordering::Relaxed);
         // By a clock that stands still until a test moves it, the task's rounds would mean nothing.
@@ -149,6 +147,13 @@ impl Engine {
             self.ask_in_background(realm);
         }
         Ok(policy.with_not_before(realm.not_before()))
+    }
+
+    /// Asks the store for something small, as a check that it answers.
+    pub(crate) async fn ready(&self, realm: &RealmState, now: Timestamp) -> Result<(), Error> {
+        let (timer, answer) = (self.timer(Operation::NotBefore), self.store.calls().not_before(&realm.name));
+        realm.see(self.call(timer, None, now, answer).await?);
+        Ok(())
     }
 
     /// Starts the task that asks for the moment, unless it runs. It ends with the realm, or when no
@@ -198,7 +203,7 @@ impl Engine {
             except,
             keep_until: at + keep,
         };
-        self.call(Operation::Revoke, None, now, self.store.calls().revoke(revocation)).await?;
+        self.call(self.timer(Operation::Revoke), None, now, self.store.calls().revoke(revocation)).await?;
         let kind = EventKind::SignedOutEverywhere { except };
         self.emit_event(&Event { at: now, realm: &realm.name, sid: None, subject: Some(&name), by, kind });
         Ok(())
@@ -219,7 +224,7 @@ impl Engine {
             except: None,
             keep_until: at + crate::Lifetimes::LONGEST,
         };
-        self.call(Operation::Revoke, None, now, self.store.calls().revoke(revocation)).await?;
+        self.call(self.timer(Operation::Revoke), None, now, self.store.calls().revoke(revocation)).await?;
         realm.see(Some(at));
         let kind = EventKind::EverybodySignedOut;
         self.emit_event(&Event { at: now, realm: &realm.name, sid: None, subject: None, by, kind });

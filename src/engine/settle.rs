@@ -114,8 +114,8 @@ impl Engine {
         for delay in DELAYS {
             pause(delay).await;
             let request = EndRequest::new(EndReason::Revoked, at, self.call_id());
-            let answer = self.store.calls().end(sid, request, None);
-            match self.call(Operation::End, Some(sid), at, answer).await {
+            let (timer, answer) = (self.timer(Operation::End), self.store.calls().end(sid, request, None));
+            match self.call(timer, Some(sid), at, answer).await {
                 Ok(EndOutcome::Ended(_) | EndOutcome::AlreadyEnded { .. } | EndOutcome::Spared) => return,
                 Ok(EndOutcome::Unknown) | Err(_) => {}
             }

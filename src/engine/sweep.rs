@@ -61,7 +61,8 @@ impl Engine {
         }
         let policy = self.policy_of(realm, policy, now).await?;
         let sweep = Sweep { realm: only_this_realm.then(|| realm.name.clone()), now, limit };
-        let swept = self.call(Operation::Sweep, None, now, self.store.calls().sweep(sweep)).await?;
+        let swept =
+            self.call(self.timer(Operation::Sweep), None, now, self.store.calls().sweep(sweep)).await?;
         let judge = |record: &Record| {
             if record.realm == realm.name { policy } else { self.policy_of_other(record) }
         };
@@ -102,7 +103,8 @@ impl Engine {
             self.end_many(requests, now).await?;
         }
         if reschedules && !live.is_empty() {
-            self.call(Operation::Reschedule, None, now, self.store.calls().reschedule(live)).await?;
+            self.call(self.timer(Operation::Reschedule), None, now, self.store.calls().reschedule(live))
+                .await?;
         }
         Ok(ended)
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    error::Error as _,
     fmt,
     io::Write,
     sync::{Arc, Mutex, PoisonError},
@@ -10,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Event, EventKind, Observer};
+use super::{Causes, Event, EventKind, Observer};
 
 /// An event as a line of an audit log: who, what, when and why. It contains no token and no session
 /// data.
@@ -50,9 +49,12 @@ impl From<&Event<'_>> for AuditLine {
             EventKind::Ended(reason) => Some(reason.to_string()),
             EventKind::Clamped(setting) => Some(setting.as_str().to_owned()),
             EventKind::Refused(refusal) => Some(refusal.to_string()),
-            EventKind::StoreFailed { operation, error } => {
-                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                Some(format!("{operation}: {error}{cause}"))
+            EventKind::StoreFailed { store, operation, error } => {
+                let cause = Causes::of(error).map(|causes| format!(": {causes}")).unwrap_or_default();
+                Some(format!("{operation}: {error}{cause} ({store})"))
+            }
+            EventKind::StoreRecovered { store, lasted, failures } => {
+                Some(format!("{failures} calls failed in {lasted:?} ({store})"))
             }
             _ => None,
         };

@@ -10,7 +10,9 @@
 //! | `session.clamped` | warn | `sid`, `setting` | an override of a login was above a limit |
 //! | `session.refused` | warn | `reason` | a login was refused |
 //! | `session.denied` | debug | `sid`, `reason`, `detail` | a request was not let through; see below |
-//! | `session.store_failed` | error | `sid`, `operation`, `error`, `cause` | a call to the store failed or took too long |
+//! | `session.store_failed` | error | `store`, `address`, `sid`, `operation`, `error`, `cause` | an outage of the store began: a call failed or took too long |
+//! | `session.store_recovered` | info | `store`, `address`, `lasted_millis`, `failures` | the outage is over |
+//! | `session.store_call_failed` | debug | `store`, `sid`, `operation`, `error`, `cause` | one more call failed during the outage |
 //! | `session.signed_out_everywhere` | info | `realm`, `by` | all sessions of a user were revoked |
 //! | `session.everybody_signed_out` | warn | `realm`, `by` | all sessions of a realm were revoked |
 //! | `session.setting_changed` | info | `realm`, `by`, `setting`, `from`, `to` | the management API changed a setting, on this node |
@@ -22,9 +24,17 @@
 //! | `session.proof_refused` | warn | `sid`, `reason` | a proof of a device was refused |
 //! | `session.refresh_skipped` | info | `sid`, `reason` | the browser sent a request without refreshing the bound cookie |
 //! | `session.value_unreadable` | error | `sid`, `key`, `expected`, `error` | a handler read a value of another type |
+//! | `session.cookie_lost` | warn | `cookie`, `host`, `advice` | a `Secure` cookie was set over plain http, so the browser drops it; once for each layer |
 //! | `session.observer_panicked` | error | `event` | an observer panicked; the request went on |
 //! | `settings.changed` | info | `version` | changed settings are in force on this node |
-//! | `settings.store_failed` | error | `error`, `cause` | the settings could not be loaded; the policy in force stays |
+//! | `settings.store_failed` | error | `store`, `address`, `error`, `cause` | the settings could not be loaded; the policy in force stays |
+//! | `settings.store_recovered` | info | `store`, `address` | the settings are loaded again |
+//!
+//! An outage of the store is two events, whatever the number of requests that it fails: one when the
+//! first call fails, and one when calls succeed again and none has failed for a second. A store that
+//! fails every few seconds has to be without failure for longer. `cause` is the whole chain of
+//! causes, and `address` contains no password. Each layer judges its own store; clones of a layer
+//! judge together.
 //!
 //! The reason of `session.denied` is the one that the client got, or `cross_site` for an endpoint
 //! that a page of another site called. Where [`RequireSession`](crate::RequireSession) answers
@@ -35,22 +45,45 @@
 //!
 //! The target is `tower_tenure`. Events name a session by its `sid` only; no token, data or user
 //! appears.
+//!
+//! # Metrics
+//!
+//! With the feature `metrics`, through the facade of this name:
+//!
+//! | name | kind | label | values |
+//! |---|---|---|---|
+//! | `tower_tenure_events_total` | counter | `event` | the names above without `session.`: those of [`EventKind::as_str`], and `denied` |
+//! | | | `reason` | of `ended`: an [`EndReason`]; of `denied`, `proof_refused` and `refresh_skipped`: as above |
+//! | | | `operation` | of `store_failed`: an [`Operation`] |
+//! | `tower_tenure_store_seconds` | histogram | `store` | [`StoreInfo::kind`](crate::store::StoreInfo::kind) |
+//! | | | `operation` | an [`Operation`] |
+//! | | | `outcome` | `ok`, `error`, `timeout`, or `cancelled`: the request went away first |
+//!
+//! The counter counts every recorded interaction, not only those whose event is emitted. The
+//! histogram times the calls to every store. Two are left out: a `load` or an `update` that a store
+//! in this process answers at once takes less time than reading the clock twice.
+//! [`describe_metrics`] says when the descriptions of both reach the recorder.
 
 mod audit;
+mod cause;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 #[cfg(not(feature = "metrics"))]
 #[path = "metrics/absent.rs"]
 pub(crate) mod metrics;
 
-use std::{error::Error as _, fmt};
+use std::{fmt, time::Duration};
 
 pub use self::audit::{AuditLine, AuditLog, RecentEvents};
+use self::cause::Causes;
+#[cfg(feature = "metrics")]
+pub use self::metrics::describe_metrics;
 
 use crate::{
-    Error, SessionId, Timestamp,
+    Error, ErrorKind, SessionId, Timestamp,
     policy::{Clamped, Refusal},
     record::EndReason,
+    store::StoreInfo,
 };
 
 /// Something that happened to a session.
@@ -107,15 +140,30 @@ pub enum EventKind<'a> {
     Clamped(Clamped),
     /// A login was refused.
     Refused(&'a Refusal),
-    /// A call to the store failed or timed out.
+    /// An outage of the store began: a call failed or timed out. What fails until it is over is no
+    /// further event.
+    #[non_exhaustive]
     StoreFailed {
+        /// The store.
+        store: &'a StoreInfo,
         /// Which call.
         operation: Operation,
         /// Why.
         error: &'a Error,
     },
+    /// The outage is over.
+    #[non_exhaustive]
+    StoreRecovered {
+        /// The store.
+        store: &'a StoreInfo,
+        /// The time from the first failure until now.
+        lasted: Duration,
+        /// How many calls failed.
+        failures: u64,
+    },
     /// A subject was signed out everywhere: all its sessions are over, except one if given. An
     /// event for the end of each follows; with many sessions, some time later.
+    #[non_exhaustive]
     SignedOutEverywhere {
         /// The session that was excepted.
         except: Option<SessionId>,
@@ -124,6 +172,7 @@ pub enum EventKind<'a> {
     EverybodySignedOut,
     /// The management API changed a setting. Only on the node that it was asked of. A value of more
     /// than 1 KiB is replaced by its size in words.
+    #[non_exhaustive]
     SettingChanged {
         /// Its name in the API.
         setting: &'a str,
@@ -134,6 +183,7 @@ pub enum EventKind<'a> {
     },
     /// This node's clock is too far from the store's. Until they agree, the node neither sweeps nor
     /// ends sessions by time; see [S12](crate::rules#s12).
+    #[non_exhaustive]
     ClocksApart {
         /// How many milliseconds this node's clock is ahead of the store's; negative if it is
         /// behind.
@@ -176,6 +226,7 @@ impl EventKind<'_> {
             Self::Clamped(_) => "clamped",
             Self::Refused(_) => "refused",
             Self::StoreFailed { .. } => "store_failed",
+            Self::StoreRecovered { .. } => "store_recovered",
             Self::SignedOutEverywhere { .. } => "signed_out_everywhere",
             Self::EverybodySignedOut => "everybody_signed_out",
             Self::SettingChanged { .. } => "setting_changed",
@@ -209,6 +260,21 @@ pub enum Operation {
 }
 
 impl Operation {
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Create,
+        Self::Load,
+        Self::Update,
+        Self::End,
+        Self::EndMany,
+        Self::Revoke,
+        Self::NotBefore,
+        Self::List,
+        Self::Sweep,
+        Self::Reschedule,
+        Self::Time,
+    ];
+
     /// The function's name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -233,6 +299,40 @@ impl fmt::Display for Operation {
     }
 }
 
+/// How a call to a store ended, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallOutcome {
+    Ok,
+    Error,
+    Timeout,
+    #[cfg(feature = "metrics")]
+    Cancelled,
+}
+
+#[cfg(feature = "metrics")]
+impl CallOutcome {
+    pub(crate) const ALL: [Self; 4] = [Self::Ok, Self::Error, Self::Timeout, Self::Cancelled];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl<T> From<&Result<T, Error>> for CallOutcome {
+    fn from(result: &Result<T, Error>) -> Self {
+        match result {
+            Ok(_) => Self::Ok,
+            Err(error) if error.kind() == ErrorKind::Timeout => Self::Timeout,
+            Err(_) => Self::Error,
+        }
+    }
+}
+
 /// Receives every event, for example for audit logs and back-channel logout.
 ///
 /// It is called while a request is served, so it should move slow work to its own task.
@@ -241,6 +341,8 @@ pub trait Observer: Send + Sync + 'static {
     fn observe(&self, event: &Event<'_>);
 }
 
+/// A closure whose argument has a type: `|event: &Event<'_>| …`. Without one,
+/// [`with_observer_fn`](crate::SessionLayer::with_observer_fn) takes it.
 impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for F {
     fn observe(&self, event: &Event<'_>) {
         self(event);
@@ -272,15 +374,38 @@ pub(crate) fn settings_changed(version: u64) {
 
 /// The settings could not be loaded, and stay as they are. Emitted once until loading succeeds
 /// again.
-pub(crate) fn settings_failed(error: &Error) {
-    let cause = error.source().map(tracing::field::display);
-    event!(ERROR, "settings.store_failed", %error, cause);
+pub(crate) fn settings_failed(store: &StoreInfo, error: &Error) {
+    let (cause, address) = (Causes::of(error).map(tracing::field::display), store.address());
+    event!(ERROR, "settings.store_failed", store = store.kind(), address, %error, cause);
+}
+
+/// The settings are loaded again.
+pub(crate) fn settings_recovered(store: &StoreInfo) {
+    event!(INFO, "settings.store_recovered", store = store.kind(), address = store.address());
+}
+
+/// A call failed during an outage, which is an event already. Explains each 503 (O3).
+pub(crate) fn call_failed(store: &StoreInfo, sid: Option<SessionId>, operation: Operation, error: &Error) {
+    let cause = Causes::of(error).map(tracing::field::display);
+    let sid = sid.map(tracing::field::display);
+    event!(DEBUG, "session.store_call_failed", store = store.kind(), sid, %operation, %error, cause);
 }
 
 /// A value of session data is not what its key says: the application changed the type.
 pub(crate) fn value_unreadable(sid: Option<SessionId>, key: &str, expected: &str, error: &Error) {
     let sid = sid.map(tracing::field::display);
     event!(ERROR, "session.value_unreadable", sid, key, expected, %error);
+}
+
+/// A cookie was set that the browser drops. Emitted once by a layer.
+pub(crate) fn cookie_lost(cookie: &str, host: &str) {
+    event!(
+        WARN,
+        "session.cookie_lost",
+        cookie,
+        host,
+        advice = "serve the site over https: browsers drop a Secure cookie over plain http, so nobody stays logged in"
+    );
 }
 
 /// An observer panicked. The request goes on.
@@ -300,9 +425,15 @@ impl Event<'_> {
             EventKind::Ended(reason) => event!(INFO, "session.ended", sid, %reason),
             EventKind::Clamped(setting) => event!(WARN, "session.clamped", sid, setting = setting.as_str()),
             EventKind::Refused(reason) => event!(WARN, "session.refused", sid, %reason),
-            EventKind::StoreFailed { operation, error } => {
-                let cause = error.source().map(tracing::field::display);
-                event!(ERROR, "session.store_failed", sid, %operation, %error, cause);
+            EventKind::StoreFailed { store, operation, error } => {
+                let (cause, address) = (Causes::of(error).map(tracing::field::display), store.address());
+                let store = store.kind();
+                event!(ERROR, "session.store_failed", store, address, sid, %operation, %error, cause);
+            }
+            EventKind::StoreRecovered { store, lasted, failures } => {
+                let (store, address) = (store.kind(), store.address());
+                let lasted_millis = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+                event!(INFO, "session.store_recovered", store, address, lasted_millis, failures);
             }
             EventKind::SignedOutEverywhere { .. } => {
                 event!(INFO, "session.signed_out_everywhere", realm, by);

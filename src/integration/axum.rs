@@ -3,12 +3,13 @@
 use std::{convert::Infallible, fmt};
 
 use axum_core::{
+    body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, request::Parts};
 
-use crate::{Error, Session};
+use crate::{Error, ErrorKind, Session, web::Problem};
 
 /// Takes the session that [`SessionLayer`](crate::SessionLayer) put into the request.
 impl<S: Sync> FromRequestParts<S> for Session {
@@ -43,27 +44,54 @@ impl std::error::Error for MissingSessionLayer {}
 
 impl IntoResponse for MissingSessionLayer {
     fn into_response(self) -> Response {
-        (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+        let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Misconfigured session layers");
+        problem.with_detail(self.to_string()).into_response().map(Body::from)
     }
 }
 
-/// Lets a handler use `?`: 503 when the store failed, 401 when the session ended meanwhile, 403 for
-/// a refused login, 413 for data over the limit, 400 for wrong input, 500 otherwise. The text
-/// contains no internal details.
+/// Lets a handler use `?`: the response is `application/problem+json` (RFC 9457).
+///
+/// | kind | status |
+/// |---|---|
+/// | [`Store`](ErrorKind::Store), [`Timeout`](ErrorKind::Timeout) | 503, with `Retry-After` |
+/// | [`Ended`](ErrorKind::Ended) | 401 |
+/// | [`Refused`](ErrorKind::Refused) | 403 |
+/// | [`TooLarge`](ErrorKind::TooLarge) | 413 |
+/// | [`InvalidInput`](ErrorKind::InvalidInput) | 400 |
+/// | others | 500 |
+///
+/// The message of the error is in it only for 400, 403 and 413. Its cause never is.
+///
+/// # Example
+///
+/// ```
+/// use axum::{Json, response::Result};
+/// use tower_tenure::{Key, Session};
+///
+/// const CART: Key<Vec<u32>> = Key::new("cart");
+///
+/// async fn add(session: Session, Json(item): Json<u32>) -> Result<()> {
+///     session.update(&CART, |cart| [cart.unwrap_or_default(), vec![item]].concat()).await?;
+///     Ok(())
+/// }
+/// ```
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        use crate::ErrorKind::{Ended, InvalidInput, Refused, Store, Timeout, TooLarge};
-        let (status, text) = match self.kind() {
-            Store | Timeout => {
-                (StatusCode::SERVICE_UNAVAILABLE, "the session store is not available, please try again")
-            }
-            Ended => (StatusCode::UNAUTHORIZED, "the session has ended"),
-            Refused => return (StatusCode::FORBIDDEN, self.to_string()).into_response(),
-            TooLarge => return (StatusCode::PAYLOAD_TOO_LARGE, self.to_string()).into_response(),
-            InvalidInput => return (StatusCode::BAD_REQUEST, self.to_string()).into_response(),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "the session could not be used"),
-        };
         tracing::debug!(target: "tower_tenure", error = %self, "a handler answered with a session error");
-        (status, text).into_response()
+        let problem = match self.kind() {
+            ErrorKind::Store | ErrorKind::Timeout => return Problem::store_unavailable().map(Body::from),
+            ErrorKind::Ended => Problem::new(StatusCode::UNAUTHORIZED, "Login required")
+                .with_detail("The session ended meanwhile, and nothing was stored."),
+            ErrorKind::Refused => {
+                Problem::new(StatusCode::FORBIDDEN, "Login refused").with_detail(self.to_string())
+            }
+            ErrorKind::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Session data too large")
+                .with_detail(self.to_string()),
+            ErrorKind::InvalidInput => {
+                Problem::new(StatusCode::BAD_REQUEST, "Invalid input").with_detail(self.to_string())
+            }
+            _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The session could not be used"),
+        };
+        problem.into_response().map(Body::from)
     }
 }

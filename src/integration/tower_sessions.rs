@@ -74,7 +74,14 @@ const KEY: &str = "tower-sessions";
 struct StoredData {
     data: BTreeMap<String, Value>,
     /// The expiry that counts. The record's deadline is only for the sweep, and may be later.
+    #[serde(serialize_with = "as_millis")]
     expiry: Timestamp,
+}
+
+/// A number takes half the room of the text.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form serde asks for")]
+fn as_millis<S: serde::Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(moment.as_unix_millis())
 }
 
 impl TowerSessions {

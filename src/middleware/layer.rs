@@ -7,13 +7,13 @@ use tower::Layer;
 
 use super::SessionService;
 use crate::{
-    Clock, LivePolicy, LoginHook, Policy, RequestHead, Sessions,
+    Clock, LivePolicy, LoginContext, LoginHook, LoginHookFuture, Policy, RequestHead, Sessions,
     admin::LayerSettings,
     browser::Endpoints,
     cookie::SessionCookie,
-    events::Observer,
+    events::{Event, Observer},
     policy::Activity,
-    settings::{LayerConfig, PolicySource},
+    settings::{HookFn, LayerConfig, PolicySource},
     store::AnyStore,
 };
 
@@ -193,9 +193,55 @@ impl SessionLayer {
         self.with(|config| config.hooks.push(Arc::new(hook)))
     }
 
+    /// Adds a closure as a login hook, without a type of its own.
+    ///
+    /// Its future is boxed, because a function cannot yet require of an async closure that its
+    /// future may move between threads.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::{collections::HashSet, sync::Arc};
+    /// use tower_tenure::{MemoryStore, SessionLayer};
+    ///
+    /// let banned = Arc::new(HashSet::from(["mallory"]));
+    /// let layer = SessionLayer::new(MemoryStore::new()).with_login_hook_fn(move |login| {
+    ///     let banned = Arc::clone(&banned);
+    ///     Box::pin(async move {
+    ///         if banned.contains(login.subject()) {
+    ///             login.deny("banned");
+    ///         }
+    ///         login.metadata().set("channel", "web")
+    ///     })
+    /// });
+    /// ```
+    pub fn with_login_hook_fn<F>(self, hook: F) -> Self
+    where
+        F: for<'a> Fn(&'a mut LoginContext<'_>) -> LoginHookFuture<'a> + Send + Sync + 'static,
+    {
+        self.with_login_hook(HookFn(hook))
+    }
+
     /// Adds an observer of events.
     pub fn with_observer(self, observer: impl Observer) -> Self {
         self.with(|config| config.engine.observers.push(Arc::new(observer)))
+    }
+
+    /// Adds a closure as an observer of events. The type of its argument need not be written.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tower_tenure::{MemoryStore, SessionLayer, events::EventKind};
+    ///
+    /// let layer = SessionLayer::new(MemoryStore::new()).with_observer_fn(|event| {
+    ///     if let EventKind::Ended(reason) = event.kind {
+    ///         println!("{} a session ended: {reason}", event.at);
+    ///     }
+    /// });
+    /// ```
+    pub fn with_observer_fn(self, observe: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.with_observer(observe)
     }
 
     /// Ends a session when a secret comes back that it has replaced, after its grace: off unless

@@ -29,6 +29,7 @@ pub struct Cap {
 /// What happens to a login that would go over the cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Overflow {
     /// The least recently active session ends, for the reason `evicted`.
     Evict,
@@ -94,6 +95,7 @@ pub enum Admission {
 
 /// A session that must end before a login fits under a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Departure {
     /// The session.
     pub sid: SessionId,

@@ -8,6 +8,7 @@ use crate::{
 
 /// Whether a request extends its session; see [L8](crate::rules#l8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Activity {
     /// The user is active: it moves the idle deadline.
     Interaction,
@@ -33,6 +34,7 @@ pub enum Verdict {
 
 /// A live session after this request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Next {
     /// The timing as it will be once `change` is recorded.
     pub timing: Timing,

@@ -80,6 +80,7 @@ fn earliest(known: Option<Timestamp>, new: Timestamp) -> Timestamp {
 
 /// The timing of a new session, and which overrides the limits clamped.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Opening {
     /// The timing. `authenticated_at` is the moment of opening.
     pub timing: Timing,
@@ -89,6 +90,7 @@ pub struct Opening {
 
 /// An override that was above a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Clamped {
     /// `expires_at`.
     ExpiresAt,

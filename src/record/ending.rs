@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Data, Lowering, Millis, SecretHash, SessionId};
 use crate::{Error, ErrorKind, Timestamp};
@@ -10,6 +10,7 @@ use crate::{Error, ErrorKind, Timestamp};
 /// Why a session is over. As text: [`EndReason::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum EndReason {
     /// Its idle deadline passed.
     Idle,
@@ -90,7 +91,10 @@ pub struct Successor {
 
 /// What the holder of a session may learn once it is over: enough to say "signed out after 15
 /// minutes of inactivity".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// As JSON the lifetimes are whole seconds, `idle_lifetime_seconds` and
+/// `absolute_lifetime_seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PastSession {
     /// Why it is over.
@@ -98,9 +102,15 @@ pub struct PastSession {
     /// Since when.
     pub ended_at: Timestamp,
     /// The idle lifetime that it had.
+    #[serde(rename = "idle_lifetime_seconds", serialize_with = "as_seconds")]
     pub idle_lifetime: Duration,
     /// The absolute lifetime that it had.
+    #[serde(rename = "absolute_lifetime_seconds", serialize_with = "as_seconds")]
     pub absolute_lifetime: Duration,
+}
+
+fn as_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(time.as_secs())
 }
 
 /// The unique id of a call that ends a session.

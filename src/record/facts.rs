@@ -9,6 +9,7 @@ use crate::{Error, ErrorKind, Timestamp};
 
 /// Facts about a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Facts {
     /// Where it was used from, first and last.
     pub device: Device,
@@ -22,6 +23,7 @@ pub struct Facts {
 
 /// Where a session was used from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Device {
     /// The address at the login, if the layer has a function that finds it.
     pub initial_ip: Option<IpAddr>,
@@ -62,11 +64,19 @@ pub struct LastSeen {
 /// One way in which the user proved who they are, for example `pwd` or `mfa` (RFC 8176 has the
 /// usual names).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct AuthenticationMethod {
     /// Its name.
     pub name: String,
     /// When.
     pub at: Timestamp,
+}
+
+impl AuthenticationMethod {
+    /// A method of this name, used at this moment.
+    pub fn new(name: impl Into<String>, at: Timestamp) -> Self {
+        Self { name: name.into(), at }
+    }
 }
 
 /// Text by key, attached to a session at login or by the management API; at most 25 entries.

@@ -2,14 +2,32 @@
 
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
 use super::RequestState;
 use crate::{
     Mode, SessionId, Timestamp,
-    record::{DeviceProof, Facts, Record, Timing},
+    record::{AuthenticationMethod, Device, DeviceProof, Facts, Record, Timing},
 };
 
 /// What a page needs to show of a session, as one consistent view.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// As JSON it is an object with these fields, but for `last_interacted_at`, as in the endpoints and
+/// the management API. Moments are text, `subject` and `authenticated_at` of
+/// an anonymous session are `null`, and the facts stand beside the other fields. Metadata is left
+/// out: it is the application's own, and may not be meant for the user.
+///
+/// # Example
+///
+/// ```
+/// use axum::{Json, response::IntoResponse};
+/// use tower_tenure::Session;
+///
+/// async fn me(session: Session) -> impl IntoResponse {
+///     Json(session.info())
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SessionInfo {
     /// The public id.
@@ -24,6 +42,7 @@ pub struct SessionInfo {
     pub authenticated_at: Option<Timestamp>,
     /// The last interaction: this request, or the last recorded one if this request is passive or
     /// not due to be recorded.
+    #[serde(rename = "last_interacted_at")]
     pub last_interaction_at: Timestamp,
     /// When the session expires if there is no further interaction.
     pub idle_expires_at: Timestamp,
@@ -34,7 +53,19 @@ pub struct SessionInfo {
     /// When that device last proved itself, as far as this request shows it.
     pub proven_at: Option<Timestamp>,
     /// Device, clients, authentication methods and metadata.
+    #[serde(flatten, serialize_with = "without_metadata")]
     pub facts: Arc<Facts>,
+}
+
+fn without_metadata<S: Serializer>(facts: &Arc<Facts>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        device: &'a Device,
+        clients: &'a [String],
+        authentication: &'a [AuthenticationMethod],
+    }
+    let Facts { device, clients, authentication, .. } = &**facts;
+    Shown { device, clients, authentication }.serialize(serializer)
 }
 
 impl SessionInfo {

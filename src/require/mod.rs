@@ -23,13 +23,13 @@ use std::{borrow::Cow, time::Duration};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-pub use self::{
-    redirect::is_same_origin_path,
-    service::{RequireSessionFuture, RequireSessionService},
-};
 use self::{
-    redirect::{LoginPage, PublicPrefix},
+    redirect::PublicPrefix,
     rules::{Denial, Evidence, RequiredMethod, Rules},
+};
+pub use self::{
+    redirect::{LoginPage, is_same_origin_path},
+    service::{RequireSessionFuture, RequireSessionService},
 };
 use crate::{
     Error, RequestHead, Session, SessionId,
@@ -60,16 +60,14 @@ use crate::{
 ///
 /// ```
 /// use axum::{Router, routing::get};
-/// use tower_tenure::{MemoryStore, RequireSession, SessionLayer};
+/// use tower_tenure::{LoginPage, MemoryStore, RequireSession, SessionLayer};
 ///
-/// # fn app() -> Result<Router, tower_tenure::Error> {
-/// let app = Router::new()
+/// const LOGIN: LoginPage = LoginPage::from_static("/login");
+///
+/// let app: Router = Router::new()
 ///     .route("/account", get(async || "yours"))
-///     .layer(RequireSession::new().with_login_page("/login")?)
+///     .layer(RequireSession::new().with_login_page(LOGIN))
 ///     .layer(SessionLayer::new(MemoryStore::new()));
-/// # Ok(app)
-/// # }
-/// # app().unwrap();
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -96,8 +94,7 @@ impl RequireSession {
         Self::default()
     }
 
-    /// Redirects browser navigations to this page instead: a path as the browser sees it, or an
-    /// absolute `http(s)` URL.
+    /// Redirects browser navigations to this page instead.
     ///
     /// The login page itself always passes, with any method, so this layer may be around it: a
     /// request with exactly this path. A page with a query also asks for this query, followed by
@@ -111,13 +108,9 @@ impl RequireSession {
     /// A login page inside a nested router needs
     /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri), as the paths
     /// are compared whole.
-    ///
-    /// # Errors
-    ///
-    /// When it is neither.
-    pub fn with_login_page(mut self, page: impl Into<Cow<'static, str>>) -> Result<Self, Error> {
-        self.login_page = Some(LoginPage::new(page.into())?);
-        Ok(self)
+    pub fn with_login_page(mut self, page: LoginPage) -> Self {
+        self.login_page = Some(page);
+        self
     }
 
     /// The path prefix that a proxy in front takes off before a request reaches this server.
@@ -135,9 +128,10 @@ impl RequireSession {
     /// `/shop/login?return_to=/shop/account&reason=none`.
     ///
     /// ```
-    /// use tower_tenure::RequireSession;
+    /// use tower_tenure::{LoginPage, RequireSession};
     ///
-    /// let require = RequireSession::new().with_public_prefix("/shop")?.with_login_page("/shop/login")?;
+    /// let login = LoginPage::from_static("/shop/login");
+    /// let require = RequireSession::new().with_public_prefix("/shop")?.with_login_page(login);
     /// assert!(RequireSession::new().with_public_prefix("/shop/").is_err());
     /// # Ok::<(), tower_tenure::Error>(())
     /// ```

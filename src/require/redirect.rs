@@ -8,10 +8,26 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{Error, ErrorKind, RequestHead};
 
-/// Where browser navigations without a session are sent: a path as the browser sees it, or an
-/// absolute URL.
-#[derive(Clone, Debug)]
-pub(super) struct LoginPage(Cow<'static, str>);
+/// The page that browser navigations without a session are sent to: a path as the browser sees it,
+/// or an absolute `http(s)` URL.
+///
+/// It is checked when it is made, so a route that uses it cannot fail later.
+///
+/// # Example
+///
+/// ```
+/// use tower_tenure::LoginPage;
+///
+/// // A constant: a mistake in it does not compile.
+/// const LOGIN: LoginPage = LoginPage::from_static("/login");
+///
+/// // From a configuration: a mistake is an error at the start.
+/// let page = LoginPage::new(std::env::var("LOGIN_PAGE").unwrap_or("/login".into()))?;
+/// assert!(LoginPage::new("login").is_err());
+/// # Ok::<(), tower_tenure::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginPage(Cow<'static, str>);
 
 /// The path prefix that a proxy takes off.
 #[derive(Clone, Debug)]
@@ -37,17 +53,34 @@ impl PublicPrefix {
 }
 
 impl LoginPage {
-    pub(super) fn new(page: Cow<'static, str>) -> Result<Self, Error> {
-        let absolute = page.starts_with("https://") || page.starts_with("http://");
-        if !(is_same_origin_path(&page) || absolute)
-            || HeaderValue::try_from(&*page).is_err()
-            || page.contains('#')
-        {
-            let message =
-                "a login page is a path such as /login, or an absolute http(s) URL, without a fragment";
-            return Err(Error::new(ErrorKind::Configuration, message));
+    /// A page that is known at run time.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither a path such as `/login` nor an absolute URL, or has a fragment.
+    pub fn new(page: impl Into<Cow<'static, str>>) -> Result<Self, Error> {
+        let page = page.into();
+        if is_login_page(page.as_bytes()) {
+            Ok(Self(page))
+        } else {
+            Err(Error::new(ErrorKind::Configuration, NO_LOGIN_PAGE))
         }
-        Ok(Self(page))
+    }
+
+    /// A page that is known when the program is written.
+    ///
+    /// # Panics
+    ///
+    /// When it is no such page. In a constant, or in a `const` block, that is an error of the
+    /// compiler:
+    ///
+    /// ```compile_fail
+    /// const LOGIN: tower_tenure::LoginPage = tower_tenure::LoginPage::from_static("login");
+    /// # let _ = LOGIN;
+    /// ```
+    pub const fn from_static(page: &'static str) -> Self {
+        assert!(is_login_page(page.as_bytes()), "{}", NO_LOGIN_PAGE);
+        Self(Cow::Borrowed(page))
     }
 
     /// Whether a request asks for this very page.
@@ -153,10 +186,43 @@ const QUERY_VALUE: &AsciiSet =
 /// assert!(!is_same_origin_path("https://evil.example/"));
 /// ```
 pub fn is_same_origin_path(path: &str) -> bool {
-    // The URL standard drops tabs and newlines and takes a backslash for a slash before it looks
-    // for an authority.
-    let plain = path.bytes().all(|byte| byte > 0x20 && byte != 0x7f && byte != b'\\');
-    plain && path.starts_with('/') && !path.starts_with("//")
+    path.bytes().all(is_plain) && is_path(path.as_bytes())
+}
+
+const NO_LOGIN_PAGE: &str =
+    "a login page is a path such as /login, or an absolute http(s) URL, without a fragment";
+
+/// Whether a login page can be sent as `Location`, and leads where it seems to.
+const fn is_login_page(page: &[u8]) -> bool {
+    let mut at = 0;
+    while at < page.len() {
+        if page[at] == b'#' || !is_plain(page[at]) {
+            return false;
+        }
+        at += 1;
+    }
+    is_path(page) || begins_with(page, b"https://") || begins_with(page, b"http://")
+}
+
+/// Whether a byte cannot turn a path into something else. The URL standard drops tabs and newlines,
+/// and takes a backslash for a slash, before it looks for an authority.
+const fn is_plain(byte: u8) -> bool {
+    byte > 0x20 && byte != 0x7f && byte != b'\\'
+}
+
+const fn is_path(text: &[u8]) -> bool {
+    begins_with(text, b"/") && !begins_with(text, b"//")
+}
+
+const fn begins_with(text: &[u8], start: &[u8]) -> bool {
+    let mut at = 0;
+    while at < start.len() {
+        if at >= text.len() || text[at] != start[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
 #[cfg(test)]
@@ -202,7 +268,7 @@ mod tests {
             ("/shopping/login", Some("/shop"), "/login", false),
             ("/shopping/login", Some("/shop"), "ping/login", false),
         ] {
-            let page = LoginPage::new(page.into()).unwrap();
+            let page = LoginPage::new(page).unwrap();
             let prefix = prefix.map(|prefix| PublicPrefix::new(prefix.into()).unwrap());
             let Ok(uri) = target.parse() else { continue };
             assert_eq!(page.is_target(&uri, prefix.as_ref()), expected, "{page:?} {prefix:?} {target}");

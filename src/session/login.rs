@@ -113,7 +113,7 @@ impl Login<'_> {
     /// How the user proved who they are, for the session's facts; RFC 8176 has the usual names,
     /// such as `pwd`.
     pub fn with_method(mut self, name: impl Into<String>) -> Self {
-        let method = AuthenticationMethod { name: name.into(), at: self.session.now() };
+        let method = AuthenticationMethod::new(name, self.session.now());
         self.facts.authentication.push(method);
         self
     }

@@ -104,6 +104,8 @@ pub(crate) struct Inner {
     outer: Option<Session>,
     /// Whether the handler looked at the session, so that the response depends on it.
     looked: AtomicBool,
+    /// The host, if the browser would drop a cookie of this response (E14).
+    loses_cookie: Option<Box<str>>,
 }
 
 impl Inner {
@@ -145,6 +147,7 @@ impl Session {
             ip: config.client_ip.as_ref().and_then(|ask| ask(head)),
             outer: head.extensions.get::<Self>().cloned(),
             looked: AtomicBool::new(false),
+            loses_cookie: config.loses_cookie(head, candidates.brought),
             config: Arc::clone(config),
         };
         let user_agent = head.headers.get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use http::HeaderMap;
 
 use super::Session;
-use crate::{cookie::varies_by_cookie, request::CookieVerdict};
+use crate::{cookie::varies_by_cookie, events, request::CookieVerdict};
 
 impl Session {
     /// Sets or removes our cookie where something changed, and says what the response depends on.
@@ -20,6 +20,11 @@ impl Session {
                 if let Some((known, expires_at)) = request.cookie_to_set() {
                     let mode = known.record.timing.mode;
                     cookie.issue(headers, &known.token, mode, expires_at, inner.now);
+                    if let Some(host) = &inner.loses_cookie
+                        && !inner.config.plain_http_logged.swap(true, Ordering::Relaxed)
+                    {
+                        events::cookie_lost(cookie.name(), host);
+                    }
                     if let Some(device) = inner.config.device.as_ref().filter(|_| known.is_new_login()) {
                         device.offer(headers, &known.record, inner.context().shared_now);
                     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{
     Mode, Policy, SessionId, Timestamp,
-    record::{Record, Timing},
+    record::{Facts, Record, Timing},
 };
 
 /// One of several sessions, for a page or a list: what people need to recognise it, without its
@@ -17,7 +17,6 @@ use crate::{
 #[non_exhaustive]
 pub struct SessionSummary {
     /// The public id.
-    #[serde(serialize_with = "as_text")]
     pub sid: SessionId,
     /// The user; absent for an anonymous session.
     pub subject: Option<Arc<str>>,
@@ -30,20 +29,20 @@ pub struct SessionSummary {
     /// Whether the session is bound to its device.
     pub bound: bool,
     /// When the session was created.
-    #[serde(serialize_with = "as_text")]
     pub created_at: Timestamp,
     /// When its user signed in; absent for an anonymous session.
-    #[serde(serialize_with = "as_text_or_null")]
     pub authenticated_at: Option<Timestamp>,
     /// The last recorded interaction.
-    #[serde(rename = "last_interacted_at", serialize_with = "as_text")]
+    #[serde(rename = "last_interacted_at")]
     pub last_interaction_at: Timestamp,
     /// When the session expires if there is no further interaction.
-    #[serde(serialize_with = "as_text")]
     pub idle_expires_at: Timestamp,
     /// When the session expires in any case.
-    #[serde(serialize_with = "as_text")]
     pub expires_at: Timestamp,
+    /// Device, clients, authentication methods and metadata. Not in JSON: addresses and metadata are
+    /// for the application.
+    #[serde(skip)]
+    pub facts: Arc<Facts>,
 }
 
 impl SessionSummary {
@@ -65,17 +64,9 @@ impl SessionSummary {
             last_interaction_at: timing.last_interaction_at,
             idle_expires_at: timing.idle_expires_at(),
             expires_at: timing.expires_at(),
+            facts: Arc::clone(&record.facts),
         }
     }
-}
-
-fn as_text<T: ToString, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&value.to_string())
-}
-
-#[expect(clippy::ref_option, reason = "the form serde asks for")]
-fn as_text_or_null<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    value.map(|moment| moment.to_string()).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -47,19 +47,29 @@ pub trait LoginHook: Send + Sync + 'static {
     fn on_login(&self, login: &mut LoginContext<'_>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
+/// What a closure for [`SessionLayer::with_login_hook_fn`](crate::SessionLayer::with_login_hook_fn)
+/// returns: `Box::pin(async move { … })`.
+pub type LoginHookFuture<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+/// A closure as a hook.
+pub(crate) struct HookFn<F>(pub(crate) F);
+
+impl<F> LoginHook for HookFn<F>
+where
+    F: for<'a> Fn(&'a mut LoginContext<'_>) -> LoginHookFuture<'a> + Send + Sync + 'static,
+{
+    fn on_login(&self, login: &mut LoginContext<'_>) -> impl Future<Output = Result<(), Error>> + Send {
+        (self.0)(login)
+    }
+}
+
 /// [`LoginHook`], object-safe.
 pub(crate) trait DynLoginHook: Send + Sync + 'static {
-    fn on_login<'a>(
-        &'a self,
-        login: &'a mut LoginContext<'_>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+    fn on_login<'a>(&'a self, login: &'a mut LoginContext<'_>) -> LoginHookFuture<'a>;
 }
 
 impl<H: LoginHook> DynLoginHook for H {
-    fn on_login<'a>(
-        &'a self,
-        login: &'a mut LoginContext<'_>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>> {
+    fn on_login<'a>(&'a self, login: &'a mut LoginContext<'_>) -> LoginHookFuture<'a> {
         Box::pin(LoginHook::on_login(self, login))
     }
 }

@@ -1,8 +1,16 @@
 //! The configuration of a layer.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use http::{Extensions, HeaderMap, Request, StatusCode, Uri};
+use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri};
 
 use super::{DeviceConfig, hook::DynLoginHook, live::PolicySource};
 use crate::{
@@ -43,6 +51,8 @@ pub(crate) struct LayerConfig {
     pub(crate) device: Option<DeviceConfig>,
     /// What else counts as a failure of the handler.
     pub(crate) failure: Option<Classifier>,
+    /// Whether it was logged that the cookie cannot come back over plain http; shared by clones.
+    pub(crate) plain_http_logged: Arc<AtomicBool>,
 }
 
 /// Judges a response by its status and headers.
@@ -71,6 +81,7 @@ impl LayerConfig {
             ends_on_secret_reuse: false,
             device: None,
             failure: None,
+            plain_http_logged: Arc::default(),
         }
     }
 
@@ -121,6 +132,17 @@ impl LayerConfig {
         } else {
             self.activity.as_ref().map_or(Activity::Interaction, |activity| activity(head))
         }
+    }
+
+    /// The host, if this request may set a cookie that its browser drops: one that is `Secure`, over
+    /// plain http. Asked only of what may be a login in a browser that does not send the cookie, so
+    /// that other requests need not look for headers.
+    pub(crate) fn loses_cookie(&self, head: RequestHead<'_>, brings_cookie: bool) -> Option<Box<str>> {
+        let may_log_in = !brings_cookie && head.method == Method::POST && self.cookie.is_secure();
+        if !may_log_in || self.plain_http_logged.load(Ordering::Relaxed) {
+            return None;
+        }
+        head.plain_http_host().map(Into::into)
     }
 
     /// Whether the handler failed, so that its writes and logins are dropped.

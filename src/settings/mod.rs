@@ -21,11 +21,12 @@ mod shared;
 pub(crate) use self::device::ask_for_proof;
 pub(crate) use self::{
     device::{DeviceConfig, DeviceVisit, new_binding},
+    hook::HookFn,
     layer::LayerConfig,
     live::PolicySource,
 };
 pub use self::{
-    hook::{LoginContext, LoginHook, LoginRequest},
+    hook::{LoginContext, LoginHook, LoginHookFuture, LoginRequest},
     live::LivePolicy,
     shared::SharedPolicy,
 };

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use crate::{
     Clock, Error, ErrorKind, LivePolicy, Policy, SystemClock, events,
     policy::{PolicySettings, StoredPolicy},
-    store::{SettingsStore, StoredSettings},
+    store::{SettingsStore, StoreInfo, StoredSettings},
 };
 
 /// A policy whose settings are kept in a store.
@@ -191,14 +191,16 @@ impl SharedPolicy {
     /// Applies what other nodes change, for as long as it is polled: spawn it.
     ///
     /// While the store is unavailable, or has settings that cannot be read, the policy in force
-    /// stays. An event reports that once.
+    /// stays. An event reports that once, and another one when the settings are loaded again.
     pub async fn follow(self) {
         let mut failing = false;
         loop {
             let _ = tokio::time::timeout(POLL, self.0.store.changed()).await;
             let refreshed = self.refresh().await;
-            if let (Err(error), false) = (&refreshed, failing) {
-                events::settings_failed(error);
+            match &refreshed {
+                Err(error) if !failing => events::settings_failed(&self.0.store.info(), error),
+                Ok(()) if failing => events::settings_recovered(&self.0.store.info()),
+                _ => {}
             }
             failing = refreshed.is_err();
             tokio::time::sleep(PAUSE).await;
@@ -273,6 +275,7 @@ trait DynSettings: Send + Sync {
         after: Option<u64>,
     ) -> Boxed<'a, Result<bool, Error>>;
     fn changed(&self) -> Boxed<'_, ()>;
+    fn info(&self) -> StoreInfo;
 }
 
 impl<S: SettingsStore> DynSettings for S {
@@ -291,5 +294,9 @@ impl<S: SettingsStore> DynSettings for S {
 
     fn changed(&self) -> Boxed<'_, ()> {
         Box::pin(self.settings_changed())
+    }
+
+    fn info(&self) -> StoreInfo {
+        self.settings_info()
     }
 }

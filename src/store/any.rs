@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, Sweep, Swept};
+use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, StoreInfo, Sweep, Swept};
 use crate::{
     Error, ErrorKind, Timestamp,
     record::{Change, EndOutcome, EndRequest, Record, SessionId, UpdateOutcome},
@@ -130,6 +130,7 @@ macro_rules! dyn_store {
             fn type_name(&self) -> &'static str;
             fn in_process(&self) -> bool;
             fn place_key(&self) -> PlaceKey;
+            fn info(&self) -> StoreInfo;
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer>;)*
         }
 
@@ -145,6 +146,10 @@ macro_rules! dyn_store {
 
             fn place_key(&self) -> PlaceKey {
                 SessionStore::place_key(self)
+            }
+
+            fn info(&self) -> StoreInfo {
+                SessionStore::info(self)
             }
 
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer> {

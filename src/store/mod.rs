@@ -9,6 +9,7 @@ mod any;
 mod creation;
 #[doc = include_str!("guide.md")]
 pub mod guide {}
+mod info;
 mod marks;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
@@ -39,6 +40,7 @@ pub(crate) use self::{any::Answer, creation::handed_over};
 pub use self::{
     any::AnyStore,
     creation::{CreateOutcome, Creation, CreationPlan},
+    info::StoreInfo,
     memory::MemoryStore,
     place::PlaceKey,
     settings::{SettingsStore, StoredSettings},
@@ -171,6 +173,11 @@ pub trait SessionStore: Send + Sync + 'static {
     fn place_key(&self) -> PlaceKey {
         PlaceKey::of_this_process()
     }
+
+    /// What the store is and where, for events and metrics.
+    fn info(&self) -> StoreInfo {
+        StoreInfo::new("custom")
+    }
 }
 
 /// The sessions to revoke at once.
@@ -296,5 +303,9 @@ impl<S: SessionStore> SessionStore for Arc<S> {
 
     fn place_key(&self) -> PlaceKey {
         (**self).place_key()
+    }
+
+    fn info(&self) -> StoreInfo {
+        (**self).info()
     }
 }

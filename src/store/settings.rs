@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::StoreInfo;
 use crate::Error;
 
 /// Keeps one settings document per realm, which all nodes share.
@@ -35,6 +36,11 @@ pub trait SettingsStore: Send + Sync + 'static {
     fn settings_changed(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
+
+    /// What the store is and where, for events.
+    fn settings_info(&self) -> StoreInfo {
+        StoreInfo::new("custom")
+    }
 }
 
 /// A document of settings, as a [`SettingsStore`] keeps it.
@@ -66,5 +72,9 @@ impl<S: SettingsStore> SettingsStore for Arc<S> {
 
     fn settings_changed(&self) -> impl Future<Output = ()> + Send {
         (**self).settings_changed()
+    }
+
+    fn settings_info(&self) -> StoreInfo {
+        (**self).settings_info()
     }
 }

@@ -10,9 +10,19 @@ pub use self::{
 };
 
 use crate::{
-    SessionId,
+    Error, SessionId, Sessions,
     record::{Record, SecretHash, Timing},
 };
+
+/// The live sessions of a user or of all, as the store keeps them, for tests that look at records.
+/// Applications use [`Sessions::list`].
+///
+/// # Errors
+///
+/// When the store fails.
+pub async fn records(sessions: &Sessions, subject: Option<&str>, limit: usize) -> Result<Vec<Record>, Error> {
+    Ok(sessions.records(subject, None, limit).await?.sessions)
+}
 
 /// A record with this timing and otherwise default values, for tests of the policy and of stores.
 ///

@@ -14,7 +14,7 @@ use crate::{
     Clock, Error, SessionId, SessionStore, Timestamp,
     events::Operation,
     record::{Change, EndOutcome, EndRequest, Record, UpdateOutcome},
-    store::{CreateOutcome, Creation, Page, PlaceKey, Revocation, Sweep, Swept},
+    store::{CreateOutcome, Creation, Page, PlaceKey, Revocation, StoreInfo, Sweep, Swept},
 };
 
 /// Wraps a store: records its calls, makes them fail, and holds them at a gate. Clones share
@@ -245,6 +245,10 @@ impl<S: SessionStore, const IN_PROCESS: bool> SessionStore for Probe<S, IN_PROCE
     /// Not recorded: no call to the backend.
     fn place_key(&self) -> PlaceKey {
         self.store.place_key()
+    }
+
+    fn info(&self) -> StoreInfo {
+        self.store.info()
     }
 }
 

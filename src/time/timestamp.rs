@@ -2,13 +2,20 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Serialize};
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use time::{
+    OffsetDateTime,
+    format_description::{BorrowedFormatItem, well_known::Rfc3339},
+    macros::format_description,
+};
 
 /// A moment in time, in whole milliseconds since the Unix epoch.
 ///
 /// Every store keeps milliseconds exactly, so a timestamp comes back from a store unchanged.
 /// Arithmetic saturates and never panics.
+///
+/// In JSON it is text as in RFC 3339, with milliseconds and in UTC. In binary formats it is the
+/// number of milliseconds, as it is in JSON outside of the years 0 to 9999. Of JSON it reads both.
 ///
 /// # Example
 ///
@@ -22,8 +29,7 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 /// assert_eq!(start.since(later), Duration::ZERO);
 /// assert_eq!(start.to_string(), "2023-11-14T22:13:20.000Z");
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 const ISO_8601: &[BorrowedFormatItem<'_>] =
@@ -32,6 +38,9 @@ const ISO_8601: &[BorrowedFormatItem<'_>] =
 impl Timestamp {
     /// The Unix epoch, 1970-01-01T00:00:00Z.
     pub const UNIX_EPOCH: Self = Self(0);
+
+    const YEAR_0: i64 = -62_167_219_200_000;
+    const YEAR_10000: i64 = 253_402_300_800_000;
 
     /// The moment this many milliseconds after the Unix epoch (before it, when negative).
     pub const fn from_unix_millis(millis: i64) -> Self {
@@ -109,6 +118,38 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Text has no other years, and what is read back must be the same.
+        if serializer.is_human_readable() && (Self::YEAR_0..Self::YEAR_10000).contains(&self.0) {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Millis(i64),
+            Text(String),
+        }
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Self);
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Millis(millis) => Ok(Self(millis)),
+            Form::Text(text) => {
+                let moment = OffsetDateTime::parse(&text, &Rfc3339);
+                moment.map(Self::from).map_err(|_| de::Error::custom("not a moment as in RFC 3339"))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +172,32 @@ mod tests {
         {
             let moment = Timestamp::from_unix_millis(millis);
             assert_eq!((moment.unix_seconds_floor(), moment.unix_seconds_ceil()), (floor, ceil));
+        }
+    }
+
+    #[test]
+    fn json_has_text_and_is_read_back_also_from_milliseconds() {
+        let moment = Timestamp::from_unix_millis(1_700_000_000_123);
+        let json = serde_json::to_string(&moment).unwrap();
+        assert_eq!(json, "\"2023-11-14T22:13:20.123Z\"");
+        for text in [&*json, "1700000000123", "\"2023-11-14T23:13:20.123+01:00\""] {
+            assert_eq!(serde_json::from_str::<Timestamp>(text).unwrap(), moment, "{text}");
+        }
+        for millis in [
+            i64::MIN,
+            Timestamp::YEAR_0 - 1,
+            Timestamp::YEAR_0,
+            -1,
+            Timestamp::YEAR_10000 - 1,
+            Timestamp::YEAR_10000,
+            i64::MAX,
+        ] {
+            let moment = Timestamp::from_unix_millis(millis);
+            let json = serde_json::to_string(&moment).unwrap();
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), moment, "{json}");
+        }
+        for wrong in ["\"yesterday\"", "\"\"", "1.5", "null"] {
+            assert!(serde_json::from_str::<Timestamp>(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -4,6 +4,7 @@
 mod asset;
 mod body;
 mod head;
+mod plain_http;
 mod problem;
 
 #[cfg(feature = "browser")]

@@ -12,7 +12,7 @@ use super::demo::Demo;
 
 impl Demo {
     pub fn browser(&self) -> Browser {
-        Browser { address: self.address, cookie: None, patience: Duration::from_secs(15) }
+        Browser::at(self.address)
     }
 }
 
@@ -50,6 +50,10 @@ pub const JSON: &str = "Accept: application/json";
 pub const PASSIVE: &str = "Session-Activity: passive";
 
 impl Browser {
+    pub const fn at(address: SocketAddr) -> Self {
+        Self { address, cookie: None, patience: Duration::from_secs(15) }
+    }
+
     /// Sends a request and gives what comes back, byte by byte.
     pub fn connect(&self, line: &str, headers: &[&str], body: &[u8]) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.address)?;

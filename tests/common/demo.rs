@@ -6,29 +6,32 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
-    sync::Once,
+    sync::OnceLock,
 };
 
-/// The built example. Built here too, since `cargo test --test NAME` leaves an old one.
+/// The built demo.
 fn binary() -> PathBuf {
-    static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        // What a test is told of its package would count as news, and have dependencies built again.
-        for (name, _) in env::vars_os() {
-            if name
-                .to_str()
-                .is_some_and(|name| name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MANIFEST"))
-            {
-                cargo.env_remove(name);
-            }
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| built("demo")).clone()
+}
+
+/// A built example. Built here too, since `cargo test --test NAME` leaves an old one.
+pub fn built(example: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    // What a test is told of its package would count as news, and have dependencies built again.
+    for (name, _) in env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MANIFEST"))
+        {
+            cargo.env_remove(name);
         }
-        let built = cargo.args(["build", "--quiet", "--example", "demo"]).status();
-        assert!(built.is_ok_and(|status| status.success()), "the demo does not build");
-    });
+    }
+    let built = cargo.args(["build", "--quiet", "--example", example]).status();
+    assert!(built.is_ok_and(|status| status.success()), "{example} does not build");
     let here = env::current_exe().expect("a test knows where it is");
     let target = here.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
-    target.join("examples").join(format!("demo{}", env::consts::EXE_SUFFIX))
+    target.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX))
 }
 
 pub fn command(flags: &[&str]) -> Command {

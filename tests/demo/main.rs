@@ -9,6 +9,7 @@ mod common;
 mod accessibility;
 mod browser;
 mod dashboard;
+mod observability;
 mod own_sessions;
 mod pages;
 mod sdk;

@@ -198,7 +198,8 @@ async fn a1_the_login_hooks_of_the_example_do_what_they_say() {
         app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     };
     let lifetimes = async |user: &str| {
-        let timing = sessions.list(Some(user), None, 100).await.unwrap().sessions.last().unwrap().timing;
+        let timing =
+            tower_tenure::testing::records(&sessions, Some(user), 100).await.unwrap().last().unwrap().timing;
         (timing.lifetimes.idle().as_secs() / 60, timing.lifetimes.absolute().as_secs() / 60)
     };
     let days = 24 * 60;

@@ -47,7 +47,7 @@ impl Place {
 
     /// The one live session has the data that was there before, and of the late changes all or nothing.
     async fn took_place(&self) -> bool {
-        let records = self.site.sessions.list(None, None, 2).await.unwrap().sessions;
+        let records = tower_tenure::testing::records(&self.site.sessions, None, 2).await.unwrap();
         let data = &records[0].data;
         assert_eq!(data.get("a").is_some(), data.get("b").is_some(), "halfway");
         data.get("a").is_some()

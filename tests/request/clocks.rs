@@ -62,7 +62,7 @@ impl World {
             .with_observer(move |event: &Event<'_>| {
                 let line = match event.kind {
                     EventKind::Ended(reason) => format!("ended {reason}"),
-                    EventKind::ClocksApart { ahead_by_millis } => format!("apart {ahead_by_millis}"),
+                    EventKind::ClocksApart { ahead_by_millis, .. } => format!("apart {ahead_by_millis}"),
                     EventKind::ClocksAgree => "agree".to_owned(),
                     _ => return,
                 };

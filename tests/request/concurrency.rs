@@ -626,6 +626,6 @@ async fn l9_a_slow_old_request_never_moves_the_last_interaction_back() {
         let reply = slow.await.unwrap();
         assert_eq!(reply.status, StatusCode::OK);
         let record = &place.site.sessions.list(None, None, 1).await.unwrap().sessions[0];
-        assert_eq!(record.timing.last_interaction_at, tower_tenure::Clock::now(&newest), "{name}");
+        assert_eq!(record.last_interaction_at, tower_tenure::Clock::now(&newest), "{name}");
     }
 }

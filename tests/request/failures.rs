@@ -14,25 +14,22 @@ use axum::{
 use tower_tenure::{
     Error, ErrorKind, Key, MemoryStore, Mode, Session, SessionLayer, SessionStore,
     browser::Endpoints,
-    events::{
-        Event, EventKind,
-        Operation::{self, Create, End, Load, Update},
-    },
+    events::Operation::{self, Create, End, Load, Update},
     testing::Probe,
 };
 
-use crate::common::{Browser, Reply, Site, TOUCH_IS_DUE, background_tasks, policy_of, usual_routes};
+use crate::common::{
+    Browser, Reply, Site, TOUCH_IS_DUE, background_tasks, logs::FailedCalls, policy_of, usual_routes,
+};
 
 const IDLE: Duration = Duration::from_secs(3600);
 const KEY: Key<String> = Key::new("key");
 const MORE: Key<String> = Key::new("more");
 
-type Told = Arc<Mutex<Vec<(Operation, ErrorKind)>>>;
-
 struct Place<const IN_PROCESS: bool> {
     site: Site,
     store: Probe<MemoryStore, IN_PROCESS>,
-    told: Told,
+    failed: FailedCalls,
     reached: Arc<Mutex<usize>>,
 }
 
@@ -50,13 +47,8 @@ where
 {
     fn over(store: Probe<MemoryStore, IN_PROCESS>, set: impl FnOnce(SessionLayer) -> SessionLayer) -> Self {
         let policy = policy_of(IDLE, IDLE * 24).with_default_mode(Mode::Persistent);
-        let (told, reached) = (Told::default(), Arc::new(Mutex::new(0)));
-        let (ears, counter) = (Arc::clone(&told), Arc::clone(&reached));
-        let observe = move |event: &Event<'_>| {
-            if let EventKind::StoreFailed { operation, error } = event.kind {
-                ears.lock().unwrap().push((operation, error.kind()));
-            }
-        };
+        let reached = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&reached);
         let count = move |request: Request<Body>| {
             *counter.lock().unwrap() += 1;
             request
@@ -65,12 +57,9 @@ where
             .route("/save-again", post(save_again))
             .layer(tower::util::MapRequestLayer::new(count));
         let site = Site::over(SessionLayer::new(store.clone()), routes, |layer| {
-            set(layer
-                .with_policy(policy)
-                .with_endpoints(Endpoints::at("/session").unwrap())
-                .with_observer(observe))
+            set(layer.with_policy(policy).with_endpoints(Endpoints::at("/session").unwrap()))
         });
-        Self { site, store, told, reached }
+        Self { site, store, failed: FailedCalls::collect(), reached }
     }
 
     async fn alice(&self) -> Browser {
@@ -82,7 +71,15 @@ where
     }
 
     fn take_told(&self) -> Vec<(Operation, ErrorKind)> {
-        std::mem::take(&mut self.told.lock().unwrap())
+        let operation = |line: &str| {
+            let name = line.split_once(" operation=").unwrap().1.split(' ').next().unwrap().to_owned();
+            [Load, Update, Create, End].into_iter().find(|known| known.as_str() == name).unwrap()
+        };
+        let kind = |line: &str| {
+            let is_late = line.contains("error=the session store did not answer");
+            if is_late { ErrorKind::Timeout } else { ErrorKind::Store }
+        };
+        self.failed.take().iter().map(|line| (operation(line), kind(line))).collect()
     }
 
     /// How often a handler, or anything else inside the layer, was called.
@@ -235,14 +232,20 @@ async fn s6_t1_an_extension_that_can_not_be_recorded_is_no_lie() {
         let browser = place.alice().await;
         for wait in [TOUCH_IS_DUE, IDLE * 3 / 4] {
             place.site.clock.advance(wait);
-            let before = place.site.sessions.list(None, None, 1).await.unwrap().sessions[0].timing;
+            let before =
+                tower_tenure::testing::records(&place.site.sessions, None, 1).await.unwrap()[0].timing;
             place.store.fail(Update, 2);
             is_unavailable(&browser.request(extend()).await);
             place.store.fail(Update, 0);
-            assert_eq!(place.site.sessions.list(None, None, 1).await.unwrap().sessions[0].timing, before);
+            assert_eq!(
+                tower_tenure::testing::records(&place.site.sessions, None, 1).await.unwrap()[0].timing,
+                before
+            );
             assert_eq!(browser.request(extend()).await.status, StatusCode::OK);
             assert!(
-                place.site.sessions.list(None, None, 1).await.unwrap().sessions[0].timing.deadline()
+                tower_tenure::testing::records(&place.site.sessions, None, 1).await.unwrap()[0]
+                    .timing
+                    .deadline()
                     > before.deadline()
             );
         }

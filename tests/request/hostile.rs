@@ -10,7 +10,7 @@ use axum::{
 };
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::Config};
 use tower_tenure::{
-    MemoryStore, RequireSession, Session, SessionLayer, SessionStore,
+    LoginPage, MemoryStore, RequireSession, Session, SessionLayer, SessionStore,
     browser::{Endpoints, LogoutUrls},
     record::Record,
     store::Page,
@@ -45,7 +45,7 @@ impl Stack {
     fn with_guard_around(everything: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = MemoryStore::new();
-        let guard = RequireSession::new().with_login_page("/login").unwrap();
+        let guard = RequireSession::new().with_login_page(LoginPage::from_static("/login"));
         let read = async |session: Option<Session>| {
             let Some(session) = session else { return "preflight".to_owned() };
             session.rotate().unwrap();

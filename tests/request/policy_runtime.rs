@@ -363,7 +363,7 @@ fn remote_site(policy: Policy) -> (Site, Probe<MemoryStore>) {
 }
 
 async fn last_interaction(sessions: &Sessions) -> Timestamp {
-    sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].timing.last_interaction_at
+    sessions.list(Some("alice"), None, 1).await.unwrap().sessions[0].last_interaction_at
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use axum::{
     routing::{any, get, post},
 };
 use tower_tenure::{
-    MemoryStore, Outcome, Policy, RequireSession, Session, SessionLayer, SessionStore, is_same_origin_path,
+    LoginPage, MemoryStore, Outcome, Policy, RequireSession, Session, SessionLayer, SessionStore,
+    is_same_origin_path,
     policy::{Cap, Overflow},
     store::AnyStore,
     testing::Probe,
@@ -30,7 +31,10 @@ fn layer_and_routes(store: impl SessionStore) -> (SessionLayer, Router) {
         .merge(guarded("/strict", RequireSession::new().with_idle_lifetime(60 * SECOND)))
         .merge(guarded("/lax", RequireSession::new().with_idle_lifetime(10 * IDLE)))
         .merge(guarded("/any", RequireSession::new().with_anonymous()))
-        .merge(guarded("/page/{*rest}", RequireSession::new().with_login_page("/login").unwrap()));
+        .merge(guarded(
+            "/page/{*rest}",
+            RequireSession::new().with_login_page(LoginPage::from_static("/login")),
+        ));
     (SessionLayer::new(store), routes)
 }
 
@@ -267,7 +271,7 @@ async fn e1_the_redirect_says_why_to_any_method() {
     let clock = tower_tenure::testing::ManualClock::default();
     let cap = Cap::new(NonZeroU32::MIN, Overflow::Evict);
     let step_up = RequireSession::new().with_authentication_within(5 * SECOND);
-    let routes = routes.merge(guarded("/sudo", step_up.with_login_page("/login").unwrap()));
+    let routes = routes.merge(guarded("/sudo", step_up.with_login_page(LoginPage::from_static("/login"))));
     let layer = layer.with_clock(clock.clone()).with_policy(policy().with_cap(Some(cap)));
     let sessions = layer.sessions();
     let mut site = Site::over(layer, routes, |layer| layer.with_clock(clock.clone()));
@@ -323,7 +327,7 @@ async fn e1_the_redirect_says_why_to_any_method() {
 /// Guards against a redirect to itself for ever, of a login page that has the guard around it.
 #[tokio::test]
 async fn e1_the_login_page_itself_is_neither_redirected_to_nor_denied() {
-    let guard = RequireSession::new().with_login_page("/login").unwrap();
+    let guard = RequireSession::new().with_login_page(LoginPage::from_static("/login"));
     let routes = Router::new()
         .route("/login", any(async || "who are you?"))
         .fallback(any(async || "let through"))
@@ -348,7 +352,7 @@ async fn e1_the_login_page_itself_is_neither_redirected_to_nor_denied() {
 #[tokio::test]
 async fn e1_a_prefix_that_a_proxy_took_is_put_back() {
     let guard = || RequireSession::new().with_public_prefix("/shop").unwrap();
-    let guard_with = |page: &'static str| guard().with_login_page(page).unwrap();
+    let guard_with = |page: &'static str| guard().with_login_page(LoginPage::from_static(page));
     for (guard, expected) in [
         (guard_with("/shop/login"), "/shop/login?return_to=/shop/a%3Fb&reason=none"),
         (guard_with("/login"), "/login?return_to=/shop/a%3Fb&reason=none"),
@@ -373,19 +377,19 @@ async fn e1_a_login_page_with_a_query_or_on_another_host_is_extended_not_broken(
         ("/login?lang=de", "/login?lang=de&return_to=/x&reason=none"),
         ("https://id.example/login", "https://id.example/login?return_to=/x&reason=none"),
     ] {
-        let routes = guarded("/x", RequireSession::new().with_login_page(page).unwrap());
+        let routes = guarded("/x", RequireSession::new().with_login_page(LoginPage::from_static(page)));
         let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
         let reply = site.browser().request(navigation(Method::GET, "/x")).await;
         assert_eq!(location(&reply), expected);
     }
     for page in ["", "login", "//id.example", "/\\id.example", "javascript:alert(1)", "/login#x", "/a\nb"] {
-        assert!(RequireSession::new().with_login_page(page).is_err(), "{page:?}");
+        assert!(LoginPage::new(page).is_err(), "{page:?}");
     }
 }
 
 #[tokio::test]
 async fn e1_a_nested_router_keeps_the_full_path() {
-    let guard = RequireSession::new().with_login_page("/login").unwrap();
+    let guard = RequireSession::new().with_login_page(LoginPage::from_static("/login"));
     let inner = Router::new().route("/deep/{id}", get(async || "let through")).layer(guard);
     let routes = Router::new().nest("/outer", Router::new().nest("/inner", inner));
     let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
@@ -411,7 +415,7 @@ fn assert_stays_here(reply: &Reply, wanted: &str) {
 
 #[tokio::test]
 async fn e1_no_path_makes_the_redirect_leave_this_origin() {
-    let guard = RequireSession::new().with_login_page("/login").unwrap();
+    let guard = RequireSession::new().with_login_page(LoginPage::from_static("/login"));
     let routes = Router::new().fallback(any(async || "let through")).layer(guard);
     let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
     let mut seen = 0;

@@ -216,7 +216,7 @@ async fn s3_a_read_only_request_never_rewrites_data() {
     let place = Place::new(Mode::Persistent);
     let browser = place.alice().await;
     browser.post("/save").await;
-    let before = place.site.sessions.list(None, None, 1).await.unwrap().sessions.remove(0);
+    let before = tower_tenure::testing::records(&place.site.sessions, None, 1).await.unwrap().remove(0);
     for _ in 0..3 {
         place.site.clock.advance(TOUCH_IS_DUE);
         // Another request's write lands while the read is on its way to record its touch.
@@ -228,7 +228,7 @@ async fn s3_a_read_only_request_never_rewrites_data() {
         gate.open();
         assert_eq!(read.await.unwrap().status, StatusCode::OK);
     }
-    let after = place.site.sessions.list(None, None, 1).await.unwrap().sessions.remove(0);
+    let after = tower_tenure::testing::records(&place.site.sessions, None, 1).await.unwrap().remove(0);
     assert_eq!(after.revision, before.revision + 3, "only the writes counted");
     assert_eq!(after.data.get("count").unwrap().as_str(), "3");
     assert!(after.timing.last_interaction_at > before.timing.last_interaction_at);

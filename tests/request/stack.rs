@@ -28,7 +28,7 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_tenure::{
-    MemoryStore, MissingSessionLayer, Policy, RequestHead, RequireSession, Session, SessionLayer,
+    LoginPage, MemoryStore, MissingSessionLayer, Policy, RequestHead, RequireSession, Session, SessionLayer,
     browser::Endpoints,
     cookie::SessionCookie,
     middleware::{ResponseBody, ResponseFuture},
@@ -359,7 +359,7 @@ async fn e1_a_layer_inside_a_nested_router_sees_the_target_as_the_client_sent_it
             Activity::Interaction
         })
         .with_endpoints(Endpoints::at("/app/deep/session").unwrap());
-    let guard = RequireSession::new().with_login_page("/app/deep/login").unwrap();
+    let guard = RequireSession::new().with_login_page(LoginPage::from_static("/app/deep/login"));
     let inner = Router::new()
         .route("/account", get(async || "yours"))
         .route("/login", get(async || "who are you?"))
@@ -397,7 +397,7 @@ async fn e1_a_layer_inside_a_nested_router_sees_the_target_as_the_client_sent_it
 /// A layer around a router works the same with the setting as without: nothing was taken from the target there.
 #[tokio::test]
 async fn e1_where_no_router_took_anything_the_target_is_the_requests() {
-    let guard = RequireSession::new().with_login_page("/login").unwrap();
+    let guard = RequireSession::new().with_login_page(LoginPage::from_static("/login"));
     let routes = Router::new().nest("/app", Router::new().route("/x", get(async || "yours")).layer(guard));
     let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| {
         layer.with_original_uri(http::Extensions::get::<axum::http::Uri>)

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use tower_tenure::{
     EndReason, Lifetimes, Mode, SessionId, Timestamp,
     record::{
-        AuthenticationMethod, CallId, Change, Data, Device, Edits, EndOutcome, EndRequest, Facts, Json,
-        LastSeen, Lowering, Metadata, Millis, PreviousSecret, Proof, Record, Rotation, SecretHash,
-        SubjectMark, Successor, Timing, TimingChange, Tombstone, UpdateOutcome,
+        AuthenticationMethod, CallId, Change, Data, Edits, EndOutcome, EndRequest, Facts, Json, LastSeen,
+        Lowering, Metadata, Millis, PreviousSecret, Proof, Record, Rotation, SecretHash, SubjectMark,
+        Successor, Timing, TimingChange, Tombstone, UpdateOutcome,
     },
     testing,
 };
@@ -399,12 +399,15 @@ prop_compose! {
         for (key, value) in &entries {
             metadata.set(key, value).unwrap();
         }
-        Facts {
-            device: Device { initial_ip, initial_user_agent, last: LastSeen { ip, user_agent } },
-            clients,
-            authentication: authentication.into_iter().map(|(name, at)| AuthenticationMethod { name, at }).collect(),
-            metadata,
-        }
+        let mut facts = Facts::default();
+        facts.device.initial_ip = initial_ip;
+        facts.device.initial_user_agent = initial_user_agent;
+        facts.device.last = LastSeen { ip, user_agent };
+        facts.clients = clients;
+        facts.authentication =
+            authentication.into_iter().map(|(name, at)| AuthenticationMethod::new(name, at)).collect();
+        facts.metadata = metadata;
+        facts
     }
 }
 

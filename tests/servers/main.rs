@@ -8,6 +8,7 @@ mod common;
 mod crashes;
 mod heavy;
 mod killed_connections;
+mod outage_events;
 mod outages;
 mod postgres_store;
 mod redis_store;

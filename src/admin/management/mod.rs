@@ -205,13 +205,13 @@ impl Management {
             }
             Route::ListSessionsOf(user) => self.list(Some(&user), query.from()?, query.take()?).await,
             Route::ReadSession(id) => {
-                let record = self.sessions.load(sid(&id)?).await.map_err(store_unavailable)?;
+                let record = self.sessions.find(sid(&id)?).await.map_err(store_unavailable)?;
                 self.one(record.as_ref())
             }
             Route::ChangeSession(id) => {
                 let metadata = session::metadata(&body.await?)?;
                 let record =
-                    self.sessions.set_metadata(sid(&id)?, metadata).await.map_err(store_unavailable)?;
+                    self.sessions.replace_metadata(sid(&id)?, metadata).await.map_err(store_unavailable)?;
                 self.one(record.as_ref())
             }
             Route::RemoveSession(id) => {
@@ -295,7 +295,7 @@ impl Management {
     }
 
     async fn list(&self, user: Option<&str>, from: Option<Cursor>, take: usize) -> ApiResult {
-        let page = self.sessions.list(user, from, take).await.map_err(store_unavailable)?;
+        let page = self.sessions.records(user, from, take).await.map_err(store_unavailable)?;
         Ok(self.page(&page.sessions, page.next))
     }
 
@@ -315,7 +315,7 @@ impl Management {
         let (mut found, mut searched) = (Vec::new(), 0);
         loop {
             const BATCH: usize = 200;
-            let page = self.sessions.list(None, from, BATCH).await.map_err(store_unavailable)?;
+            let page = self.sessions.records(None, from, BATCH).await.map_err(store_unavailable)?;
             // Count the whole page: sessions that it left out because they are over were scanned,
             // too.
             searched += BATCH;

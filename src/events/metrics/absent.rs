@@ -1,6 +1,6 @@
 //! Replaces the metrics without the feature: counts nothing.
 
-use crate::events::{EventKind, Operation};
+use crate::events::{CallOutcome, EventKind, Operation};
 
 pub(crate) const fn event(_: &EventKind<'_>) {}
 
@@ -9,10 +9,27 @@ pub(crate) const fn extended() {}
 pub(crate) const fn denied(_: &'static str) {}
 
 #[derive(Debug)]
-pub(crate) struct StoreTimer;
+pub(crate) struct StoreTimers;
 
-impl StoreTimer {
-    pub(crate) const fn start(_: Operation) -> Self {
+impl StoreTimers {
+    pub(crate) const fn new(_: &'static str) -> Self {
         Self
     }
+
+    #[expect(clippy::unused_self, reason = "as the one that it replaces")]
+    pub(crate) const fn start(&self, operation: Operation) -> StoreTimer<'_> {
+        StoreTimer(operation, std::marker::PhantomData)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct StoreTimer<'a>(Operation, std::marker::PhantomData<&'a StoreTimers>);
+
+impl StoreTimer<'_> {
+    pub(crate) const fn operation(&self) -> Operation {
+        self.0
+    }
+
+    #[expect(clippy::unused_self, reason = "as the one that it replaces")]
+    pub(crate) const fn stop(self, _: CallOutcome) {}
 }

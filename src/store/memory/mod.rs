@@ -29,7 +29,7 @@ use self::{
 };
 use super::{
     CreateOutcome, Creation, CreationPlan, Page, PlaceKey, Revocation, SessionStore, SettingsStore,
-    StoredSettings, Sweep, Swept,
+    StoreInfo, StoredSettings, Sweep, Swept,
 };
 use crate::{
     Error, Timestamp,
@@ -189,6 +189,10 @@ impl SessionStore for MemoryStore {
     fn place_key(&self) -> PlaceKey {
         self.0.place_key
     }
+
+    fn info(&self) -> StoreInfo {
+        StoreInfo::new("memory")
+    }
 }
 
 /// Settings last as long as the process; clones see changes at once.
@@ -204,6 +208,10 @@ impl SettingsStore for MemoryStore {
             settings.insert(realm.into(), StoredSettings { version: after.unwrap_or(0) + 1, text });
         }
         Ok(holds)
+    }
+
+    fn settings_info(&self) -> StoreInfo {
+        SessionStore::info(self)
     }
 }
 

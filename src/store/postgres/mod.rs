@@ -41,11 +41,11 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use tokio_postgres::{Config, Row, types::ToSql};
+use tokio_postgres::{Config, Row, config::Host, types::ToSql};
 
 use self::{connection::Connections, row::Sid, schema::Schema, statements::Statements};
 pub use self::{connection::PostgresPool, options::PostgresOptions};
-use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, Sweep, Swept};
+use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, StoreInfo, Sweep, Swept};
 use crate::{
     Error, Timestamp,
     record::{Change, EndOutcome, EndRequest, Record, SessionId, UpdateOutcome},
@@ -197,4 +197,22 @@ impl SessionStore for PostgresStore {
     fn place_key(&self) -> PlaceKey {
         self.0.connections.place_key()
     }
+
+    fn info(&self) -> StoreInfo {
+        let address = self.0.config.as_ref().map_or("a pool of the application".into(), address);
+        StoreInfo::new("postgres").with_address(address)
+    }
+}
+
+/// The hosts and the database, without user and password.
+fn address(config: &Config) -> String {
+    let port = |at: usize| config.get_ports().get(at).or(config.get_ports().first()).copied().unwrap_or(5432);
+    let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| match host {
+        Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(at)),
+        Host::Tcp(name) => format!("{name}:{}", port(at)),
+        #[cfg(unix)]
+        Host::Unix(folder) => folder.display().to_string(),
+    });
+    let hosts = hosts.collect::<Vec<_>>().join(",");
+    config.get_dbname().map_or_else(|| hosts.clone(), |name| format!("{hosts}/{name}"))
 }

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use super::{PostgresStore, listen, row};
 use crate::{
     Error,
-    store::{SettingsStore, StoredSettings},
+    store::{SessionStore, SettingsStore, StoreInfo, StoredSettings},
 };
 
 impl SettingsStore for PostgresStore {
@@ -36,5 +36,9 @@ impl SettingsStore for PostgresStore {
             changed
         });
         changed.notified().await;
+    }
+
+    fn settings_info(&self) -> StoreInfo {
+        SessionStore::info(self)
     }
 }

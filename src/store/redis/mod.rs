@@ -50,7 +50,7 @@ use self::{
     script::{Script, ScriptCall, Scripts},
 };
 pub use self::{connection::RedisConnection, options::RedisOptions};
-use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, Sweep, Swept};
+use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, StoreInfo, Sweep, Swept};
 use crate::{
     Error, Timestamp,
     record::{Change, EndOutcome, EndRequest, Record, SessionId, Tag, UpdateOutcome},
@@ -278,5 +278,13 @@ impl SessionStore for RedisStore {
 
     fn place_key(&self) -> PlaceKey {
         self.place_key_now()
+    }
+
+    fn info(&self) -> StoreInfo {
+        let address = match &*self.0.clients {
+            [] => "a connection of the application".to_owned(),
+            clients => options::nodes(clients).join(","),
+        };
+        StoreInfo::new("redis").with_address(address)
     }
 }

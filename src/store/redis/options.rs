@@ -151,7 +151,7 @@ impl fmt::Debug for RedisOptions {
 }
 
 /// The addresses of cluster nodes, with a port, as the nodes write them.
-fn nodes(clients: &[Client]) -> Vec<String> {
+pub(super) fn nodes(clients: &[Client]) -> Vec<String> {
     clients.iter().map(|client| client.get_connection_info().addr().to_string()).collect()
 }
 

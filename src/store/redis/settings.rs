@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Error,
-    store::{SettingsStore, StoredSettings},
+    store::{SessionStore, SettingsStore, StoreInfo, StoredSettings},
 };
 
 /// How long to wait before reconnecting, and how often to check whether a task still waits.
@@ -71,6 +71,10 @@ impl SettingsStore for RedisStore {
             }
         };
         changed.notified().await;
+    }
+
+    fn settings_info(&self) -> StoreInfo {
+        SessionStore::info(self)
     }
 }
 

@@ -41,8 +41,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use self::{database::Database, erase::Eraser, settings::Watch, work::Workers};
 use super::{
-    CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, SettingsStore, StoredSettings, Sweep,
-    Swept,
+    CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, SettingsStore, StoreInfo,
+    StoredSettings, Sweep, Swept,
 };
 use crate::{
     Error, ErrorKind, Timestamp,
@@ -283,6 +283,10 @@ impl SessionStore for SqliteStore {
     fn place_key(&self) -> PlaceKey {
         self.place_key
     }
+
+    fn info(&self) -> StoreInfo {
+        StoreInfo::new("sqlite").with_address(self.path.display().to_string())
+    }
 }
 
 impl SettingsStore for SqliteStore {
@@ -306,5 +310,9 @@ impl SettingsStore for SqliteStore {
                 return;
             }
         }
+    }
+
+    fn settings_info(&self) -> StoreInfo {
+        SessionStore::info(self)
     }
 }

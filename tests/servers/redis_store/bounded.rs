@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use futures_util::future::join_all;
 use tower_tenure::{
     EndReason, SessionId, SessionStore, Timestamp,
-    record::{Data, Device, Facts, Json, LastSeen, Record, SecretHash, Tag},
+    record::{Data, Json, LastSeen, Record, SecretHash, Tag},
     store::{CreateOutcome, Creation, Page, RedisStore, Sweep},
 };
 
@@ -272,8 +272,9 @@ fn usual(number: u32) -> Creation {
             .into();
     let ip = Some(std::net::IpAddr::from([203, 0, random(7)[0], random(7)[1]]));
     let last = LastSeen { ip, user_agent: Some(Arc::clone(&user_agent)) };
-    let device = Device { initial_ip: ip, initial_user_agent: Some(user_agent), last };
-    record.facts = Arc::new(Facts { device, ..Facts::default() });
+    let facts = Arc::make_mut(&mut record.facts);
+    (facts.device.initial_ip, facts.device.initial_user_agent, facts.device.last) =
+        (ip, Some(user_agent), last);
     record.data = [("cart", Json::from_text("[17,4]")), ("theme", Json::from_text("\"dark\""))]
         .into_iter()
         .collect::<Data>();

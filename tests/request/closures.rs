@@ -1,0 +1,49 @@
+//! Closures as login hooks and observers, as people write them first: without types, with and without captures.
+
+use std::sync::{Arc, Mutex};
+
+use axum::http::StatusCode;
+use tower_tenure::{Error, MemoryStore, SessionLayer, events::Event};
+
+use crate::common::{Site, usual_routes};
+
+#[tokio::test]
+async fn o1_a_closure_observes_without_a_type_for_its_argument() {
+    let told: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+    let (ears, more_ears) = (Arc::clone(&told), Arc::clone(&told));
+    let layer = SessionLayer::new(MemoryStore::new())
+        .with_observer_fn(move |event| ears.lock().unwrap().push(event.kind.as_str()))
+        .with_observer_fn(|_| ())
+        .with_observer(move |event: &Event<'_>| more_ears.lock().unwrap().push(event.kind.as_str()));
+    Site::over(layer, usual_routes(), |layer| layer).log_in("alice").await;
+    assert_eq!(*told.lock().unwrap(), ["created", "created", "authenticated", "authenticated"]);
+}
+
+async fn is_blocked(user: &str) -> Result<bool, Error> {
+    tokio::task::yield_now().await;
+    Ok(user == "mallory")
+}
+
+#[tokio::test]
+async fn a1_a_closure_is_a_login_hook() {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let names = Arc::clone(&asked);
+    let layer = SessionLayer::new(MemoryStore::new())
+        .with_login_hook_fn(move |login| {
+            names.lock().unwrap().push(login.subject().to_owned());
+            Box::pin(async move {
+                if is_blocked(login.subject()).await? {
+                    login.deny("blocked");
+                }
+                Ok(())
+            })
+        })
+        .with_login_hook_fn(|login| Box::pin(async { login.metadata().set("seen", "yes") }));
+    let site = Site::over(layer, usual_routes(), |layer| layer);
+    assert_eq!(site.browser().post("/login/mallory").await.status, StatusCode::FORBIDDEN);
+    site.log_in("alice").await;
+    assert_eq!(*asked.lock().unwrap(), ["mallory", "alice"]);
+    let sessions = site.sessions.list(None, None, 10).await.unwrap().sessions;
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(sessions[0].facts.metadata.get("seen"), Some("yes"));
+}
