@@ -30,7 +30,7 @@ use crate::{
 };
 
 #[cfg(feature = "postgres")]
-pub use self::postgres::{PostgresOptions, PostgresPool, PostgresStore};
+pub use self::postgres::{PostgresOptions, PostgresPool, PostgresSslMode, PostgresStore};
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisConnection, RedisOptions, RedisStore};
 #[cfg(feature = "sqlite")]
