@@ -20,7 +20,7 @@ use tower_tenure::{
     policy::PolicySettings,
 };
 
-use crate::{auth, data, flags::Flags, page, reply, sessions, stream};
+use crate::{auth, data, flags::Flags, page, reply, sessions, store, stream};
 
 /// The state of handlers.
 #[derive(Clone)]
@@ -51,11 +51,11 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
     let tokens = flags.management_tokens()?;
     let seed = PolicySettings { allowed_logout_urls: flags.allowed_logout_urls, ..flags.policy.into() };
     let realm = flags.realm.unwrap_or_else(|| SessionCookie::default().name().to_owned());
-    let store = flags.store.open(&realm, flags.policy, seed).await?;
-    let policy = store.policy.live();
-    tokio::spawn(store.policy.clone().follow());
+    let (store, shared) = store::open(flags.store, &realm, flags.policy, seed).await?;
+    let policy = shared.live();
+    tokio::spawn(shared.clone().follow());
     let logout_urls = {
-        let (policy, clients) = (store.policy.clone(), flags.logout_urls);
+        let (policy, clients) = (shared.clone(), flags.logout_urls);
         move || {
             let tenant = policy.settings().allowed_logout_urls;
             clients.clone().with_tenant_list(tenant.iter().map(String::as_str))
@@ -64,14 +64,13 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
     let endpoints =
         Endpoints::at("/session")?.with_scheme(Scheme::Http).with_logout_urls_from(logout_urls.clone());
     let recent = RecentEvents::new(KEPT_EVENTS);
-    let sessions = SessionLayer::new(store.sessions.clone())
+    let sessions = SessionLayer::new(store)
         .with_realm(realm)
         .with_policy(policy.clone())
         .with_client_ip(|head| Some(head.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
         .with_observer(recent.clone())
         .with_endpoints(endpoints);
-    let management =
-        Management::new(sessions.sessions(), store.policy, tokens).with_recent_events(recent).nested();
+    let management = Management::new(sessions.sessions(), shared, tokens).with_recent_events(recent).nested();
 
     tokio::spawn(sessions.sessions().sweep_every(SWEEP_PAUSE));
 

@@ -17,9 +17,8 @@ use tower_tenure::{
     browser::LogoutUrls,
     management::{Caller, Scopes, StaticTokens},
     policy::{Cap, Limits, Overflow},
+    store::StoreUrl,
 };
-
-use crate::store::Store;
 
 pub(crate) const USAGE: &str = "\
 A demo site with session lifetimes.
@@ -64,7 +63,7 @@ pub(crate) enum Asked {
 /// The settings from the flags.
 pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
-    pub(crate) store: Store,
+    pub(crate) store: StoreUrl,
     pub(crate) policy: Policy,
     pub(crate) realm: Option<String>,
     /// The logout URLs of the clients.
@@ -164,7 +163,7 @@ pub(crate) fn parse(
     let is_from_environment = |flag: &str| from_environment.iter().any(|(known, _)| *known == flag);
     let mut args = Parser::from_args(before.into_iter().chain(args));
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
-    let mut store = Store::Memory;
+    let mut store = StoreUrl::default();
     let mut policy = Policy::default();
     let mut realm = None;
     let mut logout_urls = LogoutUrls::new();
@@ -198,7 +197,9 @@ pub(crate) fn parse(
                 let hint = "use an address with a port, such as 127.0.0.1:3000";
                 listen = value()?.parse().map_err(|_| about(hint))?;
             }
-            "store" => store = Store::parse(&value()?).map_err(|hint| about(&hint))?,
+            "store" => {
+                store = StoreUrl::parse(&value()?).map_err(|error| about(&error.to_string()))?;
+            }
             "idle" | "absolute" | "ephemeral-idle" | "ephemeral-absolute" => {
                 let lifetime = duration(&value()?).map_err(|hint| about(&hint))?;
                 policy = with_lifetime(policy, &flag, lifetime).map_err(|hint| about(&hint))?;

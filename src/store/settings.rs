@@ -1,6 +1,6 @@
 //! Settings that all nodes share.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use crate::Error;
 
@@ -66,5 +66,38 @@ impl<S: SettingsStore> SettingsStore for Arc<S> {
 
     fn settings_changed(&self) -> impl Future<Output = ()> + Send {
         (**self).settings_changed()
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// [`SettingsStore`], object-safe.
+pub(crate) trait DynSettings: Send + Sync {
+    fn load<'a>(&'a self, realm: &'a str) -> Boxed<'a, Result<Option<StoredSettings>, Error>>;
+    fn save<'a>(
+        &'a self,
+        realm: &'a str,
+        text: Arc<str>,
+        after: Option<u64>,
+    ) -> Boxed<'a, Result<bool, Error>>;
+    fn changed(&self) -> Boxed<'_, ()>;
+}
+
+impl<S: SettingsStore> DynSettings for S {
+    fn load<'a>(&'a self, realm: &'a str) -> Boxed<'a, Result<Option<StoredSettings>, Error>> {
+        Box::pin(self.load_settings(realm))
+    }
+
+    fn save<'a>(
+        &'a self,
+        realm: &'a str,
+        text: Arc<str>,
+        after: Option<u64>,
+    ) -> Boxed<'a, Result<bool, Error>> {
+        Box::pin(self.save_settings(realm, text, after))
+    }
+
+    fn changed(&self) -> Boxed<'_, ()> {
+        Box::pin(self.settings_changed())
     }
 }
