@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
+use axum::http::HeaderName;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{
     Arg::{Long, Short, Value},
     Parser,
 };
 use tower_tenure::{
-    Error, Lifetimes, Mode, Policy,
+    Error, Lifetimes, Mode, Policy, PublicUrl,
     browser::LogoutUrls,
     management::{Caller, Scopes, StaticTokens},
     policy::{Cap, Limits, Overflow},
@@ -28,6 +29,8 @@ Usage: demo [FLAGS]
   --listen ADDR                  where to listen [127.0.0.1:3000]; port 0 picks a free one
   --store STORE                  memory, sqlite:PATH, postgres://... or redis://... [memory]
                                  settings in the store take precedence over the lifetimes below
+  --public-url URL               behind a proxy: where browsers reach the site, with the prefix that the proxy strips
+  --client-ip-header NAME        behind a proxy that sets it: the header with the client's address, such as X-Real-IP
 
 Lifetimes, like 2s, 15m, 72h:
   --idle D                       of persistent sessions, without activity [72h]
@@ -64,6 +67,8 @@ pub(crate) enum Asked {
 pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
     pub(crate) store: StoreUrl,
+    pub(crate) public_url: Option<PublicUrl>,
+    pub(crate) client_ip_header: Option<HeaderName>,
     pub(crate) policy: Policy,
     pub(crate) realm: Option<String>,
     /// The logout URLs of the clients.
@@ -101,9 +106,11 @@ impl Flags {
 }
 
 /// The flags with a value, and whether they may be repeated.
-const FLAGS: [(&str, bool); 14] = [
+const FLAGS: [(&str, bool); 16] = [
     ("listen", false),
     ("store", false),
+    ("public-url", false),
+    ("client-ip-header", false),
     ("idle", false),
     ("absolute", false),
     ("ephemeral-idle", false),
@@ -164,6 +171,7 @@ pub(crate) fn parse(
     let mut args = Parser::from_args(before.into_iter().chain(args));
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
     let mut store = StoreUrl::default();
+    let (mut public_url, mut client_ip_header) = (None, None);
     let mut policy = Policy::default();
     let mut realm = None;
     let mut logout_urls = LogoutUrls::new();
@@ -199,6 +207,13 @@ pub(crate) fn parse(
             }
             "store" => {
                 store = StoreUrl::parse(&value()?).map_err(|error| about(&error.to_string()))?;
+            }
+            "public-url" => {
+                public_url = Some(PublicUrl::new(&value()?).map_err(|error| about(&error.to_string()))?);
+            }
+            "client-ip-header" => {
+                let hint = "use the name of a header, such as X-Real-IP";
+                client_ip_header = Some(value()?.parse().map_err(|_| about(hint))?);
             }
             "idle" | "absolute" | "ephemeral-idle" | "ephemeral-absolute" => {
                 let lifetime = duration(&value()?).map_err(|hint| about(&hint))?;
@@ -247,7 +262,17 @@ pub(crate) fn parse(
     if management.is_empty() {
         management.push(random_token()?);
     }
-    let flags = Flags { listen, store, policy, realm, logout_urls, allowed_logout_urls, management };
+    let flags = Flags {
+        listen,
+        store,
+        public_url,
+        client_ip_header,
+        policy,
+        realm,
+        logout_urls,
+        allowed_logout_urls,
+        management,
+    };
     Ok(Asked::Run(Box::new(flags)))
 }
 

@@ -13,3 +13,4 @@ mod postgres_store;
 mod redis_store;
 mod server_round_trips;
 mod several_nodes;
+mod two_nodes;
