@@ -203,7 +203,7 @@ impl Endpoints {
     /// What the layer has to know of device binding.
     #[cfg(feature = "device-binding")]
     pub(crate) fn device_config(&self) -> Option<DeviceConfig> {
-        self.device.config(&self.base)
+        self.device.config(&self.public_base())
     }
 
     /// How young the login must be to end other sessions of its user; 15 minutes unless set. An
@@ -272,7 +272,12 @@ impl Endpoints {
     /// The path of an endpoint or file as browsers see it, with the prefix of the
     /// [public URL](Self::with_public_url).
     pub fn public_path(&self, name: &str) -> String {
-        format!("{}{}/{name}", self.public_url.as_ref().map_or("", PublicUrl::prefix), self.base)
+        format!("{}/{name}", self.public_base())
+    }
+
+    /// The base path as browsers see it.
+    fn public_base(&self) -> String {
+        self.public_url.as_ref().map_or_else(|| self.base.clone(), |url| url.path(&self.base))
     }
 
     fn is_same_origin(&self, head: RequestHead<'_>) -> bool {

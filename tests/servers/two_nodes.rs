@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::common::{
@@ -119,7 +119,7 @@ impl TwoNodes {
     }
 
     /// Sends until both nodes have answered, at most 20 times; gives the last answer of each.
-    fn from_both(&self, browser: &mut Browser, line: &str, headers: &[&str]) -> [(u16, String); 2] {
+    fn answers_of_both(&self, browser: &mut Browser, line: &str, headers: &[&str]) -> [(u16, String); 2] {
         let mut answers = [None, None];
         for _ in 0..20 {
             let answer = browser.send(line, headers, b"");
@@ -164,10 +164,10 @@ fn e8_two_nodes_behind_a_proxy_are_one_site_below_its_prefix() {
     assert_eq!((back.status, back.header("location")), (303, Some("/shop/me?x=1")));
 
     // Both nodes see the session and what any of them wrote.
-    let all = site.from_both(&mut browser, "GET /shop/me", &[]);
+    let all = site.answers_of_both(&mut browser, "GET /shop/me", &[]);
     assert!(all.iter().all(|(status, body)| *status == 200 && body.contains("alice")), "{all:?}");
     assert_eq!(browser.put("/shop/data/key", "value").status, 204);
-    let all = site.from_both(&mut browser, "GET /shop/data/key", &[]);
+    let all = site.answers_of_both(&mut browser, "GET /shop/data/key", &[]);
     assert!(all.iter().all(|answer| *answer == (200, "value".to_owned())), "{all:?}");
 
     // A change must come from the public address, not from the node's.
@@ -175,11 +175,11 @@ fn e8_two_nodes_behind_a_proxy_are_one_site_below_its_prefix() {
     let nodes = format!("Origin: http://{}", site.nodes[0].address);
     let https = format!("Origin: https://127.0.0.1:{}", site.port);
     for (origin, expected) in [(&own, 200), (&nodes, 403), (&https, 403)] {
-        let all = site.from_both(&mut browser, "POST /shop/session/extend", &[origin]);
+        let all = site.answers_of_both(&mut browser, "POST /shop/session/extend", &[origin]);
         assert!(all.iter().all(|(status, _)| *status == expected), "{origin}: {all:?}");
     }
     assert_eq!(browser.send("POST /shop/logout", &[&own, PAGE], b"").header("location"), Some("/shop/"));
-    let all = site.from_both(&mut browser, "GET /shop/me", &[JSON]);
+    let all = site.answers_of_both(&mut browser, "GET /shop/me", &[JSON]);
     assert!(all.iter().all(|(status, _)| *status == 401), "{all:?}");
 }
 
@@ -242,7 +242,7 @@ fn d1_the_dashboard_works_below_the_prefix() {
     for (address, folder) in [("/shop/admin", "/shop/"), ("/shop/admin/", "/shop/admin/")] {
         let page = browser.get(address);
         assert_eq!(page.status, 200, "{address}");
-        let mut files = page.body.split('"').filter(|part| part.ends_with(".js") || part.ends_with(".css"));
+        let mut files = page.body.split('"').filter(|part| part.contains("/dashboard."));
         for _ in 0..2 {
             let file = files.next().expect("a stylesheet and a script");
             assert!(!file.starts_with('/'), "{file}");
@@ -290,22 +290,21 @@ async fn e8_page_warning_and_dashboard_work_in_a_browser_below_the_prefix() {
 #[test]
 fn h4_a_stream_passes_the_proxy_and_ends_with_its_session() {
     let Some(site) = TwoNodes::start("a stream behind nginx") else { return };
-    let mut browser = site.browser.clone();
+    // A stream that is collected on the way would only come with its end.
+    let mut browser = Browser { patience: Duration::from_secs(5), ..site.browser.clone() };
     log_in(&mut browser);
     let mut stream = browser.connect("GET /shop/events", &[PASSIVE], b"").unwrap();
     let mut seen = String::new();
-    let started = Instant::now();
     while !seen.contains("event: tick") {
         let mut some = [0; 1024];
         let count = stream.read(&mut some).unwrap();
         assert!(count > 0, "it ended: {seen}");
         seen += std::str::from_utf8(&some[..count]).unwrap();
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "it is not collected on the way");
     // From whichever node.
     assert_eq!(browser.clone().post("/shop/logout").status, 303);
     let mut rest = String::new();
-    let ended = Instant::now();
     stream.read_to_string(&mut rest).unwrap();
-    assert!(ended.elapsed() < Duration::from_secs(5), "it ends with the session");
+    // One a second.
+    assert!(rest.matches("event: tick").count() < 5, "it ends with the session: {rest}");
 }

@@ -40,7 +40,7 @@ enum Encryption {
 
 /// The connection of a client: nothing happens on it unless it is polled.
 pub(super) enum AnyConnection {
-    Plain(Connection<Socket, NoTlsStream>),
+    Plain(Box<Connection<Socket, NoTlsStream>>),
     #[cfg(feature = "rustls")]
     Tls(Box<Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>>),
 }
@@ -106,7 +106,7 @@ impl Encryption {
 
 async fn plain(config: &Config) -> Result<(Client, AnyConnection), tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
-    Ok((client, AnyConnection::Plain(connection)))
+    Ok((client, AnyConnection::Plain(Box::new(connection))))
 }
 
 #[cfg(feature = "rustls")]
