@@ -228,26 +228,13 @@ pub(crate) fn parse(
                 });
             }
             "granularity" => {
-                let granularity = duration(&value()?).map_err(|hint| about(&hint))?;
-                if granularity > Lifetimes::LONGEST {
-                    return Err(about("use at most ten years (3650 days)"));
-                }
+                let granularity = bounded(&value()?).map_err(|hint| about(&hint))?;
                 policy = policy.with_granularity(granularity);
             }
             "resume" => {
-                let length = duration(&value()?).map_err(|hint| about(&hint))?;
-                if length > Lifetimes::LONGEST {
-                    return Err(about("use at most ten years (3650 days)"));
-                }
-                policy = policy.with_resume_for(length);
+                policy = policy.with_resume_for(bounded(&value()?).map_err(|hint| about(&hint))?);
             }
-            "realm" => {
-                let name = value()?;
-                if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
-                    return Err(about("a realm is a name of 1 to 256 bytes, without control characters"));
-                }
-                realm = Some(name);
-            }
+            "realm" => realm = Some(realm_name(value()?).map_err(about)?),
             "max-sessions" => policy = policy.with_cap(Some(cap(&value()?).map_err(about)?)),
             "management-token" => management.push(token(&value()?).map_err(about)?),
             "allowed-logout-url" => {
@@ -279,6 +266,19 @@ pub(crate) fn parse(
 fn duration(value: &str) -> Result<Duration, String> {
     humantime::parse_duration(value)
         .map_err(|_| format!("{value:?} is not a duration: write it like 2s, 15m or 72h"))
+}
+
+/// A duration that may be zero.
+fn bounded(value: &str) -> Result<Duration, String> {
+    let length = duration(value)?;
+    if length > Lifetimes::LONGEST { Err("use at most ten years (3650 days)".to_owned()) } else { Ok(length) }
+}
+
+fn realm_name(name: String) -> Result<String, &'static str> {
+    if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
+        return Err("a realm is a name of 1 to 256 bytes, without control characters");
+    }
+    Ok(name)
 }
 
 fn with_lifetime(policy: Policy, flag: &str, lifetime: Duration) -> Result<Policy, String> {
