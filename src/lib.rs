@@ -122,9 +122,7 @@ pub use crate::{
     middleware::{SessionLayer, SessionService},
     policy::Policy,
     record::{EndReason, Lifetimes, Mode, PastSession, SessionId},
-    require::{
-        PublicUrl, RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path,
-    },
+    require::{PublicUrl, RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
     session::{Key, Login, Outcome, Session, SessionInfo, SessionSummary, UntilEnded},
     settings::{LivePolicy, LoginContext, LoginHook, LoginRequest, SharedPolicy},
     store::{MemoryStore, SessionStore},

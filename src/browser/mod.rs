@@ -32,7 +32,8 @@ pub use self::{
     origin::{Scheme, is_same_origin, is_same_origin_as},
 };
 use crate::{
-    Error, ErrorKind, PublicUrl, RequestHead, RequireSession, Session, policy::Activity, require, web::Problem,
+    Error, ErrorKind, PublicUrl, RequestHead, RequireSession, Session, policy::Activity, require,
+    web::Problem,
 };
 #[cfg(feature = "device-binding")]
 use crate::{binding::DeviceBinding, settings::DeviceConfig};
