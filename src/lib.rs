@@ -52,7 +52,8 @@
 //! | `metrics` | event counters and a histogram of store latencies, through the `metrics` facade; [`events`](events#metrics) lists them |
 //! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters |
 //! | `rustls` | TLS for PostgreSQL and Redis |
-//! | `tower-sessions` | [these stores](store::guide#moving-over-from-tower-sessions) for a `tower-sessions` application |
+//! | `tower-sessions` | [these stores](store::guide#moving-over-from-tower-sessions) for a `tower-sessions` 0.15 application |
+//! | `tower-sessions-0-14` | the same for 0.14, which `axum-login` 0.18 uses |
 //! | `testing` | tools for tests of applications and of stores |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -90,7 +91,7 @@ pub mod cookie;
 mod engine;
 mod error;
 pub mod events;
-#[cfg(any(feature = "axum", feature = "tower-sessions"))]
+#[cfg(any(feature = "axum", feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 mod integration;
 pub mod middleware;
 pub mod policy;
@@ -113,7 +114,7 @@ pub use crate::admin::{Dashboard, management};
 pub use crate::binding::DeviceBinding;
 #[cfg(feature = "axum")]
 pub use crate::integration::MissingSessionLayer;
-#[cfg(feature = "tower-sessions")]
+#[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 pub use crate::integration::TowerSessions;
 pub use crate::{
     admin::{SessionPage, Sessions, SweepReport},
@@ -124,7 +125,10 @@ pub use crate::{
         AuthenticationMethod, Device, EndReason, Facts, LastSeen, Lifetimes, Metadata, Mode, PastSession,
         SessionId,
     },
-    require::{LoginPage, RequireSession, RequireSessionFuture, RequireSessionService, is_same_origin_path},
+    require::{
+        LoginPage, PublicUrl, RequireSession, RequireSessionFuture, RequireSessionService,
+        is_same_origin_path,
+    },
     session::{Key, Login, Outcome, Session, SessionInfo, SessionSummary, UntilEnded},
     settings::{LivePolicy, LoginContext, LoginHook, LoginHookFuture, LoginRequest, SharedPolicy},
     store::{MemoryStore, SessionStore},

@@ -15,6 +15,7 @@ need chromedriver chromium-driver
 need valgrind valgrind
 need redis-server redis-server
 need openssl openssl
+need nginx nginx-light
 need node nodejs
 need npm npm
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
@@ -50,7 +51,7 @@ cargo fmt --check
 
 step "lints"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
-for features in "" axum browser management metrics sqlite postgres redis rustls,postgres,redis tower-sessions testing; do
+for features in "" axum browser management metrics sqlite postgres redis rustls,postgres,redis tower-sessions tower-sessions-0-14 testing; do
     cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
 done
 
@@ -62,6 +63,9 @@ cargo run --quiet --manifest-path tests/public_api/Cargo.toml --target-dir targe
 
 step "tests"
 cargo test --all-features
+
+step "builds beside other crates, and with the oldest Rust"
+tests/builds/check.sh target/builds
 
 step "interleavings of the memory store"
 RUSTFLAGS="--cfg shuttle" cargo test --test interleavings --target-dir target/shuttle

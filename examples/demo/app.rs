@@ -20,7 +20,7 @@ use tower_tenure::{
     policy::PolicySettings,
 };
 
-use crate::{auth, data, flags::Flags, page, reply, sessions, stream};
+use crate::{auth, data, flags::Flags, page, reply, sessions, site, store, stream};
 
 /// The state of handlers.
 #[derive(Clone)]
@@ -51,38 +51,47 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
     let tokens = flags.management_tokens()?;
     let seed = PolicySettings { allowed_logout_urls: flags.allowed_logout_urls, ..flags.policy.into() };
     let realm = flags.realm.unwrap_or_else(|| SessionCookie::default().name().to_owned());
-    let store = flags.store.open(&realm, flags.policy, seed).await?;
-    let policy = store.policy.live();
-    tokio::spawn(store.policy.clone().follow());
+    let (store, shared) = store::open(flags.store, &realm, flags.policy, seed).await?;
+    let policy = shared.live();
+    tokio::spawn(shared.clone().follow());
     let logout_urls = {
-        let (policy, clients) = (store.policy.clone(), flags.logout_urls);
+        let (policy, clients) = (shared.clone(), flags.logout_urls);
         move || {
             let tenant = policy.settings().allowed_logout_urls;
             clients.clone().with_tenant_list(tenant.iter().map(String::as_str))
         }
     };
-    let endpoints =
+    let mut endpoints =
         Endpoints::at("/session")?.with_scheme(Scheme::Http).with_logout_urls_from(logout_urls.clone());
+    let mut logged_in = RequireSession::new();
+    if let Some(url) = flags.public_url {
+        endpoints = endpoints.with_public_url(&url);
+        logged_in = logged_in.with_public_url(&url);
+        site::publish(url);
+    }
+    let client_ip_header = flags.client_ip_header;
     let recent = RecentEvents::new(KEPT_EVENTS);
-    let sessions = SessionLayer::new(store.sessions.clone())
+    let sessions = SessionLayer::new(store)
         .with_realm(realm)
         .with_policy(policy.clone())
-        .with_client_ip(|head| Some(head.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
+        .with_client_ip(move |head| match &client_ip_header {
+            Some(name) => head.header(name.as_str())?.parse().ok(),
+            None => Some(head.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()),
+        })
         .with_observer(recent.clone())
         .with_endpoints(endpoints);
-    let management =
-        Management::new(sessions.sessions(), store.policy, tokens).with_recent_events(recent).nested();
+    let management = Management::new(sessions.sessions(), shared, tokens).with_recent_events(recent).nested();
 
     tokio::spawn(sessions.sessions().sweep_every(SWEEP_PAUSE));
 
-    let logged_in = RequireSession::new();
-    let me = logged_in.clone().with_login_page(LoginPage::from_static("/"));
+    let me = logged_in.clone().with_login_page(LoginPage::new(site::path("/"))?);
     // An old login is led to the list, which asks to sign in again.
-    let sign_out = RequireSession::new()
+    let sign_out = logged_in
+        .clone()
         .with_authentication_within(sessions::WITHIN)
-        .with_login_page(LoginPage::from_static("/sessions"));
+        .with_login_page(LoginPage::new(site::path("/sessions"))?);
     let logged_in_just_now = RequireSession::new().with_authentication_within(RECENT);
-    let site = Router::new()
+    let pages = Router::new()
         .route("/", get(page::home))
         .route("/login", post(auth::login))
         .route("/logout", post(auth::logout))
@@ -108,6 +117,6 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
         .route("/page.js", get(page::script))
         .nest_service("/api/v2", management)
         .nest_service("/admin", Dashboard::at("/admin")?)
-        .fallback_service(sessions.layer(site))
+        .fallback_service(sessions.layer(pages))
         .layer(map_response(reply::guard)))
 }

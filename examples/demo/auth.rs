@@ -13,7 +13,7 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use tower_tenure::{Error, ErrorKind, Mode, Outcome, Session, SessionInfo, is_same_origin_path};
 
-use crate::{app::App, form, reply::Reads};
+use crate::{app::App, form, reply::Reads, site};
 
 /// A session as `/me` shows it.
 #[derive(Serialize)]
@@ -112,7 +112,7 @@ fn read_form(
         expires_in: Vec::new(),
         idle_expires_in: Vec::new(),
         idle_lifetime: None,
-        return_to: "/".to_owned(),
+        return_to: site::path("/"),
     };
     for (name, value) in pairs {
         let seconds = || {
@@ -176,7 +176,7 @@ pub(crate) async fn logout(
     // A logout that cannot be stored is answered with 503.
     let _ = session.save().await?;
     Ok(match (app.logout_urls)().redirect_for_query(uri.query()) {
-        Ok(target) => Redirect::to(target.as_deref().unwrap_or("/")).into_response(),
+        Ok(target) => Redirect::to(&target.unwrap_or_else(|| site::path("/"))).into_response(),
         Err(refusal) => reads.refuse(StatusCode::BAD_REQUEST, &format!("You are signed out. {refusal}")),
     })
 }

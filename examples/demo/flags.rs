@@ -7,19 +7,19 @@ use std::{
     time::Duration,
 };
 
+use axum::http::HeaderName;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use lexopt::{
     Arg::{Long, Short, Value},
     Parser,
 };
 use tower_tenure::{
-    Error, Lifetimes, Mode, Policy,
+    Error, Lifetimes, Mode, Policy, PublicUrl,
     browser::LogoutUrls,
     management::{Caller, Scopes, StaticTokens},
     policy::{Cap, Limits, Overflow},
+    store::StoreUrl,
 };
-
-use crate::store::Store;
 
 pub(crate) const USAGE: &str = "\
 A demo site with session lifetimes.
@@ -29,6 +29,8 @@ Usage: demo [FLAGS]
   --listen ADDR                  where to listen [127.0.0.1:3000]; port 0 picks a free one
   --store STORE                  memory, sqlite:PATH, postgres://... or redis://... [memory]
                                  settings in the store take precedence over the lifetimes below
+  --public-url URL               behind a proxy: where browsers reach the site, with the prefix that the proxy strips
+  --client-ip-header NAME        behind a proxy that sets it: the header with the client's address, such as X-Real-IP
 
 Lifetimes, like 2s, 15m, 72h:
   --idle D                       of persistent sessions, without activity [72h]
@@ -64,7 +66,9 @@ pub(crate) enum Asked {
 /// The settings from the flags.
 pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
-    pub(crate) store: Store,
+    pub(crate) store: StoreUrl,
+    pub(crate) public_url: Option<PublicUrl>,
+    pub(crate) client_ip_header: Option<HeaderName>,
     pub(crate) policy: Policy,
     pub(crate) realm: Option<String>,
     /// The logout URLs of the clients.
@@ -102,9 +106,11 @@ impl Flags {
 }
 
 /// The flags with a value, and whether they may be repeated.
-const FLAGS: [(&str, bool); 14] = [
+const FLAGS: [(&str, bool); 16] = [
     ("listen", false),
     ("store", false),
+    ("public-url", false),
+    ("client-ip-header", false),
     ("idle", false),
     ("absolute", false),
     ("ephemeral-idle", false),
@@ -164,7 +170,8 @@ pub(crate) fn parse(
     let is_from_environment = |flag: &str| from_environment.iter().any(|(known, _)| *known == flag);
     let mut args = Parser::from_args(before.into_iter().chain(args));
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
-    let mut store = Store::Memory;
+    let mut store = StoreUrl::default();
+    let (mut public_url, mut client_ip_header) = (None, None);
     let mut policy = Policy::default();
     let mut realm = None;
     let mut logout_urls = LogoutUrls::new();
@@ -198,7 +205,16 @@ pub(crate) fn parse(
                 let hint = "use an address with a port, such as 127.0.0.1:3000";
                 listen = value()?.parse().map_err(|_| about(hint))?;
             }
-            "store" => store = Store::parse(&value()?).map_err(|hint| about(&hint))?,
+            "store" => {
+                store = StoreUrl::parse(&value()?).map_err(|error| about(&error.to_string()))?;
+            }
+            "public-url" => {
+                public_url = Some(PublicUrl::new(&value()?).map_err(|error| about(&error.to_string()))?);
+            }
+            "client-ip-header" => {
+                let hint = "use the name of a header, such as X-Real-IP";
+                client_ip_header = Some(value()?.parse().map_err(|_| about(hint))?);
+            }
             "idle" | "absolute" | "ephemeral-idle" | "ephemeral-absolute" => {
                 let lifetime = duration(&value()?).map_err(|hint| about(&hint))?;
                 policy = with_lifetime(policy, &flag, lifetime).map_err(|hint| about(&hint))?;
@@ -212,26 +228,13 @@ pub(crate) fn parse(
                 });
             }
             "granularity" => {
-                let granularity = duration(&value()?).map_err(|hint| about(&hint))?;
-                if granularity > Lifetimes::LONGEST {
-                    return Err(about("use at most ten years (3650 days)"));
-                }
+                let granularity = bounded(&value()?).map_err(|hint| about(&hint))?;
                 policy = policy.with_granularity(granularity);
             }
             "resume" => {
-                let length = duration(&value()?).map_err(|hint| about(&hint))?;
-                if length > Lifetimes::LONGEST {
-                    return Err(about("use at most ten years (3650 days)"));
-                }
-                policy = policy.with_resume_for(length);
+                policy = policy.with_resume_for(bounded(&value()?).map_err(|hint| about(&hint))?);
             }
-            "realm" => {
-                let name = value()?;
-                if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
-                    return Err(about("a realm is a name of 1 to 256 bytes, without control characters"));
-                }
-                realm = Some(name);
-            }
+            "realm" => realm = Some(realm_name(value()?).map_err(about)?),
             "max-sessions" => policy = policy.with_cap(Some(cap(&value()?).map_err(about)?)),
             "management-token" => management.push(token(&value()?).map_err(about)?),
             "allowed-logout-url" => {
@@ -246,13 +249,36 @@ pub(crate) fn parse(
     if management.is_empty() {
         management.push(random_token()?);
     }
-    let flags = Flags { listen, store, policy, realm, logout_urls, allowed_logout_urls, management };
+    let flags = Flags {
+        listen,
+        store,
+        public_url,
+        client_ip_header,
+        policy,
+        realm,
+        logout_urls,
+        allowed_logout_urls,
+        management,
+    };
     Ok(Asked::Run(Box::new(flags)))
 }
 
 fn duration(value: &str) -> Result<Duration, String> {
     humantime::parse_duration(value)
         .map_err(|_| format!("{value:?} is not a duration: write it like 2s, 15m or 72h"))
+}
+
+/// A duration that may be zero.
+fn bounded(value: &str) -> Result<Duration, String> {
+    let length = duration(value)?;
+    if length > Lifetimes::LONGEST { Err("use at most ten years (3650 days)".to_owned()) } else { Ok(length) }
+}
+
+fn realm_name(name: String) -> Result<String, &'static str> {
+    if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
+        return Err("a realm is a name of 1 to 256 bytes, without control characters");
+    }
+    Ok(name)
 }
 
 fn with_lifetime(policy: Policy, flag: &str, lifetime: Duration) -> Result<Policy, String> {

@@ -12,6 +12,7 @@
 //! | `stream.rs` | a response that ends with the session |
 //! | `page.rs` | the page: `*.html`, `page.css`, `page.js` |
 //! | `reply.rs` | refusals as the client reads them, and the headers of every response |
+//! | `site.rs` | the address of the site behind a proxy |
 //! | `form.rs` | form decoding without guesses |
 //! | `logging.rs` | `RUST_LOG`, and what it cannot enable |
 
@@ -24,6 +25,7 @@ mod logging;
 mod page;
 mod reply;
 mod sessions;
+mod site;
 mod store;
 mod stream;
 

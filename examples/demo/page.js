@@ -5,6 +5,8 @@
 
 const ASK_EVERY = 15_000;
 const PASSIVE = { "Session-Activity": "passive" };
+/** What a proxy may have put before every path. */
+const BASE = new URL(".", import.meta.url).pathname.slice(0, -1);
 const $ = (id) => document.getElementById(id);
 
 let me = null; // the last answer of the server
@@ -16,7 +18,7 @@ let over = false;
 /** A request; `null` when the session turned out to be over, which is shown then. */
 async function call(method, path, { body, passive } = {}) {
   const headers = { Accept: "application/json, */*", ...(passive && PASSIVE) };
-  const response = await fetch(path, { method, body, headers, cache: "no-store" });
+  const response = await fetch(BASE + path, { method, body, headers, cache: "no-store" });
   if (response.status === 401 && path !== "/recent") {
     const { reason } = await response.json().catch(() => ({}));
     end(reason);
@@ -35,7 +37,7 @@ function ask() {
 
 async function really_ask() {
   const sent = Date.now();
-  const response = await fetch("/session/status", { cache: "no-store" });
+  const response = await fetch(`${BASE}/session/status`, { cache: "no-store" });
   if (!response.ok) throw new Error(response.statusText); // the store is unavailable, so the state is unknown
   const status = await response.json();
   ahead = Date.parse(status.now) - (sent + Date.now()) / 2;

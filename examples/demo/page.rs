@@ -9,7 +9,7 @@ use axum::{
 };
 use tower_tenure::{Key, Mode, Policy, Session, SessionInfo, Timestamp, is_same_origin_path};
 
-use crate::{app::App, form};
+use crate::{app::App, form, site};
 
 const SHELL: &str = include_str!("page.html");
 const SIGNED_IN: &str = include_str!("signed_in.html");
@@ -64,7 +64,7 @@ fn signed_out(session: &Session, policy: Policy, query: Option<&str>, hidden: bo
     let reason = past.map_or_else(|| given("reason").unwrap_or("none"), |past| past.reason.as_str());
     fill(SIGNED_OUT, |name| match name {
         "hidden" => if hidden { "hidden" } else { "" }.to_owned(),
-        "return_to" => escape(return_to.unwrap_or("/")),
+        "return_to" => return_to.map_or_else(|| site::path("/"), escape),
         "persistent_idle" => words(persistent.idle()),
         "persistent_absolute" => words(persistent.absolute()),
         "other_idle" => words(other.idle()),
@@ -105,13 +105,14 @@ fn signed_in(info: &SessionInfo, session: &Session) -> String {
     })
 }
 
-/// Replaces `{{name}}` by values in one pass, so the content of a value is never replaced.
+/// Replaces `{{name}}` by values in one pass, so the content of a value is never replaced. `base` is
+/// the prefix of all paths.
 pub(crate) fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
     let mut parts = template.split("{{");
     let mut filled = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (name, rest) = part.split_once("}}").unwrap_or((part, ""));
-        filled += &value(name);
+        filled += &if name == "base" { site::path("") } else { value(name) };
         filled += rest;
     }
     filled

@@ -10,9 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use tower_tenure::browser::{Scheme, is_same_origin};
 
-use crate::page;
+use crate::{page, site};
 
 /// The format that the client reads, by its `Accept`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ pub(crate) async fn refuse_cross_site(request: Request, next: Next) -> Response 
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let headers = request.headers();
     let says = headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
-    if changes && says && !is_same_origin((&request).into(), Scheme::Http) {
+    if changes && says && !site::has_sent((&request).into()) {
         return Reads::of(headers).refuse(StatusCode::FORBIDDEN, "This was asked from another site.");
     }
     next.run(request).await

@@ -14,6 +14,7 @@ use crate::{
     form,
     page::{escape, fill, shell, words},
     reply::Reads,
+    site,
 };
 
 const PAGE: &str = include_str!("sessions.html");
@@ -116,5 +117,5 @@ pub(crate) async fn end(session: Session, reads: Reads, body: Bytes) -> Result<R
         }
         _ => return Ok(reads.refuse(StatusCode::BAD_REQUEST, "Send `sid`, or `all`.")),
     };
-    Ok(Redirect::to(&format!("/sessions?done={done}")).into_response())
+    Ok(Redirect::to(&site::path(&format!("/sessions?done={done}"))).into_response())
 }

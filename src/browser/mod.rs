@@ -29,10 +29,11 @@ use self::{
 };
 pub use self::{
     logout::{LogoutRefusal, LogoutUrls},
-    origin::{Scheme, is_same_origin},
+    origin::{Scheme, is_same_origin, is_same_origin_as},
 };
 use crate::{
-    Error, ErrorKind, RequestHead, RequireSession, Session, policy::Activity, require, web::Problem,
+    Error, ErrorKind, PublicUrl, RequestHead, RequireSession, Session, policy::Activity, require,
+    web::Problem,
 };
 #[cfg(feature = "device-binding")]
 use crate::{binding::DeviceBinding, settings::DeviceConfig};
@@ -81,6 +82,7 @@ use crate::{binding::DeviceBinding, settings::DeviceConfig};
 pub struct Endpoints {
     base: String,
     scheme: Scheme,
+    public_url: Option<PublicUrl>,
     logout_urls: ListSource,
     clear_site_data: bool,
     device: DeviceEndpoints,
@@ -131,6 +133,7 @@ impl Endpoints {
         Ok(Self {
             base,
             scheme: Scheme::Https,
+            public_url: None,
             logout_urls: ListSource::Fixed(LogoutUrls::new()),
             clear_site_data: false,
             device: DeviceEndpoints::default(),
@@ -142,6 +145,28 @@ impl Endpoints {
     /// may not see it.
     pub const fn with_scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = scheme;
+        self
+    }
+
+    /// The address of the site as browsers see it, behind a proxy that strips a path prefix or
+    /// rewrites `Host`.
+    ///
+    /// `Origin` is then compared with this address instead of with the [scheme](Self::with_scheme)
+    /// and `Host`, and [`public_path`](Self::public_path) has its prefix. Requests must arrive
+    /// without the prefix.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tower_tenure::{PublicUrl, browser::Endpoints};
+    ///
+    /// let public = PublicUrl::new("https://example.com/shop")?;
+    /// let endpoints = Endpoints::at("/session")?.with_public_url(&public);
+    /// assert_eq!(endpoints.public_path("status"), "/shop/session/status");
+    /// # Ok::<(), tower_tenure::Error>(())
+    /// ```
+    pub fn with_public_url(mut self, url: &PublicUrl) -> Self {
+        self.public_url = Some(url.clone());
         self
     }
 
@@ -179,7 +204,7 @@ impl Endpoints {
     /// What the layer has to know of device binding.
     #[cfg(feature = "device-binding")]
     pub(crate) fn device_config(&self) -> Option<DeviceConfig> {
-        self.device.config(&self.base)
+        self.device.config(&self.public_base())
     }
 
     /// How young the login must be to end other sessions of its user; 15 minutes unless set. An
@@ -242,7 +267,25 @@ impl Endpoints {
     /// the default. `tenure:extended` reports an extension. `globalThis.tenure` has `status()`,
     /// `refresh()`, `extend()` and `logout()`.
     pub fn script_path(&self) -> String {
-        format!("{}/{}", self.base, warning::script())
+        self.public_path(warning::script())
+    }
+
+    /// The path of an endpoint or file as browsers see it, with the prefix of the
+    /// [public URL](Self::with_public_url).
+    pub fn public_path(&self, name: &str) -> String {
+        format!("{}/{name}", self.public_base())
+    }
+
+    /// The base path as browsers see it.
+    fn public_base(&self) -> String {
+        self.public_url.as_ref().map_or_else(|| self.base.clone(), |url| url.path(&self.base))
+    }
+
+    fn is_same_origin(&self, head: RequestHead<'_>) -> bool {
+        match &self.public_url {
+            Some(url) => is_same_origin_as(head, url),
+            None => is_same_origin(head, self.scheme),
+        }
     }
 
     /// The response for the script or stylesheet, without loading a session; `None` for other
@@ -271,7 +314,7 @@ impl Endpoints {
         let needs_same_origin = !matches!(call, Some(Call::Status));
         Some(match call {
             None => Call::WrongMethod(allow),
-            Some(_) if needs_same_origin && !is_same_origin(head, self.scheme) => Call::CrossSite,
+            Some(_) if needs_same_origin && !self.is_same_origin(head) => Call::CrossSite,
             Some(call) => call,
         })
     }

@@ -3,7 +3,7 @@
 use http::{Uri, header, uri::Authority};
 use url::{Origin, Url};
 
-use crate::RequestHead;
+use crate::{PublicUrl, RequestHead};
 
 /// The scheme under which browsers reach the site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,18 +44,46 @@ impl Scheme {
 /// assert!(!is_same_origin((&request.body(()).unwrap()).into(), Scheme::Https));
 /// ```
 pub fn is_same_origin(head: RequestHead<'_>, scheme: Scheme) -> bool {
-    let one = |name: &str| {
-        let mut values = head.headers.get_all(name).iter();
-        values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
-    };
+    let host = one(head, header::HOST.as_str()).or_else(|| head.uri.authority().map(Authority::as_str));
+    is_from(head, || origin(scheme.as_str(), host?))
+}
+
+/// As [`is_same_origin`], for a site whose public address is known: behind a proxy, `Host` may name
+/// another one.
+///
+/// # Example
+///
+/// ```
+/// use http::Request;
+/// use tower_tenure::{PublicUrl, browser::is_same_origin_as};
+///
+/// let site = PublicUrl::new("https://app.example")?;
+/// let request = Request::post("/").header("host", "10.0.0.7:3000").header("origin", "https://app.example");
+/// assert!(is_same_origin_as((&request.body(()).unwrap()).into(), &site));
+/// # Ok::<(), tower_tenure::Error>(())
+/// ```
+pub fn is_same_origin_as(head: RequestHead<'_>, site: &PublicUrl) -> bool {
+    is_from(head, || parse(site.origin()))
+}
+
+fn is_from(head: RequestHead<'_>, ours: impl FnOnce() -> Option<Origin>) -> bool {
     if head.headers.contains_key("sec-fetch-site") {
-        return matches!(one("sec-fetch-site"), Some("same-origin" | "none"));
+        return matches!(one(head, "sec-fetch-site"), Some("same-origin" | "none"));
     }
-    let host = one(header::HOST.as_str()).or_else(|| head.uri.authority().map(Authority::as_str));
-    let ours = host.and_then(|host| origin(scheme.as_str(), host));
-    let theirs = one(header::ORIGIN.as_str()).and_then(|text| text.split_once("://"));
-    let theirs = theirs.and_then(|(scheme, host)| origin(scheme, host.strip_suffix('/').unwrap_or(host)));
-    ours.is_some() && ours == theirs
+    let ours = ours();
+    ours.is_some() && ours == one(head, header::ORIGIN.as_str()).and_then(parse)
+}
+
+/// The value of a header that is there once.
+fn one<'a>(head: RequestHead<'a>, name: &str) -> Option<&'a str> {
+    let mut values = head.headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
+}
+
+/// The origin of `https://host:port`.
+fn parse(text: &str) -> Option<Origin> {
+    let (scheme, host) = text.split_once("://")?;
+    origin(scheme, host.strip_suffix('/').unwrap_or(host))
 }
 
 fn origin(scheme: &str, host: &str) -> Option<Origin> {

@@ -230,7 +230,7 @@ impl Engine {
     }
 
     /// Stores a session that nothing goes with.
-    #[cfg(feature = "tower-sessions")]
+    #[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
     pub(crate) async fn insert(&self, creation: Creation) -> Result<CreateOutcome, Error> {
         let (sid, at) = (creation.record.sid, creation.record.timing.created_at);
         let created = self

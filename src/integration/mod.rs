@@ -2,10 +2,10 @@
 
 #[cfg(feature = "axum")]
 mod axum;
-#[cfg(feature = "tower-sessions")]
+#[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 mod tower_sessions;
 
 #[cfg(feature = "axum")]
 pub use self::axum::MissingSessionLayer;
-#[cfg(feature = "tower-sessions")]
+#[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 pub use self::tower_sessions::TowerSessions;

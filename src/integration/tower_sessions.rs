@@ -1,5 +1,8 @@
 //! The stores of this crate for an application with `tower-sessions` 0.14 or 0.15: the first step
 //! of a migration.
+//!
+//! The two versions differ in nothing that matters here, but their types are not the same. An
+//! application may have either, or, through `axum-login` 0.18, the older one only.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,13 +11,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tower_sessions_core::{
-    SessionStore as TheirStore,
-    session::{Id, Record as TheirRecord},
-    session_store::{Error as TheirError, Result as TheirResult},
-};
+use time::OffsetDateTime;
 
 use crate::{
     Clock, EndReason, Error, ErrorKind, Lifetimes, Mode, SessionId, SystemClock, Timestamp,
@@ -25,8 +25,10 @@ use crate::{
     store::{AnyStore, CreateOutcome, Creation},
 };
 
-/// A store of this crate as a `tower_sessions::SessionStore`, to migrate from `tower-sessions` 0.14
-/// or 0.15.
+/// A store of this crate as a `tower_sessions::SessionStore`, to migrate from `tower-sessions`.
+///
+/// The feature `tower-sessions` is for version 0.15, and `tower-sessions-0-14` for version 0.14,
+/// which `axum-login` 0.18 uses. Both together are fine.
 ///
 /// First replace the store, and leave the application as it is. Then replace `SessionManagerLayer`
 /// by [`SessionLayer`](crate::SessionLayer), and call [`TowerSessions::take`] to migrate each
@@ -106,19 +108,19 @@ impl TowerSessions {
     ///
     /// When the store fails.
     pub async fn take(&self, cookie: &str) -> Result<Option<BTreeMap<String, Value>>, Error> {
-        let Ok(id) = cookie.parse::<Id>() else { return Ok(None) };
+        let Some(id) = Id::parse(cookie) else { return Ok(None) };
         let Some(stored) = self.find(id).await? else { return Ok(None) };
         let now = self.engine.clock.now();
         let request = self.engine.end_request(EndReason::Superseded, now, EndOptions::default());
-        let outcome = self.engine.end(sid(id), request, None).await?;
+        let outcome = self.engine.end(id.sid(), request, None).await?;
         let ended = matches!(outcome, EndOutcome::Ended(session) if session.reason == EndReason::Superseded);
         Ok(ended.then_some(stored.data))
     }
 
     async fn find(&self, id: Id) -> Result<Option<StoredData>, Error> {
         let now = self.engine.clock.now();
-        let Some(record) = self.engine.load(sid(id), now).await? else { return Ok(None) };
-        if !record.is_live(now) || !record.secret.matches(&secret(id)) {
+        let Some(record) = self.engine.load(id.sid(), now).await? else { return Ok(None) };
+        if !record.is_live(now) || !record.secret.matches(&id.secret()) {
             return Ok(None);
         }
         let stored: Option<StoredData> = record.data.get(KEY).as_ref().map(Json::decode).transpose()?;
@@ -126,86 +128,131 @@ impl TowerSessions {
     }
 }
 
-#[async_trait]
-impl TheirStore for TowerSessions {
-    async fn create(&self, record: &mut TheirRecord) -> TheirResult<()> {
-        loop {
-            let created = self.engine.insert(creation(record, self.engine.clock.now())?).await;
-            match created.map_err(failed)? {
-                CreateOutcome::Exists => record.id = Id::default(),
-                _ => return Ok(()),
-            }
-        }
+/// The id of a session, which is what their cookie holds.
+#[derive(Clone, Copy)]
+struct Id(i128);
+
+/// The calls, whatever the version.
+impl TowerSessions {
+    /// Whether the id is new, and the session is now stored under it.
+    async fn insert(&self, id: Id, data: &Data, expiry: OffsetDateTime) -> Result<bool, Error> {
+        let now = self.engine.clock.now();
+        let idle = Timestamp::from(expiry).since(now);
+        let idle = idle.clamp(Duration::from_millis(1), Lifetimes::LONGEST);
+        let lifetimes = Lifetimes::of(idle.into(), Lifetimes::LONGEST.into());
+        let timing = Timing::new(Mode::Persistent, now, lifetimes);
+        let new = Record::new(id.sid(), &KEY.into(), id.secret(), timing);
+        let creation = Creation { edits: edits(data, expiry)?, ..Creation::new(new) };
+        Ok(!matches!(self.engine.insert(creation).await?, CreateOutcome::Exists))
     }
 
-    async fn save(&self, record: &TheirRecord) -> TheirResult<()> {
+    async fn replace(&self, id: Id, data: &Data, expiry: OffsetDateTime) -> Result<(), Error> {
         let now = self.engine.clock.now();
-        let gone = || TheirError::Backend("the session has ended, so it was not saved".to_owned());
-        let known = self.engine.load(sid(record.id), now).await.map_err(failed)?.ok_or_else(gone)?;
+        let gone = || Error::new(ErrorKind::Ended, "the session has ended, so it was not saved");
+        let known = self.engine.load(id.sid(), now).await?.ok_or_else(gone)?;
         // Moves the deadline for the sweep forward with the expiry.
-        let reach = Timestamp::from(record.expiry_date) - known.timing.lifetimes.idle();
+        let reach = Timestamp::from(expiry) - known.timing.lifetimes.idle();
         let timing = TimingChange { interaction_at: Some(reach.max(now)), lowering: None };
-        let change = Change { timing, edits: edits(record)?, ..Change::at(now) };
+        let change = Change { timing, edits: edits(data, expiry)?, ..Change::at(now) };
         let hint = self.engine.hint(&known);
-        match self.engine.update(known.sid, &known.realm, hint, change).await.map_err(failed)? {
+        match self.engine.update(known.sid, &known.realm, hint, change).await? {
             UpdateOutcome::Gone(_) => Err(gone()),
             _ => Ok(()),
         }
     }
 
-    async fn load(&self, id: &Id) -> TheirResult<Option<TheirRecord>> {
-        let stored = self.find(*id).await.map_err(failed)?;
-        Ok(stored.map(|stored| TheirRecord {
-            id: *id,
-            data: stored.data.into_iter().collect::<HashMap<_, _>>(),
-            expiry_date: stored.expiry.into(),
-        }))
-    }
-
-    async fn delete(&self, id: &Id) -> TheirResult<()> {
+    async fn remove(&self, id: Id) -> Result<(), Error> {
         let now = self.engine.clock.now();
         let request = self.engine.end_request(EndReason::SignedOut, now, EndOptions::default());
-        self.engine.end(sid(*id), request, None).await.map(drop).map_err(failed)
+        self.engine.end(id.sid(), request, None).await.map(drop)
     }
 }
 
+type Data = HashMap<String, Value>;
+
 /// Their id is the secret in the cookie, so it is not stored, and cannot be derived from the sid.
-fn sid(id: Id) -> SessionId {
-    let mut bytes = [0; SessionId::BYTES];
-    bytes.copy_from_slice(&digest(b"tower-sessions sid", id)[..SessionId::BYTES]);
-    SessionId::from_bytes(bytes)
+impl Id {
+    fn parse(cookie: &str) -> Option<Self> {
+        let mut bytes = [0; 16];
+        let decoded = Base64UrlUnpadded::decode(cookie, &mut bytes).ok()?;
+        decoded.try_into().ok().map(|bytes| Self(i128::from_le_bytes(bytes)))
+    }
+
+    fn sid(self) -> SessionId {
+        let mut bytes = [0; SessionId::BYTES];
+        bytes.copy_from_slice(&self.digest(b"tower-sessions sid")[..SessionId::BYTES]);
+        SessionId::from_bytes(bytes)
+    }
+
+    fn secret(self) -> SecretHash {
+        SecretHash::from_bytes(self.digest(b"tower-sessions secret"))
+    }
+
+    fn digest(self, purpose: &[u8]) -> [u8; 32] {
+        Sha256::new().chain_update(purpose).chain_update(self.0.to_le_bytes()).finalize().into()
+    }
 }
 
-fn secret(id: Id) -> SecretHash {
-    SecretHash::from_bytes(digest(b"tower-sessions secret", id))
-}
-
-fn digest(purpose: &[u8], id: Id) -> [u8; 32] {
-    Sha256::new().chain_update(purpose).chain_update(id.0.to_le_bytes()).finalize().into()
-}
-
-fn edits(record: &TheirRecord) -> TheirResult<Edits> {
-    let data = record.data.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let stored = StoredData { data, expiry: record.expiry_date.into() };
+fn edits(data: &Data, expiry: OffsetDateTime) -> Result<Edits, Error> {
+    let data = data.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let mut edits = Edits::default();
-    edits.set(KEY, Json::encode(&stored).map_err(|error| TheirError::Encode(error.to_string()))?);
+    edits.set(KEY, Json::encode(&StoredData { data, expiry: expiry.into() })?);
     Ok(edits)
 }
 
-fn creation(record: &TheirRecord, now: Timestamp) -> TheirResult<Creation> {
-    let idle = Timestamp::from(record.expiry_date).since(now);
-    let idle = idle.clamp(Duration::from_millis(1), Lifetimes::LONGEST);
-    let lifetimes = Lifetimes::of(idle.into(), Lifetimes::LONGEST.into());
-    let timing = Timing::new(Mode::Persistent, now, lifetimes);
-    let new = Record::new(sid(record.id), &KEY.into(), secret(record.id), timing);
-    Ok(Creation { edits: edits(record)?, ..Creation::new(new) })
+/// The trait of one version of their crate. Its errors are text, and must not contain data (H5).
+macro_rules! implement {
+    ($theirs:ident) => {
+        #[async_trait]
+        impl $theirs::SessionStore for TowerSessions {
+            async fn create(
+                &self,
+                record: &mut $theirs::session::Record,
+            ) -> $theirs::session_store::Result<()> {
+                while !self
+                    .insert(Id(record.id.0), &record.data, record.expiry_date)
+                    .await
+                    .map_err(failed!($theirs::Encode))?
+                {
+                    record.id = $theirs::session::Id::default();
+                }
+                Ok(())
+            }
+
+            async fn save(&self, record: &$theirs::session::Record) -> $theirs::session_store::Result<()> {
+                let saved = self.replace(Id(record.id.0), &record.data, record.expiry_date).await;
+                saved.map_err(failed!($theirs::Encode))
+            }
+
+            async fn load(
+                &self,
+                id: &$theirs::session::Id,
+            ) -> $theirs::session_store::Result<Option<$theirs::session::Record>> {
+                let stored = self.find(Id(id.0)).await.map_err(failed!($theirs::Decode))?;
+                Ok(stored.map(|stored| $theirs::session::Record {
+                    id: *id,
+                    data: stored.data.into_iter().collect(),
+                    expiry_date: stored.expiry.into(),
+                }))
+            }
+
+            async fn delete(&self, id: &$theirs::session::Id) -> $theirs::session_store::Result<()> {
+                self.remove(Id(id.0)).await.map_err(failed!($theirs::Decode))
+            }
+        }
+    };
 }
 
-/// Their errors are text, and must not contain data (H5).
-#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
-fn failed(error: Error) -> TheirError {
-    match error.kind() {
-        ErrorKind::Data => TheirError::Decode(error.to_string()),
-        _ => TheirError::Backend(error.to_string()),
-    }
+macro_rules! failed {
+    ($theirs:ident :: $data:ident) => {
+        |error: Error| match error.kind() {
+            ErrorKind::Data => $theirs::session_store::Error::$data(error.to_string()),
+            _ => $theirs::session_store::Error::Backend(error.to_string()),
+        }
+    };
 }
+
+#[cfg(feature = "tower-sessions")]
+implement!(tower_sessions_core);
+#[cfg(feature = "tower-sessions-0-14")]
+implement!(tower_sessions_core_0_14);

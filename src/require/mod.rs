@@ -11,9 +11,11 @@
 //! |---|---|
 //! | `mod.rs` | [`RequireSession`] and its settings, the refusal |
 //! | `rules.rs` | what denies a request and why, as pure functions |
+//! | `public.rs` | the address of the site as browsers see it |
 //! | `redirect.rs` | the login page, the redirect to it, and the way back |
 //! | `service.rs` | the tower service and its future |
 
+mod public;
 mod redirect;
 mod rules;
 mod service;
@@ -24,10 +26,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use self::{
-    redirect::PublicPrefix,
+    public::PublicPrefix,
     rules::{Denial, Evidence, RequiredMethod, Rules},
 };
 pub use self::{
+    public::PublicUrl,
     redirect::{LoginPage, is_same_origin_path},
     service::{RequireSessionFuture, RequireSessionService},
 };
@@ -74,6 +77,7 @@ use crate::{
 pub struct RequireSession {
     login_page: Option<LoginPage>,
     public_prefix: Option<PublicPrefix>,
+    public_url: Option<PublicUrl>,
     rules: Rules,
 }
 
@@ -101,9 +105,10 @@ impl RequireSession {
     /// nothing but what the redirect adds. Only the page passes; what it loads must be outside of
     /// this layer.
     ///
-    /// An absolute URL is always taken for another site. Give a page of this site as a path: else
-    /// it would be redirected to itself, because the `Host` header cannot be trusted to say which
-    /// site this is.
+    /// An absolute URL is taken for another site unless it begins with the
+    /// [public URL](Self::with_public_url). Without one, give a page of this site as a path: else it
+    /// would be redirected to itself, because the `Host` header cannot be trusted to say which site
+    /// this is.
     ///
     /// A login page inside a nested router needs
     /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri), as the paths
@@ -142,6 +147,19 @@ impl RequireSession {
     pub fn with_public_prefix(mut self, prefix: impl Into<Cow<'static, str>>) -> Result<Self, Error> {
         self.public_prefix = Some(PublicPrefix::new(prefix.into())?);
         Ok(self)
+    }
+
+    /// The address of this site as browsers see it, behind a proxy. Its path is the
+    /// [public prefix](Self::with_public_prefix), and a login page at its origin is one of this
+    /// site.
+    ///
+    /// # Example
+    ///
+    /// See [`PublicUrl`].
+    pub fn with_public_url(mut self, url: &PublicUrl) -> Self {
+        self.public_prefix = url.public_prefix().cloned();
+        self.public_url = Some(url.clone());
+        self
     }
 
     /// Requires a login younger than this, else 401 `step_up`.
@@ -213,7 +231,11 @@ impl RequireSession {
         // request, its view is not known, and this layer's stands in.
         let target = session.map_or(head.uri, Session::uri);
         let prefix = self.public_prefix.as_ref();
-        if self.login_page.as_ref().is_some_and(|page| page.is_target(target, prefix)) {
+        if self
+            .login_page
+            .as_ref()
+            .is_some_and(|page| page.is_target(target, self.public_url.as_ref(), prefix))
+        {
             return Verdict::Pass;
         }
         let (denial, cookie) = match (session, head.extensions.get::<Skipped>()) {

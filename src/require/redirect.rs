@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::public::{PublicPrefix, PublicUrl};
 use crate::{Error, ErrorKind, RequestHead};
 
 /// The page that browser navigations without a session are sent to: a path as the browser sees it,
@@ -28,29 +29,6 @@ use crate::{Error, ErrorKind, RequestHead};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginPage(Cow<'static, str>);
-
-/// The path prefix that a proxy takes off.
-#[derive(Clone, Debug)]
-pub(super) struct PublicPrefix(Cow<'static, str>);
-
-impl PublicPrefix {
-    pub(super) fn new(prefix: Cow<'static, str>) -> Result<Self, Error> {
-        let plain = is_same_origin_path(&prefix) && prefix.is_ascii();
-        if !plain || prefix.ends_with('/') || prefix.contains(['?', '#']) {
-            let message = "a public prefix is a path such as /shop, without a slash at its end";
-            return Err(Error::new(ErrorKind::Configuration, message));
-        }
-        Ok(Self(prefix))
-    }
-
-    /// The path on the server of a path that the browser sees, once the proxy took the prefix off.
-    fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
-        match path.strip_prefix(&*self.0)? {
-            "" => Some("/"),
-            inner => Some(inner).filter(|inner| inner.starts_with('/')),
-        }
-    }
-}
 
 impl LoginPage {
     /// A page that is known at run time.
@@ -85,13 +63,19 @@ impl LoginPage {
 
     /// Whether a request asks for this very page.
     ///
-    /// It then passes without a session, so this is strict: whole paths, byte by byte. Never for an
-    /// absolute URL: only the Host header could say that it means this server, and the client
-    /// chooses that.
-    pub(super) fn is_target(&self, target: &Uri, prefix: Option<&PublicPrefix>) -> bool {
-        let (path, query) = match self.0.split_once('?') {
+    /// It then passes without a session, so this is strict: whole paths, byte by byte. An absolute
+    /// URL counts only if it begins with the configured address of this site. The Host header
+    /// cannot say which site this is, since the client chooses it.
+    pub(super) fn is_target(
+        &self,
+        target: &Uri,
+        site: Option<&PublicUrl>,
+        prefix: Option<&PublicPrefix>,
+    ) -> bool {
+        let page = site.and_then(|site| site.path_of(&self.0)).unwrap_or(&self.0);
+        let (path, query) = match page.split_once('?') {
             Some((path, query)) => (path, Some(query)),
-            None => (&*self.0, None),
+            None => (page, None),
         };
         let same_path = match prefix {
             None => target.path() == path,
@@ -153,7 +137,7 @@ fn return_to<'a>(method: &Method, target: &'a Uri, prefix: Option<&PublicPrefix>
     }
     let path = target.path_and_query().map_or("/", |target| target.as_str());
     let path = match prefix {
-        Some(prefix) => Cow::Owned(format!("{}{path}", prefix.0)),
+        Some(prefix) => Cow::Owned(prefix.add(path)),
         None => Cow::Borrowed(path),
     };
     Some(path).filter(|path| is_same_origin_path(path))
@@ -271,7 +255,26 @@ mod tests {
             let page = LoginPage::new(page).unwrap();
             let prefix = prefix.map(|prefix| PublicPrefix::new(prefix.into()).unwrap());
             let Ok(uri) = target.parse() else { continue };
-            assert_eq!(page.is_target(&uri, prefix.as_ref()), expected, "{page:?} {prefix:?} {target}");
+            assert_eq!(page.is_target(&uri, None, prefix.as_ref()), expected, "{page:?} {prefix:?} {target}");
+        }
+    }
+
+    #[test]
+    fn e8_an_absolute_login_page_is_this_sites_only_by_its_configured_address() {
+        let site = PublicUrl::new("https://app.example/shop").unwrap();
+        for (page, target, expected) in [
+            ("https://app.example/shop/login", "/login", true),
+            ("https://App.Example/shop/login", "/login", true),
+            ("/shop/login", "/login", true),
+            ("https://app.example/shop/login", "/account", false),
+            ("https://app.example/login", "/login", false),
+            ("https://app.example.evil/shop/login", "/login", false),
+            ("https://id.example/shop/login", "/login", false),
+            ("http://app.example/shop/login", "/login", false),
+        ] {
+            let page = LoginPage::new(page).unwrap();
+            let is_target = page.is_target(&target.parse().unwrap(), Some(&site), site.public_prefix());
+            assert_eq!(is_target, expected, "{page:?} {target}");
         }
     }
 }

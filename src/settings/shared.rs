@@ -1,6 +1,6 @@
 //! A policy that all nodes share through a store.
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use crate::{
     Clock, Error, ErrorKind, LivePolicy, Policy, SystemClock, events,
     policy::{PolicySettings, StoredPolicy},
-    store::{SettingsStore, StoreInfo, StoredSettings},
+    store::{DynSettings, SettingsStore, StoredSettings},
 };
 
 /// A policy whose settings are kept in a store.
@@ -261,42 +261,4 @@ async fn within_budget<T>(call: impl Future<Output = Result<T, Error>>) -> Resul
         ))
     };
     tokio::time::timeout(BUDGET, call).await.unwrap_or_else(|_| late())
-}
-
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// [`SettingsStore`], object-safe.
-trait DynSettings: Send + Sync {
-    fn load<'a>(&'a self, realm: &'a str) -> Boxed<'a, Result<Option<StoredSettings>, Error>>;
-    fn save<'a>(
-        &'a self,
-        realm: &'a str,
-        text: Arc<str>,
-        after: Option<u64>,
-    ) -> Boxed<'a, Result<bool, Error>>;
-    fn changed(&self) -> Boxed<'_, ()>;
-    fn info(&self) -> StoreInfo;
-}
-
-impl<S: SettingsStore> DynSettings for S {
-    fn load<'a>(&'a self, realm: &'a str) -> Boxed<'a, Result<Option<StoredSettings>, Error>> {
-        Box::pin(self.load_settings(realm))
-    }
-
-    fn save<'a>(
-        &'a self,
-        realm: &'a str,
-        text: Arc<str>,
-        after: Option<u64>,
-    ) -> Boxed<'a, Result<bool, Error>> {
-        Box::pin(self.save_settings(realm, text, after))
-    }
-
-    fn changed(&self) -> Boxed<'_, ()> {
-        Box::pin(self.settings_changed())
-    }
-
-    fn info(&self) -> StoreInfo {
-        self.settings_info()
-    }
 }

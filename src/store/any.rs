@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, StoreInfo, Sweep, Swept};
+use super::{
+    CreateOutcome, Creation, DynSettings, Page, PlaceKey, Revocation, SessionStore, SettingsStore, StoreInfo,
+    StoreUrl, StoredSettings, Sweep, Swept,
+};
 use crate::{
     Error, ErrorKind, Timestamp,
     record::{Change, EndOutcome, EndRequest, Record, SessionId, UpdateOutcome},
@@ -21,40 +24,89 @@ use crate::{
 /// # Example
 ///
 /// ```
-/// use tower_tenure::{MemoryStore, SessionLayer, store::AnyStore};
+/// use tower_tenure::{SessionLayer, SharedPolicy, store::AnyStore};
 ///
-/// fn store_by_name(name: &str) -> Option<AnyStore> {
-///     match name {
-///         "memory" => Some(MemoryStore::new().into()),
-///         _ => None,
-///     }
-/// }
-/// let layer = SessionLayer::new(store_by_name("memory").unwrap());
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_tenure::Error> {
+/// let store = AnyStore::connect("memory").await?; // or redis://…, postgres://…, sqlite:PATH
+/// let policy = SharedPolicy::open(store.clone(), Default::default()).await?;
+/// let layer = SessionLayer::new(store).with_policy(policy.live());
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone)]
-pub struct AnyStore(Arc<dyn DynStore>);
+pub struct AnyStore {
+    sessions: Arc<dyn DynStore>,
+    /// `None` for a store that is only known to keep sessions.
+    settings: Option<Arc<dyn DynSettings>>,
+}
 
 impl<S: SessionStore> From<S> for AnyStore {
     fn from(store: S) -> Self {
-        Self(Arc::new(store))
+        Self { sessions: Arc::new(store), settings: None }
+    }
+}
+
+/// Of a store that was made by [`AnyStore::connect`] or [`AnyStore::with_settings`]. Any other
+/// answers with an error of kind [`Configuration`](ErrorKind::Configuration).
+impl SettingsStore for AnyStore {
+    async fn load_settings(&self, realm: &str) -> Result<Option<StoredSettings>, Error> {
+        self.settings()?.load(realm).await
+    }
+
+    async fn save_settings(&self, realm: &str, text: Arc<str>, after: Option<u64>) -> Result<bool, Error> {
+        self.settings()?.save(realm, text, after).await
+    }
+
+    async fn settings_changed(&self) {
+        match &self.settings {
+            Some(settings) => settings.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn settings_info(&self) -> StoreInfo {
+        self.settings.as_ref().map_or_else(|| self.calls().info(), |settings| settings.info())
     }
 }
 
 impl fmt::Debug for AnyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnyStore({})", self.0.type_name())
+        write!(f, "AnyStore({})", self.sessions.type_name())
     }
 }
 
 impl AnyStore {
+    /// The store at a URL; [`StoreUrl`] has the schemes. Settings can be kept in it, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreUrl::parse`] and [`StoreUrl::connect`].
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        StoreUrl::parse(url)?.connect().await
+    }
+
+    /// A store that keeps settings as well as sessions.
+    pub fn with_settings(store: impl SessionStore + SettingsStore) -> Self {
+        let store = Arc::new(store);
+        Self { settings: Some(Arc::clone(&store) as _), sessions: store }
+    }
+
+    fn settings(&self) -> Result<&dyn DynSettings, Error> {
+        self.settings.as_deref().ok_or_else(|| {
+            let message = "this AnyStore keeps sessions only; make it by AnyStore::with_settings";
+            Error::new(ErrorKind::Configuration, message)
+        })
+    }
+
     /// [`SessionStore::IN_PROCESS`] of the store.
     pub fn in_process(&self) -> bool {
-        self.0.in_process()
+        self.sessions.in_process()
     }
 
     /// The calls.
     pub(crate) fn calls(&self) -> &dyn DynStore {
-        &*self.0
+        &*self.sessions
     }
 }
 

@@ -1,7 +1,8 @@
 //! The contract of stores, and the stores that implement it.
 //!
 //! [`SessionStore`] is the contract. [`MemoryStore`] is the store to start with; the [`guide`]
-//! helps to choose another. [`AnyStore`] is a type-erased store, for choosing one at run time. The
+//! helps to choose another. [`AnyStore`] is a type-erased store, for choosing one at run time, by
+//! a [URL](StoreUrl) for example. The
 //! conformance suite in [`testing`](crate::testing) checks a custom store;
 //! `examples/custom_store.rs` is one in about 60 lines.
 
@@ -22,6 +23,7 @@ mod redis;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod url;
 
 use std::sync::Arc;
 
@@ -31,12 +33,12 @@ use crate::{
 };
 
 #[cfg(feature = "postgres")]
-pub use self::postgres::{PostgresOptions, PostgresPool, PostgresStore};
+pub use self::postgres::{PostgresOptions, PostgresPool, PostgresSslMode, PostgresStore};
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisConnection, RedisOptions, RedisStore};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteOptions, SqliteStore};
-pub(crate) use self::{any::Answer, creation::handed_over};
+pub(crate) use self::{any::Answer, creation::handed_over, settings::DynSettings};
 pub use self::{
     any::AnyStore,
     creation::{CreateOutcome, Creation, CreationPlan},
@@ -44,6 +46,7 @@ pub use self::{
     memory::MemoryStore,
     place::PlaceKey,
     settings::{SettingsStore, StoredSettings},
+    url::StoreUrl,
 };
 
 /// Keeps sessions.

@@ -1,6 +1,6 @@
 //! Settings that all nodes share.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use super::StoreInfo;
 use crate::Error;
@@ -76,5 +76,43 @@ impl<S: SettingsStore> SettingsStore for Arc<S> {
 
     fn settings_info(&self) -> StoreInfo {
         (**self).settings_info()
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// [`SettingsStore`], object-safe.
+pub(crate) trait DynSettings: Send + Sync {
+    fn load<'a>(&'a self, realm: &'a str) -> Boxed<'a, Result<Option<StoredSettings>, Error>>;
+    fn save<'a>(
+        &'a self,
+        realm: &'a str,
+        text: Arc<str>,
+        after: Option<u64>,
+    ) -> Boxed<'a, Result<bool, Error>>;
+    fn changed(&self) -> Boxed<'_, ()>;
+    fn info(&self) -> StoreInfo;
+}
+
+impl<S: SettingsStore> DynSettings for S {
+    fn load<'a>(&'a self, realm: &'a str) -> Boxed<'a, Result<Option<StoredSettings>, Error>> {
+        Box::pin(self.load_settings(realm))
+    }
+
+    fn save<'a>(
+        &'a self,
+        realm: &'a str,
+        text: Arc<str>,
+        after: Option<u64>,
+    ) -> Boxed<'a, Result<bool, Error>> {
+        Box::pin(self.save_settings(realm, text, after))
+    }
+
+    fn changed(&self) -> Boxed<'_, ()> {
+        Box::pin(self.settings_changed())
+    }
+
+    fn info(&self) -> StoreInfo {
+        self.settings_info()
     }
 }

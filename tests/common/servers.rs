@@ -52,6 +52,8 @@ pub struct Server {
     dir: PathBuf,
     nodes: Vec<Node>,
     flags: Vec<String>,
+    /// Empty for none.
+    password: String,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,11 @@ impl Server {
 
     /// As [`Server::start`], with more flags for each process.
     pub fn start_with(kind: Kind, test: &str, flags: &[&str]) -> Option<Self> {
+        Self::start_with_password(kind, test, flags, "")
+    }
+
+    /// As [`Server::start_with`], where a flag sets a password.
+    pub fn start_with_password(kind: Kind, test: &str, flags: &[&str], password: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if kind.program().is_none() {
             assert!(Kind::may_be_missing(), "{kind:?} is missing, and nothing may be left out");
@@ -83,7 +90,7 @@ impl Server {
         let nodes = if kind == Kind::Cluster { 3 } else { 1 };
         let nodes = (0..nodes).map(|_| Node { port: 0, process: None }).collect();
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let mut server = Self { kind, dir, nodes, flags };
+        let mut server = Self { kind, dir, nodes, flags, password: password.to_owned() };
         server.begin();
         Some(server)
     }
@@ -173,7 +180,13 @@ impl Server {
                 command.args(arguments.iter().flat_map(|sql| ["-c", sql]));
                 command
             }
-            Kind::Redis | Kind::Valkey | Kind::Cluster => redis_cli("redis-cli", &port, arguments),
+            Kind::Redis | Kind::Valkey | Kind::Cluster => {
+                let mut command = redis_cli("redis-cli", &port, arguments);
+                if !self.password.is_empty() {
+                    command.env("REDISCLI_AUTH", &self.password);
+                }
+                command
+            }
         };
         let output = command.output().expect("the client of the server runs");
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()

@@ -9,7 +9,7 @@ use axum::{
     middleware::{self, Next},
 };
 use tower_tenure::{
-    Clock, MemoryStore, Mode, Policy, RequestHead, SessionLayer, SessionStore,
+    Clock, MemoryStore, Mode, Policy, PublicUrl, RequestHead, SessionLayer, SessionStore,
     browser::{Endpoints, Scheme, is_same_origin},
     events::Operation,
     policy::Activity,
@@ -535,4 +535,42 @@ async fn t1_the_application_never_sees_what_is_for_the_endpoints() {
     }
     let page = Page { realm: "__Host-id".into(), subject: None, after: None, limit: 10 };
     assert_eq!(store.list(page).await.unwrap(), []);
+}
+
+// Behind a proxy
+
+/// E8: a proxy that forwards `https://app.example/shop/…` to `10.0.0.7:3000/…`.
+#[tokio::test]
+async fn e8_behind_a_proxy_the_public_address_counts_and_not_the_host() {
+    let public = PublicUrl::new("https://app.example/shop").unwrap();
+    let endpoints = endpoints().with_public_url(&public);
+    assert_eq!(endpoints.public_path("extend"), "/shop/session/extend");
+    assert!(endpoints.script_path().starts_with("/shop/session/tenure."));
+    let script = endpoints.script_path().replacen("/shop", "", 1);
+    let site = site_over(MemoryStore::new(), |layer| layer.with_endpoints(endpoints));
+    let browser = site.browser();
+    assert_eq!(browser.get(&script).await.status, StatusCode::OK);
+    browser.post("/login/alice").await;
+    for (origin, expected) in [
+        ("https://app.example", StatusCode::OK),
+        ("https://app.example:443", StatusCode::OK),
+        ("https://App.Example", StatusCode::OK),
+        ("http://app.example", StatusCode::FORBIDDEN),
+        ("https://app.example:8443", StatusCode::FORBIDDEN),
+        ("http://10.0.0.7:3000", StatusCode::FORBIDDEN),
+        ("https://10.0.0.7:3000", StatusCode::FORBIDDEN),
+        ("https://evil.example", StatusCode::FORBIDDEN),
+        ("null", StatusCode::FORBIDDEN),
+    ] {
+        // Nobody has said that these headers can be trusted.
+        let forged = ("x-forwarded-host", "evil.example");
+        let headers = [("host", "10.0.0.7:3000"), ("origin", origin), ("x-forwarded-proto", "http"), forged];
+        let reply = browser.request(request(Method::POST, "/session/extend", &headers)).await;
+        assert_eq!(reply.status, expected, "{origin}");
+    }
+    let neither = request(Method::POST, "/session/extend", &[("host", "10.0.0.7:3000")]);
+    assert_eq!(browser.request(neither).await.status, StatusCode::FORBIDDEN);
+    let cross_site = [("sec-fetch-site", "cross-site"), ("origin", "https://app.example")];
+    let reply = browser.request(request(Method::POST, "/session/extend", &cross_site)).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
 }

@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use tower_tenure::{
-    DeviceBinding, MemoryStore, Policy, RequireSession, Session, SessionLayer, SessionStore,
+    DeviceBinding, MemoryStore, Policy, PublicUrl, RequireSession, Session, SessionLayer, SessionStore,
     browser::Endpoints,
 };
 
@@ -323,4 +323,22 @@ async fn b7_own_sessions_say_who_is_bound_and_a_copied_cookie_reaches_none() {
         assert_eq!((reply.status, reply.reason().as_deref()), denied, "{method}");
     }
     assert_eq!(other.get("/me").await.status, StatusCode::OK);
+}
+
+/// E8: the browser sends its proofs to paths as it sees them.
+#[tokio::test]
+async fn e8_behind_a_proxy_the_paths_of_the_protocol_have_its_prefix() {
+    let public = PublicUrl::new("https://app.example/shop").unwrap();
+    let endpoints = Endpoints::at("/session").unwrap().with_device_binding(DeviceBinding::observe());
+    let endpoints = endpoints.with_public_url(&public);
+    let site =
+        Site::over(SessionLayer::new(MemoryStore::new()), routes(), |layer| layer.with_endpoints(endpoints));
+    let browser = site.browser();
+    let reply = browser.post("/login/alice").await;
+    let offer = text(&reply.headers, "secure-session-registration").expect("a login offers a binding");
+    assert_eq!(parameter(offer, "path"), "/shop/session/bind");
+    let proof = SoftwareDevice::es256().register(&parameter(offer, "challenge"));
+    let reply = register(&browser, &proof).await;
+    let json: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!(json["refresh_url"], "/shop/session/refresh");
 }

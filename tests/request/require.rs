@@ -10,7 +10,7 @@ use axum::{
     routing::{any, get, post},
 };
 use tower_tenure::{
-    LoginPage, MemoryStore, Outcome, Policy, RequireSession, Session, SessionLayer, SessionStore,
+    LoginPage, MemoryStore, Outcome, Policy, PublicUrl, RequireSession, Session, SessionLayer, SessionStore,
     is_same_origin_path,
     policy::{Cap, Overflow},
     store::AnyStore,
@@ -368,6 +368,22 @@ async fn e1_a_prefix_that_a_proxy_took_is_put_back() {
     }
     for prefix in ["", "/", "shop", "/shop/", "//shop", "/sh op", "/shop?x", "/shop#x", "/\\shop", "/käse"] {
         assert!(RequireSession::new().with_public_prefix(prefix).is_err(), "{prefix:?}");
+    }
+}
+
+#[tokio::test]
+async fn e8_with_a_public_url_the_redirect_has_its_prefix_and_an_absolute_login_page_is_found() {
+    let public = PublicUrl::new("https://app.example/shop").unwrap();
+    for page in [public.path("/login"), "https://app.example/shop/login".to_owned()] {
+        let guard = RequireSession::new()
+            .with_public_url(&public)
+            .with_login_page(LoginPage::new(page.clone()).unwrap());
+        let routes = Router::new().fallback(any(async || "let through")).layer(guard);
+        let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer);
+        let reply = site.browser().request(navigation(Method::GET, "/a?b")).await;
+        assert_eq!(location(&reply), format!("{page}?return_to=/shop/a%3Fb&reason=none"));
+        let login = site.browser().request(navigation(Method::GET, "/login")).await;
+        assert_eq!(login.status, StatusCode::OK);
     }
 }
 

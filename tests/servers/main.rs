@@ -14,3 +14,4 @@ mod postgres_store;
 mod redis_store;
 mod server_round_trips;
 mod several_nodes;
+mod two_nodes;

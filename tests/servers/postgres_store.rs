@@ -3,6 +3,7 @@
 mod large;
 mod material;
 mod shared;
+mod tls;
 mod writes;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 // The dashboard: asks the management API for everything it shows, and keeps what was typed when that does not answer.
 
-const api = document.documentElement.dataset.api;
+// Relative to the page's own address, so that a proxy may put any prefix before it.
+const api = new URL(document.documentElement.dataset.api, location.origin + location.pathname.replace(/\/*$/, '/')).href;
 const $ = (id) => document.getElementById(id);
 const MINUTES = ['idle_session_lifetime', 'session_lifetime', 'idle_ephemeral_session_lifetime', 'ephemeral_session_lifetime'];
 const REFRESH = 5000;

@@ -21,7 +21,8 @@ use crate::{Error, ErrorKind, require, web::Asset};
 /// The dashboard as a tower service: nest it in a router under its path, or serve it with hyper.
 ///
 /// It shows settings and live sessions through the [management API](crate::management), with a
-/// token that the user enters.
+/// token that the user enters. Everything in the page is relative, so it also works behind a proxy
+/// that strips a path prefix, if the API is below the same prefix.
 ///
 /// # Example
 ///
@@ -73,7 +74,13 @@ impl Dashboard {
             let message = "the path of a dashboard must be like /admin: letters, digits and /-_., without a trailing slash";
             return Err(Error::new(ErrorKind::Configuration, message));
         }
-        let page = include_str!("page.html").replace("{base}", &base).replace("{api}", api);
+        // The page is at `/admin` or at `/admin/`, and only the browser knows which, and below which
+        // prefix of a proxy. So it refers to its files as `admin/…`, which both find (see `respond`),
+        // and its script finds the API from the page's own address.
+        let last = base.rsplit('/').next().unwrap_or_default();
+        let up = "../".repeat(base.matches('/').count());
+        let api = format!("{up}{}", &api[1..]);
+        let page = include_str!("page.html").replace("{base}", last).replace("{api}", &api);
         let files = [
             ("", Asset::new("text/html; charset=utf-8", page)),
             ("dashboard.css", Asset::new("text/css; charset=utf-8", STYLE)),
@@ -85,6 +92,9 @@ impl Dashboard {
     fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         // A router may have removed the base.
         let name = path.strip_prefix(&*self.base).unwrap_or(path).trim_start_matches('/');
+        // The page at `/admin/` asks for `/admin/admin/dashboard.js`.
+        let last = self.base.rsplit('/').next().unwrap_or_default();
+        let name = name.strip_prefix(last).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
         let Some((_, file)) = self.files.iter().find(|(known, _)| *known == name) else {
             let mut response = Response::new(Full::default());
             *response.status_mut() = StatusCode::NOT_FOUND;

@@ -8,9 +8,12 @@ use std::{
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
-use tokio_postgres::{Config, IsolationLevel, Row, config::SslMode, error::SqlState, types::ToSql};
+use tokio_postgres::{IsolationLevel, Row, error::SqlState, types::ToSql};
 
-use super::schema::{MIGRATIONS, Schema};
+use super::{
+    dial::Dial,
+    schema::{MIGRATIONS, Schema},
+};
 use crate::{Error, ErrorKind, store::PlaceKey};
 
 /// Shorter than the timeout of a call, so that one unresponsive server does not use all of it.
@@ -46,13 +49,9 @@ pub(super) mod sealed {
 }
 
 /// A pool of the store.
-pub(super) fn pool(config: &Config, size: usize) -> Result<Pool, Error> {
+pub(super) fn pool(dial: Dial, size: usize) -> Result<Pool, Error> {
     let settings = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = if config.get_ssl_mode() == SslMode::Require {
-        over_tls(config, settings)?
-    } else {
-        Manager::from_config(config.clone(), tokio_postgres::NoTls, settings)
-    };
+    let manager = Manager::from_connect(dial.config().clone(), dial, settings);
     let pool = Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
@@ -63,22 +62,6 @@ pub(super) fn pool(config: &Config, size: usize) -> Result<Pool, Error> {
         }))
         .build();
     pool.map_err(|error| Error::new(ErrorKind::Configuration, error.to_string()))
-}
-
-#[cfg(feature = "rustls")]
-fn over_tls(config: &Config, settings: ManagerConfig) -> Result<Manager, Error> {
-    Ok(Manager::from_config(config.clone(), super::tls::connector()?, settings))
-}
-
-#[cfg(not(feature = "rustls"))]
-fn over_tls(_: &Config, _: ManagerConfig) -> Result<Manager, Error> {
-    Err(no_tls())
-}
-
-#[cfg(not(feature = "rustls"))]
-pub(super) fn no_tls() -> Error {
-    let message = "`sslmode=require` needs the feature `rustls`; enable it, or hand in a pool that has TLS of another kind";
-    Error::new(ErrorKind::Configuration, message)
 }
 
 /// A pool that drops a connection when its call fails or is dropped halfway, and creates a missing

@@ -4,42 +4,25 @@ use std::{future::poll_fn, sync::Weak, time::Duration};
 
 use futures_util::future::{Either, select};
 use tokio::sync::Notify;
-use tokio_postgres::{AsyncMessage, Config, Connection, NoTls, Socket, tls::TlsStream};
+use tokio_postgres::AsyncMessage;
 
-use crate::Error;
+use super::dial::Dial;
 
 /// How long to wait before reconnecting.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Wakes the waiting tasks at each notification, until their end is dropped. Uses a separate
 /// connection, since a pooled one is read only while it is in use.
-pub(super) async fn listen(config: Config, channel: String, changed: Weak<Notify>) {
+pub(super) async fn listen(dial: Dial, channel: String, changed: Weak<Notify>) {
     while changed.strong_count() > 0 {
         // A failure is harmless: the settings are also polled every second.
-        let _ = connect(&config, &channel, &changed).await;
+        let _ = follow(&dial, &channel, &changed).await;
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn connect(config: &Config, channel: &str, changed: &Weak<Notify>) -> Result<(), Error> {
-    #[cfg(feature = "rustls")]
-    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-        let (client, connection) = config.connect(super::tls::connector()?).await.map_err(Error::store)?;
-        return follow(client, connection, channel, changed).await.map_err(Error::store);
-    }
-    let (client, connection) = config.connect(NoTls).await.map_err(Error::store)?;
-    follow(client, connection, channel, changed).await.map_err(Error::store)
-}
-
-async fn follow<T>(
-    client: tokio_postgres::Client,
-    mut connection: Connection<Socket, T>,
-    channel: &str,
-    changed: &Weak<Notify>,
-) -> Result<(), tokio_postgres::Error>
-where
-    T: TlsStream + Unpin,
-{
+async fn follow(dial: &Dial, channel: &str, changed: &Weak<Notify>) -> Result<(), tokio_postgres::Error> {
+    let (client, mut connection) = dial.open().await?;
     let listen = format!("LISTEN {channel}");
     let mut listening = Some(Box::pin(client.batch_execute(&listen)));
     loop {

@@ -12,7 +12,8 @@
 //! | `schema.sql`, `schema.rs` | the tables and their version |
 //! | `statements.rs` | what is sent to the server |
 //! | `row.rs` | records and marks as rows, and back |
-//! | `connection.rs`, `tls.rs` | the pool |
+//! | `connection.rs` | the pool |
+//! | `dial.rs`, `ssl.rs`, `tls.rs` | new connections, and whether they are encrypted |
 //! | `listen.rs` | waits for other nodes to change the settings |
 //!
 //! The server only stores bytes. Each record has a random version. A write applies the change in
@@ -23,12 +24,14 @@
 
 mod connection;
 mod create;
+mod dial;
 mod listen;
 mod options;
 mod revoke;
 mod row;
 mod schema;
 mod shared;
+mod ssl;
 mod statements;
 mod sweep;
 #[cfg(feature = "rustls")]
@@ -41,10 +44,10 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use tokio_postgres::{Config, Row, config::Host, types::ToSql};
+use tokio_postgres::{Row, types::ToSql};
 
-use self::{connection::Connections, row::Sid, schema::Schema, statements::Statements};
-pub use self::{connection::PostgresPool, options::PostgresOptions};
+use self::{connection::Connections, dial::Dial, row::Sid, schema::Schema, statements::Statements};
+pub use self::{connection::PostgresPool, options::PostgresOptions, ssl::PostgresSslMode};
 use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, StoreInfo, Sweep, Swept};
 use crate::{
     Error, Timestamp,
@@ -74,7 +77,7 @@ struct Inner {
     connections: Connections,
     statements: Statements,
     /// For the connection that listens; `None` with a pool of the application.
-    config: Option<Config>,
+    dial: Option<Dial>,
     changed: OnceLock<Arc<Notify>>,
 }
 
@@ -107,10 +110,10 @@ impl PostgresStore {
         Self::over(Connections::new(pool.into_pool(), Schema::named(schema)?), None).await
     }
 
-    async fn over(connections: Connections, config: Option<Config>) -> Result<Self, Error> {
+    async fn over(connections: Connections, dial: Option<Dial>) -> Result<Self, Error> {
         connections.prepare_schema().await?;
         let statements = Statements::new(&connections.schema.quoted(), &connections.schema.channel());
-        Ok(Self(Arc::new(Inner { connections, statements, config, changed: OnceLock::new() })))
+        Ok(Self(Arc::new(Inner { connections, statements, dial, changed: OnceLock::new() })))
     }
 
     async fn query(&self, statement: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
@@ -199,20 +202,7 @@ impl SessionStore for PostgresStore {
     }
 
     fn info(&self) -> StoreInfo {
-        let address = self.0.config.as_ref().map_or("a pool of the application".into(), address);
+        let address = self.0.dial.as_ref().map_or("a pool of the application".into(), Dial::address);
         StoreInfo::new("postgres").with_address(address)
     }
-}
-
-/// The hosts and the database, without user and password.
-fn address(config: &Config) -> String {
-    let port = |at: usize| config.get_ports().get(at).or(config.get_ports().first()).copied().unwrap_or(5432);
-    let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| match host {
-        Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(at)),
-        Host::Tcp(name) => format!("{name}:{}", port(at)),
-        #[cfg(unix)]
-        Host::Unix(folder) => folder.display().to_string(),
-    });
-    let hosts = hosts.collect::<Vec<_>>().join(",");
-    config.get_dbname().map_or_else(|| hosts.clone(), |name| format!("{hosts}/{name}"))
 }

@@ -28,11 +28,11 @@ impl SettingsStore for PostgresStore {
 
     /// Notified by `LISTEN`, on a separate connection.
     async fn settings_changed(&self) {
-        let Some(config) = &self.0.config else { return std::future::pending().await };
+        let Some(dial) = &self.0.dial else { return std::future::pending().await };
         let changed = self.0.changed.get_or_init(|| {
             let changed = Arc::new(Notify::new());
             let channel = self.0.connections.schema.channel();
-            tokio::spawn(listen::listen(config.clone(), channel, Arc::downgrade(&changed)));
+            tokio::spawn(listen::listen(dial.clone(), channel, Arc::downgrade(&changed)));
             changed
         });
         changed.notified().await;

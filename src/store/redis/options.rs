@@ -31,7 +31,11 @@ impl RedisOptions {
     /// The server of a URL: `redis://user:password@host:port/database`.
     ///
     /// `rediss` is the same over TLS, which needs the feature `rustls` and trusts the system's
-    /// certificates. A cluster is `redis+cluster://user:password@host:port,host:port` or
+    /// certificates. The server's chain and name are always checked.
+    ///
+    /// A Unix socket is `unix:///path`, with `?db=0&user=…&pass=…`, all of them optional.
+    ///
+    /// A cluster is `redis+cluster://user:password@host:port,host:port` or
     /// `rediss+cluster://…`, with one or more nodes; the store discovers the others.
     ///
     /// # Errors
@@ -43,6 +47,7 @@ impl RedisOptions {
         let (scheme, is_cluster) = match scheme {
             "redis" | "valkey" => ("redis", false),
             "rediss" | "valkeys" => ("rediss", false),
+            "unix" | "redis+unix" | "valkey+unix" => ("unix", false),
             "redis+cluster" => ("redis", true),
             "rediss+cluster" => ("rediss", true),
             _ => return Err(refuse(NO_URL)),
@@ -50,7 +55,13 @@ impl RedisOptions {
         if scheme == "rediss" && cfg!(not(feature = "rustls")) {
             return Err(refuse("`rediss` is Redis over TLS, which needs the feature `rustls`; enable it"));
         }
-        let (credentials, hosts) = rest.rfind('@').map_or(("", rest), |at| rest.split_at(at + 1));
+        // A socket's user and password are in the query, and its path may have an `@`.
+        let at = if scheme == "unix" { None } else { rest.rfind('@') };
+        let (credentials, hosts) = at.map_or(("", rest), |at| rest.split_at(at + 1));
+        if hosts.contains('#') {
+            let message = "a Redis URL has no fragment: `#insecure` would accept any server, so give the server's certificate instead, by RedisOptions::with_root_certificate_pem";
+            return Err(refuse(message));
+        }
         let hosts = if is_cluster { hosts.trim_end_matches('/').split(',').collect() } else { vec![hosts] };
         let options = Self {
             scheme,
@@ -155,8 +166,8 @@ pub(super) fn nodes(clients: &[Client]) -> Vec<String> {
     clients.iter().map(|client| client.get_connection_info().addr().to_string()).collect()
 }
 
-const NO_URL: &str = "not a URL of a Redis server; write it like redis://user:password@host:6379/0, or \
-    redis+cluster://user:password@host:6379,host:6379";
+const NO_URL: &str = "not a URL of a Redis server; write it like redis://user:password@host:6379/0, \
+    unix:///path/to/socket?db=0, or redis+cluster://user:password@host:6379,host:6379";
 
 /// Warns, since a server that may evict keys logs users out at random.
 async fn warn_of_evictions(connection: &Connection) {

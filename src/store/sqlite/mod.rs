@@ -166,7 +166,7 @@ impl SqliteOptions {
     fn connect(&self) -> Result<Connection, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(Error::store)?;
-        connection.busy_handler(Some(wait as fn(i32) -> bool)).map_err(Error::store)?;
+        wait_for_others(&mut connection).map_err(Error::store)?;
         connection.set_prepared_statement_cache_capacity(64);
         // Otherwise a query with a partial index is prepared again for each new parameter value.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(Error::store)?;
@@ -182,6 +182,11 @@ impl SqliteOptions {
         connection.execute_batch(settings).map_err(Error::store)?;
         Ok(connection)
     }
+}
+
+/// Some versions of the driver ask for `&mut` here, others for `&`.
+fn wait_for_others(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_handler(Some(wait as fn(i32) -> bool))
 }
 
 /// Sets the write-ahead log. `SQLite` does not call the busy handler for this, and fails while another

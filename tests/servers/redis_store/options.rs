@@ -1,6 +1,6 @@
 //! How a store is named and connected, and what is said of what is wrong (D3, D7, H5).
 
-use std::{error::Error as _, process::Command};
+use std::error::Error as _;
 
 use tower_tenure::{
     ErrorKind, SessionStore,
@@ -9,6 +9,8 @@ use tower_tenure::{
 
 use super::{create, node};
 use crate::common::{
+    certificates::Authority,
+    nodes,
     servers::{self, Kind, Server},
     store::{login, second, sid, write},
 };
@@ -22,6 +24,10 @@ async fn what_is_no_server_is_refused_without_its_password() {
         "redis://me:hunter2@cache:port",
         "redis+cluster://me:hunter2@",
         "redis+cluster://me:hunter2@one:6379,two:port",
+        "rediss://me:hunter2@cache/#insecure",
+        "unix://",
+        "unix:///run/redis.sock?db=hunter2",
+        "unix+cluster:///run/redis.sock?pass=hunter2",
     ] {
         let error = RedisOptions::new(url).unwrap_err();
         let said = format!("{error} {error:?}");
@@ -51,6 +57,7 @@ fn d7_options_show_hosts_and_neither_user_nor_password() {
         ("redis://secretuser:hunter%3A2%40x%2Fy@cache", "cache:6379"),
         ("redis+cluster://secretuser:hunter2@one,two", "two:6379"),
         ("valkey://secretuser:hunter2@[::1]", "::1"),
+        ("unix:///run/redis@1.sock?user=secretuser&pass=hunter2", "/run/redis@1.sock"),
     ] {
         let debug = format!("{:?}", RedisOptions::new(url).unwrap());
         assert!(debug.contains(shown), "{debug}");
@@ -104,38 +111,53 @@ async fn d3_what_the_server_says_at_the_first_connect_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s7_tls_by_rustls_trusts_the_certificate_it_is_given_and_no_other() {
-    let dir = std::env::temp_dir().join(format!("tenure-certificate-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| dir.join(name).display().to_string());
-    let mut make = Command::new("openssl");
-    make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
-    make.args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]);
-    let output = make.args(["-keyout", &key, "-out", &certificate]).output();
-    if output.is_err() {
-        assert!(std::env::var_os("TENURE_ALL").is_none(), "openssl is missing, and nothing may be left out");
-        eprintln!("left out: TLS (needs openssl)");
-        return;
+async fn s7_a_unix_socket_is_a_server_like_any_other() {
+    let socket = std::env::temp_dir().join(format!("tenure@{}.sock", std::process::id()));
+    let path = socket.display().to_string();
+    let flags = ["--unixsocket", &*path, "--requirepass", "hunter2"];
+    for kind in [Kind::Redis, Kind::Valkey] {
+        let Some(mut server) = Server::start_with_password(kind, "a Unix socket", &flags, "hunter2") else {
+            continue;
+        };
+        for scheme in ["unix", "redis+unix"] {
+            let [here, there] = [(); 2].map(|()| format!("{scheme}://{path}?db=3&pass=hunter2"));
+            let here = RedisStore::connect(&here).await.unwrap();
+            let there = RedisStore::connect(&there).await.unwrap();
+            nodes::are_woken_by_new_settings(&here, &there).await;
+        }
+        let said = refusal(&format!("unix://{path}?db=3")).await;
+        assert!(said.contains("Authentication required"), "{said}");
+        let store = RedisStore::connect(&format!("unix://{path}?pass=hunter2")).await.unwrap();
+        server.restart();
+        create(&store, login(1, second(0))).await;
+        assert!(store.load(sid(1)).await.unwrap().is_some(), "it has connected again");
     }
+    let said = refusal(&format!("unix://{path}.missing")).await;
+    assert!(said.contains("No such file"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s7_tls_by_rustls_checks_the_chain_and_the_name() {
+    let Some(authority) = Authority::new("TLS of Redis") else { return };
+    let other = Authority::new("another authority").expect("openssl is there");
+    let [certificate, key] = authority.sign("server", "IP:127.0.0.1").map(|path| path.display().to_string());
     let port = servers::free_port().to_string();
-    let flags = [
-        "--tls-port",
-        &port,
-        "--tls-cert-file",
-        &certificate,
-        "--tls-key-file",
-        &key,
-        "--tls-auth-clients",
-        "no",
-    ];
+    let flags = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let flags = [&flags[..], &["--tls-auth-clients", "no"]].concat();
     let Some(_server) = Server::start_with(Kind::Redis, "TLS", &flags) else { return };
-    let url = format!("rediss://127.0.0.1:{port}");
-    let pem = std::fs::read(&certificate).unwrap();
-    let options = RedisOptions::new(&url).unwrap();
-    let store = options.clone().with_root_certificate_pem(&pem).unwrap().connect().await.unwrap();
+    let [ours, theirs] = [&authority, &other].map(|authority| std::fs::read(authority.root()).unwrap());
+    let options = |host: &str| RedisOptions::new(&format!("rediss://{host}:{port}")).unwrap();
+    let trusting = |host: &str, pem: &[u8]| options(host).with_root_certificate_pem(pem).unwrap();
+
+    let store = trusting("127.0.0.1", &ours).connect().await.unwrap();
     create(&store, login(1, second(0))).await;
     assert!(store.load(sid(1)).await.unwrap().is_some());
-    assert!(options.clone().connect().await.unwrap_err().is_store_failure(), "nothing vouches for it");
-    assert!(options.with_root_certificate_pem(b"nonsense").is_err());
-    std::fs::remove_dir_all(&dir).unwrap();
+    for (refused, why) in [
+        (options("127.0.0.1"), "the system does not know its authority"),
+        (trusting("127.0.0.1", &theirs), "another authority"),
+        (trusting("localhost", &ours), "another name"),
+    ] {
+        assert!(refused.connect().await.unwrap_err().is_store_failure(), "{why}");
+    }
+    assert!(options("127.0.0.1").with_root_certificate_pem(b"nonsense").is_err());
 }
