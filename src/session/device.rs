@@ -7,9 +7,10 @@ use http::HeaderMap;
 use super::Session;
 use crate::{
     SessionId, Timestamp,
-    binding::{DeviceToken, Purpose, is_challenge},
+    binding::{DeviceToken, Malformed, Purpose, is_challenge},
     events::EventKind,
     record::{Binding, BoundDevice, Proof},
+    require::denied,
     settings::{DeviceConfig, ask_for_proof},
 };
 
@@ -68,6 +69,8 @@ pub(crate) enum Refreshed {
     Challenged,
     /// The session is over, or not bound: the browser may forget it.
     Forgotten,
+    /// It cannot be said now whether the session is over.
+    Undecided,
 }
 
 impl Session {
@@ -121,15 +124,12 @@ impl Session {
         Ok(config.instructions(sid))
     }
 
-    /// Answers a refresh of the session that the browser names.
-    pub(crate) fn refresh_device(
-        &self,
-        named: SessionId,
-        token: Option<&DeviceToken>,
-        headers: &mut HeaderMap,
-    ) -> Refreshed {
-        let bound = self.binding().filter(|(sid, _)| *sid == named);
-        let Some((sid, binding)) = bound else { return Refreshed::Forgotten };
+    /// Answers a refresh of the session that the browser names: no other one was looked for.
+    pub(crate) fn refresh_device(&self, token: Option<&DeviceToken>, headers: &mut HeaderMap) -> Refreshed {
+        let Some((sid, binding)) = self.binding() else {
+            let is_undecided = self.state().request.may_be_live_elsewhere();
+            return if is_undecided { Refreshed::Undecided } else { Refreshed::Forgotten };
+        };
         let (Some(device), Some(config)) = (&binding.device, self.device_config()) else {
             return Refreshed::Forgotten;
         };
@@ -151,10 +151,22 @@ impl Session {
                 return Refreshed::Renewed;
             }
             Some(Err(refusal)) => self.emit_proof_refused(refusal.as_str()),
-            None => {}
+            None => {
+                let detail = "The browser has to prove the device of the session.";
+                denied("proof_needed", Some(sid), detail);
+            }
         }
         ask_for_proof(headers, &binding, sid, now);
         Refreshed::Challenged
+    }
+
+    /// Anybody can send junk. Observers hear of it only if it comes with a session.
+    pub(crate) fn emit_malformed_proof(&self, malformed: Malformed) {
+        if self.state().request.lasting().is_some() {
+            self.emit_proof_refused("malformed");
+        } else {
+            denied("malformed_proof", None, malformed.as_str());
+        }
     }
 
     pub(crate) fn emit_proof_refused(&self, reason: &'static str) {

@@ -78,7 +78,10 @@ async fn c5_a_logout_ends_every_session_that_counts() {
 /// Writes of a handler are dropped, and it hears of it where it asks.
 #[tokio::test]
 async fn b6_what_an_unproven_request_writes_goes_nowhere() {
-    for site in [site(), site_over(tower_tenure::testing::Probe::remote(MemoryStore::new()), DeviceBinding::enforce())] {
+    for site in [
+        site(),
+        site_over(tower_tenure::testing::Probe::remote(MemoryStore::new()), DeviceBinding::enforce()),
+    ] {
         let bound = Bound::new(&site, SoftwareDevice::es256()).await;
         bound.browser.put("/data/k", "theirs").await;
         site.clock.advance(BOUND_COOKIE);

@@ -55,7 +55,11 @@ async fn b5_a_request_of_another_site_or_without_an_id_asks_no_store() {
     let site = site_with(store.clone(), DeviceBinding::enforce(), policy_of(HOUR, HOUR), |layer| layer);
     let bound = Bound::new(&site, SoftwareDevice::es256()).await;
     store.take_calls();
-    for headers in [&[][..], &[("sec-secure-session-id", "x")], &[("sec-secure-session-id", &*bound.sid), ("sec-fetch-site", "cross-site")]] {
+    for headers in [
+        &[][..],
+        &[("sec-secure-session-id", "x")],
+        &[("sec-secure-session-id", &*bound.sid), ("sec-fetch-site", "cross-site")],
+    ] {
         let reply = crate::common::bound::post(&bound.browser, "/session/refresh", headers).await;
         assert!(matches!(reply.status.as_u16(), 400 | 403));
         assert_eq!((reply.set_cookies().len(), store.take_calls()), (0, vec![]), "{headers:?}");

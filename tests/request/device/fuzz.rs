@@ -92,7 +92,9 @@ fn bytes(known: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
 
 /// JSON that resembles what the endpoints want, with one or two members changed.
 fn json_near(good: serde_json::Value) -> impl Strategy<Value = String> {
-    let names: Vec<String> = ["alg", "typ", "jwk", "crit", "jti", "kty", "crv", "x", "y", "n", "e", "d", "k"].map(Into::into).into();
+    let names: Vec<String> = ["alg", "typ", "jwk", "crit", "jti", "kty", "crv", "x", "y", "n", "e", "d", "k"]
+        .map(Into::into)
+        .into();
     let value = prop_oneof![
         Just(json!(null)),
         any::<i64>().prop_map(|number| json!(number)),
@@ -100,7 +102,8 @@ fn json_near(good: serde_json::Value) -> impl Strategy<Value = String> {
         "[ -~]{0,20}".prop_map(|text| json!(text)),
         vec(any::<u8>(), 0..600).prop_map(|bytes| json!(base64(&bytes))),
         vec(any::<u8>(), 32..33).prop_map(|bytes| json!(base64(&bytes))),
-        select(vec!["none", "ES256", "RS256", "HS256", "dbsc+jwt", "EC", "RSA", "P-256"]).prop_map(|text| json!(text)),
+        select(vec!["none", "ES256", "RS256", "HS256", "dbsc+jwt", "EC", "RSA", "P-256"])
+            .prop_map(|text| json!(text)),
         Just(json!({"kty": "EC", "crv": "P-256", "x": "", "y": ""})),
         Just(json!([])),
     ];
@@ -120,7 +123,8 @@ fn json_near(good: serde_json::Value) -> impl Strategy<Value = String> {
 fn mutated(good: String) -> impl Strategy<Value = String> {
     (0..good.len(), any::<u8>(), 0_u8..4).prop_map(move |(at, byte, how)| {
         let mut bytes = good.clone().into_bytes();
-        let byte = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=\"+/"[usize::from(byte) % 69];
+        let byte =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=\"+/"[usize::from(byte) % 69];
         match how {
             0 => drop(bytes.remove(at)),
             1 => bytes.insert(at, byte),
@@ -137,14 +141,21 @@ fn whatever_is_sent_as_a_proof_binds_and_proves_nothing() {
     let device = SoftwareDevice::es256();
     let [register, refresh] = stack.challenges.clone();
     let own = &stack.bound.device;
-    let known = vec![device.register(&refresh), own.refresh(&register), device.refresh(&refresh), stack.bound.sid.clone()];
+    let known = vec![
+        device.register(&refresh),
+        own.refresh(&register),
+        device.refresh(&refresh),
+        stack.bound.sid.clone(),
+    ];
     let header = json!({"alg": "ES256", "typ": "dbsc+jwt", "jwk": device.jwk()});
     let payloads = [&register, &refresh].map(|challenge| json!({"jti": challenge}));
     // Signed by a key that is neither the session's nor the one in the header.
-    let forged = (json_near(header), json_near(payloads[0].clone()), any::<bool>()).prop_map(|(header, payload, own_key)| {
-        let signer = if own_key { SoftwareDevice::es256() } else { SoftwareDevice::rs256() };
-        signer.sign_text(&header, &payload).into_bytes()
-    });
+    let forged = (json_near(header), json_near(payloads[0].clone()), any::<bool>()).prop_map(
+        |(header, payload, own_key)| {
+            let signer = if own_key { SoftwareDevice::es256() } else { SoftwareDevice::rs256() };
+            signer.sign_text(&header, &payload).into_bytes()
+        },
+    );
     // A good proof, and one character of it changed: of the signature, which may be malleable in no way but its last bits, which
     // base64 refuses.
     let proof = prop_oneof![

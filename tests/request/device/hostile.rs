@@ -234,7 +234,8 @@ fn wrong_signatures(device: &SoftwareDevice, good: &str) -> Vec<Hostile> {
     let numbers = [number(&signature[..half]), number(&signature[half..])].concat();
     let der = [&[0x30, u8::try_from(numbers.len()).unwrap_or(127)], &*numbers].concat();
     let one = [vec![0; half - 1], vec![1]].concat();
-    let others = [SoftwareDevice::es256(), SoftwareDevice::rs256()].map(|other| other.signature(signed.as_bytes()));
+    let others =
+        [SoftwareDevice::es256(), SoftwareDevice::rs256()].map(|other| other.signature(signed.as_bytes()));
     let mut all = vec![
         ("no signature", Vec::new()),
         ("one byte less", signature[1..].to_vec()),
@@ -252,7 +253,9 @@ fn wrong_signatures(device: &SoftwareDevice, good: &str) -> Vec<Hostile> {
         all.push(("ASN.1", der));
         all.push(("RSA", others[1].clone()));
     }
-    all.into_iter().map(|(what, bytes)| (format!("signature: {what}"), format!("{signed}.{}", base64(&bytes)))).collect()
+    all.into_iter()
+        .map(|(what, bytes)| (format!("signature: {what}"), format!("{signed}.{}", base64(&bytes))))
+        .collect()
 }
 
 /// With challenges that are good for something else.
@@ -325,11 +328,13 @@ async fn b3_b8_a_challenge_serves_one_purpose() {
         let browser = site.browser();
         let offered = log_in(&browser, "alice").await;
         assert_eq!(register(&browser, &device.register(&offered)).await.status, StatusCode::OK);
-        let status: Value = serde_json::from_str(&register(&browser, &device.register(&offered)).await.body).unwrap();
+        let status: Value =
+            serde_json::from_str(&register(&browser, &device.register(&offered)).await.body).unwrap();
         let sid = status["session_identifier"].as_str().unwrap().to_owned();
         let asked = challenge_of(&refresh(&browser, &sid, None).await);
         let cookies = browser.cookie_header().unwrap();
-        let bound_cookie = cookies.split("; ").find_map(|pair| pair.strip_prefix("__Host-id-bound=")).unwrap();
+        let bound_cookie =
+            cookies.split("; ").find_map(|pair| pair.strip_prefix("__Host-id-bound=")).unwrap();
 
         for challenge in [&*offered, bound_cookie] {
             let reply = refresh(&browser, &sid, Some(&device.refresh(challenge))).await;
@@ -365,7 +370,9 @@ async fn b8_two_proofs_two_ids_and_ids_that_are_none_are_refused() {
         assert_refused(&reply, "two ids");
         let long = "a".repeat(9000);
         for junk in ["", "\"", "junk", &sid[1..], &long, "(a b)", "\"a\\b\""] {
-            let reply = send(browser, "/session/refresh", &[("sec-secure-session-id", junk)], &[proof.as_bytes()]).await;
+            let reply =
+                send(browser, "/session/refresh", &[("sec-secure-session-id", junk)], &[proof.as_bytes()])
+                    .await;
             assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{junk}");
             assert_refused(&reply, junk);
         }
@@ -391,7 +398,12 @@ async fn b4_b5_requests_of_other_sites_and_other_methods_are_refused() {
             ("origin", "https://evil.example"),
             ("origin", "null"),
         ] {
-            let headers = [foreign, ("host", "app.example"), ("sec-secure-session-id", &bound.sid), ("secure-session-response", &proof)];
+            let headers = [
+                foreign,
+                ("host", "app.example"),
+                ("sec-secure-session-id", &bound.sid),
+                ("secure-session-response", &proof),
+            ];
             let reply = post(&bound.browser, path, &headers).await;
             assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path} {foreign:?}");
             assert!(reply.headers.get("secure-session-challenge").is_none(), "{path} {foreign:?}");

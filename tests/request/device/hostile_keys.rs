@@ -8,7 +8,11 @@ use super::hostile::{Hostile, header, token, try_to_register};
 use crate::common::{SoftwareDevice, device::base64};
 
 /// Proofs that are good but for these members of the key.
-fn with_keys(device: &SoftwareDevice, challenge: &str, keys: impl IntoIterator<Item = Value>) -> Vec<Hostile> {
+fn with_keys(
+    device: &SoftwareDevice,
+    challenge: &str,
+    keys: impl IntoIterator<Item = Value>,
+) -> Vec<Hostile> {
     let proofs = keys.into_iter().map(|changes| {
         let mut jwk = device.jwk();
         for (name, value) in changes.as_object().unwrap() {
@@ -27,8 +31,10 @@ fn with_keys(device: &SoftwareDevice, challenge: &str, keys: impl IntoIterator<I
 /// Wrong for keys of either kind.
 fn wrong_members(device: &SoftwareDevice) -> Vec<Value> {
     let private = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-    let mut all: Vec<_> =
-        private.into_iter().flat_map(|name| [json!({name: "AQAB"}), json!({name: ""}), json!({name: null})]).collect();
+    let mut all: Vec<_> = private
+        .into_iter()
+        .flat_map(|name| [json!({name: "AQAB"}), json!({name: ""}), json!({name: null})])
+        .collect();
     let (alg, kty) = if device.algorithm() == "ES256" { ("RS256", "RSA") } else { ("ES256", "EC") };
     all.extend([
         json!({"alg": alg}),
@@ -102,7 +108,7 @@ async fn b8_rsa_keys_that_are_short_long_or_weak_never_register() {
         keys.extend([
             json!({"n": base64(&n[..128])}),
             json!({"n": base64(&n[..255])}),
-            json!({"n": changed(0, |byte| byte & 0x7f)}),  // 2047 bits
+            json!({"n": changed(0, |byte| byte & 0x7f)}), // 2047 bits
             json!({"n": changed(255, |byte| byte & 0xfe)}), // even
             json!({"n": base64(&[&[0], &*n].concat())}),
             json!({"n": base64(&n.repeat(2)), "e": "AQAB"}), // 4096 bits, of another key
@@ -124,7 +130,10 @@ async fn b8_rsa_keys_that_are_short_long_or_weak_never_register() {
             json!({"e": base64(&n)}),
         ]);
         let mut all = with_keys(&device, challenge, keys);
-        all.push(("an exponent of one, which anybody can sign for".to_owned(), forged_for_one(&n, challenge)));
+        all.push((
+            "an exponent of one, which anybody can sign for".to_owned(),
+            forged_for_one(&n, challenge),
+        ));
         all
     })
     .await;
@@ -168,8 +177,8 @@ async fn b8_a_key_that_did_not_sign_never_registers() {
 async fn b4_both_forms_of_an_ecdsa_signature_are_accepted() {
     // The order of the curve (FIPS 186-5).
     const ORDER: [u8; 32] = [
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
-        0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
+        0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
     ];
     let device = SoftwareDevice::es256();
     let SoftwareDevice::Es256(key) = &device else { unreachable!() };

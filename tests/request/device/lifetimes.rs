@@ -88,7 +88,9 @@ async fn s12_b3_b6_with_a_clock_of_the_store_nodes_may_be_further_apart() {
         let clock = ManualClock::default();
         store.keep_time(clock.clone());
         let nodes = [0, 1].map(|_| {
-            site_with(store.clone(), DeviceBinding::enforce(), lasting(), |layer| layer.with_clock(Wall(clock.clone(), Duration::ZERO)))
+            site_with(store.clone(), DeviceBinding::enforce(), lasting(), |layer| {
+                layer.with_clock(Wall(clock.clone(), Duration::ZERO))
+            })
         });
         let ahead = site_with(store.clone(), DeviceBinding::enforce(), lasting(), |layer| {
             layer.with_clock(Wall(clock.clone(), apart))

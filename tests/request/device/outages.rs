@@ -69,14 +69,22 @@ async fn s12_b5_a_node_with_a_wrong_clock_makes_no_browser_forget_its_key() {
     store.keep_time(clock.clone());
     let node = |ahead| {
         let clock = super::lifetimes::Wall(clock.clone(), ahead);
-        crate::common::bound::site_with(store.clone(), DeviceBinding::enforce(), crate::common::policy(), |layer| {
-            layer.with_clock(clock)
-        })
+        crate::common::bound::site_with(
+            store.clone(),
+            DeviceBinding::enforce(),
+            crate::common::policy(),
+            |layer| layer.with_clock(clock),
+        )
     };
     let (right, wrong) = (node(std::time::Duration::ZERO), node(8 * crate::common::DAY));
     let bound = Bound::new(&right, SoftwareDevice::es256()).await;
     clock.advance(GRACE);
     let reply = refresh(&bound.browser.at(&wrong), &bound.sid, None).await;
-    assert_eq!((reply.status, reply.set_cookies().len()), (StatusCode::TOO_MANY_REQUESTS, 0), "{}", reply.body);
+    assert_eq!(
+        (reply.status, reply.set_cookies().len()),
+        (StatusCode::TOO_MANY_REQUESTS, 0),
+        "{}",
+        reply.body
+    );
     assert_eq!(bound.refresh().await.status, StatusCode::OK);
 }

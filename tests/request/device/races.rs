@@ -25,7 +25,9 @@ fn place() -> (Site, Probe<MemoryStore>, Told) {
         move |event: &Event<'_>| {
             let line = match event.kind {
                 EventKind::ProofRefused { reason } => format!("proof_refused {reason}"),
-                EventKind::Bound | EventKind::Rotated | EventKind::Unproven { .. } => event.kind.as_str().to_owned(),
+                EventKind::Bound | EventKind::Rotated | EventKind::Unproven { .. } => {
+                    event.kind.as_str().to_owned()
+                }
                 _ => return,
             };
             told.lock().unwrap().push(line);
@@ -42,7 +44,11 @@ fn take(told: &Told) -> Vec<String> {
 }
 
 /// Starts a registration that waits at the store, and leaves it there.
-async fn held(store: &Probe<MemoryStore>, browser: &Browser, proof: String) -> (tokio::task::JoinHandle<Reply>, tower_tenure::testing::Gate) {
+async fn held(
+    store: &Probe<MemoryStore>,
+    browser: &Browser,
+    proof: String,
+) -> (tokio::task::JoinHandle<Reply>, tower_tenure::testing::Gate) {
     let gate = store.hold(Operation::Update);
     let tab = browser.copy();
     let registering = tokio::spawn(async move { register(&tab, &proof).await });
@@ -166,7 +172,10 @@ async fn b7_a_rotation_in_flight_and_a_registration_both_count() {
 #[tokio::test]
 async fn b2_the_offer_goes_with_the_cookie_of_a_login_and_with_nothing_else() {
     use axum::routing::{get, post};
-    use tower_tenure::{Session, policy::{Cap, Overflow}};
+    use tower_tenure::{
+        Session,
+        policy::{Cap, Overflow},
+    };
     let routes = |routes: axum::Router| {
         let saved = post(async |session: Session| {
             session.login("alice").await.unwrap().accepted().unwrap();
@@ -187,12 +196,19 @@ async fn b2_the_offer_goes_with_the_cookie_of_a_login_and_with_nothing_else() {
             session.login("alice").await.unwrap().accepted().unwrap();
         });
         let routes = routes.route("/saved", saved).route("/failed", failed).route("/rotated", rotated);
-        routes.route("/twice", twice).route("/look", get(async |session: Session| format!("{:?}", session.sid())))
+        routes
+            .route("/twice", twice)
+            .route("/look", get(async |session: Session| format!("{:?}", session.sid())))
     };
-    let site = crate::common::bound::site_routed(Probe::remote(MemoryStore::new()), DeviceBinding::enforce(), routes);
+    let site = crate::common::bound::site_routed(
+        Probe::remote(MemoryStore::new()),
+        DeviceBinding::enforce(),
+        routes,
+    );
     let offer = |reply: &Reply| {
         let mut lines = reply.headers.get_all("secure-session-registration").iter();
-        let offer = lines.next().map(|line| crate::common::bound::parameter(line.to_str().unwrap(), "challenge"));
+        let offer =
+            lines.next().map(|line| crate::common::bound::parameter(line.to_str().unwrap(), "challenge"));
         assert!(lines.next().is_none());
         offer
     };
@@ -213,13 +229,16 @@ async fn b2_the_offer_goes_with_the_cookie_of_a_login_and_with_nothing_else() {
             let reply = register(&browser, &SoftwareDevice::es256().register(&challenge)).await;
             assert_eq!(reply.status, StatusCode::OK, "{path}: {}", reply.body);
             assert_eq!(browser.get("/bound").await.body, "bound");
-            for reply in [browser.get("/look").await, browser.post("/rotate").await, browser.put("/data/k", "v").await] {
+            for reply in
+                [browser.get("/look").await, browser.post("/rotate").await, browser.put("/data/k", "v").await]
+            {
                 assert_eq!(offer(&reply), None, "only a login offers");
             }
         }
     }
 
-    let one = policy_of(60 * SECOND, 600 * SECOND).with_cap(Some(Cap::new(1.try_into().unwrap(), Overflow::Refuse)));
+    let one = policy_of(60 * SECOND, 600 * SECOND)
+        .with_cap(Some(Cap::new(1.try_into().unwrap(), Overflow::Refuse)));
     let site = site_with(MemoryStore::new(), DeviceBinding::enforce(), one, |layer| layer);
     let first = site.log_in("alice").await;
     assert_eq!(first.get("/me").await.body, "alice");

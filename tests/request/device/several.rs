@@ -64,7 +64,11 @@ async fn c9_b2_two_layers_bind_a_session_each() {
         let reply = send(&browser, &path, &[("secure-session-response", &proof)]).await;
         assert_eq!(reply.status, StatusCode::OK, "{path} {}", reply.body);
         let json: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
-        sessions.push((json["session_identifier"].as_str().unwrap().to_owned(), json["refresh_url"].as_str().unwrap().to_owned(), device));
+        sessions.push((
+            json["session_identifier"].as_str().unwrap().to_owned(),
+            json["refresh_url"].as_str().unwrap().to_owned(),
+            device,
+        ));
     }
     assert_eq!(browser.get("/who").await.body, r#"Some("root") Some("alice")"#);
     clock.advance(BOUND_COOKIE);
@@ -86,7 +90,9 @@ async fn c9_b2_two_layers_bind_a_session_each() {
 #[tokio::test]
 async fn c10_b3_tenants_share_neither_challenges_nor_bound_cookies() {
     let tenants = |layer: SessionLayer| {
-        layer.with_realm_by(|head| head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("-").into())
+        layer.with_realm_by(|head| {
+            head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("-").into()
+        })
     };
     let site = site_with(MemoryStore::new(), DeviceBinding::enforce(), policy_of(HOUR, HOUR), tenants);
     let at = async |browser: &Browser, host: &str, path: &str, headers: &[(&str, &str)]| {
@@ -111,7 +117,8 @@ async fn c10_b3_tenants_share_neither_challenges_nor_bound_cookies() {
     assert_eq!(status(&two, "two", &proofs[1]).await, StatusCode::OK);
     site.clock.advance(GRACE);
     // The session cookie of one tenant with the bound cookie of the other.
-    let pair = |browser: &Browser, n: usize| browser.cookie_header().unwrap().split("; ").nth(n).unwrap().to_owned();
+    let pair =
+        |browser: &Browser, n: usize| browser.cookie_header().unwrap().split("; ").nth(n).unwrap().to_owned();
     let mixed = site.browser();
     mixed.set_cookies(Some(&format!("{}; {}", pair(&one, 0), pair(&two, 1))));
     assert_eq!(mixed.get_with("/me", "host", "one").await.reason().as_deref(), Some("unproven"));
@@ -147,7 +154,7 @@ async fn e1_e4_b6_unproven_comes_before_step_up_and_redirects_say_so() {
     site.clock.advance(BOUND_COOKIE);
     let reply = bound.browser.get_with("/page?x=1", "sec-fetch-mode", "navigate").await;
     assert_eq!(reply.status, StatusCode::SEE_OTHER);
-    assert_eq!(text(&reply.headers, "location"), Some("/sign-in?return_to=%2Fpage%3Fx%3D1&reason=unproven"));
+    assert_eq!(text(&reply.headers, "location"), Some("/sign-in?return_to=/page%3Fx%3D1&reason=unproven"));
     assert_eq!(reply.set_cookies(), [""; 0]);
     // Ended meanwhile: that is what it hears.
     site.sessions.revoke_all("alice", None).await.unwrap();
@@ -168,7 +175,8 @@ fn observed(binding: DeviceBinding) -> (Site, Arc<Mutex<Vec<String>>>) {
             told.lock().unwrap().push(line);
         }
     };
-    let site = site_with(MemoryStore::new(), binding, policy_of(HOUR, HOUR), |layer| layer.with_observer(observer));
+    let site =
+        site_with(MemoryStore::new(), binding, policy_of(HOUR, HOUR), |layer| layer.with_observer(observer));
     (site, told)
 }
 

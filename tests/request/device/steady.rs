@@ -45,7 +45,8 @@ struct Real {
 }
 
 fn max_age(reply: &Reply) -> Duration {
-    let line = reply.set_cookies().into_iter().find(|line| line.starts_with("__Host-id-bound=")).unwrap().to_owned();
+    let line =
+        reply.set_cookies().into_iter().find(|line| line.starts_with("__Host-id-bound=")).unwrap().to_owned();
     let (_, seconds) = line.rsplit_once("Max-Age=").unwrap();
     Duration::from_secs(seconds.parse().unwrap())
 }
@@ -59,7 +60,12 @@ impl Real {
     /// Requests that left at one moment arrive together, and are all served.
     async fn arrive(&mut self, tabs: Vec<Browser>) {
         for reply in join_all(tabs.iter().map(|tab| tab.get("/me"))).await {
-            assert_eq!((reply.status, &*reply.body), (StatusCode::OK, "alice"), "{reply:?} at {:?}", self.elapsed);
+            assert_eq!(
+                (reply.status, &*reply.body),
+                (StatusCode::OK, "alice"),
+                "{reply:?} at {:?}",
+                self.elapsed
+            );
             self.served += 1;
         }
     }
