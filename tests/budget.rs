@@ -130,7 +130,7 @@ fn bound_site(binds: bool) -> (Serve, String) {
     let endpoints = Endpoints::at("/session").expect("a path").with_device_binding(DeviceBinding::enforce());
     let layer = SessionLayer::new(MemoryStore::new()).with_clock(clock.clone()).with_endpoints(endpoints);
     let service = layer.layer(routes);
-    let mut serve = move |request: Request<Body>| {
+    let serve = move |request: Request<Body>| {
         let response: Result<_, Infallible> =
             service.clone().oneshot(request).now_or_never().expect("at once");
         let (parts, body) = response.expect("infallible").into_parts();

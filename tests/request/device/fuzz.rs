@@ -121,7 +121,7 @@ fn json_near(good: serde_json::Value) -> impl Strategy<Value = String> {
 
 /// Changes text in one place.
 fn mutated(good: String) -> impl Strategy<Value = String> {
-    (0..good.len(), any::<u8>(), 0_u8..4).prop_map(move |(at, byte, how)| {
+    (0..good.len(), any::<u8>(), 0_u8..4).prop_filter_map("no change", move |(at, byte, how)| {
         let mut bytes = good.clone().into_bytes();
         let byte =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=\"+/"[usize::from(byte) % 69];
@@ -131,7 +131,8 @@ fn mutated(good: String) -> impl Strategy<Value = String> {
             2 => bytes[at] = byte,
             _ => bytes.truncate(at),
         }
-        String::from_utf8(bytes).unwrap()
+        let changed = String::from_utf8(bytes).unwrap();
+        (changed != good).then_some(changed)
     })
 }
 
@@ -156,17 +157,15 @@ fn whatever_is_sent_as_a_proof_binds_and_proves_nothing() {
             signer.sign_text(&header, &payload).into_bytes()
         },
     );
-    // A good proof, and one character of it changed: of the signature, which may be malleable in no way but its last bits, which
+    // A good proof with one character changed: no two spellings mean the same. The last bits of base64, which have no meaning,
     // base64 refuses.
     let proof = prop_oneof![
         2 => bytes(known),
         2 => forged,
         2 => prop_oneof![mutated(device.register(&register)), mutated(own.refresh(&refresh))].prop_map(String::into_bytes),
     ];
-    let good = [device.register(&register), own.refresh(&refresh)];
     let id = prop_oneof![3 => Just(stack.bound.sid.clone().into_bytes()), 1 => bytes(vec![stack.bound.sid.clone()])];
     proptest!(cases(400), |(proof in proof, id in id, at_bind in any::<bool>(), quoted in any::<bool>())| {
-        prop_assume!(!good.iter().any(|good| good.as_bytes() == &*proof));
         let proof = if quoted { for_a_header([b"\"", &*proof, b"\""].concat()) } else { for_a_header(proof) };
         let reply = if at_bind {
             stack.send(&stack.offered, "/session/bind", &[("secure-session-response", proof)])
@@ -186,15 +185,14 @@ fn whatever_is_sent_as_a_proof_binds_and_proves_nothing() {
 fn whatever_is_sent_as_a_bound_cookie_or_a_skipped_refresh_proves_nothing() {
     let stack = Stack::new();
     let cookies = stack.bound.browser.cookie_header().unwrap();
-    let stamp = cookies.split("__Host-id-bound=").nth(1).unwrap().to_owned();
+    let stamp = cookies.split("__Host-id-bound=").nth(1).unwrap();
     let session = stack.thief.cookie_header().unwrap();
     let value = prop_oneof![
-        2 => mutated(stamp.clone()).prop_map(String::into_bytes),
+        2 => mutated(stamp.to_owned()).prop_map(String::into_bytes),
         1 => "[A-Za-z0-9_-]{54}".prop_map(String::into_bytes),
         1 => bytes(vec![stack.challenges[0].clone(), stack.challenges[1].clone()]),
     ];
     proptest!(cases(600), |(values in vec(value, 1..6), skipped in vec(bytes(vec![stack.bound.sid.clone()]), 0..3))| {
-        prop_assume!(!values.iter().any(|value| value.windows(stamp.len()).any(|part| part == stamp.as_bytes())));
         let mut header = session.clone().into_bytes();
         for value in values {
             header.extend(b"; __Host-id-bound=");
