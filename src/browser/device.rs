@@ -142,7 +142,13 @@ fn refreshed(token: Option<&DeviceToken>, session: &Session) -> Response<Bytes> 
         }
         Refreshed::Forgotten => *response.body_mut() = Bytes::from_static(binding::continue_false()),
         Refreshed::Undecided => return not_now(),
-        Refreshed::Challenged => *response.status_mut() = StatusCode::FORBIDDEN,
+        Refreshed::Challenged => {
+            if token.is_none() {
+                let detail = "The browser has to prove the device of the session.";
+                require::denied("proof_needed", session.sid(), detail);
+            }
+            *response.status_mut() = StatusCode::FORBIDDEN;
+        }
     }
     response
 }
@@ -158,7 +164,12 @@ fn refused(refusal: ProofRefusal, session: &Session) -> Response<Bytes> {
 }
 
 fn unreadable(malformed: Malformed, session: &Session) -> Response<Bytes> {
-    session.emit_malformed_proof(malformed);
+    // Anybody can send junk. Observers hear of it only if it comes with a session.
+    if session.sid().is_some() {
+        session.emit_proof_refused("malformed");
+    } else {
+        require::denied("malformed_proof", None, malformed.as_str());
+    }
     bad_request(malformed.as_str())
 }
 

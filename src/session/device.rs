@@ -7,10 +7,9 @@ use http::HeaderMap;
 use super::Session;
 use crate::{
     SessionId, Timestamp,
-    binding::{DeviceToken, Malformed, Purpose, is_challenge},
+    binding::{DeviceToken, Purpose, is_challenge},
     events::EventKind,
     record::{Binding, BoundDevice, Proof},
-    require::denied,
     settings::{DeviceConfig, ask_for_proof},
 };
 
@@ -151,22 +150,10 @@ impl Session {
                 return Refreshed::Renewed;
             }
             Some(Err(refusal)) => self.emit_proof_refused(refusal.as_str()),
-            None => {
-                let detail = "The browser has to prove the device of the session.";
-                denied("proof_needed", Some(sid), detail);
-            }
+            None => {}
         }
         ask_for_proof(headers, &binding, sid, now);
         Refreshed::Challenged
-    }
-
-    /// Anybody can send junk. Observers hear of it only if it comes with a session.
-    pub(crate) fn emit_malformed_proof(&self, malformed: Malformed) {
-        if self.state().request.lasting().is_some() {
-            self.emit_proof_refused("malformed");
-        } else {
-            denied("malformed_proof", None, malformed.as_str());
-        }
     }
 
     pub(crate) fn emit_proof_refused(&self, reason: &'static str) {

@@ -20,8 +20,8 @@ use std::{
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 use tower_tenure::{
-    DeviceBinding, Error, ErrorKind, Key, MemoryStore, Outcome, Session, SessionId, SessionLayer, SessionStore, Sessions,
-    Timestamp,
+    DeviceBinding, Error, ErrorKind, Key, MemoryStore, Outcome, Session, SessionId, SessionLayer,
+    SessionStore, Sessions, Timestamp,
     browser::Endpoints,
     events::{Event, EventKind},
     middleware::ResponseBody,
@@ -220,7 +220,11 @@ impl Act {
     const fn is_stolen(self) -> bool {
         matches!(
             self,
-            Self::StolenRead | Self::StolenWrite | Self::StolenRotate | Self::StolenLogOut | Self::StolenLogIn
+            Self::StolenRead
+                | Self::StolenWrite
+                | Self::StolenRotate
+                | Self::StolenLogOut
+                | Self::StolenLogIn
         )
     }
 
@@ -417,7 +421,8 @@ impl Place {
     /// Binds the session to a device.
     fn bind(&mut self, challenge: &str) {
         static DEVICE: LazyLock<SoftwareDevice> = LazyLock::new(SoftwareDevice::es256);
-        let request = Request::post("/session/bind").header("secure-session-response", DEVICE.register(challenge));
+        let request =
+            Request::post("/session/bind").header("secure-session-response", DEVICE.register(challenge));
         let mut running = self.serve(request.body((Act::Read, 0)).unwrap(), self.cookie.clone());
         let reply = loop {
             if let Poll::Ready(reply) = poll(0, &mut running) {
@@ -664,7 +669,11 @@ fn check_stolen(run: &Run<'_>, place: &mut Place) {
         let mut of_alice = live.iter().filter(|record| record.subject.as_deref() == Some("alice"));
         let kept = of_alice.any(|record| record.data.get(VALUES[who].name()).is_some());
         assert!(!kept, "{}", says("it was written"));
-        assert!(ends || live.iter().all(|record| record.subject.is_some()), "{}", says("a session took its place"));
+        assert!(
+            ends || live.iter().all(|record| record.subject.is_some()),
+            "{}",
+            says("a session took its place")
+        );
     }
     if !run.has(Act::ends) && run.faults == 0 {
         assert_eq!(place.at_once(Act::Read).user, "alice", "{}", says("the browser lost its session"));

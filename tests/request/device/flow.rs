@@ -1,11 +1,14 @@
 //! Sessions bound to the device of their browser (SPEC B), with a device of our own.
 
-use axum::http::{StatusCode, header};
+use axum::{
+    body::Body,
+    http::{Request, StatusCode, header},
+};
 use tower_tenure::{DeviceBinding, MemoryStore, browser::Endpoints};
 
 use super::{BOUND_COOKIE, GRACE, site};
 use crate::common::{
-    MINUTE, SECOND, Site, SoftwareDevice, TICK,
+    Browser, MINUTE, SECOND, Site, SoftwareDevice, TICK,
     bound::{Bound, challenge_of, log_in, refresh, register, site_over, text},
 };
 

@@ -9,6 +9,7 @@ mod hostile_keys;
 mod lifetimes;
 mod outages;
 mod races;
+mod refused;
 mod several;
 mod steady;
 
