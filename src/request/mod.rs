@@ -164,6 +164,7 @@ impl RequestState {
 
     /// Whether there may be a live session though none was found: the cookie's secret was replaced a
     /// moment ago, or this node's clock cannot be trusted.
+    #[cfg(feature = "device-binding")]
     pub(crate) fn may_be_live_elsewhere(&self) -> bool {
         let is_over = self.past.is_some_and(|past| past.is_certain);
         self.known.is_none() && !is_over && self.cookie == CookieSent::Displaced

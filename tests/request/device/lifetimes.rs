@@ -155,7 +155,7 @@ async fn b5_l2_both_deadlines_hold_while_the_device_refreshes() {
     for mode in [Mode::Persistent, Mode::NonPersistent] {
         let policy = policy_of(20 * MINUTE, HOUR).with_default_mode(mode);
         // Idle: it is refreshed and not used.
-        let site = site_with(MemoryStore::new(), DeviceBinding::enforce(), policy.clone(), |layer| layer);
+        let site = site_with(MemoryStore::new(), DeviceBinding::enforce(), policy, |layer| layer);
         let bound = Bound::new(&site, SoftwareDevice::es256()).await;
         for _ in 0..3 {
             site.clock.advance(5 * MINUTE);
