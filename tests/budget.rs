@@ -5,6 +5,10 @@
 #[expect(dead_code, reason = "the bench compares more than what is promised")]
 mod scenarios;
 
+#[path = "common/device.rs"]
+#[expect(dead_code, unreachable_pub, reason = "shared: this binary uses a part of it")]
+mod device;
+
 use allocation_counter::{AllocationInfo, measure};
 use axum::body::Body;
 use http::Request;
@@ -83,4 +87,86 @@ fn a_malformed_cookie_reaches_no_store_and_leaves_nothing_behind() {
     let info = measure(|| (0..REQUESTS).for_each(|_| drop(scenario.visit())));
     assert_eq!(scenario.store.loads(), loads, "look-ups");
     assert_eq!((info.count_current, info.bytes_current), (0, 0), "allocations that outlive the requests");
+}
+
+/// B6: what a request of a bound session adds to that of another one, with both of its cookies, and the clock past the grace.
+#[test]
+fn a_live_read_of_a_bound_session_adds_no_allocation() {
+    let [plain, bound] = [false, true].map(|binds| {
+        let (mut serve, cookies) = bound_site(binds);
+        let request =
+            || Request::get("/plain").header("cookie", &cookies).body(Body::empty()).expect("a request");
+        let requests: Vec<_> = (0..REQUESTS).map(|_| request()).collect();
+        (0..100).for_each(|_| drop(serve(request())));
+        measure(|| {
+            for request in requests {
+                assert_eq!(serve(request).status, http::StatusCode::OK);
+            }
+        })
+        .count_total
+    });
+    assert_eq!(bound, plain, "allocations of {REQUESTS} requests");
+}
+
+type Serve = Box<dyn FnMut(Request<Body>) -> http::response::Parts>;
+
+/// A site with a session, and its cookies; bound to a device, or with cookies that only look so.
+fn bound_site(binds: bool) -> (Serve, String) {
+    use std::{convert::Infallible, time::Duration};
+
+    use axum::{Router, routing};
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+    use tower::{Layer, ServiceExt};
+    use tower_tenure::{
+        DeviceBinding, MemoryStore, RequireSession, Session, SessionLayer, browser::Endpoints,
+        testing::ManualClock,
+    };
+
+    let clock = ManualClock::default();
+    let login = async |session: Session| session.login("alice").await.map(drop);
+    let guarded = Router::new().route("/plain", routing::get(async || "hello")).layer(RequireSession::new());
+    let routes = guarded.route("/login", routing::post(login));
+    let endpoints = Endpoints::at("/session").expect("a path").with_device_binding(DeviceBinding::enforce());
+    let layer = SessionLayer::new(MemoryStore::new()).with_clock(clock.clone()).with_endpoints(endpoints);
+    let service = layer.layer(routes);
+    let serve = move |request: Request<Body>| {
+        let response: Result<_, Infallible> =
+            service.clone().oneshot(request).now_or_never().expect("at once");
+        let (parts, body) = response.expect("infallible").into_parts();
+        drop(body.collect().now_or_never().expect("at once"));
+        parts
+    };
+    let pair = |parts: &http::response::Parts| {
+        let line = parts.headers[http::header::SET_COOKIE].to_str().expect("ASCII");
+        line.split(';').next().expect("a pair").to_owned()
+    };
+    let post = |path: &str, headers: &[(&str, &str)]| {
+        let request =
+            headers.iter().fold(Request::post(path), |request, (name, value)| request.header(*name, *value));
+        request.body(Body::empty()).expect("a request")
+    };
+    let reply = serve(post("/login", &[]));
+    let offer = reply.headers["secure-session-registration"].to_str().expect("ASCII");
+    let challenge =
+        offer.split("challenge=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a challenge");
+    let mut cookies = pair(&reply);
+    if binds {
+        let proof = device::SoftwareDevice::es256().register(challenge);
+        let reply =
+            serve(post("/session/bind", &[("cookie", &cookies), ("secure-session-response", &proof)]));
+        assert_eq!(reply.status, http::StatusCode::OK);
+        cookies = format!("{cookies}; {}", pair(&reply));
+        clock.advance(Duration::from_secs(31));
+        let bare = cookies.split(';').next().expect("a pair").to_owned();
+        assert_eq!(
+            serve(Request::get("/plain").header("cookie", bare).body(Body::empty()).expect("a request"))
+                .status,
+            401
+        );
+    } else {
+        cookies = format!("{cookies}; __Host-id-bound={}", "A".repeat(54));
+        clock.advance(Duration::from_secs(31));
+    }
+    (Box::new(serve), cookies)
 }

@@ -50,6 +50,9 @@ impl DeviceBinding {
     /// How long a proof holds: ten minutes unless set. A stolen copy works for that long at most,
     /// and each browser in use sends one refresh in that time.
     ///
+    /// From a minute on, browsers are told to drop the cookie up to five seconds earlier, so that
+    /// none is still on its way when it expires here.
+    ///
     /// # Errors
     ///
     /// When it is under a second, which cookies cannot express, or over a day, which would protect

@@ -123,10 +123,16 @@ impl DeviceCheck {
         let Some(binding) = record.binding.as_deref() else { return DeviceProof::NotBound };
         let Some(device) = binding.device.as_deref() else { return DeviceProof::NotBound };
         match self.cookies.proves_until(binding, record.sid, now) {
-            Some(until) => DeviceProof::Proven(until - self.cookie_lifetime),
+            // The cookie may be of a node with another lifetime, while a new one is rolled out.
+            Some(until) => DeviceProof::Proven((until - self.cookie_lifetime).min(now)),
             None if now < device.bound_at + GRACE => DeviceProof::Proven(device.bound_at),
             None => DeviceProof::Unproven,
         }
+    }
+
+    /// Whether a session counts as absent for a request that does not prove its device.
+    pub(crate) const fn is_enforced(&self) -> bool {
+        self.enforces
     }
 
     /// Whether a session of which the request proves this counts as absent.

@@ -6,7 +6,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use crate::record::DeviceKey;
 
@@ -62,7 +62,8 @@ struct Header {
     typ: String,
     jwk: Option<Jwk>,
     /// Extensions that must be understood (section 4.1.11): none is.
-    crit: Option<IgnoredAny>,
+    #[serde(default)]
+    crit: Unwanted,
 }
 
 /// RFC 7518, section 6. All members that a private or a symmetric key may have are named, to be
@@ -76,14 +77,34 @@ struct Jwk {
     n: Option<String>,
     e: Option<String>,
     alg: Option<Algorithm>,
-    d: Option<IgnoredAny>,
-    p: Option<IgnoredAny>,
-    q: Option<IgnoredAny>,
-    dp: Option<IgnoredAny>,
-    dq: Option<IgnoredAny>,
-    qi: Option<IgnoredAny>,
-    oth: Option<IgnoredAny>,
-    k: Option<IgnoredAny>,
+    #[serde(default)]
+    d: Unwanted,
+    #[serde(default)]
+    p: Unwanted,
+    #[serde(default)]
+    q: Unwanted,
+    #[serde(default)]
+    dp: Unwanted,
+    #[serde(default)]
+    dq: Unwanted,
+    #[serde(default)]
+    qi: Unwanted,
+    #[serde(default)]
+    oth: Unwanted,
+    #[serde(default)]
+    k: Unwanted,
+}
+
+/// A member that must not be there, not even as `null`.
+#[derive(Clone, Copy, Default)]
+struct Unwanted {
+    is_there: bool,
+}
+
+impl<'de> Deserialize<'de> for Unwanted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self { is_there: true })
+    }
 }
 
 #[derive(Deserialize)]
@@ -112,7 +133,7 @@ impl DeviceToken {
         if header.typ != "dbsc+jwt" {
             return Err(Malformed("the type of the proof must be dbsc+jwt"));
         }
-        if header.crit.is_some() {
+        if header.crit.is_there {
             return Err(Malformed("the proof has a critical extension"));
         }
         let key = header.jwk.map(|jwk| jwk.key(header.alg)).transpose()?;
@@ -148,8 +169,8 @@ impl DeviceToken {
 impl Jwk {
     /// The public key, if it is one of this algorithm and nothing else.
     fn key(self, algorithm: Algorithm) -> Result<DeviceKey, Malformed> {
-        let private = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k];
-        if private.iter().any(|member| member.is_some()) {
+        let private = [self.d, self.p, self.q, self.dp, self.dq, self.qi, self.oth, self.k];
+        if private.iter().any(|member| member.is_there) {
             return Err(Malformed("the key of the proof has private members"));
         }
         if self.alg.is_some_and(|alg| alg != algorithm) {

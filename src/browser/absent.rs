@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use crate::{Error, RequestHead, Session, policy::Activity};
+use crate::{Error, RequestHead, Session, SessionId, policy::Activity};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Endpoints {}
@@ -28,6 +28,14 @@ impl Call {
     }
 
     pub(crate) fn proves_device(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_about(&self, _: SessionId) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn leaves_cookie(&self) -> bool {
         match *self {}
     }
 

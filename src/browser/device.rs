@@ -36,8 +36,10 @@ impl DeviceEndpoints {
         };
         let _ = self.0?;
         // A page of another site cannot send the headers of the protocol, so what browsers leave out
-        // here need not be there.
-        let is_cross_site = head.headers.contains_key("sec-fetch-site") && !is_same_origin(head, scheme);
+        // here need not be there. What is there must be right.
+        let says_where_from =
+            ["sec-fetch-site", "origin"].iter().any(|name| head.headers.contains_key(*name));
+        let is_cross_site = says_where_from && !is_same_origin(head, scheme);
         Some(match *head.method {
             Method::POST if is_cross_site => Call::CrossSite,
             Method::POST => Call::Device(endpoint(head)),
@@ -66,8 +68,22 @@ impl DeviceCall {
     fn refresh(head: RequestHead<'_>) -> Self {
         // Without this header the request is not one of the protocol. A page of another site cannot
         // send it, so it cannot find out by the answer whether somebody is signed in.
-        let sid = head.headers.get("sec-secure-session-id");
-        Self::Refresh { sid: sid.and_then(|value| binding::session_id(value.as_bytes())), token: token(head) }
+        let mut values = head.headers.get_all("sec-secure-session-id").iter();
+        let (value, more) = (values.next(), values.next());
+        let sid = value.filter(|_| more.is_none()).and_then(|value| binding::session_id(value.as_bytes()));
+        Self::Refresh { sid, token: token(head) }
+    }
+
+    /// Whether this may be the session: a refresh names one.
+    pub(super) fn is_about(&self, session: SessionId) -> bool {
+        match self {
+            Self::Register { .. } => true,
+            Self::Refresh { sid, .. } => *sid == Some(session),
+        }
+    }
+
+    pub(super) const fn is_refresh(&self) -> bool {
+        matches!(self, Self::Refresh { .. })
     }
 
     /// The response, once what the call does is stored.
@@ -92,7 +108,7 @@ impl DeviceCall {
                 match (sid, token.transpose()) {
                     (None, _) => bad_request("Sec-Secure-Session-Id is missing or malformed"),
                     (Some(_), Err(malformed)) => unreadable(malformed, session),
-                    (Some(sid), Ok(token)) => refreshed(sid, token.as_ref(), session),
+                    (Some(_), Ok(token)) => refreshed(token.as_ref(), session),
                 }
             }
         })
@@ -117,15 +133,22 @@ fn registered(token: &DeviceToken, session: &Session) -> Response<Bytes> {
     response
 }
 
-fn refreshed(sid: SessionId, token: Option<&DeviceToken>, session: &Session) -> Response<Bytes> {
+fn refreshed(token: Option<&DeviceToken>, session: &Session) -> Response<Bytes> {
     let mut response = json(Bytes::new());
-    match session.refresh_device(sid, token, response.headers_mut()) {
+    match session.refresh_device(token, response.headers_mut()) {
         // The instructions stay as they are.
         Refreshed::Renewed => {
             response.headers_mut().remove(header::CONTENT_TYPE);
         }
         Refreshed::Forgotten => *response.body_mut() = Bytes::from_static(binding::continue_false()),
-        Refreshed::Challenged => *response.status_mut() = StatusCode::FORBIDDEN,
+        Refreshed::Undecided => return not_now(),
+        Refreshed::Challenged => {
+            if token.is_none() {
+                let detail = "The browser has to prove the device of the session.";
+                require::denied("proof_needed", session.sid(), detail);
+            }
+            *response.status_mut() = StatusCode::FORBIDDEN;
+        }
     }
     response
 }
@@ -141,8 +164,24 @@ fn refused(refusal: ProofRefusal, session: &Session) -> Response<Bytes> {
 }
 
 fn unreadable(malformed: Malformed, session: &Session) -> Response<Bytes> {
-    session.emit_proof_refused("malformed");
+    // Anybody can send junk. Observers hear of it only if it comes with a session.
+    if session.sid().is_some() {
+        session.emit_proof_refused("malformed");
+    } else {
+        require::denied("malformed_proof", None, malformed.as_str());
+    }
     bad_request(malformed.as_str())
+}
+
+/// Browsers take this for "later", and keep the key: without it the user would be locked out of a
+/// session that is live.
+fn not_now() -> Response<Bytes> {
+    let detail = "The session cannot be judged just now. Please try again.";
+    require::denied("not_now", None, detail);
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "Try again");
+    let mut response = problem.with_detail(detail).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn bad_request(detail: &'static str) -> Response<Bytes> {

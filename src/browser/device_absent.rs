@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::{Call, Scheme};
-use crate::{Error, RequestHead, Session};
+use crate::{Error, RequestHead, Session, SessionId};
 
 /// No endpoints.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,14 @@ impl DeviceEndpoints {
 pub(crate) enum DeviceCall {}
 
 impl DeviceCall {
+    pub(super) fn is_about(&self, _: SessionId) -> bool {
+        match *self {}
+    }
+
+    pub(super) const fn is_refresh(&self) -> bool {
+        match *self {}
+    }
+
     #[expect(clippy::unused_async, reason = "as the one that it replaces")]
     pub(super) async fn respond(self, _: &Session) -> Result<Response<Bytes>, Error> {
         match self {}

@@ -32,7 +32,7 @@ pub use self::{
     origin::{Scheme, is_same_origin, is_same_origin_as},
 };
 use crate::{
-    Error, ErrorKind, PublicUrl, RequestHead, RequireSession, Session, policy::Activity, require,
+    Error, ErrorKind, PublicUrl, RequestHead, RequireSession, Session, SessionId, policy::Activity, require,
     web::Problem,
 };
 #[cfg(feature = "device-binding")]
@@ -357,6 +357,25 @@ impl Call {
     /// Whether it brings a proof of the device, and so needs none beside it.
     pub(crate) const fn proves_device(&self) -> bool {
         matches!(self, Self::Device(_))
+    }
+
+    /// Whether it has to do with this session. A refresh names one. What is refused without a look
+    /// at the session does not load it, so its time does not say whether somebody is signed in.
+    pub(crate) fn is_about(&self, sid: SessionId) -> bool {
+        match self {
+            Self::Device(call) => call.is_about(sid),
+            Self::CrossSite => false,
+            _ => true,
+        }
+    }
+
+    /// Whether a dead cookie stays. The browser holds requests back until it has an answer to a
+    /// refresh, and their responses say why the session is over (E3).
+    pub(crate) const fn leaves_cookie(&self) -> bool {
+        match self {
+            Self::Device(call) => call.is_refresh(),
+            _ => false,
+        }
     }
 
     /// Whether the request fails if its interaction cannot be recorded: it is there for nothing

@@ -25,8 +25,11 @@ impl SessionCookie {
         self.each_value(headers, chars, found);
     }
 
-    /// Sets the bound cookie for this long. A part of a second counts as a whole one: the value
-    /// says exactly when it ends.
+    /// Sets the bound cookie, which is valid for this long, until its value says so.
+    ///
+    /// The browser drops it up to five seconds earlier, and refreshes it. It counts from the moment
+    /// at which it gets the cookie, and a request takes its time: one that it sends with the old
+    /// cookie at the last moment must not arrive too late.
     pub(crate) fn issue_bound(
         &self,
         headers: &mut HeaderMap,
@@ -35,8 +38,8 @@ impl SessionCookie {
         now: Timestamp,
     ) {
         let (name, attributes) = (&self.name, &self.attributes);
-        let until = imf_fixdate((now + lifetime).unix_seconds_ceil());
-        let seconds = lifetime.as_secs() + u64::from(lifetime.subsec_nanos() > 0);
+        let seconds = lifetime.as_secs() - (lifetime.as_secs() / 60).min(5);
+        let until = imf_fixdate((now + Duration::from_secs(seconds)).unix_seconds_ceil());
         let mut text = Vec::with_capacity(name.len() + value.len() + attributes.len() + 64);
         // Writing to a Vec cannot fail.
         let _ = write!(text, "{name}={value}{attributes}; Expires={until}; Max-Age={seconds}");

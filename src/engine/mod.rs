@@ -204,12 +204,14 @@ impl Engine {
         change: Change,
     ) -> Result<UpdateOutcome, Error> {
         let (at, interaction) = (change.at, change.timing.interaction_at.is_some());
+        let binds_at = change.bind_to.as_ref().map(|device| device.bound_at);
         let updated = match self.store.calls().update(sid, change, seen) {
             Answer::Ready(Some(Ok(updated))) if !self.shared.outage.is_on() => updated, // as in `load`
             answer => self.call(self.timer(Operation::Update), Some(sid), at, answer).await?,
         };
-        if let UpdateOutcome::Applied(Applied { rotated, bound, .. }) = updated {
-            if bound {
+        if let UpdateOutcome::Applied(Applied { rotated, bound_at, .. }) = updated {
+            // Not if the same device was bound by another request, which a browser may send twice.
+            if bound_at.is_some() && bound_at == binds_at {
                 self.emit(at, realm, Some(sid), None, EventKind::Bound);
             }
             if rotated {

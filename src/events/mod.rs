@@ -40,8 +40,10 @@
 //! that a page of another site called. Where [`RequireSession`](crate::RequireSession) answers
 //! `none`, the log says more: `none` (there was no cookie), `malformed` (a cookie that is not a
 //! token), `unknown` (a token that leads to no session), `anonymous` (a session without a user), or
-//! `skipped` (the session layer skips the request). Observers do not get this event, because anybody
-//! can send such requests.
+//! `skipped` (the session layer skips the request). The refresh of a bound session adds
+//! `proof_needed` (each one begins with this answer), `malformed_proof` (one that came without a
+//! session), and `not_now` (the session cannot be judged, so the browser has to try again). Observers
+//! do not get this event, because anybody can send such requests.
 //!
 //! The target is `tower_tenure`. Events name a session by its `sid` only; no token, data or user
 //! appears.

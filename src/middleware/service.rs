@@ -64,14 +64,17 @@ where
         }
         let now = self.config.engine.clock.now();
         let policy = self.config.policy(head);
-        let candidates = cookie.read(head.headers);
+        let endpoint = self.endpoints.as_ref().and_then(|endpoints| endpoints.route(head));
+        let is_wanted = |sid| endpoint.as_ref().is_none_or(|endpoint| endpoint.is_about(sid));
+        let candidates = cookie.read_those(head.headers, is_wanted);
         let realm = self.config.realm(head);
         if let Some(realm) = &realm {
             realm.remember(&policy);
         }
         let session = Session::new(&self.config, realm, policy, now, head, &candidates);
-
-        let endpoint = self.endpoints.as_ref().and_then(|endpoints| endpoints.route(head));
+        if endpoint.as_ref().is_some_and(Call::leaves_cookie) {
+            session.keep_cookie();
+        }
 
         if candidates.is_empty() && endpoint.is_none() {
             // A stranger: nothing to look up, and no endpoint to answer.

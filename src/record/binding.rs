@@ -97,15 +97,15 @@ impl Record {
         self.binding.as_ref()?.device.as_deref()
     }
 
-    /// Binds the session to a device, if it can be bound and is not. Says whether it is bound to
-    /// this device's key now.
-    pub(crate) fn bind(&mut self, device: &Arc<BoundDevice>) -> bool {
-        let Some(binding) = &mut self.binding else { return false };
+    /// Binds the session to a device, if it can be bound and is not. Says when it was bound to this
+    /// device's key, if it is now.
+    pub(crate) fn bind(&mut self, device: &Arc<BoundDevice>) -> Option<Timestamp> {
+        let binding = self.binding.as_mut()?;
         if let Some(first) = &binding.device {
-            return first.key == device.key;
+            return (first.key == device.key).then_some(first.bound_at);
         }
         Arc::make_mut(binding).device = Some(Arc::clone(device));
-        true
+        Some(device.bound_at)
     }
 }
 
@@ -122,16 +122,17 @@ mod tests {
     #[test]
     fn b4_the_first_device_stays_and_a_second_attempt_of_the_same_one_succeeds() {
         let mut record = Record { binding: Some(Arc::new(Binding::new([3; 16]))), ..blank() };
-        assert!(record.bind(&device(1, 10)));
-        assert!(record.bind(&device(1, 20)), "its answer may have been lost");
-        assert!(!record.bind(&device(9, 30)));
+        let first = Some(Timestamp::from_unix_millis(10));
+        assert_eq!(record.bind(&device(1, 10)), first);
+        assert_eq!(record.bind(&device(1, 20)), first, "its answer may have been lost");
+        assert_eq!(record.bind(&device(9, 30)), None);
         assert_eq!(record.bound_device(), Some(&*device(1, 10)));
     }
 
     #[test]
     fn b4_a_session_without_a_seed_cannot_be_bound() {
         let mut record = blank();
-        assert!(!record.bind(&device(1, 10)));
+        assert_eq!(record.bind(&device(1, 10)), None);
         assert_eq!(record.bound_device(), None);
     }
 

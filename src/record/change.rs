@@ -70,8 +70,9 @@ pub struct Applied {
     pub revision: u64,
     /// Whether the rotation took place.
     pub rotated: bool,
-    /// Whether the session is bound to the device of the change.
-    pub bound: bool,
+    /// When the session was bound to the device of the change; absent if it is not. An earlier
+    /// moment than that of the change means that another request was first.
+    pub bound_at: Option<Timestamp>,
     /// The current secret. A request whose own secret was replaced meanwhile must not issue it
     /// again.
     pub secret: SecretHash,
@@ -152,12 +153,12 @@ impl Change {
             }
         }
         let rotated = self.rotation.is_some_and(|rotation| rotation.apply(record));
-        let bound = self.bind_to.as_ref().is_some_and(|device| record.bind(device));
+        let bound_at = self.bind_to.as_ref().and_then(|device| record.bind(device));
         UpdateOutcome::Applied(Applied {
             timing: record.timing,
             revision: record.revision,
             rotated,
-            bound,
+            bound_at,
             secret: record.secret,
         })
     }

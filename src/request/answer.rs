@@ -164,8 +164,11 @@ impl RequestState {
                 self.plan.rotation = None;
                 self.plan.bind_to = None;
                 self.stored(sid, edits, &applied);
-                if let (Some(known), Some(device), true) = (self.known_as(sid), device, applied.bound) {
-                    known.record.bind(&device);
+                if let (Some(known), Some(device), Some(bound_at)) =
+                    (self.known_as(sid), device, applied.bound_at)
+                {
+                    let key = device.key.clone();
+                    known.record.bind(&Arc::new(BoundDevice { key, bound_at }));
                 }
                 if let (Some(known), Some(token), true) = (self.known_as(sid), token, applied.rotated) {
                     known.rotated(applied.secret, token);

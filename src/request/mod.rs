@@ -135,6 +135,11 @@ impl RequestState {
         self.past.get_or_insert(past);
     }
 
+    /// The response removes no cookie.
+    pub(crate) const fn keep_cookie(&mut self) {
+        self.cookie.keep();
+    }
+
     /// A cookie's secret was replaced a moment ago, so the browser has a newer one by now.
     pub(crate) const fn arrived_with_old_secret(&mut self) {
         self.cookie.displaced();
@@ -155,6 +160,14 @@ impl RequestState {
     /// What the request proves of the device of its session: of one that counts as absent, too.
     pub(crate) fn device(&self) -> DeviceProof {
         self.lasting().map_or(self.absent_device, |known| known.device)
+    }
+
+    /// Whether there may be a live session though none was found: the cookie's secret was replaced a
+    /// moment ago, or this node's clock cannot be trusted.
+    #[cfg(feature = "device-binding")]
+    pub(crate) fn may_be_live_elsewhere(&self) -> bool {
+        let is_over = self.past.is_some_and(|past| past.is_certain);
+        self.known.is_none() && !is_over && self.cookie == CookieSent::Displaced
     }
 
     pub(crate) const fn is_live(&self) -> bool {

@@ -68,6 +68,8 @@ pub(crate) enum Refreshed {
     Challenged,
     /// The session is over, or not bound: the browser may forget it.
     Forgotten,
+    /// It cannot be said now whether the session is over.
+    Undecided,
 }
 
 impl Session {
@@ -121,15 +123,12 @@ impl Session {
         Ok(config.instructions(sid))
     }
 
-    /// Answers a refresh of the session that the browser names.
-    pub(crate) fn refresh_device(
-        &self,
-        named: SessionId,
-        token: Option<&DeviceToken>,
-        headers: &mut HeaderMap,
-    ) -> Refreshed {
-        let bound = self.binding().filter(|(sid, _)| *sid == named);
-        let Some((sid, binding)) = bound else { return Refreshed::Forgotten };
+    /// Answers a refresh of the session that the browser names: no other one was looked for.
+    pub(crate) fn refresh_device(&self, token: Option<&DeviceToken>, headers: &mut HeaderMap) -> Refreshed {
+        let Some((sid, binding)) = self.binding() else {
+            let is_undecided = self.state().request.may_be_live_elsewhere();
+            return if is_undecided { Refreshed::Undecided } else { Refreshed::Forgotten };
+        };
         let (Some(device), Some(config)) = (&binding.device, self.device_config()) else {
             return Refreshed::Forgotten;
         };

@@ -160,6 +160,11 @@ impl Session {
         Self(recycle::fill(inner, cookie, keep_longer, user_agent))
     }
 
+    /// The response to this request removes no cookie.
+    pub(crate) fn keep_cookie(&self) {
+        self.state().request.keep_cookie();
+    }
+
     /// Where the request came from.
     fn visit(&self) -> Visit<'_> {
         Visit { ip: self.inner().ip, user_agent: &self.0.user_agent, device: None }

@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use super::{Outcome, Session};
 use crate::{
     EndReason, Error, ErrorKind, SessionId,
+    binding::DeviceCheck,
     cookie::{Candidates, Token},
     engine::{Judged, UnsettledLogin},
     events::EventKind,
@@ -36,6 +37,15 @@ impl Session {
         for token in candidates.tokens() {
             let (sid, secret) = (token.sid(), token.hash(&realm.name));
             if self.state().request.is_live() {
+                // B6: nor does a logout end a second session whose device is not proven.
+                if visit.device.is_some_and(DeviceCheck::is_enforced) {
+                    let passive = Activity::Passive;
+                    let judged =
+                        engine.judge(token, &secret, realm, policy, now, passive, &visit, drop).await?;
+                    if matches!(judged, Judged::Unproven) {
+                        continue;
+                    }
+                }
                 self.state().request.arrived_beside(sid, secret);
                 continue;
             }

@@ -29,7 +29,8 @@ pub(crate) struct DeviceConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceVisit {
     pub(crate) check: DeviceCheck,
-    skipped: Option<HeaderValue>,
+    /// Every line of the header that says so.
+    skipped: Vec<HeaderValue>,
 }
 
 impl DeviceVisit {
@@ -39,7 +40,7 @@ impl DeviceVisit {
 
     /// Why the browser says that it skipped the refresh of this session.
     pub(crate) fn skipped(&self, sid: SessionId) -> Option<&'static str> {
-        binding::skipped(self.skipped.as_ref()?.as_bytes(), sid)
+        self.skipped.iter().find_map(|line| binding::skipped(line.as_bytes(), sid))
     }
 }
 
@@ -53,7 +54,9 @@ pub(crate) fn new_binding(_: &DeviceConfig) -> Result<Binding, Error> {
 /// Asks the browser for a proof.
 pub(crate) fn ask_for_proof(headers: &mut HeaderMap, binding: &Binding, sid: SessionId, now: Timestamp) {
     let challenge = binding::challenge(binding, sid, Purpose::Refresh, now);
-    insert(headers, CHALLENGE, challenge_header(&challenge, sid));
+    if let Some(value) = secret(challenge_header(&challenge, sid)) {
+        headers.insert(CHALLENGE, value);
+    }
 }
 
 impl DeviceConfig {
@@ -74,7 +77,7 @@ impl DeviceConfig {
         self.cookie.read_bound(headers, Stamp::CHARS, |value| cookies.add(value));
         let DeviceBinding { enforces, cookie_lifetime } = self.binding;
         let check = DeviceCheck { cookies, cookie_lifetime, enforces };
-        DeviceVisit { check, skipped: headers.get(SKIPPED).cloned() }
+        DeviceVisit { check, skipped: headers.get_all(SKIPPED).iter().cloned().collect() }
     }
 
     /// Offers the browser to bind the session of a login.
@@ -83,7 +86,10 @@ impl DeviceConfig {
             return;
         };
         let challenge = binding::challenge(binding, record.sid, Purpose::Registration, now);
-        insert(headers, REGISTRATION, registration_header(&self.registration_path, &challenge));
+        // Two layers in one stack may log in at once: then there are two offers.
+        if let Some(value) = secret(registration_header(&self.registration_path, &challenge)) {
+            headers.append(REGISTRATION, value);
+        }
     }
 
     /// Sets the bound cookie, after a proof.
@@ -104,9 +110,9 @@ impl DeviceConfig {
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<String>) {
-    if let Some(mut value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
+/// A value that no log shows.
+fn secret(value: Option<String>) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(value?).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }

@@ -63,13 +63,17 @@ impl SoftwareDevice {
 
     /// A token with any header and payload, signed by this key.
     pub fn sign(&self, header: &Value, payload: &Value) -> String {
-        let signed =
-            format!("{}.{}", base64(header.to_string().as_bytes()), base64(payload.to_string().as_bytes()));
+        self.sign_text(&header.to_string(), &payload.to_string())
+    }
+
+    /// The same of texts that need not be JSON.
+    pub fn sign_text(&self, header: &str, payload: &str) -> String {
+        let signed = format!("{}.{}", base64(header.as_bytes()), base64(payload.as_bytes()));
         let signature = self.signature(signed.as_bytes());
         format!("{signed}.{}", base64(&signature))
     }
 
-    fn signature(&self, message: &[u8]) -> Vec<u8> {
+    pub fn signature(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match self {
             Self::Es256(key) => key.sign(&random, message).unwrap().as_ref().to_vec(),

@@ -13,6 +13,7 @@
 )]
 
 pub mod backends;
+pub mod bound;
 pub mod certificates;
 pub mod chrome;
 pub mod client;

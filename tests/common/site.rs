@@ -175,6 +175,11 @@ impl Browser {
             pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     }
 
+    /// The same browser at another site, which may be another node of this one.
+    pub fn at(&self, site: &Site) -> Self {
+        Self { site: site.clone(), ..self.copy() }
+    }
+
     /// Another with the same cookies, for instance a tab with a request in flight.
     pub fn copy(&self) -> Self {
         Self { site: self.site.clone(), cookies: Mutex::new(self.cookies.lock().unwrap().clone()) }

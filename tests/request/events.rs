@@ -362,7 +362,7 @@ impl Subscriber for Log {
 }
 
 /// Runs this with a log, and gives back its lines; the message repeats the name and is left out.
-pub(super) fn logged(what: impl Future<Output = ()>) -> Vec<String> {
+pub(crate) fn logged(what: impl Future<Output = ()>) -> Vec<String> {
     let log = Log::default();
     logs::under(log.clone(), what);
     let lines = std::mem::take(&mut *log.0.lock().unwrap());

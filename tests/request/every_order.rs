@@ -12,15 +12,17 @@ use std::{
     convert::Infallible,
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 use tower_tenure::{
-    Error, ErrorKind, Key, MemoryStore, Outcome, Session, SessionId, SessionLayer, SessionStore, Sessions,
-    Timestamp,
+    DeviceBinding, Error, ErrorKind, Key, MemoryStore, Outcome, Session, SessionId, SessionLayer,
+    SessionStore, Sessions, Timestamp,
+    browser::Endpoints,
     events::{Event, EventKind},
     middleware::ResponseBody,
     record::{Change, EndOutcome, EndRequest, Record, UpdateOutcome},
@@ -28,7 +30,7 @@ use tower_tenure::{
     testing::ManualClock,
 };
 
-use crate::common::{IDLE, policy, search::cases};
+use crate::common::{IDLE, SoftwareDevice, bound::parameter, policy, search::cases};
 
 /// What becomes of a call to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +190,13 @@ enum Act {
     LogOut,
     /// An administrator signs the user out everywhere. Not a request of the browser.
     Revoke,
+    /// A thief of the session cookie, who cannot prove the device, does the same as the browser. Not
+    /// in [`Act::ALL`]: it takes a session that is bound.
+    StolenRead,
+    StolenWrite,
+    StolenRotate,
+    StolenLogOut,
+    StolenLogIn,
 }
 
 impl Act {
@@ -204,6 +213,20 @@ impl Act {
         Self::LogOut,
         Self::Revoke,
     ];
+
+    const STOLEN: [Self; 5] =
+        [Self::StolenRead, Self::StolenWrite, Self::StolenRotate, Self::StolenLogOut, Self::StolenLogIn];
+
+    const fn is_stolen(self) -> bool {
+        matches!(
+            self,
+            Self::StolenRead
+                | Self::StolenWrite
+                | Self::StolenRotate
+                | Self::StolenLogOut
+                | Self::StolenLogIn
+        )
+    }
 
     const fn is_login(self) -> bool {
         matches!(self, Self::LogIn | Self::SlowLogIn)
@@ -227,6 +250,8 @@ enum Start {
     Expired,
     /// Without a cookie.
     Stranger,
+    /// Logged in with a session that is bound to its device, some time ago.
+    Bound,
 }
 
 const VALUES: [Key<u8>; 3] = [Key::new("a"), Key::new("b"), Key::new("c")];
@@ -238,6 +263,8 @@ struct Reply {
     /// The user, as the handler saw them at its end.
     user: String,
     set_cookie: Option<String>,
+    /// The challenge by which a device can be bound.
+    challenge: Option<String>,
 }
 
 impl Reply {
@@ -269,8 +296,8 @@ async fn serve(act: Act, who: usize, session: &Session) -> Result<StatusCode, Er
         turn(false).await;
     }
     match act {
-        Act::Read | Act::Revoke => {}
-        Act::Write | Act::SlowWrite => {
+        Act::Read | Act::StolenRead | Act::Revoke => {}
+        Act::Write | Act::SlowWrite | Act::StolenWrite => {
             session.insert(&VALUES[who], &1)?;
             if session.save().await? != Outcome::Done {
                 return Ok(StatusCode::FORBIDDEN);
@@ -280,10 +307,11 @@ async fn serve(act: Act, who: usize, session: &Session) -> Result<StatusCode, Er
             session.insert(&VALUES[who], &1)?;
             return Ok(StatusCode::INTERNAL_SERVER_ERROR);
         }
-        Act::Rotate | Act::SlowRotate => session.rotate()?,
+        Act::Rotate | Act::SlowRotate | Act::StolenRotate => session.rotate()?,
         Act::RotateNow => session.rotate_now()?,
+        Act::StolenLogIn => session.login("mallory").await?.accepted()?,
         Act::LogIn | Act::SlowLogIn => session.login("alice").await?.accepted()?,
-        Act::LogOut => session.logout()?,
+        Act::LogOut | Act::StolenLogOut => session.logout()?,
     }
     Ok(StatusCode::OK)
 }
@@ -297,6 +325,10 @@ struct Place {
     sessions: Sessions,
     store: MemoryStore,
     cookie: Option<HeaderValue>,
+    /// The session cookie of [`Start::Bound`], as a thief has it.
+    stolen: Option<HeaderValue>,
+    /// What proves the device beside it.
+    bound: Option<HeaderValue>,
     created: Arc<Mutex<Vec<SessionId>>>,
     ended: Arc<Mutex<Vec<SessionId>>>,
 }
@@ -315,7 +347,11 @@ impl Place {
             }
         };
         let layer = SessionLayer::new(Stepped(store.clone())).with_policy(policy());
-        let layer = layer.with_clock(clock.clone()).with_observer(observer);
+        let mut layer = layer.with_clock(clock.clone()).with_observer(observer);
+        if start == Start::Bound {
+            let binding = DeviceBinding::enforce();
+            layer = layer.with_endpoints(Endpoints::at("/session").unwrap().with_device_binding(binding));
+        }
         let handler = tower::service_fn(|request| async { Ok::<_, Infallible>(handle(request).await) });
         let service = layer.layer(handler).map_response(|response: Response<ResponseBody<String>>| {
             let text = |name| Some(response.headers().get(name)?.to_str().unwrap().to_owned());
@@ -323,11 +359,18 @@ impl Place {
                 status: response.status(),
                 user: text(USER).unwrap_or_default(),
                 set_cookie: text("set-cookie"),
+                challenge: text("secure-session-registration").map(|offer| parameter(&offer, "challenge")),
             }
         });
         let service = BoxCloneSyncService::new(service);
-        let mut place = Self { service, sessions: layer.sessions(), store, cookie: None, created, ended };
-        if start != Start::Stranger {
+        let sessions = layer.sessions();
+        let (cookie, stolen, bound) = (None, None, None);
+        let mut place = Self { service, sessions, store, cookie, stolen, bound, created, ended };
+        if start == Start::Bound {
+            let challenge = place.at_once(Act::LogIn).challenge.unwrap();
+            place.bind(&challenge);
+            clock.advance(Duration::from_secs(30));
+        } else if start != Start::Stranger {
             assert!(place.at_once(Act::LogIn).is_ok());
         }
         if start == Start::Expired {
@@ -348,11 +391,24 @@ impl Place {
             return Box::pin(async move {
                 let revoked = sessions.revoke_all("alice", None).await;
                 let status = revoked.map_or(StatusCode::SERVICE_UNAVAILABLE, |()| StatusCode::OK);
-                Reply { status, user: String::new(), set_cookie: None }
+                Reply { status, user: String::new(), set_cookie: None, challenge: None }
             });
         }
-        let mut request = Request::new((act, who));
-        request.headers_mut().extend(self.cookie.clone().map(|cookie| (header::COOKIE, cookie)));
+        let request = Request::new((act, who));
+        let (cookie, proof) =
+            if act.is_stolen() { (&self.stolen, None) } else { (&self.cookie, self.bound.clone()) };
+        let cookies = cookie.iter().cloned().chain(proof);
+        self.serve(request, cookies)
+    }
+
+    fn serve(
+        &self,
+        mut request: Request<(Act, usize)>,
+        cookies: impl IntoIterator<Item = HeaderValue>,
+    ) -> Running {
+        for cookie in cookies {
+            request.headers_mut().append(header::COOKIE, cookie);
+        }
         let mut service = self.service.clone();
         Box::pin(async move {
             match service.call(request).await {
@@ -360,6 +416,23 @@ impl Place {
                 Err(never) => match never {},
             }
         })
+    }
+
+    /// Binds the session to a device.
+    fn bind(&mut self, challenge: &str) {
+        static DEVICE: LazyLock<SoftwareDevice> = LazyLock::new(SoftwareDevice::es256);
+        let request =
+            Request::post("/session/bind").header("secure-session-response", DEVICE.register(challenge));
+        let mut running = self.serve(request.body((Act::Read, 0)).unwrap(), self.cookie.clone());
+        let reply = loop {
+            if let Poll::Ready(reply) = poll(0, &mut running) {
+                break reply;
+            }
+            grant(0, Fate::Answered);
+        };
+        assert!(reply.is_ok());
+        self.bound = Some(reply.set_cookie.unwrap().split(';').next().unwrap().parse().unwrap());
+        self.stolen.clone_from(&self.cookie);
     }
 
     /// Takes the cookie of a response.
@@ -480,7 +553,9 @@ fn run<'a>(start: Start, acts: &'a [Act], search: Search, choices: &mut Choices)
         let request = requests[who].get_or_insert_with(|| place.send(acts[who], who));
         if let Poll::Ready(reply) = poll(who, request) {
             requests[who] = None;
-            place.receive(&reply);
+            if !acts[who].is_stolen() {
+                place.receive(&reply);
+            }
             replies[who] = Some(reply);
         }
     }
@@ -577,12 +652,44 @@ impl Run<'_> {
     }
 }
 
+/// What a request that does not prove the device must not do, in any order with those that do (B6).
+fn check_stolen(run: &Run<'_>, place: &mut Place) {
+    let says = |rule: &str| format!("{rule}\n{run}");
+    let stolen = || run.acts.iter().zip(&run.replies).filter(|(act, _)| act.is_stolen());
+    let ends = run.has(|act| act.ends() || act.is_login());
+    for (act, reply) in stolen() {
+        let is_login = *act == Act::StolenLogIn;
+        assert!(reply.user.is_empty() || (is_login && reply.user == "mallory"), "{}", says("it was served"));
+        // Once the session is over, its cookie is a dead one like any other.
+        let keeps = reply.set_cookie.is_none() || is_login || ends;
+        assert!(keeps, "{}", says("the cookie was removed or replaced"));
+    }
+    let live = place.live();
+    for (who, _) in run.acts.iter().enumerate().filter(|(_, act)| **act == Act::StolenWrite) {
+        let mut of_alice = live.iter().filter(|record| record.subject.as_deref() == Some("alice"));
+        let kept = of_alice.any(|record| record.data.get(VALUES[who].name()).is_some());
+        assert!(!kept, "{}", says("it was written"));
+        assert!(
+            ends || live.iter().all(|record| record.subject.is_some()),
+            "{}",
+            says("a session took its place")
+        );
+    }
+    if !run.has(Act::ends) && run.faults == 0 {
+        assert_eq!(place.at_once(Act::Read).user, "alice", "{}", says("the browser lost its session"));
+    }
+}
+
 /// Goes through all runs, and says how many there were.
 fn search(start: Start, acts: &[Act], search: Search) -> usize {
     let (mut choices, mut runs) = (Choices::default(), 0);
     loop {
         let (mut place, run) = run(start, acts, search, &mut choices);
-        run.check(&mut place);
+        if start == Start::Bound {
+            check_stolen(&run, &mut place);
+        } else {
+            run.check(&mut place);
+        }
         runs += 1;
         if !choices.next() {
             return runs;
@@ -613,6 +720,23 @@ fn every_order_of_two_requests_keeps_the_rules() {
         }
         println!("{runs} orders of two requests");
         assert!(runs > 5_000, "{runs}");
+    });
+}
+
+/// B6: the browser and a thief of its session cookie, at once.
+#[test]
+fn every_order_of_an_unproven_request_beside_one_of_the_browser_keeps_the_rules() {
+    in_runtime(|| {
+        let mut runs = 0;
+        for stolen in Act::STOLEN {
+            for act in Act::ALL {
+                for (faults, interruptions) in [(0, ALL), (1, 1)] {
+                    runs += search(Start::Bound, &[stolen, act], Search { interruptions, faults });
+                }
+            }
+        }
+        println!("{runs} orders of an unproven request beside another");
+        assert!(runs > 1_000, "{runs}");
     });
 }
 

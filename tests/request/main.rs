@@ -11,7 +11,7 @@ mod closures;
 mod concurrency;
 mod cookies;
 mod counters;
-mod device_binding;
+mod device;
 mod ends;
 mod events;
 mod every_order;

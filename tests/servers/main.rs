@@ -6,6 +6,7 @@
 mod common;
 
 mod crashes;
+mod device;
 mod heavy;
 mod killed_connections;
 mod outage_events;

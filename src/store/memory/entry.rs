@@ -143,7 +143,7 @@ impl Entry {
             timing: self.timing(),
             revision: self.revision,
             rotated: false,
-            bound: false,
+            bound_at: None,
             secret: self.secret,
         }))
     }

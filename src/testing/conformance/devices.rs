@@ -15,7 +15,7 @@ use crate::{
 async fn bind<S: SessionStore>(bench: &Bench<S>, record: &Record, device: &Arc<BoundDevice>) -> bool {
     let change = Change { bind_to: Some(Arc::clone(device)), ..Change::at(bench.start + SECOND) };
     match bench.update(record.sid, change).await {
-        UpdateOutcome::Applied(applied) => applied.bound,
+        UpdateOutcome::Applied(applied) => applied.bound_at.is_some(),
         other => bench.fail(format_args!("binding a live session said {other:?}")),
     }
 }

@@ -1,119 +1,16 @@
 //! Sessions bound to the device of their browser (SPEC B), with a device of our own.
 
-use std::time::Duration;
-
 use axum::{
-    Router,
     body::Body,
-    http::{HeaderMap, Request, StatusCode, header},
-    routing::get,
+    http::{Request, StatusCode, header},
 };
-use tower_tenure::{
-    DeviceBinding, MemoryStore, Policy, PublicUrl, RequireSession, Session, SessionLayer, SessionStore,
-    browser::Endpoints,
+use tower_tenure::{DeviceBinding, MemoryStore, PublicUrl, SessionLayer, browser::Endpoints};
+
+use super::{BOUND_COOKIE, GRACE, site};
+use crate::common::{
+    Browser, MINUTE, SECOND, Site, SoftwareDevice, TICK,
+    bound::{Bound, challenge_of, log_in, parameter, refresh, register, routes, site_over, text},
 };
-
-use crate::common::{Browser, MINUTE, Reply, SECOND, Site, SoftwareDevice, TICK, policy, usual_routes};
-
-const COOKIE_LIFETIME: Duration = Duration::from_secs(600);
-const GRACE: Duration = Duration::from_secs(30);
-
-fn routes() -> Router {
-    let bound = get(async |_: Session| "bound").layer(RequireSession::new().with_device_binding());
-    usual_routes().route("/bound", bound)
-}
-
-fn site_over(store: impl SessionStore, binding: DeviceBinding) -> Site {
-    let policy: Policy = policy().with_granularity(Duration::ZERO);
-    let endpoints = Endpoints::at("/session").unwrap().with_device_binding(binding);
-    Site::over(SessionLayer::new(store), routes(), |layer| {
-        layer.with_endpoints(endpoints).with_policy(policy)
-    })
-}
-
-fn site() -> Site {
-    site_over(MemoryStore::new(), DeviceBinding::enforce())
-}
-
-/// The text under a name in a structured header: `name="text"`.
-fn parameter(header: &str, name: &str) -> String {
-    let (_, rest) = header.split_once(&format!("{name}=\"")).unwrap();
-    rest.split('"').next().unwrap().to_owned()
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).map(|value| value.to_str().unwrap())
-}
-
-/// A browser with a device.
-struct Bound {
-    browser: Browser,
-    device: SoftwareDevice,
-    sid: String,
-}
-
-async fn log_in(browser: &Browser, user: &str) -> String {
-    let reply = browser.post(&format!("/login/{user}")).await;
-    let offer = text(&reply.headers, "secure-session-registration").expect("a login offers a binding");
-    assert!(offer.starts_with("(ES256 RS256);"), "{offer}");
-    assert_eq!(parameter(offer, "path"), "/session/bind");
-    parameter(offer, "challenge")
-}
-
-async fn post(browser: &Browser, path: &str, headers: &[(&str, &str)]) -> Reply {
-    let mut request = Request::post(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    browser.request(request.body(Body::empty()).unwrap()).await
-}
-
-async fn register(browser: &Browser, proof: &str) -> Reply {
-    post(browser, "/session/bind", &[("secure-session-response", proof)]).await
-}
-
-async fn refresh(browser: &Browser, sid: &str, proof: Option<&str>) -> Reply {
-    let mut headers = vec![("sec-secure-session-id", sid)];
-    headers.extend(proof.map(|proof| ("secure-session-response", proof)));
-    post(browser, "/session/refresh", &headers).await
-}
-
-/// The challenge of a refresh that was refused, quoted.
-fn challenge_of(reply: &Reply) -> String {
-    assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.body);
-    let header = text(&reply.headers, "secure-session-challenge").unwrap();
-    header.split('"').nth(1).unwrap().to_owned()
-}
-
-impl Bound {
-    async fn new(site: &Site, device: SoftwareDevice) -> Self {
-        let browser = site.browser();
-        let challenge = log_in(&browser, "alice").await;
-        let reply = register(&browser, &device.register(&challenge)).await;
-        assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
-        let json: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
-        let sid = json["session_identifier"].as_str().unwrap().to_owned();
-        Self { browser, device, sid }
-    }
-
-    async fn challenge(&self) -> String {
-        challenge_of(&refresh(&self.browser, &self.sid, None).await)
-    }
-
-    async fn refresh(&self) -> Reply {
-        let proof = self.device.refresh(&self.challenge().await);
-        refresh(&self.browser, &self.sid, Some(&proof)).await
-    }
-
-    /// The same browser without its bound cookie: a thief with the session cookie only.
-    fn without_bound_cookie(&self) -> Browser {
-        let thief = self.browser.copy();
-        let cookies = thief.cookie_header().unwrap();
-        let kept: Vec<_> = cookies.split("; ").filter(|pair| !pair.contains("-bound=")).collect();
-        thief.set_cookies(Some(&kept.join("; ")));
-        thief
-    }
-}
 
 #[tokio::test]
 async fn b2_b4_b5_a_device_registers_and_refreshes_with_both_algorithms() {
@@ -121,7 +18,7 @@ async fn b2_b4_b5_a_device_registers_and_refreshes_with_both_algorithms() {
         let site = site();
         let bound = Bound::new(&site, device).await;
         for _ in 0..4 {
-            site.clock.advance(COOKIE_LIFETIME);
+            site.clock.advance(BOUND_COOKIE);
             assert_eq!(bound.browser.get("/me").await.reason().as_deref(), Some("unproven"));
             let reply = bound.refresh().await;
             assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, ""));
@@ -153,7 +50,7 @@ async fn b4_the_answer_has_the_instructions_and_the_bound_cookie_with_exactly_th
     let attributes = credential["attributes"].as_str().unwrap();
     let (_, rest) = lines[0].split_once("; ").unwrap();
     assert!(rest.starts_with(&format!("{attributes}; Expires=")), "{rest} and {attributes}");
-    assert!(rest.ends_with("; Max-Age=600"), "{rest}");
+    assert!(rest.ends_with("; Max-Age=595"), "{rest}");
 }
 
 #[tokio::test]
@@ -205,7 +102,7 @@ async fn b7_a_rotation_keeps_the_binding_and_a_login_makes_a_new_one() {
     let site = site();
     let bound = Bound::new(&site, SoftwareDevice::es256()).await;
     assert_eq!(bound.browser.post("/rotate").await.status, StatusCode::OK);
-    site.clock.advance(COOKIE_LIFETIME);
+    site.clock.advance(BOUND_COOKIE);
     assert_eq!(bound.refresh().await.status, StatusCode::OK);
     assert_eq!(bound.browser.get("/me").await.body, "alice");
 
@@ -289,7 +186,7 @@ async fn b1_the_endpoints_are_there_only_with_a_binding() {
     let browser = site.log_in("alice").await;
     assert_eq!(register(&browser, "x").await.status, StatusCode::NOT_FOUND);
     assert_eq!(refresh(&browser, "x", None).await.status, StatusCode::NOT_FOUND);
-    let site = self::site();
+    let site = super::site();
     let reply = site.browser().get("/session/bind").await;
     assert_eq!(
         (reply.status, text(&reply.headers, header::ALLOW.as_str())),
