@@ -13,13 +13,13 @@ use lexopt::{
     Parser,
 };
 use tower_tenure::{
-    Error, Lifetimes, Mode, Policy,
+    DeviceBinding, Error, Lifetimes, Mode, Policy,
     browser::LogoutUrls,
     management::{Caller, Scopes, StaticTokens},
     policy::{Cap, Limits, Overflow},
 };
 
-use crate::store::Store;
+use crate::{store::Store, tls, tls::Tls};
 
 pub(crate) const USAGE: &str = "\
 A demo site with session lifetimes.
@@ -29,6 +29,7 @@ Usage: demo [FLAGS]
   --listen ADDR                  where to listen [127.0.0.1:3000]; port 0 picks a free one
   --store STORE                  memory, sqlite:PATH, postgres://... or redis://... [memory]
                                  settings in the store take precedence over the lifetimes below
+  --tls CERT,KEY                 serve https: a certificate chain and its key, as PEM files
 
 Lifetimes, like 2s, 15m, 72h:
   --idle D                       of persistent sessions, without activity [72h]
@@ -39,6 +40,10 @@ Lifetimes, like 2s, 15m, 72h:
   --granularity D                how old a recorded interaction may get; 0s records every one
 
   --resume D                     how long the data of a session that timed out waits for its user to sign in again [0s]
+
+Sessions bound to the device of the browser, so that a stolen cookie expires within minutes:
+  --bind MODE                    observe or enforce; browsers bind sessions over https only [off]
+  --bound-cookie D               how long a proof of the device holds, 1s to 1day [10m]
 
   --realm NAME                            name space of the sessions in the store [__Host-id]
   --max-sessions N[:refuse|:evict]        sessions per user [1000]; over it, the least active one ends or the login is refused
@@ -65,7 +70,9 @@ pub(crate) enum Asked {
 pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
     pub(crate) store: Store,
+    pub(crate) tls: Option<Tls>,
     pub(crate) policy: Policy,
+    pub(crate) binding: Option<DeviceBinding>,
     pub(crate) realm: Option<String>,
     /// The logout URLs of the clients.
     pub(crate) logout_urls: LogoutUrls,
@@ -102,9 +109,10 @@ impl Flags {
 }
 
 /// The flags with a value, and whether they may be repeated.
-const FLAGS: [(&str, bool); 14] = [
+const FLAGS: [(&str, bool); 17] = [
     ("listen", false),
     ("store", false),
+    ("tls", false),
     ("idle", false),
     ("absolute", false),
     ("ephemeral-idle", false),
@@ -112,6 +120,8 @@ const FLAGS: [(&str, bool); 14] = [
     ("limits", false),
     ("granularity", false),
     ("resume", false),
+    ("bind", false),
+    ("bound-cookie", false),
     ("realm", false),
     ("max-sessions", false),
     ("management-token", true),
@@ -165,7 +175,10 @@ pub(crate) fn parse(
     let mut args = Parser::from_args(before.into_iter().chain(args));
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
     let mut store = Store::Memory;
+    let mut tls = None;
     let mut policy = Policy::default();
+    let mut binding: Option<DeviceBinding> = None;
+    let mut bound_cookie = None;
     let mut realm = None;
     let mut logout_urls = LogoutUrls::new();
     let mut allowed_logout_urls = Vec::new();
@@ -199,6 +212,20 @@ pub(crate) fn parse(
                 listen = value()?.parse().map_err(|_| about(hint))?;
             }
             "store" => store = Store::parse(&value()?).map_err(|hint| about(&hint))?,
+            "tls" => tls = Some(tls::parse(&value()?).map_err(|hint| about(&hint))?),
+            "bind" => {
+                binding = Some(match &*value()? {
+                    "observe" => DeviceBinding::observe(),
+                    "enforce" => DeviceBinding::enforce(),
+                    _ => return Err(about("use observe or enforce")),
+                });
+            }
+            "bound-cookie" => {
+                let lifetime = duration(&value()?).map_err(|hint| about(&hint))?;
+                let check = DeviceBinding::observe().with_cookie_lifetime(lifetime);
+                let _ = check.map_err(|error| about(&error.to_string()))?;
+                bound_cookie = Some((lifetime, about("needs --bind observe or --bind enforce")));
+            }
             "idle" | "absolute" | "ephemeral-idle" | "ephemeral-absolute" => {
                 let lifetime = duration(&value()?).map_err(|hint| about(&hint))?;
                 policy = with_lifetime(policy, &flag, lifetime).map_err(|hint| about(&hint))?;
@@ -246,7 +273,12 @@ pub(crate) fn parse(
     if management.is_empty() {
         management.push(random_token()?);
     }
-    let flags = Flags { listen, store, policy, realm, logout_urls, allowed_logout_urls, management };
+    if let Some((lifetime, without_binding)) = bound_cookie {
+        let checked = binding.ok_or(without_binding)?.with_cookie_lifetime(lifetime);
+        binding = Some(checked.map_err(|error| error.to_string())?);
+    }
+    let flags =
+        Flags { listen, store, tls, policy, binding, realm, logout_urls, allowed_logout_urls, management };
     Ok(Asked::Run(Box::new(flags)))
 }
 

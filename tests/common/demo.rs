@@ -57,7 +57,10 @@ impl Demo {
         let mut out = BufReader::new(process.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
         out.read_line(&mut line).expect("the demo says where it listens");
-        let address = line.trim_end().strip_prefix("listening on http://").expect("the line of SPEC Q");
+        let (_, address) = line.trim_end().split_once("://").expect("the line of SPEC Q");
+        let scheme = line.strip_prefix("listening on ").and_then(|rest| rest.split(':').next());
+        let with_tls = command.get_args().any(|arg| arg.to_str().is_some_and(|arg| arg.starts_with("--tls")));
+        assert_eq!(scheme, Some(if with_tls { "https" } else { "http" }), "the line of SPEC Q");
         Self { address: address.parse().expect("an address with a port"), process, out }
     }
 }
