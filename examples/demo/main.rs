@@ -100,8 +100,7 @@ where
 {
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     // Only a listener with a tap tells the address of its clients, whatever the listener.
-    let serving =
-        axum::serve(listener.tap_io(|_| {}), service).with_graceful_shutdown(wait(stopped.clone()));
+    let serving = axum::serve(listener.tap_io(|_| {}), service).with_graceful_shutdown(wait(stopped.clone()));
     tokio::select! {
         served = serving => served,
         () = async { wait(stopped).await; tokio::time::sleep(LAST_ORDERS).await } => Ok(()),
