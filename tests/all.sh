@@ -13,6 +13,7 @@ need() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
 need chromium chromium
 need chromedriver chromium-driver
 need certutil libnss3-tools
+need curl curl
 need valgrind valgrind
 need redis-server redis-server
 need openssl openssl

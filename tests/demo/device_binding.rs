@@ -4,10 +4,12 @@
 
 use std::{
     collections::BTreeSet,
+    io::{BufRead, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fantoccini::{Client, Locator};
@@ -19,7 +21,7 @@ use crate::common::{
     authority::{Authority, HOST},
     chrome::Chrome,
     client::{Answer, send_over_tls},
-    demo::Demo,
+    demo::{Demo, built},
     servers::{Kind, Server},
     turns::Turns,
 };
@@ -116,11 +118,13 @@ impl Bound {
     }
 }
 
+const SOFTWARE_KEYS: &str = "--enable-features=DeviceBoundSessions:RequireOriginTrialTokens/false/RefreshQuota/false,\
+     EnableBoundSessionCredentialsSoftwareKeysForManualTesting";
+
 async fn open(chrome: &Chrome, log: &Path) -> Client {
     chrome
         .open_with(&[
-            "--enable-features=DeviceBoundSessions:RequireOriginTrialTokens/false/RefreshQuota/false,\
-             EnableBoundSessionCredentialsSoftwareKeysForManualTesting",
+            SOFTWARE_KEYS,
             "--host-resolver-rules=MAP *.example.com 127.0.0.1",
             &format!("--log-net-log={}", log.display()),
             "--net-log-capture-mode=Everything",
@@ -187,7 +191,7 @@ async fn b4_b5_b6_chromium_proves_itself_on_two_nodes_until_the_session_ends() {
 
     // It refreshes ten times, and no request is refused.
     let mut seen = BTreeSet::new();
-    let bound = tokio::time::Instant::now();
+    let bound = Instant::now();
     while seen.len() <= 10 || bound.elapsed() < GRACE {
         browser.is_signed_in().await;
         seen.extend(browser.cookie(BOUND_COOKIE).await);
@@ -256,7 +260,7 @@ async fn b7_a_bound_session_survives_a_restart_of_chromium() {
     browser.restart(after).await;
     browser.goto("/").await;
     browser.client.wait().at_most(PATIENCE).for_element(Locator::Id("user-name")).await.unwrap();
-    let restarted = tokio::time::Instant::now();
+    let restarted = Instant::now();
     while restarted.elapsed() < GRACE + BOUND_COOKIE_LIFETIME {
         browser.is_signed_in().await;
         tokio::time::sleep(PAUSE).await;
@@ -267,4 +271,52 @@ async fn b7_a_bound_session_survives_a_restart_of_chromium() {
     let refreshes = results(&events, "DBSC_REFRESH_RESULT");
     assert!(!refreshes.is_empty(), "it refreshes what it bound before");
     assert!(refreshes.iter().all(|status| *status == "refreshed"), "{refreshes:?}");
+}
+
+/// The example, as a person follows it: with the browser's flags that it prints, and the command that it copies.
+#[tokio::test]
+async fn b6_the_cookies_that_the_example_copies_stop_working() {
+    const TEST: &str = "the example device_bound";
+    let has_curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !has_curl {
+        assert!(std::env::var_os("TENURE_ALL").is_none(), "curl is missing, and nothing may be left out");
+        let _ = writeln!(std::io::stderr(), "left out: {TEST} (needs curl; see tests/all.sh)");
+        return;
+    }
+    let Some(chrome) = Chrome::start(TEST) else { return };
+    let mut example = Demo::spawn(Command::new(built("device_bound")).arg("127.0.0.1:0").stderr(Stdio::null()));
+    let mut line = String::new();
+    example.out.read_line(&mut line).unwrap();
+    let words: Vec<_> = line.split_whitespace().collect();
+    let flags: Vec<_> = words.iter().copied().filter(|word| word.starts_with("--")).skip(1).collect();
+    let client = chrome.open_with(&flags).await;
+    let find = async |selector| client.wait().at_most(PATIENCE).for_element(Locator::Css(selector)).await;
+    client.goto(words.last().unwrap()).await.unwrap();
+    find("form[action='/login'] button").await.unwrap().click().await.unwrap();
+    let is_bound = async || client.source().await.unwrap().contains("last proved itself");
+    let started = Instant::now();
+    while !is_bound().await {
+        assert!(started.elapsed() < PATIENCE, "not bound:\n{}", client.source().await.unwrap());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // The grace after the binding.
+    tokio::time::sleep(GRACE).await;
+    assert!(is_bound().await, "it still proves itself");
+    // The page loads itself again now and then.
+    let button = "document.querySelector(\"form[action='/curl'] button\").click();";
+    client.execute(button, vec![]).await.unwrap();
+    let command = find("#curl").await.unwrap().text().await.unwrap();
+    let run = || {
+        let output = Command::new("sh").args(["-c", &command]).stderr(Stdio::null()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(run(), "ada\n", "{command}");
+    let copied = Instant::now();
+    while !run().contains("unproven") {
+        assert!(copied.elapsed() < PATIENCE, "the copied cookies work for ever");
+        tokio::time::sleep(PAUSE).await;
+    }
+    client.goto(words.last().unwrap()).await.unwrap();
+    assert!(is_bound().await, "the browser's own cookies work");
+    client.close().await.unwrap();
 }

@@ -21,6 +21,7 @@ const LOGIN: (&str, &[u8]) = ("POST /login", b"user=ada");
 fn q_the_demo_serves_https_and_slow_or_broken_handshakes_stop_nobody() {
     let authority = Authority::new();
     let mut demo = Demo::start(&[&authority.flag()]);
+    assert_eq!((&*demo.scheme, &*Demo::start(&[]).scheme), ("https", "http"));
     let (address, tls) = (demo.address, authority.client_config());
     // Say nothing, say something else, and go away in the middle.
     let mut slow: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
