@@ -3,8 +3,7 @@
 //! `cargo run --example device_bound`, then start Chrome as it prints, log in, and press the button.
 //! The certificate is made at the start, for development only. Browsers bind a session only where
 //! they trust the certificate, so Chrome is told its hash. The other flag has the key in software;
-//! without it Chrome keeps the key in the device's TPM or secure enclave, if there is one. It also
-//! lifts the limit on proofs, which a lifetime as short as here would soon exceed.
+//! without it Chrome keeps the key in the device's TPM or secure enclave, if there is one.
 //!
 //! Run the copied command twice: at once, and a minute later. It prints `ada`, then why not.
 
@@ -104,7 +103,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "listening on https://{address}\n\
          chromium --user-data-dir=/tmp/device-bound --ignore-certificate-errors-spki-list={hash} \
-         --enable-features=DeviceBoundSessions:RequireOriginTrialTokens/false/RefreshQuota/false,EnableBoundSessionCredentialsSoftwareKeysForManualTesting \
+         --enable-features=DeviceBoundSessions:RequireOriginTrialTokens/false,EnableBoundSessionCredentialsSoftwareKeysForManualTesting \
          https://localhost:{}/",
         address.port()
     );

@@ -8,9 +8,12 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
     routing::get,
 };
+use http_body_util::BodyExt;
+use tower::ServiceExt;
 use tower_tenure::{
-    DeviceBinding, MemoryStore, Policy, RequireSession, Session, SessionLayer, SessionStore,
+    DeviceBinding, MemoryStore, Policy, RequireSession, Session, SessionLayer, SessionStore, SharedPolicy,
     browser::Endpoints,
+    management::{Management, Scopes, StaticTokens},
 };
 
 use crate::common::{Browser, MINUTE, Reply, SECOND, Site, SoftwareDevice, TICK, policy, usual_routes};
@@ -323,4 +326,25 @@ async fn b7_own_sessions_say_who_is_bound_and_a_copied_cookie_reaches_none() {
         assert_eq!((reply.status, reply.reason().as_deref()), denied, "{method}");
     }
     assert_eq!(other.get("/me").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn b7_the_management_api_says_who_is_bound() {
+    const TOKEN: &str = "a-token-of-the-test";
+    let site = site();
+    let bound = Bound::new(&site, SoftwareDevice::es256()).await;
+    site.log_in("alice").await;
+    let settings = SharedPolicy::open(MemoryStore::new(), policy()).await.unwrap();
+    let tokens = StaticTokens::new().with(TOKEN, Scopes::all()).unwrap();
+    let api = Management::new(site.sessions.clone(), settings, tokens);
+    let request =
+        Request::get("/api/v2/users/alice/sessions").header("authorization", format!("Bearer {TOKEN}"));
+    let response = api.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let listed = response.into_body().collect().await.unwrap().to_bytes();
+    let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+    let sessions = listed["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 2, "{listed}");
+    for one in sessions {
+        assert_eq!(one["device"]["bound"], one["id"] == *bound.sid, "{listed}");
+    }
 }
