@@ -52,7 +52,7 @@ cargo fmt --check
 
 step "lints"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
-for features in "" axum browser management metrics sqlite postgres redis rustls,postgres,redis tower-sessions testing; do
+for features in "" axum browser device-binding management metrics sqlite postgres redis rustls,postgres,redis tower-sessions testing; do
     cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
 done
 
