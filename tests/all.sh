@@ -74,5 +74,6 @@ cargo bench --bench overhead -- --gate
 step "benchmarks, as short as they go"
 STORES_SESSIONS=3000 cargo bench --bench stores
 BENCH_SECONDS=0.1 cargo bench --bench through
+cargo bench --bench binding
 
 printf '\nall checks passed\n'

@@ -65,6 +65,13 @@ fn a_live_read_only_request_adds_at_most_four_allocations() {
 }
 
 #[test]
+fn b6_a_live_read_of_a_bound_session_allocates_no_more_than_of_another() {
+    let unbound = served(Stack::Binding, Visit::LiveRead).count_total;
+    let bound = served(Stack::Binding, Visit::BoundRead).count_total;
+    assert!(bound <= unbound, "{bound} allocations, and {unbound} without a binding");
+}
+
+#[test]
 fn a_forged_cookie_costs_one_look_up_and_leaves_nothing_behind() {
     let mut scenario = Scenario::new(Stack::Counted, Visit::Forged);
     let (loads, records) = (scenario.store.loads(), scenario.store.len());
