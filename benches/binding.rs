@@ -7,6 +7,8 @@
 //! A refresh without a proof is answered with a challenge. One with a proof also verifies its signature, and sets a bound
 //! cookie. What a bound session costs on every other request is in `cargo bench --bench overhead`.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
+
 #[path = "scenarios/mod.rs"]
 #[expect(dead_code, reason = "the other bench compares more")]
 mod scenarios;

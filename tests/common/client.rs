@@ -74,10 +74,11 @@ pub fn send_over_tls(
     let connection = ClientConnection::new(Arc::clone(tls), host).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(connection, TcpStream::connect(address)?);
     stream.sock.set_read_timeout(Some(Duration::from_secs(15)))?;
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    let (port, length) = (address.port(), body.len());
-    let head = format!("{line} HTTP/1.1\r\nHost: {HOST}:{port}\r\nContent-Length: {length}\r\n{headers}");
-    stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+    let (host, length) =
+        (format!("Host: {HOST}:{}", address.port()), format!("Content-Length: {}", body.len()));
+    let first = format!("{line} HTTP/1.1");
+    let lines = [&[&*first, &*host, &*length], headers, &["Connection: close", "", ""]].concat();
+    stream.write_all(lines.join("\r\n").as_bytes())?;
     stream.write_all(body)?;
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw)?;

@@ -5,15 +5,15 @@ use std::{
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// After this long without a byte a connection is closed, so that the next request goes to another node. Shorter than the
-/// pauses of a test, and longer than any answer takes.
-const IDLE: Duration = Duration::from_millis(500);
+/// A connection without a byte either way for two to four of these is closed, so that the next request goes to another node:
+/// shorter than the pauses of a test, and longer than any answer takes.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// The nodes take turns.
 #[derive(Debug)]
@@ -47,30 +47,30 @@ impl Turns {
 }
 
 fn connect(client: &TcpStream, node: &TcpStream) -> io::Result<()> {
-    let (start, last) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let quiet = Arc::new(AtomicUsize::new(0));
     for (from, to) in [(client, node), (node, client)] {
-        from.set_read_timeout(Some(IDLE / 2))?;
+        from.set_read_timeout(Some(QUIET))?;
         to.set_nodelay(true)?;
-        let (from, to, last) = (from.try_clone()?, to.try_clone()?, Arc::clone(&last));
-        thread::spawn(move || carry(from, to, start, &last));
+        let (from, to, quiet) = (from.try_clone()?, to.try_clone()?, Arc::clone(&quiet));
+        thread::spawn(move || carry(from, to, &quiet));
     }
     Ok(())
 }
 
 /// Carries bytes one way, until neither way had any for a while.
-fn carry(mut from: TcpStream, mut to: TcpStream, start: Instant, last: &AtomicU64) {
+fn carry(mut from: TcpStream, mut to: TcpStream, quiet: &AtomicUsize) {
     let mut buffer = vec![0; 65536];
-    let now = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     loop {
         match from.read(&mut buffer) {
             Ok(read @ 1..) => {
-                last.store(now(), Ordering::Relaxed);
+                quiet.store(0, Ordering::Relaxed);
                 if to.write_all(&buffer[..read]).is_err() {
                     break;
                 }
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                if now() - last.load(Ordering::Relaxed).min(now()) > IDLE.as_millis() as u64 {
+                // Both ways count.
+                if quiet.fetch_add(1, Ordering::Relaxed) >= 4 {
                     break;
                 }
             }

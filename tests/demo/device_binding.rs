@@ -2,6 +2,8 @@
 //!
 //! Time is the wall clock here: there are processes between, and the browser has no other.
 
+#![expect(clippy::disallowed_methods, reason = "these tests look at the clock")]
+
 use std::{
     collections::BTreeSet,
     io::{BufRead, Write},

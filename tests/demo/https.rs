@@ -1,5 +1,7 @@
 //! The demo over TLS (SPEC Q).
 
+#![expect(clippy::disallowed_methods, reason = "these tests look at the clock")]
+
 use std::{
     fs,
     io::Write,
