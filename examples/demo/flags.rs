@@ -213,13 +213,7 @@ pub(crate) fn parse(
             }
             "store" => store = Store::parse(&value()?).map_err(|hint| about(&hint))?,
             "tls" => tls = Some(tls::parse(&value()?).map_err(|hint| about(&hint))?),
-            "bind" => {
-                binding = Some(match &*value()? {
-                    "observe" => DeviceBinding::observe(),
-                    "enforce" => DeviceBinding::enforce(),
-                    _ => return Err(about("use observe or enforce")),
-                });
-            }
+            "bind" => binding = Some(device_binding(&value()?).map_err(about)?),
             "bound-cookie" => {
                 let lifetime = duration(&value()?).map_err(|hint| about(&hint))?;
                 let check = DeviceBinding::observe().with_cookie_lifetime(lifetime);
@@ -239,26 +233,14 @@ pub(crate) fn parse(
                 });
             }
             "granularity" => {
-                let granularity = duration(&value()?).map_err(|hint| about(&hint))?;
-                if granularity > Lifetimes::LONGEST {
-                    return Err(about("use at most ten years (3650 days)"));
-                }
+                let granularity = bounded_duration(&value()?).map_err(|hint| about(&hint))?;
                 policy = policy.with_granularity(granularity);
             }
             "resume" => {
-                let length = duration(&value()?).map_err(|hint| about(&hint))?;
-                if length > Lifetimes::LONGEST {
-                    return Err(about("use at most ten years (3650 days)"));
-                }
+                let length = bounded_duration(&value()?).map_err(|hint| about(&hint))?;
                 policy = policy.with_resume_for(length);
             }
-            "realm" => {
-                let name = value()?;
-                if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
-                    return Err(about("a realm is a name of 1 to 256 bytes, without control characters"));
-                }
-                realm = Some(name);
-            }
+            "realm" => realm = Some(realm_name(value()?).map_err(about)?),
             "max-sessions" => policy = policy.with_cap(Some(cap(&value()?).map_err(about)?)),
             "management-token" => management.push(token(&value()?).map_err(about)?),
             "allowed-logout-url" => {
@@ -285,6 +267,25 @@ pub(crate) fn parse(
 fn duration(value: &str) -> Result<Duration, String> {
     humantime::parse_duration(value)
         .map_err(|_| format!("{value:?} is not a duration: write it like 2s, 15m or 72h"))
+}
+
+fn bounded_duration(value: &str) -> Result<Duration, String> {
+    let length = duration(value)?;
+    let fits = length <= Lifetimes::LONGEST;
+    fits.then_some(length).ok_or_else(|| "use at most ten years (3650 days)".to_owned())
+}
+
+fn realm_name(name: String) -> Result<String, &'static str> {
+    let fits = !name.is_empty() && name.len() <= 256 && !name.chars().any(char::is_control);
+    fits.then_some(name).ok_or("a realm is a name of 1 to 256 bytes, without control characters")
+}
+
+fn device_binding(mode: &str) -> Result<DeviceBinding, &'static str> {
+    match mode {
+        "observe" => Ok(DeviceBinding::observe()),
+        "enforce" => Ok(DeviceBinding::enforce()),
+        _ => Err("use observe or enforce"),
+    }
 }
 
 fn with_lifetime(policy: Policy, flag: &str, lifetime: Duration) -> Result<Policy, String> {

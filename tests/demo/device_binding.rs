@@ -224,9 +224,9 @@ async fn b4_b5_b6_chromium_proves_itself_on_two_nodes_until_the_session_ends() {
     let challenge = refused.header("secure-session-challenge").unwrap().split('"').nth(1).unwrap();
     let proof = SoftwareDevice::es256().refresh(challenge);
     let proof = format!("Secure-Session-Response: {proof}");
-    let refreshed = thief.send("POST /session/refresh", &[&sid, &proof]);
-    assert_eq!((refused.status, refreshed.status), (403, 403));
-    assert_eq!(refreshed.header("set-cookie"), None);
+    let forged = thief.send("POST /session/refresh", &[&sid, &proof]);
+    assert_eq!((refused.status, forged.status), (403, 403));
+    assert_eq!(forged.header("set-cookie"), None);
     tokio::time::sleep(BOUND_COOKIE_LIFETIME).await;
     assert_eq!(thief.send("GET /me", &[]).reason(), (401, "unproven".to_owned()));
     browser.is_signed_in().await;
@@ -286,7 +286,8 @@ async fn b6_the_cookies_that_the_example_copies_stop_working() {
         return;
     }
     let Some(chrome) = Chrome::start(TEST) else { return };
-    let mut example = Demo::spawn(Command::new(built("device_bound")).arg("127.0.0.1:0").stderr(Stdio::null()));
+    let mut example =
+        Demo::spawn(Command::new(built("device_bound")).arg("127.0.0.1:0").stderr(Stdio::null()));
     let mut line = String::new();
     example.out.read_line(&mut line).unwrap();
     let words: Vec<_> = line.split_whitespace().collect();
