@@ -38,6 +38,7 @@
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
 //! | [`rules`] | the guarantees of this crate, numbered |
+//! | `device_binding` | sessions bound to a device: what it protects against, and how to roll it out (feature `device-binding`) |
 //! | `browser` | endpoints for pages, and the warning before the end (feature `browser`) |
 //! | `management` | the management API and its tokens (feature `management`, with the `Dashboard`) |
 //! | `testing` | manual clock, probing store, conformance suite (feature `testing`) |
@@ -48,6 +49,7 @@
 //! |---|---|
 //! | `axum` | `Session` as an extractor. A layer inside a nested router also needs [`with_original_uri`](SessionLayer::with_original_uri) |
 //! | `browser` | status, extend and logout endpoints, the user's own sessions, an allow-list for logouts, a warning script |
+//! | `device-binding` | sessions [bound to the device](DeviceBinding) of their browser; adds `browser` |
 //! | `management` | settings and sessions over HTTP, and a dashboard |
 //! | `metrics` | event counters and a histogram of store latencies, through the `metrics` facade; [`events`](events#metrics) lists them |
 //! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters |
@@ -88,6 +90,9 @@ pub mod browser;
 #[path = "browser/absent.rs"]
 mod browser;
 pub mod cookie;
+#[cfg(feature = "device-binding")]
+#[doc = include_str!("binding/guide.md")]
+pub mod device_binding {}
 mod engine;
 mod error;
 pub mod events;

@@ -12,6 +12,8 @@ missing=()
 need() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
 need chromium chromium
 need chromedriver chromium-driver
+need certutil libnss3-tools
+need curl curl
 need valgrind valgrind
 need redis-server redis-server
 need openssl openssl
@@ -51,7 +53,7 @@ cargo fmt --check
 
 step "lints"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
-for features in "" axum browser management metrics sqlite postgres redis rustls,postgres,redis tower-sessions tower-sessions-0-14 testing; do
+for features in "" axum browser device-binding management metrics sqlite postgres redis rustls,postgres,redis tower-sessions tower-sessions-0-14 testing; do
     cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
 done
 
@@ -76,5 +78,6 @@ cargo bench --bench overhead -- --gate
 step "benchmarks, as short as they go"
 STORES_SESSIONS=3000 cargo bench --bench stores
 BENCH_SECONDS=0.1 cargo bench --bench through
+cargo bench --bench binding
 
 printf '\nall checks passed\n'

@@ -5,15 +5,11 @@
 #[expect(dead_code, reason = "the bench compares more than what is promised")]
 mod scenarios;
 
-#[path = "common/device.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared: this binary uses a part of it")]
-mod device;
-
 use allocation_counter::{AllocationInfo, measure};
 use axum::body::Body;
 use http::Request;
 
-use self::scenarios::{Scenario, Stack, Visit};
+use self::scenarios::{Scenario, Stack, Visit, bound::SoftwareDevice};
 
 const REQUESTS: usize = 200;
 
@@ -66,6 +62,13 @@ fn a_live_read_only_request_adds_at_most_four_allocations() {
     for visit in [Visit::Live, Visit::LiveRead, Visit::Scattered, Visit::ScatteredRead, Visit::Persistent] {
         assert_adds_at_most(4, visit);
     }
+}
+
+#[test]
+fn b6_a_live_read_of_a_bound_session_allocates_no_more_than_of_another() {
+    let unbound = served(Stack::Binding, Visit::LiveRead).count_total;
+    let bound = served(Stack::Binding, Visit::BoundRead).count_total;
+    assert!(bound <= unbound, "{bound} allocations, and {unbound} without a binding");
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn bound_site(binds: bool) -> (Serve, String) {
         offer.split("challenge=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a challenge");
     let mut cookies = pair(&reply);
     if binds {
-        let proof = device::SoftwareDevice::es256().register(challenge);
+        let proof = SoftwareDevice::es256().register(challenge);
         let reply =
             serve(post("/session/bind", &[("cookie", &cookies), ("secure-session-response", &proof)]));
         assert_eq!(reply.status, http::StatusCode::OK);

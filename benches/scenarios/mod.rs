@@ -6,7 +6,9 @@
 //! | `stack.rs` | [`Stack`]: the same routes bare, and inside each of the layers that are compared |
 //! | `floor.rs` | the least that a session layer can cost, written by hand |
 //! | `counted.rs` | a store that counts its look-ups |
+//! | `bound.rs` | a session bound to a device, as a browser binds one |
 
+pub(crate) mod bound;
 pub(crate) mod counted;
 mod floor;
 mod stack;
@@ -15,8 +17,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header, response::Parts};
 
-pub(crate) use self::stack::Stack;
-use self::stack::{Clockwork, Serve};
+pub(crate) use self::stack::{Clockwork, Serve, Stack};
 use crate::scenarios::counted::Counted;
 
 /// A kind of request.
@@ -32,6 +33,8 @@ pub(crate) enum Visit {
     Live,
     /// The same, and the handler asks who it is.
     LiveRead,
+    /// The same, and the session is bound to its device, where the layer binds sessions.
+    BoundRead,
     /// A live session, another one each time.
     Scattered,
     /// The same, and the handler asks who it is.
@@ -47,12 +50,13 @@ pub(crate) enum Visit {
 }
 
 impl Visit {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::NoCookie,
         Self::Forged,
         Self::Malformed,
         Self::Live,
         Self::LiveRead,
+        Self::BoundRead,
         Self::Scattered,
         Self::ScatteredRead,
         Self::Persistent,
@@ -68,6 +72,7 @@ impl Visit {
             Self::Malformed => "malformed cookie",
             Self::Live => "live, hot",
             Self::LiveRead => "live, hot, read",
+            Self::BoundRead => "bound, hot, read",
             Self::Scattered => "live, scattered",
             Self::ScatteredRead => "live, scattered, read",
             Self::Persistent => "persistent, same second",
@@ -79,7 +84,7 @@ impl Visit {
 
     const fn route(self) -> (Method, &'static str) {
         match self {
-            Self::LiveRead | Self::ScatteredRead => (Method::GET, "/read"),
+            Self::LiveRead | Self::BoundRead | Self::ScatteredRead => (Method::GET, "/read"),
             Self::Write => (Method::POST, "/write"),
             Self::Login => (Method::POST, "/login"),
             _ => (Method::GET, "/plain"),
@@ -135,6 +140,10 @@ impl Scenario {
         match visit {
             Visit::Forged => cookies = vec![made_up()],
             Visit::Malformed => cookies = vec![made_up().split_off(1)],
+            Visit::BoundRead => {
+                let bound = bound::bind(&bound::SoftwareDevice::es256(), &mut serve);
+                cookies = vec![bound.unwrap_or_else(bound::made_up)];
+            }
             _ => {}
         }
         clockwork.step_by(visit.step_millis());
@@ -187,7 +196,7 @@ impl Scenario {
 }
 
 /// A browser's request, in the form that hyper gives it: target and values are slices of the buffer that was read.
-fn request(method: Method, path: &str, cookie: Option<&str>) -> Request<Body> {
+pub(crate) fn request(method: Method, path: &str, cookie: Option<&str>) -> Request<Body> {
     const FIXED: [(HeaderName, &str); 5] = [
         (header::HOST, "www.example.com"),
         (header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),

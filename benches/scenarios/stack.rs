@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{
@@ -21,8 +22,8 @@ use http::{Request, Response, response::Parts};
 use http_body_util::BodyExt;
 use tower::{Layer, Service, ServiceExt};
 use tower_tenure::{
-    Clock, Error, Key, Lifetimes, MemoryStore, Mode, Policy, Session, SessionLayer, SystemClock, Timestamp,
-    policy::Limits,
+    Clock, DeviceBinding, Error, Key, Lifetimes, MemoryStore, Mode, Policy, Session, SessionLayer,
+    SystemClock, Timestamp, browser::Endpoints, policy::Limits,
 };
 
 use super::{
@@ -48,18 +49,21 @@ pub(crate) enum Stack {
     Tenure,
     /// Ours by `Router::layer`.
     TenureInside,
+    /// Ours around the router, which binds sessions to devices.
+    Binding,
     /// Ours around the router, over a store that counts its look-ups.
     Counted,
 }
 
 impl Stack {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Bare,
         Self::Noop,
         Self::NoopInside,
         Self::Floor,
         Self::Tenure,
         Self::TenureInside,
+        Self::Binding,
         Self::Counted,
     ];
 
@@ -71,15 +75,16 @@ impl Stack {
             Self::Floor => "floor, around",
             Self::Tenure => "tenure, around",
             Self::TenureInside => "tenure, Router::layer",
+            Self::Binding => "tenure, binding",
             Self::Counted => "tenure, counted",
         }
     }
 
     pub(super) const fn is_ours(self) -> bool {
-        matches!(self, Self::Tenure | Self::TenureInside | Self::Counted)
+        matches!(self, Self::Tenure | Self::TenureInside | Self::Binding | Self::Counted)
     }
 
-    pub(super) fn service(self, clockwork: &Clockwork, store: &Counted) -> Serve {
+    pub(crate) fn service(self, clockwork: &Clockwork, store: &Counted) -> Serve {
         let layer = || SessionLayer::new(MemoryStore::new());
         let configured = |layer: SessionLayer| layer.with_policy(policy()).with_clock(clockwork.clone());
         match self {
@@ -89,9 +94,17 @@ impl Stack {
             Self::Floor => erased(FloorLayer::new(clockwork.clone()).layer(floor::routes())),
             Self::Tenure => erased(configured(layer()).layer(session_routes())),
             Self::TenureInside => erased(session_routes().layer(configured(layer()))),
+            Self::Binding => erased(configured(layer()).with_endpoints(endpoints()).layer(session_routes())),
             Self::Counted => erased(configured(SessionLayer::new(store.clone())).layer(session_routes())),
         }
     }
+}
+
+/// A bound cookie as long as it can be, so that none expires before the bench ends.
+fn endpoints() -> Endpoints {
+    let day = Duration::from_secs(24 * 3600);
+    let binding = DeviceBinding::enforce().with_cookie_lifetime(day).expect("a day is not too long");
+    Endpoints::at("/session").expect("a path").with_device_binding(binding)
 }
 
 /// So long that no session is over before the bench is, and a persistent cookie moves each second.

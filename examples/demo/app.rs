@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{ConnectInfo, DefaultBodyLimit},
     http::StatusCode,
-    middleware::{from_fn, map_response},
+    middleware::{from_fn_with_state, map_response},
     routing::{get, post},
 };
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ use crate::{auth, data, flags::Flags, page, reply, sessions, site, store, stream
 pub(crate) struct App {
     pub(crate) policy: LivePolicy,
     pub(crate) logout_urls: Arc<dyn Fn() -> LogoutUrls + Send + Sync>,
+    /// Whether sessions are bound to the device of their browser.
+    pub(crate) binds: bool,
     pub(crate) stopped: watch::Receiver<bool>,
 }
 
@@ -61,8 +63,12 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
             clients.clone().with_tenant_list(tenant.iter().map(String::as_str))
         }
     };
+    let scheme = if flags.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let mut endpoints =
-        Endpoints::at("/session")?.with_scheme(Scheme::Http).with_logout_urls_from(logout_urls.clone());
+        Endpoints::at("/session")?.with_scheme(scheme).with_logout_urls_from(logout_urls.clone());
+    if let Some(binding) = flags.binding {
+        endpoints = endpoints.with_device_binding(binding);
+    }
     let mut logged_in = RequireSession::new();
     if let Some(url) = flags.public_url {
         endpoints = endpoints.with_public_url(&url);
@@ -106,9 +112,14 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
         .route("/slow", get(data::slow))
         .route("/fail", get(data::fail))
         .fallback(reply::not_found)
-        .with_state(App { policy, logout_urls: Arc::new(logout_urls), stopped })
+        .with_state(App {
+            policy,
+            logout_urls: Arc::new(logout_urls),
+            binds: flags.binding.is_some(),
+            stopped,
+        })
         .layer(DefaultBodyLimit::max(MOST_BODY))
-        .layer(from_fn(reply::refuse_cross_site));
+        .layer(from_fn_with_state(scheme, reply::refuse_cross_site));
 
     Ok(Router::new()
         .route("/public", get(async || "Anyone may read this, and no session is looked at.\n"))

@@ -14,12 +14,14 @@ use lexopt::{
     Parser,
 };
 use tower_tenure::{
-    Error, Lifetimes, Mode, Policy, PublicUrl,
+    DeviceBinding, Error, Lifetimes, Mode, Policy, PublicUrl,
     browser::LogoutUrls,
     management::{Caller, Scopes, StaticTokens},
     policy::{Cap, Limits, Overflow},
     store::StoreUrl,
 };
+
+use crate::{tls, tls::Tls};
 
 pub(crate) const USAGE: &str = "\
 A demo site with session lifetimes.
@@ -31,6 +33,7 @@ Usage: demo [FLAGS]
                                  settings in the store take precedence over the lifetimes below
   --public-url URL               behind a proxy: where browsers reach the site, with the prefix that the proxy strips
   --client-ip-header NAME        behind a proxy that sets it: the header with the client's address, such as X-Real-IP
+  --tls CERT,KEY                 serve https: a certificate chain and its key, as PEM files
 
 Lifetimes, like 2s, 15m, 72h:
   --idle D                       of persistent sessions, without activity [72h]
@@ -41,6 +44,10 @@ Lifetimes, like 2s, 15m, 72h:
   --granularity D                how old a recorded interaction may get; 0s records every one
 
   --resume D                     how long the data of a session that timed out waits for its user to sign in again [0s]
+
+Sessions bound to the device of the browser, so that a stolen cookie expires within minutes:
+  --bind MODE                    observe or enforce; browsers bind sessions over https only [off]
+  --bound-cookie D               how long a proof of the device holds, 1s to 1day [10m]
 
   --realm NAME                            name space of the sessions in the store [__Host-id]
   --max-sessions N[:refuse|:evict]        sessions per user [1000]; over it, the least active one ends or the login is refused
@@ -67,9 +74,11 @@ pub(crate) enum Asked {
 pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
     pub(crate) store: StoreUrl,
+    pub(crate) tls: Option<Tls>,
     pub(crate) public_url: Option<PublicUrl>,
     pub(crate) client_ip_header: Option<HeaderName>,
     pub(crate) policy: Policy,
+    pub(crate) binding: Option<DeviceBinding>,
     pub(crate) realm: Option<String>,
     /// The logout URLs of the clients.
     pub(crate) logout_urls: LogoutUrls,
@@ -106,9 +115,10 @@ impl Flags {
 }
 
 /// The flags with a value, and whether they may be repeated.
-const FLAGS: [(&str, bool); 16] = [
+const FLAGS: [(&str, bool); 19] = [
     ("listen", false),
     ("store", false),
+    ("tls", false),
     ("public-url", false),
     ("client-ip-header", false),
     ("idle", false),
@@ -118,6 +128,8 @@ const FLAGS: [(&str, bool); 16] = [
     ("limits", false),
     ("granularity", false),
     ("resume", false),
+    ("bind", false),
+    ("bound-cookie", false),
     ("realm", false),
     ("max-sessions", false),
     ("management-token", true),
@@ -159,6 +171,7 @@ fn from_environment(
 /// # Errors
 ///
 /// One line that says what is wrong and how to correct it.
+#[expect(clippy::too_many_lines, reason = "an arm for each flag")]
 pub(crate) fn parse(
     args: Vec<OsString>,
     environment: impl Fn(&str) -> Option<OsString>,
@@ -171,8 +184,11 @@ pub(crate) fn parse(
     let mut args = Parser::from_args(before.into_iter().chain(args));
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
     let mut store = StoreUrl::default();
+    let mut tls = None;
     let (mut public_url, mut client_ip_header) = (None, None);
     let mut policy = Policy::default();
+    let mut binding: Option<DeviceBinding> = None;
+    let mut bound_cookie = None;
     let mut realm = None;
     let mut logout_urls = LogoutUrls::new();
     let mut allowed_logout_urls = Vec::new();
@@ -215,6 +231,14 @@ pub(crate) fn parse(
                 let hint = "use the name of a header, such as X-Real-IP";
                 client_ip_header = Some(value()?.parse().map_err(|_| about(hint))?);
             }
+            "tls" => tls = Some(tls::parse(&value()?).map_err(|hint| about(&hint))?),
+            "bind" => binding = Some(device_binding(&value()?).map_err(about)?),
+            "bound-cookie" => {
+                let lifetime = duration(&value()?).map_err(|hint| about(&hint))?;
+                let check = DeviceBinding::observe().with_cookie_lifetime(lifetime);
+                let _ = check.map_err(|error| about(&error.to_string()))?;
+                bound_cookie = Some((lifetime, about("needs --bind observe or --bind enforce")));
+            }
             "idle" | "absolute" | "ephemeral-idle" | "ephemeral-absolute" => {
                 let lifetime = duration(&value()?).map_err(|hint| about(&hint))?;
                 policy = with_lifetime(policy, &flag, lifetime).map_err(|hint| about(&hint))?;
@@ -249,12 +273,18 @@ pub(crate) fn parse(
     if management.is_empty() {
         management.push(random_token()?);
     }
+    if let Some((lifetime, without_binding)) = bound_cookie {
+        let checked = binding.ok_or(without_binding)?.with_cookie_lifetime(lifetime);
+        binding = Some(checked.map_err(|error| error.to_string())?);
+    }
     let flags = Flags {
         listen,
         store,
+        tls,
         public_url,
         client_ip_header,
         policy,
+        binding,
         realm,
         logout_urls,
         allowed_logout_urls,
@@ -271,14 +301,21 @@ fn duration(value: &str) -> Result<Duration, String> {
 /// A duration that may be zero.
 fn bounded(value: &str) -> Result<Duration, String> {
     let length = duration(value)?;
-    if length > Lifetimes::LONGEST { Err("use at most ten years (3650 days)".to_owned()) } else { Ok(length) }
+    let fits = length <= Lifetimes::LONGEST;
+    fits.then_some(length).ok_or_else(|| "use at most ten years (3650 days)".to_owned())
 }
 
 fn realm_name(name: String) -> Result<String, &'static str> {
-    if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
-        return Err("a realm is a name of 1 to 256 bytes, without control characters");
+    let fits = !name.is_empty() && name.len() <= 256 && !name.chars().any(char::is_control);
+    fits.then_some(name).ok_or("a realm is a name of 1 to 256 bytes, without control characters")
+}
+
+fn device_binding(mode: &str) -> Result<DeviceBinding, &'static str> {
+    match mode {
+        "observe" => Ok(DeviceBinding::observe()),
+        "enforce" => Ok(DeviceBinding::enforce()),
+        _ => Err("use observe or enforce"),
     }
-    Ok(name)
 }
 
 fn with_lifetime(policy: Policy, flag: &str, lifetime: Duration) -> Result<Policy, String> {

@@ -14,6 +14,7 @@
 //! | `reply.rs` | refusals as the client reads them, and the headers of every response |
 //! | `site.rs` | the address of the site behind a proxy |
 //! | `form.rs` | form decoding without guesses |
+//! | `tls.rs` | https |
 //! | `logging.rs` | `RUST_LOG`, and what it cannot enable |
 
 mod app;
@@ -28,6 +29,7 @@ mod sessions;
 mod site;
 mod store;
 mod stream;
+mod tls;
 
 use std::{
     io::{self, Write},
@@ -36,9 +38,16 @@ use std::{
     time::Duration,
 };
 
+use axum::{
+    Router,
+    serve::{Listener, ListenerExt},
+};
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::flags::{Asked, Flags};
+use crate::{
+    flags::{Asked, Flags},
+    tls::TlsListener,
+};
 
 /// How long a shutdown waits for requests in flight.
 const LAST_ORDERS: Duration = Duration::from_secs(5);
@@ -66,10 +75,11 @@ async fn run(flags: Box<Flags>) -> Result<(), String> {
     let listener = TcpListener::bind(listen).await.map_err(taken)?;
     let address = listener.local_addr().map_err(taken)?;
     let random_token = flags.random_management_token();
+    let tls = flags.tls.clone();
 
     let (stop, stopped) = watch::channel(false);
     let app = app::router(*flags, stopped.clone()).await.map_err(|error| explain(&error))?;
-    print(&format!("listening on http://{address}\n"));
+    print(&format!("listening on {}://{address}\n", if tls.is_some() { "https" } else { "http" }));
     if let Some(token) = random_token {
         print(&format!("management token: {token}\n"));
     }
@@ -78,10 +88,23 @@ async fn run(flags: Box<Flags>) -> Result<(), String> {
         asked_to_stop().await;
         let _ = stop.send(true);
     });
+    let served = match tls {
+        Some(tls) => serve(TlsListener::new(listener, address, tls), app, stopped).await,
+        None => serve(listener, app, stopped).await,
+    };
+    served.map_err(|error| format!("the server failed: {error}"))
+}
+
+/// Serves until the server must stop, and a little longer for requests in flight.
+async fn serve<L>(listener: L, app: Router, stopped: watch::Receiver<bool>) -> io::Result<()>
+where
+    L: Listener<Addr = SocketAddr>,
+{
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(wait(stopped.clone()));
+    // Only a listener with a tap tells the address of its clients, whatever the listener.
+    let serving = axum::serve(listener.tap_io(|_| {}), service).with_graceful_shutdown(wait(stopped.clone()));
     tokio::select! {
-        served = serving => served.map_err(|error| format!("the server failed: {error}")),
+        served = serving => served,
         () = async { wait(stopped).await; tokio::time::sleep(LAST_ORDERS).await } => Ok(()),
     }
 }

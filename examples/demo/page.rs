@@ -37,7 +37,7 @@ pub(crate) async fn home(
     let user = session.info().filter(|info| info.subject.is_some());
     let signed_out = signed_out(&session, app.policy.load(), query.as_deref(), user.is_some());
     let (title, content) = match &user {
-        Some(info) => ("Signed in", signed_in(info, &session) + &signed_out),
+        Some(info) => ("Signed in", signed_in(info, &session, app.binds) + &signed_out),
         None => ("Sign in", signed_out),
     };
     Html(shell(title, &content))
@@ -77,7 +77,7 @@ fn signed_out(session: &Session, policy: Policy, query: Option<&str>, hidden: bo
     })
 }
 
-fn signed_in(info: &SessionInfo, session: &Session) -> String {
+fn signed_in(info: &SessionInfo, session: &Session, binds: bool) -> String {
     let now = session.now();
     let count = session.get(&Key::<String>::new("counter")).ok().flatten();
     let (idle, absolute) = (info.idle_expires_at, info.expires_at);
@@ -93,6 +93,8 @@ fn signed_in(info: &SessionInfo, session: &Session) -> String {
         "created" => time(info.created_at),
         "authenticated" => time(authenticated_at),
         "interacted" => time(info.last_interaction_at),
+        "unless_binding" => if binds { "" } else { "hidden" }.to_owned(),
+        "device" => device(info),
         "idle_at" => time(idle),
         "absolute_at" => time(absolute),
         "idle_left" => words(idle.since(now)),
@@ -103,6 +105,17 @@ fn signed_in(info: &SessionInfo, session: &Session) -> String {
         "absolute_whole_s" => absolute.since(info.created_at).as_secs_f64().to_string(),
         _ => String::new(),
     })
+}
+
+/// Whether the session is bound to the device of its browser, as of this request.
+fn device(info: &SessionInfo) -> String {
+    match (info.bound_at, info.proven_at) {
+        (Some(bound), Some(proven)) => {
+            format!("Bound {}; it last proved itself {}", time(bound), time(proven))
+        }
+        (Some(bound), None) => format!("Bound {}, but not proven by this request", time(bound)),
+        (None, _) => "Not bound: just after a login, or in a browser that cannot bind it".to_owned(),
+    }
 }
 
 /// Replaces `{{name}}` by values in one pass, so the content of a value is never replaced. `base` is

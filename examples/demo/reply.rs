@@ -4,12 +4,13 @@ use std::convert::Infallible;
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Request},
+    extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use tower_tenure::browser::Scheme;
 
 use crate::{page, site};
 
@@ -60,11 +61,15 @@ pub(crate) async fn not_found(reads: Reads) -> Response {
 
 /// Refuses changes that a browser marks as cross-site. A client without these headers is not a
 /// browser, so it sends no victim's cookie.
-pub(crate) async fn refuse_cross_site(request: Request, next: Next) -> Response {
+pub(crate) async fn refuse_cross_site(
+    State(scheme): State<Scheme>,
+    request: Request,
+    next: Next,
+) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let headers = request.headers();
     let says = headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
-    if changes && says && !site::has_sent((&request).into()) {
+    if changes && says && !site::has_sent((&request).into(), scheme) {
         return Reads::of(headers).refuse(StatusCode::FORBIDDEN, "This was asked from another site.");
     }
     next.run(request).await

@@ -19,10 +19,10 @@ pub(crate) fn path(path: &str) -> String {
     PUBLIC.get().map_or_else(|| path.to_owned(), |url| url.path(path))
 }
 
-/// Whether a page of this site sent the request.
-pub(crate) fn has_sent(head: RequestHead<'_>) -> bool {
+/// Whether a page of this site sent the request. `scheme` counts for a site without a proxy.
+pub(crate) fn has_sent(head: RequestHead<'_>, scheme: Scheme) -> bool {
     match PUBLIC.get() {
         Some(url) => is_same_origin_as(head, url),
-        None => is_same_origin(head, Scheme::Http),
+        None => is_same_origin(head, scheme),
     }
 }

@@ -14,6 +14,9 @@ use crate::{Error, ErrorKind};
 /// Browsers without the protocol are served as before, in both modes. A route may require a bound
 /// session: [`RequireSession::with_device_binding`](crate::RequireSession::with_device_binding).
 ///
+/// The [guide](crate::device_binding) says what this protects against and what not, how to roll it
+/// out, and which browsers know the protocol.
+///
 /// # Example
 ///
 /// ```

@@ -13,6 +13,8 @@ use std::{
 use fantoccini::{Client, ClientBuilder, wd::WebDriverCompatibleCommand};
 use serde_json::{Value, json};
 
+use super::authority::Authority;
+
 /// A `chromedriver` on a port of its own, with a profile of its own that survives a restart of the browser.
 pub(crate) struct Chrome {
     driver: Child,
@@ -23,12 +25,17 @@ pub(crate) struct Chrome {
 impl Chrome {
     /// Starts the driver. `None`, said on stderr, where there is no Chromium; under `tests/all.sh` that is a failure.
     pub(crate) fn start(test: &str) -> Option<Self> {
+        Self::run(test, &mut Command::new("chromedriver"))
+    }
+
+    /// As [`Chrome::start`], for browsers that trust the certificates of this authority.
+    pub(crate) fn trusting(authority: &Authority, test: &str) -> Option<Self> {
+        Self::run(test, Command::new("chromedriver").env("HOME", authority.home(test)?))
+    }
+
+    fn run(test: &str, driver: &mut Command) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let started = Command::new("chromedriver")
-            .args(["--port=0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
+        let started = driver.args(["--port=0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let Ok(mut driver) = started else {
             assert!(
                 std::env::var_os("TENURE_ALL").is_none(),

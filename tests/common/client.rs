@@ -3,12 +3,14 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
 use serde_json::Value;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
-use super::demo::Demo;
+use super::{authority::HOST, demo::Demo};
 
 impl Demo {
     pub fn browser(&self) -> Browser {
@@ -32,6 +34,17 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads what came over a connection until it was closed; `None` if that is no whole head.
+    fn parse(raw: Vec<u8>) -> Option<Self> {
+        let raw = String::from_utf8(raw).ok()?;
+        let (head, body) = raw.split_once("\r\n\r\n")?;
+        let mut lines = head.lines();
+        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        Some(Self { status, headers, body: body.to_owned() })
+    }
+
     pub fn header(&self, wanted: &str) -> Option<&str> {
         self.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value)
     }
@@ -43,6 +56,33 @@ impl Answer {
     pub fn reason(&self) -> (u16, String) {
         (self.status, self.json()["reason"].as_str().unwrap_or_default().to_owned())
     }
+}
+
+/// Sends one request over TLS to the site of [`HOST`], which is at this address.
+///
+/// # Errors
+///
+/// When the server cannot be reached, or is not trusted.
+pub fn send_over_tls(
+    address: SocketAddr,
+    tls: &Arc<ClientConfig>,
+    line: &str,
+    headers: &[&str],
+    body: &[u8],
+) -> io::Result<Answer> {
+    let host = ServerName::try_from(HOST).expect("a name");
+    let connection = ClientConnection::new(Arc::clone(tls), host).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(address)?);
+    stream.sock.set_read_timeout(Some(Duration::from_secs(15)))?;
+    let (host, length) =
+        (format!("Host: {HOST}:{}", address.port()), format!("Content-Length: {}", body.len()));
+    let first = format!("{line} HTTP/1.1");
+    let lines = [&[&*first, &*host, &*length], headers, &["Connection: close", "", ""]].concat();
+    stream.write_all(lines.join("\r\n").as_bytes())?;
+    stream.write_all(body)?;
+    let mut raw = Vec::new();
+    stream.read_to_end(&mut raw)?;
+    Answer::parse(raw).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 pub const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
@@ -79,13 +119,7 @@ impl Browser {
     pub fn try_send(&mut self, line: &str, headers: &[&str], body: &[u8]) -> Option<Answer> {
         let mut raw = Vec::new();
         let _ = self.connect(line, headers, body).ok()?.read_to_end(&mut raw);
-        let raw = String::from_utf8(raw).ok()?;
-        let (head, body) = raw.split_once("\r\n\r\n")?;
-        let mut lines = head.lines();
-        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-        let answer = Answer { status, headers, body: body.to_owned() };
+        let answer = Answer::parse(raw)?;
         for (_, set) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
             let pair = set.split(';').next().unwrap_or_default().to_owned();
             self.cookie = (!pair.ends_with('=')).then_some(pair);

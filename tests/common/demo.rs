@@ -1,4 +1,4 @@
-//! The demo as a process of its own.
+//! The demo as a process of its own, and other examples.
 
 use std::{
     env,
@@ -44,6 +44,7 @@ pub fn command(flags: &[&str]) -> Command {
 pub struct Demo {
     pub process: Child,
     pub address: SocketAddr,
+    pub scheme: String,
     pub out: BufReader<ChildStdout>,
 }
 
@@ -57,8 +58,10 @@ impl Demo {
         let mut out = BufReader::new(process.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
         out.read_line(&mut line).expect("the demo says where it listens");
-        let address = line.trim_end().strip_prefix("listening on http://").expect("the line of SPEC Q");
-        Self { address: address.parse().expect("an address with a port"), process, out }
+        let line = line.trim_end().strip_prefix("listening on ").expect("the line of SPEC Q");
+        let (scheme, address) = line.split_once("://").expect("a scheme and an address");
+        let scheme = scheme.to_owned();
+        Self { address: address.parse().expect("an address with a port"), scheme, process, out }
     }
 }
 

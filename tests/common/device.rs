@@ -1,5 +1,12 @@
 //! A device with a key, as a browser has one, that signs whatever a test tells it to.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::missing_panics_doc,
+    reason = "shared: what is dead differs from crate to crate"
+)]
+
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ring::{
     rand::SystemRandom,

@@ -12,6 +12,7 @@
     reason = "shared: each binary uses a part of it"
 )]
 
+pub mod authority;
 pub mod backends;
 pub mod bound;
 pub mod certificates;
@@ -28,6 +29,7 @@ pub mod search;
 pub mod servers;
 pub mod site;
 pub mod store;
+pub mod turns;
 pub mod visit;
 
 pub use device::SoftwareDevice;

@@ -9,6 +9,8 @@ mod common;
 mod accessibility;
 mod browser;
 mod dashboard;
+mod device_binding;
+mod https;
 mod observability;
 mod own_sessions;
 mod pages;

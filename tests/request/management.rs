@@ -528,6 +528,7 @@ async fn m1_a_session_is_shown_with_all_fields_and_a_name_with_a_bar_is_found() 
     assert_eq!(
         device,
         [
+            "bound",
             "description",
             "initial_asn",
             "initial_ip",

@@ -25,7 +25,8 @@
 //! | `GET /session-events` | `read:sessions` | the latest events, newest first, if they are [kept](Management::with_recent_events) |
 //!
 //! A session's expiry times are those under the settings in force, also before its next request.
-//! `device.description` is an addition: a readable device, such as "Firefox on Windows".
+//! Additions: `device.description`, a readable device such as "Firefox on Windows", and `device.bound`,
+//! whether the session is bound to that device.
 //!
 //! The settings that the official API has and this one does not use, such as `friendly_name` or
 //! `flags`, are kept and given back. So an exported tenant imports here and comes back unchanged.

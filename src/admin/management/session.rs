@@ -39,6 +39,8 @@ struct Device {
     last_asn: Option<String>,
     /// Beyond the official API: the last user agent, readable.
     description: String,
+    /// Beyond the official API: whether the session is bound to its device.
+    bound: bool,
 }
 
 #[derive(Serialize)]
@@ -86,6 +88,7 @@ impl Session {
                 last_ip: device.last.ip.map(|ip| ip.to_string()),
                 last_asn: None,
                 description: device.description(),
+                bound: record.bound_device().is_some(),
             },
             clients: facts.clients.iter().cloned().map(|client_id| Client { client_id }).collect(),
             authentication: Authentication {

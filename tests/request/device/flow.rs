@@ -4,12 +4,19 @@ use axum::{
     body::Body,
     http::{Request, StatusCode, header},
 };
-use tower_tenure::{DeviceBinding, MemoryStore, PublicUrl, SessionLayer, browser::Endpoints};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+use tower_tenure::{
+    DeviceBinding, MemoryStore, PublicUrl, SessionLayer, SharedPolicy,
+    browser::Endpoints,
+    management::{Management, Scopes, StaticTokens},
+};
 
 use super::{BOUND_COOKIE, GRACE, site};
 use crate::common::{
     Browser, MINUTE, SECOND, Site, SoftwareDevice, TICK,
     bound::{Bound, challenge_of, log_in, parameter, refresh, register, routes, site_over, text},
+    policy,
 };
 
 #[tokio::test]
@@ -238,4 +245,25 @@ async fn e8_behind_a_proxy_the_paths_of_the_protocol_have_its_prefix() {
     let reply = register(&browser, &proof).await;
     let json: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     assert_eq!(json["refresh_url"], "/shop/session/refresh");
+}
+
+#[tokio::test]
+async fn b7_the_management_api_says_who_is_bound() {
+    const TOKEN: &str = "a-token-of-the-test";
+    let site = site();
+    let bound = Bound::new(&site, SoftwareDevice::es256()).await;
+    site.log_in("alice").await;
+    let settings = SharedPolicy::open(MemoryStore::new(), policy()).await.unwrap();
+    let tokens = StaticTokens::new().with(TOKEN, Scopes::all()).unwrap();
+    let api = Management::new(site.sessions.clone(), settings, tokens);
+    let request =
+        Request::get("/api/v2/users/alice/sessions").header("authorization", format!("Bearer {TOKEN}"));
+    let response = api.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let listed = response.into_body().collect().await.unwrap().to_bytes();
+    let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+    let sessions = listed["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 2, "{listed}");
+    for one in sessions {
+        assert_eq!(one["device"]["bound"], one["id"] == *bound.sid, "{listed}");
+    }
 }
