@@ -21,10 +21,11 @@ use crate::{Error, ErrorKind};
 /// as `/account`.
 ///
 /// ```
-/// use tower_tenure::{PublicUrl, RequireSession};
+/// use tower_tenure::{LoginPage, PublicUrl, RequireSession};
 ///
 /// let public = PublicUrl::new("https://example.com/shop")?;
-/// let require = RequireSession::new().with_public_url(&public).with_login_page(public.path("/login"))?;
+/// let page = LoginPage::new(public.path("/login"))?;
+/// let require = RequireSession::new().with_public_url(&public).with_login_page(page);
 ///
 /// assert_eq!(public.origin(), "https://example.com");
 /// assert_eq!(public.path("/login"), "/shop/login");
