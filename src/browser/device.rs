@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
-use super::{Call, Scheme, is_same_origin};
-
+use super::{Call, json_bytes, origin::one};
 use crate::{
     Error, RequestHead, RequireSession, Session, SessionId,
     binding::{self, DeviceBinding, DeviceToken, Malformed},
@@ -27,24 +26,11 @@ impl DeviceEndpoints {
         self.0.map(|binding| DeviceConfig::new(binding, format!("{base}/bind"), format!("{base}/refresh")))
     }
 
-    /// The endpoint that a request calls, by the rest of its path.
-    pub(super) fn route(self, rest: &str, head: RequestHead<'_>, scheme: Scheme) -> Option<Call> {
-        let endpoint = match rest {
-            "bind" => DeviceCall::register,
-            "refresh" => DeviceCall::refresh,
-            _ => return None,
-        };
+    /// The method that `bind` and `refresh` allow, and the call if the method is that one.
+    pub(super) fn route(self, name: &str, head: RequestHead<'_>) -> Option<(&'static str, Option<Call>)> {
         let _ = self.0?;
-        // A page of another site cannot send the headers of the protocol, so what browsers leave out
-        // here need not be there. What is there must be right.
-        let says_where_from =
-            ["sec-fetch-site", "origin"].iter().any(|name| head.headers.contains_key(*name));
-        let is_cross_site = says_where_from && !is_same_origin(head, scheme);
-        Some(match *head.method {
-            Method::POST if is_cross_site => Call::CrossSite,
-            Method::POST => Call::Device(endpoint(head)),
-            _ => Call::WrongMethod("POST"),
-        })
+        let endpoint = if name == "bind" { DeviceCall::register } else { DeviceCall::refresh };
+        Some(("POST", (head.method == Method::POST).then(|| Call::Device(endpoint(head)))))
     }
 }
 
@@ -68,9 +54,7 @@ impl DeviceCall {
     fn refresh(head: RequestHead<'_>) -> Self {
         // Without this header the request is not one of the protocol. A page of another site cannot
         // send it, so it cannot find out by the answer whether somebody is signed in.
-        let mut values = head.headers.get_all("sec-secure-session-id").iter();
-        let (value, more) = (values.next(), values.next());
-        let sid = value.filter(|_| more.is_none()).and_then(|value| binding::session_id(value.as_bytes()));
+        let sid = one(head, "sec-secure-session-id").and_then(|id| binding::session_id(id.as_bytes()));
         Self::Refresh { sid, token: token(head) }
     }
 
@@ -117,15 +101,14 @@ impl DeviceCall {
 
 /// The proof that a request carries.
 fn token(head: RequestHead<'_>) -> Option<Result<DeviceToken, Malformed>> {
-    let mut values = head.headers.get_all("secure-session-response").iter();
-    let (first, more) = (values.next()?, values.next());
-    let text = binding::text(first.as_bytes()).filter(|_| more.is_none());
+    const HEADER: &str = "secure-session-response";
     let unreadable = Malformed::new("Secure-Session-Response must be one string or token");
-    Some(text.ok_or(unreadable).and_then(|text| DeviceToken::parse(&text)))
+    let text = one(head, HEADER).and_then(|text| binding::text(text.as_bytes())).ok_or(unreadable);
+    head.headers.contains_key(HEADER).then(|| text.and_then(|text| DeviceToken::parse(&text)))
 }
 
 fn registered(token: &DeviceToken, session: &Session) -> Response<Bytes> {
-    let mut response = json(Bytes::new());
+    let mut response = json_bytes(Bytes::new());
     match session.registered_device(token, response.headers_mut()) {
         Ok(instructions) => *response.body_mut() = instructions.into(),
         Err(refusal) => return refused(refusal, session),
@@ -134,7 +117,7 @@ fn registered(token: &DeviceToken, session: &Session) -> Response<Bytes> {
 }
 
 fn refreshed(token: Option<&DeviceToken>, session: &Session) -> Response<Bytes> {
-    let mut response = json(Bytes::new());
+    let mut response = json_bytes(Bytes::new());
     match session.refresh_device(token, response.headers_mut()) {
         // The instructions stay as they are.
         Refreshed::Renewed => {
@@ -186,12 +169,4 @@ fn not_now() -> Response<Bytes> {
 
 fn bad_request(detail: &'static str) -> Response<Bytes> {
     Problem::new(StatusCode::BAD_REQUEST, "Malformed proof").with_detail(detail).into_response()
-}
-
-fn json(body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

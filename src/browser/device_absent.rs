@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use super::{Call, Scheme};
+use super::Call;
 use crate::{Error, RequestHead, Session, SessionId};
 
 /// No endpoints.
@@ -12,8 +12,8 @@ use crate::{Error, RequestHead, Session, SessionId};
 pub(super) struct DeviceEndpoints(Option<DeviceCall>);
 
 impl DeviceEndpoints {
-    pub(super) fn route(&self, _: &str, _: RequestHead<'_>, _: Scheme) -> Option<Call> {
-        self.0.clone().map(Call::Device)
+    pub(super) fn route(&self, _: &str, _: RequestHead<'_>) -> Option<(&'static str, Option<Call>)> {
+        self.0.clone().map(|call| ("", Some(Call::Device(call))))
     }
 }
 

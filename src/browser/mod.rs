@@ -298,23 +298,20 @@ impl Endpoints {
     /// The endpoint that a request calls; `None` for other requests.
     pub(crate) fn route(&self, head: RequestHead<'_>) -> Option<Call> {
         let what = head.uri.path().strip_prefix(&*self.base)?.strip_prefix('/')?;
-        if let Some(call) = self.device.route(what, head, self.scheme) {
-            return Some(call);
-        }
         let method = head.method;
         let (allow, call) = match what {
             "status" => ("GET, HEAD", is_read(method).then_some(Call::Status)),
             "extend" => ("POST", (method == Method::POST).then_some(Call::Extend)),
             "logout" => ("POST", (method == Method::POST).then(|| Call::Logout(self.after_logout(head)))),
+            "bind" | "refresh" => self.device.route(what, head)?,
             _ => {
                 let (allow, call) = OwnCall::route(what.strip_prefix("sessions")?, method, self.within)?;
                 (allow, call.map(Call::Own))
             }
         };
-        let needs_same_origin = !matches!(call, Some(Call::Status));
         Some(match call {
             None => Call::WrongMethod(allow),
-            Some(_) if needs_same_origin && !self.is_same_origin(head) => Call::CrossSite,
+            Some(call) if call.needs_same_origin(head) && !self.is_same_origin(head) => Call::CrossSite,
             Some(call) => call,
         })
     }
@@ -351,6 +348,19 @@ impl Call {
             Self::Extend => Activity::Interaction,
             Self::Own(call) => call.activity(),
             _ => Activity::Passive,
+        }
+    }
+
+    /// Whether a page of another site must not ask for it.
+    fn needs_same_origin(&self, head: RequestHead<'_>) -> bool {
+        match self {
+            Self::Status => false,
+            // A page of another site cannot send the headers of the protocol, so what browsers leave
+            // out here need not be there. What is there must be right.
+            Self::Device(_) => {
+                ["sec-fetch-site", "origin"].iter().any(|name| head.headers.contains_key(*name))
+            }
+            _ => true,
         }
     }
 
@@ -502,7 +512,11 @@ fn status(session: &Session) -> Response<Bytes> {
 }
 
 fn json(body: &impl Serialize) -> Response<Bytes> {
-    let mut response = Response::new(serde_json::to_vec(body).unwrap_or_default().into());
+    json_bytes(serde_json::to_vec(body).unwrap_or_default().into())
+}
+
+fn json_bytes(body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -75,7 +75,7 @@ fn is_from(head: RequestHead<'_>, ours: impl FnOnce() -> Option<Origin>) -> bool
 }
 
 /// The value of a header that is there once.
-fn one<'a>(head: RequestHead<'a>, name: &str) -> Option<&'a str> {
+pub(super) fn one<'a>(head: RequestHead<'a>, name: &str) -> Option<&'a str> {
     let mut values = head.headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
 }

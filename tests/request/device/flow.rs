@@ -15,7 +15,7 @@ use tower_tenure::{
 use super::{BOUND_COOKIE, GRACE, site};
 use crate::common::{
     Browser, MINUTE, SECOND, Site, SoftwareDevice, TICK,
-    bound::{Bound, challenge_of, log_in, parameter, refresh, register, routes, site_over, text},
+    bound::{Bound, challenge_of, log_in, parameter, post, refresh, register, routes, site_over, text},
     policy,
 };
 
@@ -245,6 +245,25 @@ async fn e8_behind_a_proxy_the_paths_of_the_protocol_have_its_prefix() {
     let reply = register(&browser, &proof).await;
     let json: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     assert_eq!(json["refresh_url"], "/shop/session/refresh");
+}
+
+/// E8: the proxy rewrites `Host`, so `Origin` is compared with the public address.
+#[tokio::test]
+async fn e8_behind_a_proxy_that_rewrites_the_host_a_browser_can_bind_its_session() {
+    let public = PublicUrl::new("https://app.example").unwrap();
+    let endpoints = Endpoints::at("/session").unwrap().with_device_binding(DeviceBinding::observe());
+    let endpoints = endpoints.with_public_url(&public);
+    let site =
+        Site::over(SessionLayer::new(MemoryStore::new()), routes(), |layer| layer.with_endpoints(endpoints));
+    let browser = site.browser();
+    let proof = SoftwareDevice::es256().register(&log_in(&browser, "alice").await);
+    let register = async |origin: &str| {
+        let headers = [("secure-session-response", &*proof), ("host", "10.0.0.7:3000"), ("origin", origin)];
+        post(&browser, "/session/bind", &headers).await.status
+    };
+    assert_eq!(register("https://elsewhere.example").await, StatusCode::FORBIDDEN);
+    assert_eq!(register("https://10.0.0.7:3000").await, StatusCode::FORBIDDEN);
+    assert_eq!(register("https://app.example").await, StatusCode::OK);
 }
 
 #[tokio::test]
