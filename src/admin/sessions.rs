@@ -138,7 +138,7 @@ impl Sessions {
     /// ```
     pub async fn ready(&self) -> Result<(), Error> {
         let view = self.view();
-        view.config.engine.ready(&view.realm, view.now()).await
+        view.config.engine.ask_not_before(&view.realm, view.now()).await
     }
 
     /// A live session; `None` when this id has none.

@@ -2,27 +2,23 @@
 
 use std::{io::Write, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 use super::{SessionCookie, write::imf_fixdate};
-use crate::{Error, Timestamp};
+use crate::Timestamp;
 
 impl SessionCookie {
     /// The bound cookie beside this one: the same attributes, and `-bound` after the name.
-    pub(crate) fn bound(&self) -> Result<Self, Error> {
-        Self::new(&format!("{}-bound", self.name), &self.attributes, self.secure)
+    pub(crate) fn bound(&self) -> Self {
+        match Self::new(&format!("{}-bound", self.name), &self.attributes, self.secure) {
+            Ok(bound) => bound,
+            Err(_) => unreachable!("the attributes are those of a cookie that exists"),
+        }
     }
 
     /// The attributes as the instructions for the browser have them.
     pub(crate) fn attributes(&self) -> &str {
         self.attributes.trim_start_matches("; ")
-    }
-
-    /// Hands over each value of a bound cookie that has this many characters, and an empty one for
-    /// each other value.
-    pub(crate) fn read_bound(&self, headers: &HeaderMap, chars: usize, found: impl FnMut(&[u8])) {
-        self.each_value(headers, chars, found);
     }
 
     /// Sets the bound cookie, which is valid for this long, until its value says so.
@@ -43,12 +39,6 @@ impl SessionCookie {
         let mut text = Vec::with_capacity(name.len() + value.len() + attributes.len() + 64);
         // Writing to a Vec cannot fail.
         let _ = write!(text, "{name}={value}{attributes}; Expires={until}; Max-Age={seconds}");
-        match HeaderValue::from_maybe_shared(Bytes::from(text)) {
-            Ok(mut value) => {
-                value.set_sensitive(true);
-                self.set(headers, value);
-            }
-            Err(_) => unreachable!("name, value and attributes are visible ASCII"),
-        }
+        self.set_text(headers, text);
     }
 }

@@ -70,7 +70,7 @@ impl SessionCookie {
 
     /// Hands over each value under the cookie's name that has this many characters, and an empty
     /// one for each other value.
-    pub(super) fn each_value(&self, headers: &HeaderMap, chars: usize, mut found: impl FnMut(&[u8])) {
+    pub(crate) fn each_value(&self, headers: &HeaderMap, chars: usize, mut found: impl FnMut(&[u8])) {
         for line in headers.get_all(header::COOKIE) {
             let line = line.as_bytes();
             for at in self.finder.find_iter(line) {

@@ -47,12 +47,17 @@ impl SessionCookie {
             // Writing to a Vec cannot fail.
             let _ = write!(text, "{EXPIRES}{}{MAX_AGE}{max_age}", imf_fixdate(expires));
         }
+        self.set_text(headers, text);
+    }
+
+    /// Sets the cookie by a line that has a secret in it.
+    pub(super) fn set_text(&self, headers: &mut HeaderMap, text: Vec<u8>) {
         match HeaderValue::from_maybe_shared(Bytes::from(text)) {
             Ok(mut value) => {
                 value.set_sensitive(true); // Debug must not print it, HPACK must not index it
                 self.set(headers, value);
             }
-            Err(_) => unreachable!("name, token and attributes are visible ASCII"),
+            Err(_) => unreachable!("name, value and attributes are visible ASCII"),
         }
     }
 
@@ -61,7 +66,7 @@ impl SessionCookie {
         self.set(headers, self.removal.clone());
     }
 
-    pub(super) fn set(&self, headers: &mut HeaderMap, value: HeaderValue) {
+    fn set(&self, headers: &mut HeaderMap, value: HeaderValue) {
         self.drop_ours(headers);
         headers.append(header::SET_COOKIE, value);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

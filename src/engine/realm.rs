@@ -138,9 +138,7 @@ impl Engine {
         if let Some(policy) = Self::known_policy(realm, policy, now) {
             return Ok(policy);
         }
-        let (timer, answer) = (self.timer(Operation::NotBefore), self.store.calls().not_before(&realm.name));
-        let answer = self.call(timer, None, now, answer).await?;
-        realm.see(answer);
+        self.ask_not_before(realm, now).await?;
         realm.asked_at.store(now.as_unix_millis(), Ordering::Relaxed);
         // By a clock that stands still until a test moves it, the task's rounds would mean nothing.
         if !self.store.in_process() && self.clock.keeps_wall_time() {
@@ -149,8 +147,9 @@ impl Engine {
         Ok(policy.with_not_before(realm.not_before()))
     }
 
-    /// Asks the store for something small, as a check that it answers.
-    pub(crate) async fn ready(&self, realm: &RealmState, now: Timestamp) -> Result<(), Error> {
+    /// Asks the store for the moment. It is the smallest of its calls, so it also shows whether the
+    /// store answers.
+    pub(crate) async fn ask_not_before(&self, realm: &RealmState, now: Timestamp) -> Result<(), Error> {
         let (timer, answer) = (self.timer(Operation::NotBefore), self.store.calls().not_before(&realm.name));
         realm.see(self.call(timer, None, now, answer).await?);
         Ok(())

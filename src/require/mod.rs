@@ -37,6 +37,7 @@ pub use self::{
 use crate::{
     Error, RequestHead, Session, SessionId,
     events::{self, metrics},
+    record::DeviceProof,
     session::Skipped,
     web::Problem,
 };
@@ -260,14 +261,16 @@ impl RequireSession {
     }
 
     fn judge(&self, session: &Session) -> Option<Denial> {
-        // Few routes ask for methods, so the facts are only looked up for those.
+        // Few routes ask for methods or the device, so those are only looked up for them. Without a
+        // session the device says why.
         let info = if self.rules.methods.is_empty() { None } else { session.info() };
         let timing = session.timing_on_arrival();
+        let asks_device = self.rules.device || timing.is_none();
         self.rules.deny(&Evidence {
             timing,
             end_reason: if timing.is_none() { session.end_reason() } else { None },
             methods: info.as_ref().map_or(&[], |info| &info.facts.authentication),
-            device: session.device(),
+            device: if asks_device { session.device() } else { DeviceProof::NotBound },
             now: session.now(),
         })
     }

@@ -9,7 +9,7 @@ use crate::{
     SessionId, Timestamp,
     binding::{DeviceToken, Purpose, is_challenge},
     events::EventKind,
-    record::{Binding, BoundDevice, Proof},
+    record::{Binding, BoundDevice, DeviceKey, Proof},
     settings::{DeviceConfig, ask_for_proof},
 };
 
@@ -82,18 +82,13 @@ impl Session {
             let binding = known.record.binding.clone().ok_or(ProofRefusal::NotOffered)?;
             (known.record.sid, binding, known.proof)
         };
-        let now = self.shared_now();
+        let now = self.inner().shared_now();
         // A thief of an older cookie cannot bind the session to his own device.
         if proof != Proof::Current {
             return Err(ProofRefusal::OldToken);
         }
         let key = token.key.as_ref().ok_or(ProofRefusal::Key)?;
-        if !is_challenge(&token.challenge, &binding, sid, Purpose::Registration, now) {
-            return Err(ProofRefusal::Challenge);
-        }
-        if !token.verify(key) {
-            return Err(ProofRefusal::Signature);
-        }
+        verify(token, key, &binding, sid, Purpose::Registration, now)?;
         match &binding.device {
             // The answer to an earlier attempt was lost.
             Some(device) if device.key == *key => Ok(()),
@@ -119,7 +114,7 @@ impl Session {
         if !is_bound {
             return Err(ProofRefusal::OtherDevice);
         }
-        config.issue(headers, &binding, sid, self.shared_now());
+        config.issue(headers, &binding, sid, self.inner().shared_now());
         Ok(config.instructions(sid))
     }
 
@@ -132,17 +127,12 @@ impl Session {
         let (Some(device), Some(config)) = (&binding.device, self.device_config()) else {
             return Refreshed::Forgotten;
         };
-        let now = self.shared_now();
+        let now = self.inner().shared_now();
         let proven = token.map(|token| {
             if token.key.as_ref().is_some_and(|key| *key != device.key) {
-                Err(ProofRefusal::Key)
-            } else if !is_challenge(&token.challenge, &binding, sid, Purpose::Refresh, now) {
-                Err(ProofRefusal::Challenge)
-            } else if !token.verify(&device.key) {
-                Err(ProofRefusal::Signature)
-            } else {
-                Ok(())
+                return Err(ProofRefusal::Key);
             }
+            verify(token, &device.key, &binding, sid, Purpose::Refresh, now)
         });
         match proven {
             Some(Ok(())) => {
@@ -172,9 +162,20 @@ impl Session {
     fn device_config(&self) -> Option<&DeviceConfig> {
         self.inner().config.device.as_ref()
     }
+}
 
-    /// The arrival by the clock that all nodes share.
-    fn shared_now(&self) -> Timestamp {
-        self.inner().context().shared_now
+/// Whether a proof answers a challenge of this session and purpose, signed by this key.
+fn verify(
+    token: &DeviceToken,
+    key: &DeviceKey,
+    binding: &Binding,
+    sid: SessionId,
+    purpose: Purpose,
+    now: Timestamp,
+) -> Result<(), ProofRefusal> {
+    // First what costs less: anybody can send a signature.
+    if !is_challenge(&token.challenge, binding, sid, purpose, now) {
+        return Err(ProofRefusal::Challenge);
     }
+    if token.verify(key) { Ok(()) } else { Err(ProofRefusal::Signature) }
 }

@@ -113,12 +113,17 @@ impl Inner {
         self.realm.as_ref().unwrap_or(&self.config.home)
     }
 
+    /// The arrival, by the clock that all nodes share.
+    fn shared_now(&self) -> Timestamp {
+        self.config.engine.shared_time_as_known(self.now)
+    }
+
     /// What the request is judged by.
     fn context(&self) -> RequestContext<'_> {
         let engine = &self.config.engine;
         RequestContext {
             now: self.now,
-            shared_now: engine.shared_time_as_known(self.now),
+            shared_now: self.shared_now(),
             policy: &self.policy,
             realm: &self.realm().name,
             max_data: self.config.max_data,

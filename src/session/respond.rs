@@ -26,7 +26,7 @@ impl Session {
                         events::cookie_lost(cookie.name(), host);
                     }
                     if let Some(device) = inner.config.device.as_ref().filter(|_| known.is_new_login()) {
-                        device.offer(headers, &known.record, inner.context().shared_now);
+                        device.offer(headers, &known.record, inner.shared_now());
                     }
                 }
             }

@@ -52,18 +52,15 @@ impl Session {
             let take = |known| self.state().request.arrived(known);
             let judged = engine.judge(token, &secret, realm, policy, now, activity, &visit, take).await?;
             match judged {
-                Judged::Live => {
+                Judged::Live | Judged::Unproven => {
+                    if matches!(judged, Judged::Unproven) {
+                        self.state().request.arrived_unproven();
+                    }
                     if let Some(device) = &device {
                         self.report_device(device, sid);
                     }
                 }
                 Judged::NotProved(OldSecret::Unknown) => {}
-                Judged::Unproven => {
-                    self.state().request.arrived_unproven();
-                    if let Some(device) = &device {
-                        self.report_device(device, sid);
-                    }
-                }
                 Judged::Past(past) => self.state().request.arrived_late(past),
                 Judged::NotProved(OldSecret::JustReplaced) => {
                     self.state().request.arrived_with_old_secret();

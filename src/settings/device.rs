@@ -66,15 +66,13 @@ impl DeviceConfig {
 
     /// Names the bound cookie after the session cookie.
     pub(crate) fn set_cookie(&mut self, cookie: &SessionCookie) {
-        if let Ok(bound) = cookie.bound() {
-            self.cookie = bound;
-        }
+        self.cookie = cookie.bound();
     }
 
     /// What a request shows of its device. Allocates nothing.
     pub(crate) fn visit(&self, headers: &HeaderMap) -> DeviceVisit {
         let mut cookies = BoundCookies::default();
-        self.cookie.read_bound(headers, Stamp::CHARS, |value| cookies.add(value));
+        self.cookie.each_value(headers, Stamp::CHARS, |value| cookies.add(value));
         let DeviceBinding { enforces, cookie_lifetime } = self.binding;
         let check = DeviceCheck { cookies, cookie_lifetime, enforces };
         DeviceVisit { check, skipped: headers.get_all(SKIPPED).iter().cloned().collect() }
