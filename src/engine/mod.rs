@@ -131,10 +131,9 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Record>, Error> {
+    pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Box<Record>>, Error> {
         match self.store.calls().load(sid) {
-            // A fast path for the usual case: every stop of a record on its way is a copy of it.
-            Answer::Ready(Some(Ok(record))) => Ok(record),
+            Answer::Ready(Some(Ok(record))) => Ok(record), // a fast path for the usual case
             answer => self.call(Operation::Load, Some(sid), at, answer).await,
         }
     }
