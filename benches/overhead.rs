@@ -49,12 +49,14 @@ fn main() {
 /// What a request may add to bare axum: instructions and allocations. Some 3 % above what it adds
 /// today, so that a regression fails. A number that has become too generous is lowered.
 const GATE: [(Visit, f64, f64); 6] = [
-    (Visit::NoCookie, 2_800.0, 1.0),
-    (Visit::Forged, 10_800.0, 1.0),
-    (Visit::LiveRead, 15_400.0, 1.0),
-    (Visit::PersistentNextSecond, 25_000.0, 3.0),
-    (Visit::Write, 25_500.0, 11.0),
-    (Visit::Login, 34_000.0, 13.0),
+    (Visit::NoCookie, 2_520.0, 1.0),
+    (Visit::Forged, 10_500.0, 1.0),
+    // One more allocation than before, the box of the record: it saves ten copies of 440 bytes, some
+    // 1,000 instructions.
+    (Visit::LiveRead, 14_000.0, 2.0),
+    (Visit::PersistentNextSecond, 22_900.0, 5.0),
+    (Visit::Write, 24_100.0, 12.0),
+    (Visit::Login, 34_000.0, 14.0),
 ];
 
 /// Fails when a request costs more than it may.
