@@ -110,7 +110,7 @@ impl<'a> PackedFacts<'a> {
         let is_same = last.ip == *initial_ip && last.user_agent == *initial_user_agent;
         Self {
             initial: PackedSeen { ip: *initial_ip, user_agent: initial_user_agent.as_deref() },
-            last: (!is_same).then(|| PackedSeen { ip: last.ip, user_agent: last.user_agent.as_deref() }),
+            last: (!is_same).then_some(PackedSeen { ip: last.ip, user_agent: last.user_agent.as_deref() }),
             clients: facts.clients.clone(),
             authentication: facts.authentication.clone(),
             metadata: facts.metadata.clone(),
