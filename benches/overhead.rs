@@ -49,13 +49,15 @@ fn main() {
 /// What a request may add to bare axum: instructions and allocations. Some 3 % above what it adds
 /// today, so that a regression fails. A number that has become too generous is lowered.
 const GATE: [(Visit, f64, f64); 7] = [
-    (Visit::NoCookie, 2_850.0, 1.0),
-    (Visit::Forged, 11_100.0, 1.0),
-    (Visit::LiveRead, 15_500.0, 1.0),
-    (Visit::BoundRead, 29_000.0, 1.0),
-    (Visit::PersistentNextSecond, 25_700.0, 3.0),
-    (Visit::Write, 25_700.0, 11.0),
-    (Visit::Login, 35_200.0, 13.0),
+    (Visit::NoCookie, 2_600.0, 1.0),
+    (Visit::Forged, 10_800.0, 1.0),
+    // One of the two allocations is the box of the record. With it and the shorter way of a touch, a
+    // read fell from 15,100 to 13,400: each stop of an unboxed record is a copy of 440 bytes.
+    (Visit::LiveRead, 14_400.0, 2.0),
+    (Visit::BoundRead, 27_900.0, 2.0),
+    (Visit::PersistentNextSecond, 23_800.0, 5.0),
+    (Visit::Write, 24_400.0, 12.0),
+    (Visit::Login, 35_500.0, 14.5),
 ];
 
 /// Fails when a request costs more than it may.

@@ -113,25 +113,27 @@ const fn expires(deadline: Timestamp) -> i64 {
 
 /// Adds `Cookie` to `Vary` (C8).
 pub(crate) fn varies_by_cookie(headers: &mut HeaderMap) {
-    let mut names =
-        headers.get_all(header::VARY).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut entry = match headers.entry(header::VARY) {
+        header::Entry::Vacant(entry) => {
+            entry.insert(HeaderValue::from_static("cookie"));
+            return;
+        }
+        header::Entry::Occupied(entry) => entry,
+    };
+    let mut names = entry.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     if names
         .any(|name| matches!(name.trim_ascii(), b"*") || name.trim_ascii().eq_ignore_ascii_case(b"cookie"))
     {
         return;
     }
     let mut merged = Vec::new();
-    for line in headers.get_all(header::VARY) {
+    for line in entry.iter() {
         merged.extend_from_slice(line.as_bytes());
         merged.extend_from_slice(b", ");
     }
-    let value = if merged.is_empty() {
-        HeaderValue::from_static("cookie")
-    } else {
-        merged.extend_from_slice(b"cookie");
-        HeaderValue::from_maybe_shared(Bytes::from(merged)).unwrap_or(HeaderValue::from_static("*"))
-    };
-    headers.insert(header::VARY, value);
+    merged.extend_from_slice(b"cookie");
+    let merged = HeaderValue::from_maybe_shared(Bytes::from(merged));
+    entry.insert(merged.unwrap_or(HeaderValue::from_static("*")));
 }
 
 /// RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, clamped to the years it can represent.

@@ -216,7 +216,7 @@ impl Engine {
             }
         }
         self.created(&record);
-        Ok(Creating::Done(record, Vec::new()))
+        Ok(Creating::Done(*record, Vec::new()))
     }
 
     fn departure(&self, gone: Departure, policy: &Policy, now: Timestamp) -> (SessionId, EndRequest) {

@@ -43,7 +43,7 @@ impl Engine {
         let Some(record) = found else { return Ok(None) };
         let policy = self.policy_of(realm, policy, now).await?;
         match record.end_reason_under(&policy, now) {
-            None => Ok(Some(record)),
+            None => Ok(Some(*record)),
             Some(reason) => {
                 if let Some(outcome) = self.end_found_over(&record, &policy, now, reason).await {
                     outcome?;

@@ -146,7 +146,7 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Record>, Error> {
+    pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Box<Record>>, Error> {
         match self.store.calls().load(sid) {
             // A fast path for the usual case: every stop of a record on its way is a copy of it. Not
             // timed, as that would take longer than the call.

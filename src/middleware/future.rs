@@ -120,20 +120,25 @@ where
                     {
                         *touch = None; // what came of it is in the session's state
                     }
-                    if answered.is_none() {
-                        let Poll::Ready(response) = response.poll(cx) else {
-                            this.session.as_ref().inspect(|session| session.handler_waits());
-                            return Poll::Pending;
-                        };
-                        *answered = Some(response?);
-                    }
+                    let response = if let Some(response) = answered.take() {
+                        response
+                    } else if let Poll::Ready(response) = response.poll(cx) {
+                        response?
+                    } else {
+                        this.session.as_ref().inspect(|session| session.handler_waits());
+                        return Poll::Pending;
+                    };
                     if touch.is_some() {
+                        *answered = Some(response);
                         return Poll::Pending;
                     }
-                    let response = ResponseBody::inner(answered.take().expect("it was put there above"));
+                    let response = ResponseBody::inner(response);
                     let Some(session) = this.session.as_ref() else { return Poll::Ready(Ok(response)) };
+                    if !session.close() {
+                        return Poll::Ready(Ok(finish(this.session, response, false)));
+                    }
                     let committed =
-                        commit(session, |session| session.has_failed(response.status(), response.headers()));
+                        commit(session, session.has_failed(response.status(), response.headers()));
                     this.state.set(State::Committing { committed, response: Some(response) });
                 }
                 StateProjection::Committing { committed, response } => {
@@ -170,13 +175,10 @@ impl<S, F, ReqBody, ResBody> State<S, F, ReqBody, ResBody> {
     }
 }
 
-/// Starts to store what changed; after this the handler can change nothing.
-fn commit(session: &Session, has_failed: impl FnOnce(&Session) -> bool) -> Committing {
-    if !session.close() {
-        return Answer::Ready(Some(Ok(Outcome::Done)));
-    }
-    let (committing, failed) = (session.clone(), has_failed(session));
-    session.answer(|| async move { committing.commit(failed).await })
+/// Starts to store what changed in a session that is closed.
+fn commit(session: &Session, has_failed: bool) -> Committing {
+    let committing = session.clone();
+    session.answer(|| async move { committing.commit(has_failed).await })
 }
 
 fn finish<B>(

@@ -130,7 +130,7 @@ impl Data {
         for (new, change) in edited {
             put_entry(&mut text, new, change.map(Json::as_str));
         }
-        *self = Self::from_checked(text);
+        *self = Self::from_checked(&text);
     }
 
     /// How many bytes it takes once these edits are applied.
@@ -140,17 +140,18 @@ impl Data {
         kept.chain(set).map(|(key, value)| text_bytes(key) + text_bytes(value)).sum()
     }
 
-    fn as_text(&self) -> &str {
+    /// The text form, which [`Data::from_text`] reads back.
+    pub(crate) fn as_text(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }
 
-    fn from_checked(text: String) -> Self {
+    fn from_checked(text: &str) -> Self {
         Self((!text.is_empty()).then(|| text.into()))
     }
 
     /// Reads the text form back; `None` if it is malformed.
-    fn parse(text: String) -> Option<Self> {
-        let mut rest = text.as_str();
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let mut rest = text;
         let mut before: Option<&str> = None;
         while !rest.is_empty() {
             let key = take_text(&mut rest)?;
@@ -240,7 +241,8 @@ impl<'de> Deserialize<'de> for Data {
         if deserializer.is_human_readable() {
             return Ok(BTreeMap::<String, Json>::deserialize(deserializer)?.into_iter().collect());
         }
-        Self::parse(String::deserialize(deserializer)?).ok_or_else(|| de::Error::custom("not session data"))
+        Self::from_text(&String::deserialize(deserializer)?)
+            .ok_or_else(|| de::Error::custom("not session data"))
     }
 }
 
@@ -372,14 +374,14 @@ mod tests {
             assert_eq!(data.bytes(), bytes);
             let found: Vec<_> = data.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
             assert_eq!(found, oracle.clone().into_iter().collect::<Vec<_>>());
-            assert_eq!(Data::parse(data.as_text().to_owned()), Some(data.clone()));
+            assert_eq!(Data::from_text(data.as_text()), Some(data.clone()));
         }
     }
 
     #[test]
     fn a_text_that_is_no_data_is_refused() {
         for text in ["x", "1:", "1:a", "1:a9:b", "1:b1:x1:a1:y", "1:a1:x1:a1:y"] {
-            assert_eq!(Data::parse(text.to_owned()), None, "{text}");
+            assert_eq!(Data::from_text(text), None, "{text}");
         }
     }
 }

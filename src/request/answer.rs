@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum StoreAnswer {
     Updated(UpdatePurpose, Result<UpdateOutcome, Error>),
-    Loaded(LoadCall, Result<Option<Record>, Error>),
+    Loaded(LoadCall, Result<Option<Box<Record>>, Error>),
     Ended(EndCall, Result<EndOutcome, Error>),
     Created(Box<CreateCall>, Result<Established, Error>),
 }
@@ -207,8 +207,8 @@ impl RequestState {
 
     /// Another request has changed the data. Without a live session the next attempt says why it
     /// is gone.
-    fn reloaded(&mut self, found: Option<Record>) {
-        if let (Some(known), Some(found)) = (&mut self.known, found.filter(is_live))
+    fn reloaded(&mut self, found: Option<Box<Record>>) {
+        if let (Some(known), Some(found)) = (&mut self.known, found.filter(|found| is_live(found)))
             && known.record.sid == found.sid
         {
             // All of it: the store may write what it is told was seen, if only the version is right.
@@ -218,7 +218,7 @@ impl RequestState {
     }
 
     /// Whether the session whose cookie is to be set is live, and its token the latest.
-    fn rechecked(&mut self, found: Result<Option<Record>, Error>, ctx: &RequestContext<'_>) {
+    fn rechecked(&mut self, found: Result<Option<Box<Record>>, Error>, ctx: &RequestContext<'_>) {
         self.may_be_stale = false;
         let Some(known) = &mut self.known else { return };
         match found {
@@ -231,7 +231,7 @@ impl RequestState {
     }
 
     /// Whether a login has followed the session that is over.
-    fn rechecked_past(&mut self, found: Result<Option<Record>, Error>) -> Result<(), Error> {
+    fn rechecked_past(&mut self, found: Result<Option<Box<Record>>, Error>) -> Result<(), Error> {
         match found {
             // What the handler wrote waits for the answer.
             Err(error) if self.starts_anonymous_session() => return Err(error),
@@ -354,7 +354,7 @@ impl RequestState {
             self.plan.rotation = None;
         }
         self.plan.edits.subtract(&call.edits);
-        self.known = Some(KnownSession::created(record, call.draft.token.clone()));
+        self.known = Some(KnownSession::created(Box::new(record), call.draft.token.clone()));
     }
 }
 
@@ -389,7 +389,7 @@ mod tests {
         let visit = Visit { ip: None, user_agent: b"", device: None };
         let (timing, none) = (TimingChange::default(), crate::record::Millis::ZERO);
         let known = KnownSession::loaded(
-            seen.clone(),
+            Box::new(seen.clone()),
             token,
             Proof::Current,
             timing,
@@ -402,7 +402,7 @@ mod tests {
         state.start(CookieSent::Something, none);
         state.arrived(known);
         let secret = SecretHash::from_bytes([1; 32]);
-        let found = Record { secret, revision: 5, version: 9, confirmed: true, ..seen };
+        let found = Box::new(Record { secret, revision: 5, version: 9, confirmed: true, ..seen });
         state.reloaded(Some(found.clone()));
         let known = state.known.unwrap();
         assert_eq!(known.record, found);

@@ -46,7 +46,7 @@ pub(crate) enum OldSecret {
 /// A session that was judged over.
 #[derive(Debug)]
 pub(crate) struct Over {
-    pub(crate) record: Record,
+    pub(crate) record: Box<Record>,
     pub(crate) reason: EndReason,
     at: Timestamp,
     /// The timing that it was judged by.
@@ -59,7 +59,7 @@ pub(crate) struct Over {
 #[expect(clippy::too_many_arguments, reason = "all that a judgement depends on")]
 #[inline]
 pub(crate) fn judge(
-    record: Record,
+    record: Box<Record>,
     token: Token,
     secret: &SecretHash,
     policy: &Policy,

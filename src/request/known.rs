@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct KnownSession {
     /// As it was loaded, with what this request has stored since.
-    pub(crate) record: Record,
+    pub(crate) record: Box<Record>,
     pub(crate) token: Token,
     /// Whether the token is the session's latest one.
     pub(crate) proof: Proof,
@@ -83,7 +83,7 @@ impl KnownSession {
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "all that is known of it")]
     pub(crate) fn loaded(
-        record: Record,
+        record: Box<Record>,
         token: Token,
         proof: Proof,
         timing: TimingChange,
@@ -104,7 +104,7 @@ impl KnownSession {
     }
 
     /// A session that this request has created.
-    pub(super) fn created(record: Record, token: Token) -> Self {
+    pub(super) fn created(record: Box<Record>, token: Token) -> Self {
         let timing_on_arrival = record.timing;
         let (proof, due) = (Proof::Current, Due::default());
         let device = DeviceProof::NotBound;
@@ -147,8 +147,9 @@ impl KnownSession {
     pub(super) fn touched(&mut self, secret: &SecretHash, applied: &Applied) {
         self.due = Due::default();
         self.see_timing(applied);
-        // A save that rotated the secret was answered before, so the touch knows the older one.
-        if self.record.secret == *secret {
+        // A save that rotated the secret may have been answered before: then the touch knows the
+        // older one.
+        if applied.secret != *secret && self.record.secret == *secret {
             self.see_secret(&applied.secret);
         }
     }

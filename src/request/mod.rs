@@ -186,12 +186,18 @@ impl RequestState {
 
     /// The head of the response is about to be sent: no more changes. Says whether the store has to
     /// be asked before.
-    pub(crate) fn close(&mut self, may_be_stale: bool, ctx: &RequestContext<'_>) -> bool {
+    pub(crate) fn close<'a>(&mut self, may_be_stale: bool, ctx: impl FnOnce() -> RequestContext<'a>) -> bool {
         self.is_closed = true;
         self.may_be_stale |= may_be_stale;
         !self.plan.is_empty()
             || matches!(self.follows, Follows::Past(_))
-            || self.cookie_verdict(false, ctx) == CookieVerdict::Recheck
+            || (!self.is_of_stranger() && self.cookie_verdict(false, &ctx()) == CookieVerdict::Recheck)
+    }
+
+    /// Whether the browser sent no cookie and got no session: then the response says nothing of a
+    /// cookie.
+    pub(crate) const fn is_of_stranger(&self) -> bool {
+        matches!(self.cookie, CookieSent::Nothing) && self.known.is_none()
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

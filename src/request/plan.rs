@@ -264,11 +264,11 @@ impl RequestState {
 /// What is wanted from the store.
 impl RequestState {
     /// Records the interaction, beside the handler; `None` when nothing is due.
-    pub(crate) fn take_touch(&mut self, ctx: &RequestContext<'_>) -> Option<StoreCall> {
+    pub(crate) fn take_touch(&mut self, ctx: &RequestContext<'_>) -> Option<UpdateCall> {
         let known = self.known.as_mut()?;
         let change = known.take_touch(ctx.now)?;
         let purpose = UpdatePurpose::Touch { sid: known.record.sid, secret: known.record.secret };
-        Some(StoreCall::Update(update(known, change, purpose, ctx)))
+        Some(update(known, change, purpose, ctx))
     }
 
     /// Changes one value, if the data is as this request knows it. `None` when there is no session
@@ -338,7 +338,7 @@ impl RequestState {
                 draft: draft.clone(),
                 edits: self.plan.edits.clone(),
                 max_data: ctx.max_data,
-                before: self.known.as_ref().map(|known| (known.record.clone(), reason)),
+                before: self.known.as_ref().map(|known| (Record::clone(&known.record), reason)),
                 past: self.past,
             }))));
         }
@@ -400,7 +400,7 @@ fn update(
 
 /// What was seen of the session, for a store that compares and sets.
 fn hint(known: &KnownSession, ctx: &RequestContext<'_>) -> Option<Box<Record>> {
-    ctx.wants_hints.then(|| Box::new(known.record.clone()))
+    ctx.wants_hints.then(|| known.record.clone())
 }
 
 /// A new record, still without data.

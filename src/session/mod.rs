@@ -142,14 +142,16 @@ impl Session {
         head: RequestHead<'_>,
         candidates: &Candidates,
     ) -> Self {
-        let inner = Inner {
+        let ip = config.client_ip.as_ref().and_then(|ask| ask(head));
+        let keep_longer = policy.resume_for().into();
+        let inner = || Inner {
             realm,
             policy,
             now,
             method: head.method.clone(),
             uri: head.uri.clone(),
             headers: (!config.hooks.is_empty()).then(|| head.headers.clone()),
-            ip: config.client_ip.as_ref().and_then(|ask| ask(head)),
+            ip,
             outer: head.extensions.get::<Self>().cloned(),
             looked: AtomicBool::new(false),
             loses_cookie: config.loses_cookie(head, candidates.brought),
@@ -161,7 +163,6 @@ impl Session {
             // One that was not examined may be live.
             cookie.keep();
         }
-        let keep_longer = inner.policy.resume_for().into();
         Self(recycle::fill(inner, cookie, keep_longer, user_agent))
     }
 

@@ -50,14 +50,19 @@ thread_local! {
 
 const USER_AGENT: usize = 512;
 
-/// A handle's shared part with this in it.
-pub(super) fn fill(inner: Inner, cookie: CookieSent, keep_longer: Millis, user_agent: &[u8]) -> Arc<Shared> {
+/// A handle's shared part with this in it. Takes a closure, so that a large value is built in place.
+pub(super) fn fill(
+    inner: impl FnOnce() -> Inner,
+    cookie: CookieSent,
+    keep_longer: Millis,
+    user_agent: &[u8],
+) -> Arc<Shared> {
     let user_agent = &user_agent[..user_agent.len().min(USER_AGENT)];
     let free = FREE.with(|free| free.try_borrow_mut().ok()?.pop());
     if let Some(mut shared) = free
         && let Some(slot) = Arc::get_mut(&mut shared)
     {
-        slot.inner = Some(inner);
+        slot.inner = Some(inner());
         slot.user_agent.extend_from_slice(user_agent);
         let state = slot.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.request.start(cookie, keep_longer);
@@ -67,7 +72,7 @@ pub(super) fn fill(inner: Inner, cookie: CookieSent, keep_longer: Millis, user_a
     room.extend_from_slice(user_agent);
     let mut state = State::default();
     state.request.start(cookie, keep_longer);
-    Arc::new(Shared { inner: Some(inner), user_agent: room, state: Mutex::new(state) })
+    Arc::new(Shared { inner: Some(inner()), user_agent: room, state: Mutex::new(state) })
 }
 
 impl Session {

@@ -15,7 +15,12 @@ impl Session {
         let cookie = &inner.config.cookie;
         let state = self.state();
         let request = &state.request;
-        match request.cookie_verdict(store_failed, &inner.context()) {
+        let verdict = if request.is_of_stranger() {
+            CookieVerdict::Keep
+        } else {
+            request.cookie_verdict(store_failed, &inner.context())
+        };
+        match verdict {
             CookieVerdict::Set => {
                 if let Some((known, expires_at)) = request.cookie_to_set() {
                     let mode = known.record.timing.mode;

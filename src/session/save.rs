@@ -13,7 +13,7 @@ use crate::{
     events::EventKind,
     policy::{Activity, Refusal},
     record::{DeviceProof, EndOptions},
-    request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall, Visit},
+    request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall, UpdateCall, Visit},
     settings::DeviceVisit,
     store::Answer,
 };
@@ -80,8 +80,7 @@ impl Session {
             // Before the handler, since it costs no time: a slow handler does not let its user's
             // session expire.
             if let Some(touch) = self.take_touch() {
-                let answer = self.perform(touch).await;
-                match self.answered(answer) {
+                match self.perform_touch(touch).await {
                     Err(error) if error.is_store_failure() => return Err(error),
                     // A session that ended just now is no session.
                     Ok(_) | Err(_) => {}
@@ -235,19 +234,24 @@ impl Session {
         inner.config.engine.emit(inner.now, realm, None, subject, EventKind::Refused(refusal));
     }
 
-    fn take_touch(&self) -> Option<StoreCall> {
+    fn take_touch(&self) -> Option<UpdateCall> {
         let inner = self.inner();
         self.state().request.take_touch(&inner.context())
+    }
+
+    /// As [`Session::perform`], and hands back the answer.
+    async fn perform_touch(&self, touch: UpdateCall) -> Result<Progress, Error> {
+        let inner = self.inner();
+        let UpdateCall { sid, seen, change, purpose } = touch;
+        let outcome = inner.config.engine.update(sid, &inner.realm().name, seen, change).await;
+        self.answered(StoreAnswer::Updated(purpose, outcome))
     }
 
     /// Starts to record the interaction, beside the handler; `None` when nothing is due.
     pub(crate) fn start_touch(&self) -> Option<Answer<'static, Result<(), Error>>> {
         let call = self.take_touch()?;
         let touching = self.clone();
-        Some(self.answer(|| async move {
-            let answer = touching.perform(call).await;
-            touching.answered(answer).map(drop)
-        }))
+        Some(self.answer(|| async move { touching.perform_touch(call).await.map(drop) }))
     }
 
     /// Whether the handler failed, so that its writes and logins are dropped.
@@ -273,7 +277,7 @@ impl Session {
         // was merely slow counts as one that waited.
         let in_process = inner.config.engine.store.in_process();
         let mut state = self.state();
-        state.request.close(in_process, &inner.context()) || state.unsettled.is_some()
+        state.request.close(in_process, || inner.context()) || state.unsettled.is_some()
     }
 
     /// Runs a future of this session in place if the store answers at once.

@@ -183,6 +183,8 @@ macro_rules! dyn_store {
             fn in_process(&self) -> bool;
             fn place_key(&self) -> PlaceKey;
             fn info(&self) -> StoreInfo;
+            /// Boxed: each stop of a record on its way to the handler would be a copy of it.
+            fn load(&self, sid: SessionId) -> Reply<'_, Option<Box<Record>>>;
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer>;)*
         }
 
@@ -204,6 +206,11 @@ macro_rules! dyn_store {
                 SessionStore::info(self)
             }
 
+            fn load(&self, sid: SessionId) -> Reply<'_, Option<Box<Record>>> {
+                let load = async move || Ok(SessionStore::load(self, sid).await?.map(Box::new));
+                Answer::start(S::IN_PROCESS, load)
+            }
+
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer> {
                 Answer::start(S::IN_PROCESS, || SessionStore::$call(self $(, $argument)*))
             })*
@@ -213,7 +220,6 @@ macro_rules! dyn_store {
 
 dyn_store! {
     fn create(&self, creation: Creation) -> CreateOutcome;
-    fn load(&self, sid: SessionId) -> Option<Record>;
     fn update(&self, sid: SessionId, change: Change, seen: Option<Box<Record>>) -> UpdateOutcome;
     fn end(&self, sid: SessionId, request: EndRequest, seen: Option<Box<Record>>) -> EndOutcome;
     fn revoke(&self, revocation: Revocation) -> ();

@@ -3,11 +3,7 @@
 //! One byte for the format, then the record in postcard's encoding: variable-length integers, no
 //! names. A store keeps what it searches by (the id, when it is due) in separate columns or keys.
 
-use std::{
-    borrow::Cow,
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,19 +21,20 @@ const FORMAT: u8 = 4;
 /// values are stored once.
 #[derive(Serialize, Deserialize)]
 struct Packed<'a> {
-    #[serde(borrow)]
-    realm: Cow<'a, str>,
+    realm: &'a str,
     secret: SecretHash,
     previous_secret: Option<PreviousSecret>,
     timing: PackedTiming,
     updated_at: Since,
-    subject: Option<Arc<str>>,
+    subject: Option<&'a str>,
     epoch: u32,
     admitted_at: Since,
     confirmed: bool,
-    data: Data,
+    #[serde(borrow)]
+    data: &'a str,
     revision: u64,
-    facts: PackedFacts,
+    #[serde(borrow)]
+    facts: PackedFacts<'a>,
     binding: Option<Binding>,
     ended: Option<Tombstone>,
 }
@@ -60,13 +57,20 @@ struct PackedTiming {
 }
 
 #[derive(Serialize, Deserialize)]
-struct PackedFacts {
-    initial: LastSeen,
+struct PackedFacts<'a> {
+    #[serde(borrow)]
+    initial: PackedSeen<'a>,
     /// `None` when it equals where the session was seen first.
-    last: Option<LastSeen>,
+    last: Option<PackedSeen<'a>>,
     clients: Vec<String>,
     authentication: Vec<AuthenticationMethod>,
     metadata: Metadata,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackedSeen<'a> {
+    ip: Option<IpAddr>,
+    user_agent: Option<&'a str>,
 }
 
 impl PackedTiming {
@@ -100,13 +104,13 @@ impl PackedTiming {
     }
 }
 
-impl PackedFacts {
-    fn new(facts: &Facts) -> Self {
-        let device = &facts.device;
-        let initial = LastSeen { ip: device.initial_ip, user_agent: device.initial_user_agent.clone() };
+impl<'a> PackedFacts<'a> {
+    fn new(facts: &'a Facts) -> Self {
+        let Device { initial_ip, initial_user_agent, last } = &facts.device;
+        let is_same = last.ip == *initial_ip && last.user_agent == *initial_user_agent;
         Self {
-            last: (device.last != initial).then(|| device.last.clone()),
-            initial,
+            initial: PackedSeen { ip: *initial_ip, user_agent: initial_user_agent.as_deref() },
+            last: (!is_same).then_some(PackedSeen { ip: last.ip, user_agent: last.user_agent.as_deref() }),
             clients: facts.clients.clone(),
             authentication: facts.authentication.clone(),
             metadata: facts.metadata.clone(),
@@ -115,9 +119,16 @@ impl PackedFacts {
 
     fn unpack(self) -> Facts {
         let Self { initial, last, clients, authentication, metadata } = self;
-        let last = last.unwrap_or_else(|| initial.clone());
+        let initial = initial.unpack();
+        let last = last.map_or_else(|| initial.clone(), PackedSeen::unpack);
         let device = Device { initial_ip: initial.ip, initial_user_agent: initial.user_agent, last };
         Facts { device, clients, authentication, metadata }
+    }
+}
+
+impl PackedSeen<'_> {
+    fn unpack(self) -> LastSeen {
+        LastSeen { ip: self.ip, user_agent: self.user_agent.map(Into::into) }
     }
 }
 
@@ -133,16 +144,16 @@ fn after(created_at: Timestamp, since: Since) -> Timestamp {
 pub(super) fn pack(record: &Record) -> Result<Vec<u8>, Error> {
     let created_at = record.timing.created_at;
     let packed = Packed {
-        realm: Cow::Borrowed(&record.realm),
+        realm: &record.realm,
         secret: record.secret,
         previous_secret: record.previous_secret,
         timing: PackedTiming::new(&record.timing),
         updated_at: since(created_at, record.updated_at),
-        subject: record.subject.clone(),
+        subject: record.subject.as_deref(),
         epoch: record.epoch,
         admitted_at: since(created_at, record.admitted_at),
         confirmed: record.confirmed,
-        data: record.data.clone(),
+        data: record.data.as_text(),
         revision: record.revision,
         facts: PackedFacts::new(&record.facts),
         binding: record.binding.as_deref().cloned(),
@@ -167,16 +178,16 @@ pub(super) fn unpack(sid: SessionId, bytes: &[u8]) -> Result<Record, Error> {
     let timing = packed.timing.unpack();
     Ok(Record {
         sid,
-        realm: intern(&packed.realm),
+        realm: packed.realm.into(),
         secret: packed.secret,
         previous_secret: packed.previous_secret,
         updated_at: after(timing.created_at, packed.updated_at),
         admitted_at: after(timing.created_at, packed.admitted_at),
         timing,
-        subject: packed.subject,
+        subject: packed.subject.map(Into::into),
         epoch: packed.epoch,
         confirmed: packed.confirmed,
-        data: packed.data,
+        data: Data::from_text(packed.data).ok_or_else(unreadable)?,
         revision: packed.revision,
         facts: Arc::new(packed.facts.unpack()),
         binding: packed.binding.map(Arc::new),
@@ -184,22 +195,6 @@ pub(super) fn unpack(sid: SessionId, bytes: &[u8]) -> Result<Record, Error> {
         revoked_at: None,
         version: 0,
     })
-}
-
-/// Realms are few and compared often: all records of a realm share one string.
-fn intern(realm: &str) -> Arc<str> {
-    static REALMS: Mutex<Option<HashSet<Arc<str>>>> = Mutex::new(None);
-    const MAX_REALMS: usize = 10_000;
-    let mut realms = REALMS.lock().unwrap_or_else(PoisonError::into_inner);
-    let realms = realms.get_or_insert_default();
-    if let Some(known) = realms.get(realm) {
-        return Arc::clone(known);
-    }
-    let realm: Arc<str> = realm.into();
-    if realms.len() < MAX_REALMS {
-        realms.insert(Arc::clone(&realm));
-    }
-    realm
 }
 
 #[cfg(test)]

@@ -258,10 +258,9 @@ impl Shard {
 
     fn change<T>(&mut self, sid: SessionId, change: impl FnOnce(&mut Record) -> T) -> Option<T> {
         let place = self.places.get_mut(&sid.tag().as_u64())?;
-        let (answer, was_live, record) = place.change(sid, change)?;
-        let is_live = record.ended.is_none();
-        if was_live != is_live {
-            self.index(&record, is_live);
+        let (answer, turned) = place.change(sid, change)?;
+        if let Some(record) = turned {
+            self.index(&record, record.ended.is_none());
         }
         Some(answer)
     }

@@ -74,23 +74,23 @@ impl Place {
         self.group().put(Box::new(Entry::new(record)));
     }
 
-    /// Changes a record, and returns whether it was live before; `None` when there is none.
+    /// Changes a record, and returns it if it was live before or is now, but not both; `None` when
+    /// there is none.
     pub(super) fn change<T>(
         &mut self,
         sid: SessionId,
         change: impl FnOnce(&mut Record) -> T,
-    ) -> Option<(T, bool, Record)> {
-        let before = self.record(sid)?;
-        let mut record = before.clone();
+    ) -> Option<(T, Option<Record>)> {
+        let mut record = self.record(sid)?;
+        let was_live = record.ended.is_none();
         let answer = change(&mut record);
-        if record != before {
-            let entry = Entry::new(record.clone());
-            match self {
-                Self::Single(known) => **known = entry,
-                Self::Group(group) => group.put(Box::new(entry)),
-            }
+        let turned = (record.ended.is_none() != was_live).then(|| record.clone());
+        let entry = Entry::new(record);
+        match self {
+            Self::Single(known) => **known = entry,
+            Self::Group(group) => group.put(Box::new(entry)),
         }
-        Some((answer, before.ended.is_none(), record))
+        Some((answer, turned))
     }
 
     /// How many sessions count under the cap of this creation, and those sessions if the cap is

@@ -16,5 +16,5 @@ end
 for i = first, #ARGV, 4 do
   write_tombstone(ARGV[1], ARGV[i], redis.call('HGET', P, ARGV[i]), ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
-if value ~= '' then insert(ARGV[1], field, value, ARGV[4], ARGV[6], ARGV[7]) end
+if value ~= '' then insert(ARGV[1], field, value, ARGV[4], ARGV[6], ARGV[7], count(), false) end
 return 1

@@ -3,9 +3,9 @@
 -- whether to name them in any case, fields of the sessions that are to end first
 local now = redis.call('HMGET', P, ARGV[2], 'm')
 local taken = now[1] or redis.call('GET', P .. ARGV[2])
-local n, cap = count(), tonumber(ARGV[5])
+local n, cap = redis.call('HLEN', P) - (now[2] and 1 or 0), tonumber(ARGV[5])
 if ARGV[3] ~= '' and not taken and not now[2] and not (cap and n >= cap) then
-  insert(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6], ARGV[7])
+  insert(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6], ARGV[7], n, n == 0)
   return 1
 end
 local left, ends = n, {}
