@@ -16,7 +16,6 @@ need certutil libnss3-tools
 need curl curl
 need valgrind valgrind
 need redis-server redis-server
-need openssl openssl
 need nginx nginx-light
 need node nodejs
 need npm npm

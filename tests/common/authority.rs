@@ -1,4 +1,4 @@
-//! A certificate authority of a test, a certificate by it, and what trusts it.
+//! A certificate authority of a test, certificates by it, and what trusts it.
 
 use std::{
     fs,
@@ -11,56 +11,70 @@ use std::{
     },
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-/// The name of the site that the certificate is for.
+/// The name of the site that [`Authority::flag`] serves.
 pub const HOST: &str = "app.example.com";
 
 /// A certificate authority with a folder of its own, which goes with it.
 #[derive(Debug)]
 pub struct Authority {
     dir: PathBuf,
-    root: CertificateDer<'static>,
+    issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// Makes an authority, and a certificate for [`HOST`] and `127.0.0.1`.
+    /// Makes an authority, and `site.pem` and `site.key` for [`HOST`] and `127.0.0.1`.
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("tenure-authority-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).expect("a temporary directory can be made");
 
-        let mut of_root = CertificateParams::new([]).unwrap();
-        of_root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        of_root.distinguished_name.push(rcgen::DnType::CommonName, "An authority of a test");
-        let root = CertifiedIssuer::self_signed(of_root, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let names = [HOST.to_owned(), "127.0.0.1".to_owned()];
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &root).unwrap();
-        for (file, content) in
-            [("root.pem", root.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())]
-        {
-            fs::write(dir.join(file), content).expect("a file can be written there");
-        }
-        Self { root: root.der().clone(), dir }
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, format!("Authority {number} of a test"));
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let authority = Self { dir, issuer };
+        authority.write("root.pem", &authority.issuer.pem());
+        authority.sign("site", &[HOST, "127.0.0.1"]);
+        authority
     }
 
-    /// One of `root.pem`, `cert.pem` and `key.pem`.
+    /// Writes a certificate for these names and addresses, and its key: `name.pem` and `name.key`.
+    pub fn sign(&self, name: &str, hosts: &[&str]) -> [String; 2] {
+        let key = KeyPair::generate().unwrap();
+        let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+        let certificate = CertificateParams::new(hosts).unwrap().signed_by(&key, &self.issuer).unwrap();
+        [("pem", certificate.pem()), ("key", key.serialize_pem())]
+            .map(|(ending, content)| self.write(&format!("{name}.{ending}"), &content))
+    }
+
+    fn write(&self, name: &str, content: &str) -> String {
+        fs::write(self.dir.join(name), content).expect("a file can be written there");
+        self.file(name)
+    }
+
+    /// The certificate that a client has to trust.
+    pub fn root(&self) -> String {
+        self.file("root.pem")
+    }
+
+    /// The path of a file in the authority's folder.
     pub fn file(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
 
     /// The demo's flag to serve with the certificate.
     pub fn flag(&self) -> String {
-        format!("--tls={},{}", self.file("cert.pem"), self.file("key.pem"))
+        format!("--tls={},{}", self.file("site.pem"), self.file("site.key"))
     }
 
     /// What a client of our own needs to trust it.
     pub fn client_config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.root.clone()).unwrap();
+        roots.add(self.issuer.der().clone()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap();
@@ -76,7 +90,7 @@ impl Authority {
             let mut certutil = Command::new("certutil");
             certutil.arg("-d").arg(format!("sql:{}", database.display())).args(arguments).output()
         };
-        let root = self.file("root.pem");
+        let root = self.root();
         let Ok(made) = certutil(&["-N", "--empty-password"]) else {
             assert!(
                 std::env::var_os("TENURE_ALL").is_none(),

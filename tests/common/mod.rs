@@ -15,7 +15,6 @@
 pub mod authority;
 pub mod backends;
 pub mod bound;
-pub mod certificates;
 pub mod chrome;
 pub mod client;
 pub mod demo;

@@ -59,7 +59,7 @@ fn q_the_demo_serves_https_and_slow_or_broken_handshakes_stop_nobody() {
 #[test]
 fn q_certificates_and_bindings_that_cannot_be_used_are_one_line_and_exit_code_2() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let (cert, key) = (authority.file("cert.pem"), authority.file("key.pem"));
+    let (cert, key) = (authority.file("site.pem"), authority.file("site.key"));
     let junk = authority.file("junk.pem");
     fs::write(&junk, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
     let empty = authority.file("empty.pem");
@@ -77,7 +77,7 @@ fn q_certificates_and_bindings_that_cannot_be_used_are_one_line_and_exit_code_2(
         (vec![tls(&junk, &key)], "is not a PEM file with a certificate"),
         (vec![tls(&empty, &key)], "is not a PEM file with a certificate"),
         (vec![tls(&not_a_certificate, &key)], "cannot be used"),
-        (vec![tls(&cert, &other.file("key.pem"))], "cannot be used"),
+        (vec![tls(&cert, &other.file("site.key"))], "cannot be used"),
         (vec!["--bind=always".to_owned()], "--bind: use observe or enforce"),
         (vec!["--bind".to_owned()], "--bind"),
         (vec!["--bound-cookie=5m".to_owned()], "--bound-cookie: needs --bind"),

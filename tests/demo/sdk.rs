@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::common::{certificates::Authority, demo::Demo};
+use crate::common::{authority::Authority, demo::Demo};
 
 /// Where `tests/sdk/install.sh` has put them.
 fn installed(name: &str) -> Option<PathBuf> {
@@ -65,13 +65,10 @@ fn m1_the_official_node_client_works_unchanged() {
 fn e12_the_official_deploy_tool_imports_a_full_tenant_file_and_exports_it_unchanged() {
     const TOKEN: &str = "root-root-root-root";
     let Some(folder) = installed("node_modules/auth0-deploy-cli") else { return };
-    let Some(authority) = Authority::new("the official deploy tool") else { return };
-    let [certificate, key] = authority.sign("demo", "DNS:localhost,IP:127.0.0.1");
-    let demo = Demo::start(&[
-        &format!("--management-token={TOKEN}"),
-        &format!("--tls={},{}", certificate.display(), key.display()),
-    ]);
-    let work = authority.root().with_file_name("tenant");
+    let authority = Authority::new();
+    let [certificate, key] = authority.sign("demo", &["localhost", "127.0.0.1"]);
+    let demo = Demo::start(&[&format!("--management-token={TOKEN}"), &format!("--tls={certificate},{key}")]);
+    let work = PathBuf::from(authority.file("tenant"));
     let [import, export, config] = ["import", "export", "config.json"].map(|name| work.join(name));
     fs::create_dir_all(&import).unwrap();
     fs::copy("tests/sdk/tenant.json", import.join("tenant.json")).unwrap();

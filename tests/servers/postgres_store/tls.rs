@@ -1,6 +1,6 @@
 //! `sslmode` and `sslrootcert` against servers with and without TLS (FINDINGS D4).
 
-use std::path::Path;
+use std::{fs, process::Command};
 
 use tower_tenure::{
     Error, ErrorKind,
@@ -8,18 +8,27 @@ use tower_tenure::{
 };
 
 use crate::common::{
-    certificates::{self, Authority},
+    authority::Authority,
     nodes,
     servers::{Kind, Server},
 };
 
 /// A server whose certificate is for `localhost` only.
 fn encrypted(authority: &Authority, test: &str) -> Option<Server> {
-    let [certificate, key] = authority.sign("server", "DNS:localhost");
-    certificates::give_to_postgres(&key);
-    let certificate = format!("ssl_cert_file={}", certificate.display());
-    let key = format!("ssl_key_file={}", key.display());
+    let [certificate, key] = authority.sign("server", &["localhost"]);
+    give_to_postgres(&key);
+    let certificate = format!("ssl_cert_file={certificate}");
+    let key = format!("ssl_key_file={key}");
     Server::start_with(Kind::Postgres, test, &["-c", "ssl=on", "-c", &certificate, "-c", &key])
+}
+
+/// Gives a key to the user that PostgreSQL runs as, who wants nobody else to read it.
+fn give_to_postgres(key: &str) {
+    let done = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+    assert!(done(Command::new("chmod").arg("600").arg(key)));
+    if fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nUid:\t0\t")) {
+        assert!(done(Command::new("chown").arg("postgres").arg(key)));
+    }
 }
 
 /// By the name of the certificate, or by the address, which it does not name.
@@ -58,14 +67,13 @@ fn said(error: &dyn std::error::Error) -> String {
     said
 }
 
-fn root(path: &Path) -> String {
-    format!("sslrootcert={}", path.display())
+fn root(path: &str) -> String {
+    format!("sslrootcert={path}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d4_each_sslmode_against_a_server_with_tls() {
-    let Some(authority) = Authority::new("TLS of PostgreSQL") else { return };
-    let other = Authority::new("another authority").expect("openssl is there");
+    let (authority, other) = (Authority::new(), Authority::new());
     let Some(server) = encrypted(&authority, "TLS of PostgreSQL") else { return };
     let (good, wrong) = (root(&authority.root()), root(&other.root()));
     let with = |mode: &str, root: &str| format!("sslmode={mode}&{root}");
@@ -92,7 +100,11 @@ async fn d4_each_sslmode_against_a_server_with_tls() {
         // Whoever is in between must not be able to turn the checks off.
         ("localhost", with("prefer", &wrong), Err("UnknownIssuer")),
         ("localhost", with("verify-ca", "sslrootcert=/nowhere.pem"), Err("/nowhere.pem")),
-        ("localhost", with("verify-ca", &root(&server.dir().join("data/PG_VERSION"))), Err("in PEM")),
+        (
+            "localhost",
+            with("verify-ca", &root(&server.dir().join("data/PG_VERSION").display().to_string())),
+            Err("in PEM"),
+        ),
     ] {
         match (connect(&server, host, &query).await, expected) {
             (Ok(encrypted), Ok(expected)) => assert_eq!(encrypted, expected, "{host} {query}"),
@@ -124,7 +136,7 @@ async fn d4_each_sslmode_against_a_server_without_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d4_allow_encrypts_where_the_server_insists_and_every_connection_is_encrypted() {
-    let Some(authority) = Authority::new("TLS by options") else { return };
+    let authority = Authority::new();
     let Some(server) = encrypted(&authority, "TLS by options") else { return };
     let hba = server.dir().join("data/pg_hba.conf");
     let lines = format!(
