@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench through                          # about a minute for each server
-//! cargo bench --bench through -- redis                 # only this; memory and postgres are the others
+//! cargo bench --bench through -- redis                 # only this; memory, near and postgres are the others
 //! BENCH_SECONDS=0.1 cargo bench --bench through        # how long each side is timed in each round; 1 unless set
 //! ROUNDS=15 cargo bench --bench through                # rounds; 9 unless set, 3 when they are short
 //! THROUGH_FSYNC=off cargo bench --bench through        # PostgreSQL that does not wait for the disk
@@ -21,6 +21,7 @@
 //! Bare values have 250 bytes, as records do. CPU is the server's and this process's in microseconds a request.
 
 #![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "numbers to print")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
 
 #[expect(dead_code, reason = "the benchmark of the stores uses the rest")]
 mod load;
@@ -28,9 +29,12 @@ mod load;
 mod servers;
 mod sides;
 
-use std::time::Duration;
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
-use load::{Served, Until, drive, is_wanted, median, resident, setting};
+use load::{Served, Until, drive, is_wanted, median, resident, sessions::creation, setting};
 use servers::{Kind, Server};
 use sides::{
     Ask, Cpu, Request,
@@ -38,8 +42,8 @@ use sides::{
     postgres, redis,
 };
 use tower_tenure::{
-    MemoryStore,
-    store::{PostgresStore, RedisStore},
+    MemoryStore, SessionStore,
+    store::{NearCache, PostgresStore, RedisStore},
 };
 
 /// Requests at the same time.
@@ -60,6 +64,15 @@ async fn main() {
         let bare = redis::Bare::connect(&server.url()).await;
         let meter = redis::Meter::new(&server);
         compare("Redis", layered, bare, &meter).await;
+    }
+    if is_wanted("near")
+        && let Some(server) = Server::start(Kind::Redis, "near")
+    {
+        let store = NearCache::new(RedisStore::connect(&server.url()).await.expect("it connects"));
+        let bare = redis::Bare::connect(&server.url()).await;
+        let meter = redis::Meter::new(&server);
+        compare("Redis behind a near cache", Layered::new(store), bare, &meter).await;
+        hits().await;
     }
     let fsync = format!("fsync={}", setting("THROUGH_FSYNC", "on".to_owned()));
     if is_wanted("postgres")
@@ -164,6 +177,28 @@ fn print(request: Request, rounds: &[[Side; 3]]) {
         commands(0),
         commands(2),
     );
+}
+
+/// How long it takes to find and copy a session in a near cache, by one thread.
+async fn hits() {
+    let store = NearCache::new(MemoryStore::new());
+    let mut sids = Vec::new();
+    for number in 0..SESSIONS {
+        let creation = creation(store.place_key(), number, &format!("user {number}"));
+        sids.push(creation.record.sid);
+        store.create(creation).await.expect("it is stored");
+    }
+    let mut nanos = Vec::new();
+    for _ in 0..rounds_of_each() {
+        for sid in &sids {
+            store.load(*sid).await.expect("it answers");
+        }
+        let start = Instant::now();
+        let found = sids.iter().filter(|sid| black_box(store.recent(**sid)).is_some()).count();
+        nanos.push(start.elapsed().as_nanos() as f64 / sids.len() as f64);
+        assert_eq!(found, sids.len(), "all of them are a second old at most");
+    }
+    println!("\nA hit among {SESSIONS} copies, scattered: **{:.0} ns**", median(nanos));
 }
 
 /// The layer over the memory store beside few sessions and beside many: logins and reads.

@@ -7,7 +7,7 @@ use crate::{
     Error, ErrorKind, Policy, Timestamp,
     cookie::Token,
     policy::Activity,
-    record::{EndOutcome, SecretHash},
+    record::{EndOutcome, Proof, SecretHash},
     request::{Judgement, KnownSession, OldSecret, Past, Visit, judge},
 };
 
@@ -46,9 +46,13 @@ impl Engine {
         take: impl FnOnce(KnownSession) + Send,
     ) -> Result<Judged, Error> {
         let sid = token.sid();
+        let mut recent = if self.store.in_process() { None } else { self.store.calls().recent(sid) };
         for _ in 0..MAX_LOOKS {
+            let mut is_copy = false;
             let (found, policy) = if let Some(policy) = Self::known_policy(realm, policy, now) {
-                (self.load(sid, now).await?, policy)
+                let copy = recent.take();
+                is_copy = copy.is_some();
+                (if is_copy { copy } else { self.load(sid, now).await? }, policy)
             } else {
                 let both =
                     || async { Ok(both(self.load(sid, now), self.policy_of(realm, policy, now)).await) };
@@ -64,7 +68,12 @@ impl Engine {
             }
             let Some(record) = found else { return Ok(Judged::NotProved(OldSecret::Unknown)) };
             let shared_now = self.shared_time_as_known(now);
-            let over = match judge(record, token.clone(), secret, &policy, now, shared_now, activity, visit) {
+            let judgement = judge(record, token.clone(), secret, &policy, now, shared_now, activity, visit);
+            // Another node may have ended or changed it since: only the store knows.
+            if is_copy && !matches!(&judgement, Judgement::Live(known) if known.proof == Proof::Current) {
+                continue;
+            }
+            let over = match judgement {
                 Judgement::Live(known) => {
                     // Not returned: a session is large, and each stop on its way is a copy.
                     take(known);

@@ -183,6 +183,7 @@ macro_rules! dyn_store {
             fn in_process(&self) -> bool;
             fn place_key(&self) -> PlaceKey;
             fn info(&self) -> StoreInfo;
+            fn recent(&self, sid: SessionId) -> Option<Box<Record>>;
             /// Boxed: each stop of a record on its way to the handler would be a copy of it.
             fn load(&self, sid: SessionId) -> Reply<'_, Option<Box<Record>>>;
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer>;)*
@@ -204,6 +205,10 @@ macro_rules! dyn_store {
 
             fn info(&self) -> StoreInfo {
                 SessionStore::info(self)
+            }
+
+            fn recent(&self, sid: SessionId) -> Option<Box<Record>> {
+                SessionStore::recent(self, sid)
             }
 
             fn load(&self, sid: SessionId) -> Reply<'_, Option<Box<Record>>> {

@@ -13,6 +13,7 @@ pub mod guide {}
 mod info;
 mod marks;
 mod memory;
+mod near;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod packed;
 mod place;
@@ -44,6 +45,7 @@ pub use self::{
     creation::{CreateOutcome, Creation, CreationPlan},
     info::StoreInfo,
     memory::MemoryStore,
+    near::NearCache,
     place::PlaceKey,
     settings::{SettingsStore, StoredSettings},
     url::StoreUrl,
@@ -104,6 +106,16 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The record with this id, tombstones and expired sessions included; `None` when there is
     /// none.
     fn load(&self, sid: SessionId) -> impl Future<Output = Result<Option<Record>, Error>> + Send;
+
+    /// A copy of the record that was loaded less than a second ago, if one is at hand; see
+    /// [`NearCache`]. A store keeps none unless it says otherwise.
+    ///
+    /// The middleware asks the store all the same, unless the copy shows a live session and that
+    /// the request has its current cookie.
+    fn recent(&self, sid: SessionId) -> Option<Box<Record>> {
+        let _ = sid;
+        None
+    }
 
     /// Applies a change to an existing record, as [`Change::apply`] does.
     ///
@@ -250,6 +262,10 @@ impl<S: SessionStore> SessionStore for Arc<S> {
 
     fn load(&self, sid: SessionId) -> impl Future<Output = Result<Option<Record>, Error>> + Send {
         (**self).load(sid)
+    }
+
+    fn recent(&self, sid: SessionId) -> Option<Box<Record>> {
+        (**self).recent(sid)
     }
 
     fn update(

@@ -25,6 +25,7 @@ mod login;
 mod logout;
 mod management;
 mod metrics;
+mod near_cache;
 mod outage;
 mod own_sessions;
 mod plain_http;

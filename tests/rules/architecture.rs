@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("web", &[]),
     ("record", &["error", "time::Timestamp"]),
     ("policy", &["error", "record", "time::Timestamp"]),
-    ("store", &["error", "record", "time::Timestamp"]),
+    ("store", &["error", "record", "time::TimerMoment", "time::Timestamp"]),
     ("cookie", &["error", "record", "time::Timestamp"]),
     ("events", &["error", "policy", "record", "store::StoreInfo", "time::Stopwatch", "time::Timestamp"]),
     ("binding", &["error", "record", "time::Timestamp"]),

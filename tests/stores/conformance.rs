@@ -9,7 +9,7 @@ use std::sync::Arc;
 use custom_store::FileStore;
 use tower_tenure::{
     MemoryStore, SessionStore,
-    store::SettingsStore,
+    store::{NearCache, SettingsStore},
     testing::{Probe, conformance},
 };
 
@@ -36,6 +36,15 @@ async fn s8_the_memory_store_passes_with_calls_that_pend_and_cross() {
     let store = Probe::remote(MemoryStore::new());
     store.pause(2);
     conformance::check(store).await;
+}
+
+#[tokio::test]
+async fn s8_a_store_behind_a_near_cache_passes() {
+    let store = Probe::remote(MemoryStore::new());
+    store.pause(2);
+    conformance::check(NearCache::new(store)).await;
+    let store = MemoryStore::new();
+    conformance::check_settings(&NearCache::new(store.clone()), &NearCache::new(store)).await;
 }
 
 /// Each check with a file of its own, as every write writes all.
