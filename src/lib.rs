@@ -117,10 +117,10 @@ mod web;
 pub use crate::admin::{Dashboard, management};
 #[cfg(feature = "device-binding")]
 pub use crate::binding::DeviceBinding;
-#[cfg(feature = "axum")]
-pub use crate::integration::MissingSessionLayer;
 #[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 pub use crate::integration::TowerSessions;
+#[cfg(feature = "axum")]
+pub use crate::integration::{MissingSessionLayer, User};
 pub use crate::{
     admin::{SessionPage, Sessions, SweepReport},
     error::{Error, ErrorKind},
@@ -134,7 +134,7 @@ pub use crate::{
         LoginPage, PublicUrl, RequireSession, RequireSessionFuture, RequireSessionService,
         is_same_origin_path,
     },
-    session::{Key, Login, Outcome, Session, SessionInfo, SessionSummary, UntilEnded},
+    session::{Key, Login, Outcome, Session, SessionInfo, SessionSummary, UntilEnded, ValueFor},
     settings::{LivePolicy, LoginContext, LoginHook, LoginHookFuture, LoginRequest, SharedPolicy},
     store::{MemoryStore, SessionStore},
     time::{Clock, SystemClock, Timestamp},

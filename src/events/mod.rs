@@ -337,17 +337,23 @@ impl<T> From<&Result<T, Error>> for CallOutcome {
 
 /// Receives every event, for example for audit logs and back-channel logout.
 ///
-/// It is called while a request is served, so it should move slow work to its own task.
+/// It is called while a request is served, so it should move slow work to its own task. A closure
+/// is added by [`with_observer_fn`](crate::SessionLayer::with_observer_fn).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not observe events",
+    note = "for a closure, call `with_observer_fn(|event| …)`; else implement `Observer`"
+)]
 pub trait Observer: Send + Sync + 'static {
     /// Something happened.
     fn observe(&self, event: &Event<'_>);
 }
 
-/// A closure whose argument has a type: `|event: &Event<'_>| …`. Without one,
-/// [`with_observer_fn`](crate::SessionLayer::with_observer_fn) takes it.
-impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for F {
+/// A closure as an observer.
+pub(crate) struct ObserverFn<F>(pub(crate) F);
+
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for ObserverFn<F> {
     fn observe(&self, event: &Event<'_>) {
-        self(event);
+        self.0(event);
     }
 }
 

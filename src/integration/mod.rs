@@ -6,6 +6,6 @@ mod axum;
 mod tower_sessions;
 
 #[cfg(feature = "axum")]
-pub use self::axum::MissingSessionLayer;
+pub use self::axum::{MissingSessionLayer, User};
 #[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 pub use self::tower_sessions::TowerSessions;

@@ -11,7 +11,7 @@ use crate::{
     admin::LayerSettings,
     browser::Endpoints,
     cookie::SessionCookie,
-    events::{Event, Observer},
+    events::{Event, Observer, ObserverFn},
     policy::Activity,
     settings::{HookFn, LayerConfig, PolicySource},
     store::AnyStore,
@@ -241,7 +241,7 @@ impl SessionLayer {
     /// });
     /// ```
     pub fn with_observer_fn(self, observe: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        self.with_observer(observe)
+        self.with_observer(ObserverFn(observe))
     }
 
     /// Ends a session when a secret comes back that it has replaced, after its grace: off unless

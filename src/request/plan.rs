@@ -259,6 +259,16 @@ impl RequestState {
         }
         Err(super::too_large(max_data))
     }
+
+    /// Removes all values.
+    pub(crate) fn plan_clear(&mut self) {
+        let planned: Vec<Arc<str>> = self.plan.edits.iter().map(|(key, _)| key.into()).collect();
+        let stored = self.data().into_iter().flat_map(Data::iter).map(|(key, _)| key.into());
+        let keys: Vec<Arc<str>> = stored.chain(planned).collect();
+        for key in keys {
+            self.plan.edits.remove(key);
+        }
+    }
 }
 
 /// What is wanted from the store.

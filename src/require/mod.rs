@@ -276,8 +276,9 @@ impl RequireSession {
     }
 }
 
-/// The 401 of our own endpoints for a session that does not meet this; `None` for one that does.
-#[cfg(feature = "browser")]
+/// The 401 of our own endpoints and extractors for a session that does not meet this; `None` for one
+/// that does.
+#[cfg(any(feature = "axum", feature = "browser"))]
 pub(crate) fn refuse(session: &Session, require: &RequireSession) -> Option<Response<Bytes>> {
     let denial = require.judge(session)?;
     report(denial, denial.reason(), session);

@@ -40,7 +40,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 #[cfg(feature = "device-binding")]
 pub(crate) use self::device::{ProofRefusal, Refreshed};
 use self::recycle::State;
-pub use self::{key::Key, login::Login, summary::SessionSummary, watch::UntilEnded};
+pub use self::{data::ValueFor, key::Key, login::Login, summary::SessionSummary, watch::UntilEnded};
 pub use crate::request::{Outcome, SessionInfo};
 use crate::{
     EndReason, Error, Policy, RequestHead, SessionId, Timestamp,
@@ -189,6 +189,11 @@ impl Session {
     /// The user who is logged in.
     pub fn subject(&self) -> Option<Arc<str>> {
         self.info()?.subject
+    }
+
+    /// Whether this user is logged in.
+    pub fn is_of(&self, subject: &str) -> bool {
+        self.subject().as_deref() == Some(subject)
     }
 
     /// The public id.

@@ -91,6 +91,10 @@ pub use self::{
 /// # Example
 ///
 /// See [`MemoryStore`] for its use and `examples/custom_store.rs` for an implementation.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a session store",
+    note = "if it is a `Result`, add `?` to what made it; if it is an `Option` or a reference, take what is in it"
+)]
 pub trait SessionStore: Send + Sync + 'static {
     /// Whether the store is in this process: its futures are ready at the first poll, a write costs
     /// no more than a read, and no other node shares it.

@@ -219,7 +219,7 @@ async fn write(session: Session, Path(key): Path<String>, value: String) -> Resu
 }
 
 async fn remove(session: Session, Path(key): Path<String>) -> Result<(), Error> {
-    session.remove(&Key::<String>::named(key))
+    session.remove(&Key::<String>::named(key)).map(drop)
 }
 
 async fn add(session: Session, Path(key): Path<String>) -> Result<String, Error> {

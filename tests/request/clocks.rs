@@ -59,7 +59,7 @@ impl World {
         let layer = SessionLayer::new(self.store.clone())
             .with_policy(policy_of(idle, 30 * DAY))
             .with_clock(clock.clone())
-            .with_observer(move |event: &Event<'_>| {
+            .with_observer_fn(move |event: &Event<'_>| {
                 let line = match event.kind {
                     EventKind::Ended(reason) => format!("ended {reason}"),
                     EventKind::ClocksApart { ahead_by_millis, .. } => format!("apart {ahead_by_millis}"),

@@ -14,7 +14,7 @@ async fn o1_a_closure_observes_without_a_type_for_its_argument() {
     let layer = SessionLayer::new(MemoryStore::new())
         .with_observer_fn(move |event| ears.lock().unwrap().push(event.kind.as_str()))
         .with_observer_fn(|_| ())
-        .with_observer(move |event: &Event<'_>| more_ears.lock().unwrap().push(event.kind.as_str()));
+        .with_observer_fn(move |event: &Event<'_>| more_ears.lock().unwrap().push(event.kind.as_str()));
     Site::over(layer, usual_routes(), |layer| layer).log_in("alice").await;
     assert_eq!(*told.lock().unwrap(), ["created", "created", "authenticated", "authenticated"]);
 }

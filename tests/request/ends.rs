@@ -47,12 +47,13 @@ impl Place {
         let policy = LivePolicy::new(policy);
         let ended = Arc::<Mutex<Vec<_>>>::default();
         let log = Arc::clone(&ended);
-        let layer =
-            SessionLayer::new(store).with_policy(policy.clone()).with_observer(move |event: &Event<'_>| {
+        let layer = SessionLayer::new(store).with_policy(policy.clone()).with_observer_fn(
+            move |event: &Event<'_>| {
                 if let EventKind::Ended(reason) = event.kind {
                     log.lock().unwrap().push((event.subject.unwrap_or_default().to_owned(), reason));
                 }
-            });
+            },
+        );
         let site = Site::over(layer, usual_routes().merge(routes), |layer| layer);
         Self { site, policy, ended }
     }

@@ -275,8 +275,8 @@ async fn o1_all_observers_are_told_in_the_order_they_were_added() {
     let (first, second) = (Arc::clone(&seen), Arc::clone(&seen));
     let site = Site::with(|layer| {
         layer
-            .with_observer(move |_: &Event<'_>| first.lock().unwrap().push('1'))
-            .with_observer(move |_: &Event<'_>| second.lock().unwrap().push('2'))
+            .with_observer_fn(move |_: &Event<'_>| first.lock().unwrap().push('1'))
+            .with_observer_fn(move |_: &Event<'_>| second.lock().unwrap().push('2'))
     });
     site.browser().post("/login/alice").await;
     assert_eq!(*seen.lock().unwrap(), "1212");

@@ -347,7 +347,7 @@ impl Place {
             }
         };
         let layer = SessionLayer::new(Stepped(store.clone())).with_policy(policy());
-        let mut layer = layer.with_clock(clock.clone()).with_observer(observer);
+        let mut layer = layer.with_clock(clock.clone()).with_observer_fn(observer);
         if start == Start::Bound {
             let binding = DeviceBinding::enforce();
             layer = layer.with_endpoints(Endpoints::at("/session").unwrap().with_device_binding(binding));

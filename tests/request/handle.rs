@@ -865,7 +865,7 @@ async fn h5_debug_of_everything_that_meets_a_token_or_data_shows_neither() {
     let layer = SessionLayer::new(store.clone())
         .with_policy(policy())
         .with_login_hook(PrintingHook(printed.clone()))
-        .with_observer(move |event: &Event<'_>| events.debug(event))
+        .with_observer_fn(move |event: &Event<'_>| events.debug(event))
         .with_activity(move |head: RequestHead<'_>| {
             heads.debug(&head);
             Activity::Interaction

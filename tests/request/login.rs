@@ -201,7 +201,7 @@ async fn l6_what_is_above_a_limit_is_clamped_and_told() {
     let ears = Arc::clone(&told);
     let site = site_with(
         |layer| {
-            layer.with_observer(move |event: &Event<'_>| {
+            layer.with_observer_fn(move |event: &Event<'_>| {
                 if let EventKind::Clamped(setting) = event.kind {
                     ears.lock().unwrap().push((setting.as_str(), event.sid.unwrap().to_string()));
                 }
@@ -788,7 +788,7 @@ async fn l3_the_end_of_a_replaced_session_is_told_once() {
     let ears = Arc::clone(&ends);
     let site = site_with(
         |layer| {
-            layer.with_observer(move |event: &Event<'_>| {
+            layer.with_observer_fn(move |event: &Event<'_>| {
                 if let EventKind::Ended(reason) = event.kind {
                     ears.lock().unwrap().push(reason);
                 }

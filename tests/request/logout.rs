@@ -617,7 +617,7 @@ async fn r2_observers_are_told_who_logged_out() {
     static TOLD: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
     let endpoints = Endpoints::at("/session").unwrap();
     let site = Site::with(|layer| {
-        layer.with_endpoints(endpoints).with_observer(|event: &Event<'_>| {
+        layer.with_endpoints(endpoints).with_observer_fn(|event: &Event<'_>| {
             if let EventKind::Ended(reason) = event.kind {
                 let subject = event.subject.unwrap_or_default().to_owned();
                 TOLD.lock().unwrap().push((subject, reason.to_string()));

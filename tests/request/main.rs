@@ -39,4 +39,6 @@ mod second_look;
 mod shared_policy;
 mod stack;
 mod tower_sessions;
+mod user;
+mod values;
 mod went_wrong;

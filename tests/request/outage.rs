@@ -25,18 +25,19 @@ fn take(told: &Told) -> Vec<String> {
 fn watched(store: impl Into<AnyStore>) -> (SessionLayer, ManualClock, Told) {
     let (told, clock) = (Told::default(), ManualClock::default());
     let ears = Arc::clone(&told);
-    let layer = SessionLayer::new(store).with_clock(clock.clone()).with_observer(move |event: &Event<'_>| {
-        let line = match event.kind {
-            EventKind::StoreFailed { store, operation, error, .. } => {
-                format!("{operation} of {store} failed: {}", source(error))
-            }
-            EventKind::StoreRecovered { store, lasted, failures, .. } => {
-                format!("{store} is back after {lasted:?} and {failures} failures")
-            }
-            _ => return,
-        };
-        ears.lock().unwrap().push(line);
-    });
+    let layer =
+        SessionLayer::new(store).with_clock(clock.clone()).with_observer_fn(move |event: &Event<'_>| {
+            let line = match event.kind {
+                EventKind::StoreFailed { store, operation, error, .. } => {
+                    format!("{operation} of {store} failed: {}", source(error))
+                }
+                EventKind::StoreRecovered { store, lasted, failures, .. } => {
+                    format!("{store} is back after {lasted:?} and {failures} failures")
+                }
+                _ => return,
+            };
+            ears.lock().unwrap().push(line);
+        });
     (layer, clock, told)
 }
 

@@ -116,7 +116,7 @@ async fn o1_an_end_is_told_once_also_when_a_login_was_in_flight() {
         SessionLayer::new(MemoryStore::new()),
         usual_routes().route("/slow-login", slow_login),
         |layer| {
-            layer.with_observer(move |event: &Event<'_>| {
+            layer.with_observer_fn(move |event: &Event<'_>| {
                 if let EventKind::Ended(reason) = event.kind {
                     told.lock().unwrap().push(reason);
                 }
@@ -284,8 +284,9 @@ async fn o1_a_login_whose_answer_was_lost_is_told_once() {
     let ears = Arc::clone(&told);
     let routes = usual_routes().route("/lossy-login", login);
     let site = Site::over(SessionLayer::new(store), routes, |layer| {
-        layer
-            .with_observer(move |event: &Event<'_>| ears.lock().unwrap().push(event.kind.as_str().to_owned()))
+        layer.with_observer_fn(move |event: &Event<'_>| {
+            ears.lock().unwrap().push(event.kind.as_str().to_owned());
+        })
     });
     let browser = site.browser();
     assert_eq!(browser.post("/lossy-login").await.status, StatusCode::OK);

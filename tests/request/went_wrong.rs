@@ -170,7 +170,7 @@ fn observed(set: impl FnOnce(SessionLayer) -> SessionLayer) -> (Site, Arc<Mutex<
         SessionLayer::new(MemoryStore::new()),
         usual_routes().route("/rotate-now", rotate_now),
         |layer| {
-            set(layer.with_policy(policy()).with_observer(move |event: &Event<'_>| {
+            set(layer.with_policy(policy()).with_observer_fn(move |event: &Event<'_>| {
                 let name = match event.kind {
                     EventKind::Ended(reason) => format!("ended {reason}"),
                     kind => kind.as_str().to_owned(),
@@ -270,10 +270,10 @@ async fn o1_an_observer_that_panics_harms_nobody() {
     let count = Arc::clone(&heard);
     let site = Site::with(|layer| {
         layer
-            .with_observer(|event: &Event<'_>| {
+            .with_observer_fn(|event: &Event<'_>| {
                 assert!(!matches!(event.kind, EventKind::Ended(_)), "the disk of the audit log is full");
             })
-            .with_observer(move |_: &Event<'_>| *count.lock().unwrap() += 1)
+            .with_observer_fn(move |_: &Event<'_>| *count.lock().unwrap() += 1)
     });
     let browser = site.log_in("alice").await;
     let before = *heard.lock().unwrap();
@@ -290,7 +290,7 @@ async fn sessions_follow_what_is_set_on_their_layer_later() {
     let sessions = layer.sessions();
     let unchanged = layer.clone().sessions();
     let count = Arc::clone(&ended);
-    let layer = layer.with_realm("later").with_observer(move |event: &Event<'_>| {
+    let layer = layer.with_realm("later").with_observer_fn(move |event: &Event<'_>| {
         *count.lock().unwrap() += usize::from(matches!(event.kind, EventKind::Ended(_)));
     });
     let site = Site::over(layer, usual_routes(), |layer| layer.with_clock(clock.clone()));

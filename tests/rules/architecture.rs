@@ -99,7 +99,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "web",
         ],
     ),
-    ("integration", &["engine", "error", "record", "session", "store", "time", "web::Problem"]),
+    ("integration", &["engine", "error", "record", "require", "session", "store", "time", "web::Problem"]),
     (
         "testing",
         &["admin::Sessions", "error", "events", "middleware", "policy", "record", "session", "store", "time"],

@@ -70,7 +70,7 @@ impl Place {
         let ended = Arc::<Mutex<HashMap<_, Vec<_>>>>::default();
         let log = Arc::clone(&ended);
         let layer =
-            SessionLayer::new(store).with_clock(SystemClock).with_observer(move |event: &Event<'_>| {
+            SessionLayer::new(store).with_clock(SystemClock).with_observer_fn(move |event: &Event<'_>| {
                 if let (EventKind::Ended(reason), Some(sid)) = (event.kind, event.sid) {
                     log.lock().unwrap().entry(sid).or_default().push(reason);
                 }

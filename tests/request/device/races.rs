@@ -34,7 +34,7 @@ fn place() -> (Site, Probe<MemoryStore>, Told) {
         }
     };
     let site = site_with(store.clone(), DeviceBinding::enforce(), policy(), |layer: SessionLayer| {
-        layer.with_observer(observer)
+        layer.with_observer_fn(observer)
     });
     (site, store, told)
 }

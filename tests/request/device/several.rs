@@ -175,8 +175,9 @@ fn observed(binding: DeviceBinding) -> (Site, Arc<Mutex<Vec<String>>>) {
             told.lock().unwrap().push(line);
         }
     };
-    let site =
-        site_with(MemoryStore::new(), binding, policy_of(HOUR, HOUR), |layer| layer.with_observer(observer));
+    let site = site_with(MemoryStore::new(), binding, policy_of(HOUR, HOUR), |layer| {
+        layer.with_observer_fn(observer)
+    });
     (site, told)
 }
 
