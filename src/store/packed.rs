@@ -198,8 +198,12 @@ pub(super) fn unpack(sid: SessionId, bytes: &[u8]) -> Result<Record, Error> {
 }
 
 #[cfg(test)]
+#[path = "../../tests/common/search.rs"]
+mod search;
+
+#[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{search::cases, *};
     use crate::record::{BoundDevice, CallId, DeviceKey, EndReason, Json, Successor, tests::blank};
 
     #[test]
@@ -233,5 +237,29 @@ mod tests {
             assert!(unpack(record.sid, &bytes[..cut]).is_err());
         }
         assert!(unpack(record.sid, &[1, 2, 3]).is_err(), "another format");
+    }
+
+    /// Whatever is in a database: a record, which comes back as it is, or an error.
+    #[test]
+    fn h5_bytes_that_nobody_packed_are_a_record_or_an_error_and_no_panic() {
+        use proptest::{collection::vec, prelude::*, test_runner::Config};
+
+        let good = pack(&Record { subject: Some("alice".into()), ..blank() }).unwrap();
+        let mutated =
+            (vec((0..good.len(), any::<u8>()), 0..4), 0..=good.len()).prop_map(move |(flips, cut)| {
+                let mut bytes = good.clone();
+                flips.into_iter().for_each(|(at, byte)| bytes[at] = byte);
+                bytes.truncate(cut);
+                bytes
+            });
+        let any_bytes = vec(any::<u8>(), 0..300).prop_map(|bytes| [&[FORMAT], &*bytes].concat());
+        let config = Config { failure_persistence: None, ..Config::with_cases(cases(20_000)) };
+        proptest!(config, |(bytes in prop_oneof![4 => mutated, 1 => any_bytes])| {
+            let sid = SessionId::from_bytes([7; 16]);
+            if let Ok(record) = unpack(sid, &bytes) {
+                let again = unpack(sid, &pack(&record).unwrap()).unwrap();
+                prop_assert_eq!(again, record);
+            }
+        });
     }
 }
