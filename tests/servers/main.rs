@@ -9,6 +9,7 @@ mod crashes;
 mod device;
 mod heavy;
 mod killed_connections;
+mod near_cache;
 mod outage_events;
 mod outages;
 mod postgres_store;
