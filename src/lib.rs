@@ -37,6 +37,7 @@
 //! | [`store`] | the contract of stores, and the stores; the [`guide`](store::guide) helps to choose |
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
+//! | [`book`] | concepts, recipes to copy, and a comparison with other crates |
 //! | [`rules`] | the guarantees of this crate, numbered |
 //! | `device_binding` | sessions bound to a device: what it protects against, and how to roll it out (feature `device-binding`) |
 //! | `browser` | endpoints for pages, and the warning before the end (feature `browser`) |
@@ -62,6 +63,7 @@
 
 // From the inside out; tests/rules/architecture.rs keeps who may name whom.
 //
+// book                the chapters of the documentation
 // error, time         the error, moments and the clock
 // record, policy      pure: what is kept of a session, and what decides about it
 // binding             pure: the protocol that binds a session to a device
@@ -84,6 +86,7 @@ mod binding;
 #[cfg(not(feature = "device-binding"))]
 #[path = "binding/absent.rs"]
 mod binding;
+pub mod book;
 #[cfg(feature = "browser")]
 pub mod browser;
 #[cfg(not(feature = "browser"))]

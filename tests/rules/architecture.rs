@@ -11,6 +11,7 @@ use std::{
 /// Who may name whom: a whole module, or one item of it (`time::Timestamp`). A module may always name itself. A name
 /// that `lib.rs` re-exports counts as one of the module it comes from.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("book", &[]),
     ("error", &[]),
     ("time", &[]),
     ("web", &[]),
