@@ -39,6 +39,7 @@
 //! | [`events`] | `tracing` names, and observers for audit logs |
 //! | [`book`] | concepts, recipes to copy, and a comparison with other crates |
 //! | [`rules`] | the guarantees of this crate, numbered |
+//! | [`security`] | the threat model, and the checklists of OWASP and NIST, each item with its test |
 //! | `device_binding` | sessions bound to a device: what it protects against, and how to roll it out (feature `device-binding`) |
 //! | `browser` | endpoints for pages, and the warning before the end (feature `browser`) |
 //! | `management` | the management API and its tokens (feature `management`, with the `Dashboard`) |
@@ -108,6 +109,8 @@ mod request;
 mod require;
 #[doc = include_str!("rules.md")]
 pub mod rules {}
+#[doc = include_str!("security.md")]
+pub mod security {}
 mod session;
 mod settings;
 pub mod store;

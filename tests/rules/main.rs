@@ -6,5 +6,7 @@ mod search;
 mod admission;
 mod architecture;
 mod commuting;
+mod lifetimes_exhaustive;
 mod lifetimes_grid;
 mod lifetimes_oracle;
+mod security_page;
