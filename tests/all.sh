@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that can be checked, on a fresh Debian machine with Rust: installs what is missing, then formatting, lints,
-# documentation, every test with every feature, the search of interleavings, and the benchmarks' own checks.
+# dependencies, the archive of a release, documentation, every test with every feature, the search of interleavings, and
+# the benchmarks' own checks.
 # Runs as root or as a user who may use sudo. Nothing is left out: what can not run fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -52,9 +53,9 @@ cargo fmt --check
 
 step "lints"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
-for features in "" axum browser device-binding management metrics sqlite postgres redis rustls,postgres,redis tower-sessions tower-sessions-0-14 testing; do
-    cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
-done
+
+step "dependencies, the archive of a release, and sets of features"
+tests/package/check.sh target
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --all-features
@@ -65,11 +66,11 @@ cargo run --quiet --manifest-path tests/public_api/Cargo.toml --target-dir targe
 step "tests"
 cargo test --all-features
 
-step "builds beside other crates, and with the oldest Rust"
+step "builds beside other crates, and with the oldest Rust and the oldest dependencies"
 tests/builds/check.sh target/builds
 
 step "interleavings of the memory store"
-RUSTFLAGS="--cfg shuttle" cargo test --test interleavings --target-dir target/shuttle
+RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle
 
 step "what a request may cost, in instructions and allocations"
 cargo bench --bench overhead -- --gate

@@ -1,6 +1,6 @@
 //! What the tests share. Each binary (`tests/NAME/main.rs`) includes all of it, once.
 //!
-//! Also included alone: [`servers`] by benches and a unit test, [`search`] and [`store`] by `tests/interleavings.rs`.
+//! Also included alone: [`servers`] by benches and a unit test, [`search`] and [`store`] by `tests/interleavings`.
 
 #![allow(
     dead_code,

@@ -1,12 +1,13 @@
 //! The deadlines' algebra (SPEC L2 to L6), exhaustively: every login and every history that small domains hold.
 //!
 //! The oracle is written from the words of the SPEC alone, and differently from the crate: it remembers for each lifetime
-//! where it came from and every policy since the login, and knows neither stamps nor peaks. The crate's answers are
-//! compared at every request of every history: live or over, the reason, both deadlines, and what lists would say.
+//! where it came from, and the longest that a policy allowed since the login; it knows neither stamps nor peaks. The
+//! crate's answers are compared at every request of every history: live or over, the reason, both deadlines, and what
+//! lists would say.
 //!
-//! A solver would prove the same laws of a model, which is a third text beside the rules and the code. Deadlines are
-//! compared and added, never multiplied, and no constant is above the domains; so what decides is the order of the values,
-//! and small domains with every order of them are enough. `TENURE_SEARCH=2` makes the histories one request longer.
+//! A solver would prove the same laws of a model, which is a third text beside the rules and the code. Deadlines are only
+//! added and compared, and no constant is above the domains; so the order of a few sums decides, and small domains have
+//! those orders. `TENURE_SEARCH=2` makes the histories one request longer.
 
 use std::time::Duration;
 

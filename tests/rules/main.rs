@@ -6,6 +6,7 @@ mod search;
 mod admission;
 mod architecture;
 mod commuting;
+mod features;
 mod lifetimes_exhaustive;
 mod lifetimes_grid;
 mod lifetimes_oracle;

@@ -1,7 +1,7 @@
 //! The memory store under real threads, all let go at once by a barrier (SPEC S3, S4, S9, S10, L9, L13, L14).
 //!
 //! Each test plays many rounds, because one round meets one interleaving. `TENURE_SEARCH=100` plays a hundred
-//! times as many. `memory_store_sweeps.rs` does the same with sweeps; `tests/interleavings.rs` has
+//! times as many. `memory_store_sweeps.rs` does the same with sweeps; `tests/interleavings` has
 //! smaller models of the same races, with every step chosen by a scheduler.
 
 use std::{

