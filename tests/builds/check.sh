@@ -24,7 +24,8 @@ bounds=$CARGO_TARGET_DIR/lower_bounds
 mkdir -p "$bounds"
 ln -sfn "$(cd ../.. && pwd)/src" "$bounds/src"
 awk '/^\[/ { skip = /^\[(dev-dependencies|\[bench|target)/ } !skip' ../../Cargo.toml \
-    | sed -e '/^redis = /d' -e 's/"redis?[^"]*", //g' > "$bounds/Cargo.toml"
+    | sed -e '/^redis = /d' -e 's/"redis?[^"]*", //g' \
+        -e "s/'cfg(docsrs)'/&, 'cfg(feature, values(\"redis\"))'/" > "$bounds/Cargo.toml"
 printf '\n[workspace]\n' >> "$bounds/Cargo.toml"
 rm -f "$bounds/Cargo.lock"
 (cd "$bounds" && RUSTC_BOOTSTRAP=1 cargo "+$oldest" generate-lockfile --quiet -Z direct-minimal-versions)
