@@ -69,7 +69,7 @@ fn every_three_features_are_compiled_in_each_combination_of_on_and_off() {
         for bits in 0..8_u8 {
             let on: Set = (0..3).filter(|bit| bits >> bit & 1 == 1).map(|bit| triple[bit].clone()).collect();
             let is = |set: &Set| {
-                triple.iter().filter(|name| set.contains(**name)).cloned().cloned().collect::<Set>()
+                triple.iter().filter(|name| set.contains(**name)).copied().cloned().collect::<Set>()
             };
             if is(&closure(&features, on.clone())) != on {
                 continue; // a feature that is off here is turned on by one that is on

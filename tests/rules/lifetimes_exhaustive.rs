@@ -154,10 +154,11 @@ mod oracle {
         fn bind(&mut self, settings: &Settings) {
             let (policy, limits) = (in_force(settings, self.mode), settings.limits);
             let bound = |remembered: Remembered, policy: i64, limit: i64, was_lowered: bool| Remembered {
-                length: match remembered.is_override {
-                    true if !was_lowered => remembered.length.min(limit),
-                    _ => remembered.length.min(policy),
-                },
+                length: remembered.length.min(if remembered.is_override && !was_lowered {
+                    limit
+                } else {
+                    policy
+                }),
                 ..remembered
             };
             let (idle_lowered, absolute_lowered) = (policy.0 < self.longest.0, policy.1 < self.longest.1);
@@ -341,10 +342,10 @@ fn deadlines(record: &Record) -> Pair {
 /// Every history of so many requests after each of these logins; how many logins and requests.
 fn walk(logins: &[Wishes], requests: u32, pauses: &[i64], granularity: i64) -> (u64, u64) {
     let (mut logged_in, mut count) = (0, 0);
-    for first in 0..POLICIES.len() {
+    for (first, settings) in POLICIES.iter().enumerate() {
         let version = versions(&[first], requests, granularity);
         for wishes in logins {
-            let session = oracle::Session::login(&POLICIES[first], 0, wishes);
+            let session = oracle::Session::login(settings, 0, wishes);
             let opening = open(&version.policy, moment(0), &overrides(wishes));
             assert_eq!(opening.is_ok(), session.is_some(), "{wishes:?}");
             logged_in += 1;
