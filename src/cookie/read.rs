@@ -21,8 +21,8 @@ impl Candidates {
     /// one host-only and one of a parent domain, or two with different paths.
     pub(crate) const MAX: usize = 3;
 
-    pub(crate) fn tokens(self) -> impl Iterator<Item = Token> {
-        self.tokens.into_iter().flatten()
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = &Token> {
+        self.tokens.iter().flatten()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

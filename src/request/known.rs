@@ -74,10 +74,11 @@ impl<'a> Visit<'a> {
     /// Where the request came from, when the record says otherwise.
     fn unless_known(&self, known: &LastSeen) -> Option<LastSeen> {
         let known_agent = known.user_agent.as_deref().unwrap_or_default();
-        let text = self.user_agent_text();
+        // Most requests end at the comparison, before the text is checked.
+        let text = || self.user_agent_text();
         let is_same = known.ip == self.ip
-            && (known_agent.as_bytes() == self.user_agent || (known_agent.is_empty() && text.is_none()));
-        (!is_same).then(|| LastSeen { ip: self.ip, user_agent: text.map(Into::into) })
+            && (known_agent.as_bytes() == self.user_agent || (known_agent.is_empty() && text().is_none()));
+        (!is_same).then(|| LastSeen { ip: self.ip, user_agent: text().map(Into::into) })
     }
 }
 

@@ -40,8 +40,9 @@ impl Session {
                 // B6: nor does a logout end a second session whose device is not proven.
                 if visit.device.is_some_and(DeviceCheck::is_enforced) {
                     let passive = Activity::Passive;
-                    let judged =
-                        engine.judge(token, &secret, realm, policy, now, passive, &visit, drop).await?;
+                    let judged = engine
+                        .judge(token.clone(), &secret, realm, policy, now, passive, &visit, drop)
+                        .await?;
                     if matches!(judged, Judged::Unproven) {
                         continue;
                     }
@@ -50,7 +51,8 @@ impl Session {
                 continue;
             }
             let take = |known| self.state().request.arrived(known);
-            let judged = engine.judge(token, &secret, realm, policy, now, activity, &visit, take).await?;
+            let judged =
+                engine.judge(token.clone(), &secret, realm, policy, now, activity, &visit, take).await?;
             match judged {
                 Judged::Live | Judged::Unproven => {
                     if matches!(judged, Judged::Unproven) {
