@@ -10,7 +10,7 @@ pub(super) const BYTES: usize = 48;
 
 /// Reads a token; `None` if a character is none of the 64.
 pub(super) fn decode(text: &[u8; CHARS]) -> Option<[u8; BYTES]> {
-    let sextets = text.map(|char| sextet_of(char) & 63);
+    let sextets = text.map(|char| sextet_of(char) & 0x3f);
     // Right is what would be written so.
     let wrong =
         std::iter::zip(sextets, text).fold(0, |wrong, (sextet, char)| wrong | (char_of(sextet) ^ char));
@@ -30,8 +30,9 @@ pub(super) fn decode(text: &[u8; CHARS]) -> Option<[u8; BYTES]> {
 pub(super) fn encode(bytes: &[u8; BYTES]) -> [u8; CHARS] {
     let mut text = [0; CHARS];
     for (sextets, bytes) in text.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<6>().0) {
-        let [a, b, c, d, e, f] = *bytes;
-        let bits = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let mut bits = [0; 8];
+        bits[2..].copy_from_slice(bytes);
+        let bits = u64::from_be_bytes(bits);
         let bits = bits << 8 & 0x00ff_ffff_0000_0000 | bits & 0x0000_0000_00ff_ffff;
         let bits = bits << 4 & 0x0fff_0000_0fff_0000 | bits & 0x0000_0fff_0000_0fff;
         let bits = bits << 2 & 0x3f00_3f00_3f00_3f00 | bits & 0x003f_003f_003f_003f;
@@ -53,10 +54,10 @@ const fn char_of(sextet: u8) -> u8 {
 /// range of the characters to the next: `-`, digits, upper case, `_`, lower case.
 const fn sextet_of(char: u8) -> u8 {
     (char.wrapping_add(62 - b'-'))
-        .wrapping_sub(mask(char > b'-') & 13)
-        .wrapping_sub(mask(char > b'9') & 69)
-        .wrapping_add(mask(char > b'Z') & 33)
-        .wrapping_sub(mask(char > b'_') & 39)
+        .wrapping_sub(mask(char > b'-') & (b'0' + 10 - b'-'))
+        .wrapping_sub(mask(char > b'9') & (b'A' + 52 - b'0'))
+        .wrapping_add(mask(char > b'Z') & (b'A' + 63 - b'_'))
+        .wrapping_sub(mask(char > b'_') & (b'a' + 37 - b'_'))
 }
 
 /// All bits or none.

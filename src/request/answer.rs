@@ -23,7 +23,7 @@ pub(crate) enum StoreAnswer {
     Updated(UpdatePurpose, Result<UpdateOutcome, Error>),
     Loaded(LoadCall, Result<Option<Box<Record>>, Error>),
     Ended(EndCall, Result<EndOutcome, Error>),
-    Created(Box<CreateCall>, Result<Established, Error>),
+    Created(CreateCall, Result<Established, Error>),
 }
 
 /// What came of a login or a save. A refusal is a value, not an error.
@@ -116,7 +116,7 @@ impl RequestState {
         }
     }
 
-    /// Takes the answer to a [`TouchCall`](super::TouchCall).
+    /// Takes the answer to a `TouchCall`.
     ///
     /// # Errors
     ///

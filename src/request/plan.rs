@@ -63,12 +63,11 @@ pub(crate) enum Scope {
 
 /// What the request wants from the store next.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "short-lived")]
 pub(crate) enum StoreCall {
     Update(UpdateCall),
     Load(LoadCall),
     End(EndCall),
-    Create(Box<CreateCall>),
+    Create(CreateCall),
 }
 
 /// Change a session.
@@ -356,13 +355,13 @@ impl RequestState {
             let reason = self.plan.end.unwrap_or(EndReason::Superseded);
             let before =
                 self.known.as_mut().map(|known| (Box::new(known.record_with_data().clone()), reason));
-            return Ok(Some(StoreCall::Create(Box::new(CreateCall {
+            return Ok(Some(StoreCall::Create(CreateCall {
                 draft: draft.clone(),
                 edits: self.plan.edits.clone(),
                 max_data: ctx.max_data,
                 before,
                 past: self.past,
-            }))));
+            })));
         }
         // Others first: once the known session has ended, nothing is left to come back for.
         let ends_others = self.plan.end_others.or(self.plan.end);
