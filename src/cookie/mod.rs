@@ -1,5 +1,6 @@
 //! The session cookie: its name and attributes, and how it is read, set and removed.
 
+mod base64;
 #[cfg(feature = "device-binding")]
 mod bound;
 mod read;

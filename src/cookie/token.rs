@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::base64;
 use crate::{
     Error, ErrorKind, SessionId,
     record::{SecretHash, Tag},
 };
 
-const BYTES: usize = SessionId::BYTES + 32;
+const BYTES: usize = base64::BYTES;
 
 /// The value of a cookie: the session's id and a 256-bit secret, as 64 URL-safe characters (C6). 48
 /// bytes fill 64 characters exactly, so every token has one spelling.
@@ -20,7 +20,7 @@ pub(crate) struct Token([u8; BYTES]);
 
 impl Token {
     /// The number of characters.
-    pub(crate) const CHARS: usize = 64;
+    pub(crate) const CHARS: usize = base64::CHARS;
 
     /// A token for a new session.
     pub(crate) fn generate() -> Result<Self, Error> {
@@ -38,18 +38,12 @@ impl Token {
 
     /// Reads a cookie's value. Allocates nothing.
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
-        let mut bytes = [0; BYTES];
-        let value: &[u8; Self::CHARS] = value.try_into().ok()?;
-        Base64UrlUnpadded::decode(value, &mut bytes).ok()?;
-        Some(Self(bytes))
+        base64::decode(value.try_into().ok()?).map(Self)
     }
 
     /// Writes the cookie's value.
     pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
-        let mut text = [0; Self::CHARS];
-        if let Ok(text) = Base64UrlUnpadded::encode(&self.0, &mut text) {
-            out.extend_from_slice(text.as_bytes());
-        }
+        out.extend_from_slice(&base64::encode(&self.0));
     }
 
     /// Whether both are the same string. Only for dropping duplicates, not for authentication.

@@ -12,7 +12,7 @@ use crate::{
         UpdateOutcome,
     },
     request::{CreateCall, Established, too_large},
-    store::{CreateOutcome, Creation, handed_over},
+    store::{Created, Creation, handed_over},
 };
 
 /// How often a login is tried again because others changed the subject's sessions meanwhile. Of
@@ -37,7 +37,7 @@ impl Engine {
     ) -> Result<Established, Error> {
         let now = new.draft.record.timing.created_at;
         let mut creation = Creation {
-            record: new.draft.record.clone(),
+            record: Record::clone(&new.draft.record),
             edits: new.edits.clone(),
             ends: Vec::new(),
             cap: new.draft.cap.map(|cap| cap.most()),
@@ -82,9 +82,7 @@ impl Engine {
                 }
             }
         }
-        let seen_data = creation.record.data.clone();
-        let edits = creation.edits.clone();
-        let (record, outcomes) = match self.create(creation, new.draft.cap, &judged_by, now).await? {
+        let (record, outcomes) = match self.create(&mut creation, new.draft.cap, &judged_by, now).await? {
             Creating::Done(record, outcomes) => (record, outcomes),
             Creating::Refused(refusal) => return Ok(Established::Refused(refusal)),
             Creating::Gone => return Ok(Established::Gone),
@@ -102,7 +100,7 @@ impl Engine {
             next = successor_of(&outcome).filter(|next| *next != sid);
             took = handed_over(&outcome).cloned();
             if let Some(data) = &took {
-                self.hand_over(&record, &seen_data, data, &edits, new.max_data, now).await?;
+                self.hand_over(&record, &creation, data, now).await?;
             }
         }
         // A double click: the other login was first, so this one takes its place, and its data. The
@@ -115,7 +113,7 @@ impl Engine {
             let outcome = self.end(other, request, None).await?;
             next = successor_of(&outcome).filter(|next| *next != sid);
             if let Some(data) = handed_over(&outcome) {
-                self.hand_over(&record, &seen_data, data, &edits, new.max_data, now).await?;
+                self.hand_over(&record, &creation, data, now).await?;
                 took = Some(data.clone());
             }
         }
@@ -133,7 +131,7 @@ impl Engine {
     /// Stores the session, making room under the cap.
     async fn create(
         &self,
-        mut creation: Creation,
+        creation: &mut Creation,
         cap: Option<Cap>,
         policy: &Policy,
         now: Timestamp,
@@ -148,7 +146,7 @@ impl Engine {
             let created = self.call(timer, Some(sid), now, answer).await?;
             pending.answered();
             let (count, sessions) = match created {
-                CreateOutcome::Created { record, mut ended } => {
+                Created::Stored { record, mut ended } => {
                     self.created(&record);
                     for ((sid, _), outcome) in ends.iter().zip(&ended) {
                         self.report(*sid, now, outcome);
@@ -156,12 +154,12 @@ impl Engine {
                     ended.truncate(given);
                     return Ok(Creating::Done(record, ended));
                 }
-                CreateOutcome::SignedOutEverywhere => {
+                Created::SignedOutEverywhere => {
                     return Ok(Creating::Refused(Refusal::SignedOutEverywhere));
                 }
-                CreateOutcome::Exists => return self.created_before(&creation, now).await,
-                CreateOutcome::TooLarge => return Err(too_large(creation.max_data)),
-                CreateOutcome::Full { count, sessions } => (count, sessions),
+                Created::Exists => return self.created_before(creation, now).await,
+                Created::TooLarge => return Err(too_large(creation.max_data)),
+                Created::Full { count, sessions } => (count, sessions),
             };
             let Some(cap) = cap else {
                 return Err(Error::new(ErrorKind::Store, "the store refused a login without a cap"));
@@ -216,7 +214,7 @@ impl Engine {
             }
         }
         self.created(&record);
-        Ok(Creating::Done(*record, Vec::new()))
+        Ok(Creating::Done(record, Vec::new()))
     }
 
     fn departure(&self, gone: Departure, policy: &Policy, now: Timestamp) -> (SessionId, EndRequest) {
@@ -231,12 +229,12 @@ impl Engine {
 
     /// Stores a session that nothing goes with.
     #[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
-    pub(crate) async fn insert(&self, creation: Creation) -> Result<CreateOutcome, Error> {
+    pub(crate) async fn insert(&self, creation: Creation) -> Result<Created, Error> {
         let (sid, at) = (creation.record.sid, creation.record.timing.created_at);
         let created = self
             .call(self.timer(Operation::Create), Some(sid), at, self.store.calls().create(creation))
             .await?;
-        if let CreateOutcome::Created { record, .. } = &created {
+        if let Created::Stored { record, .. } = &created {
             self.created(record);
         }
         Ok(created)
@@ -246,13 +244,12 @@ impl Engine {
     async fn hand_over(
         &self,
         new: &Record,
-        seen: &Data,
+        creation: &Creation,
         data: &Data,
-        edits: &Edits,
-        max_data: usize,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let edits = Edits::difference(seen, data, edits);
+        let max_data = creation.max_data;
+        let edits = Edits::difference(&creation.record.data, data, &creation.edits);
         if edits.is_empty() {
             return Ok(());
         }
@@ -265,9 +262,8 @@ impl Engine {
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
 enum Creating {
-    Done(Record, Vec<EndOutcome>),
+    Done(Box<Record>, Vec<EndOutcome>),
     Refused(Refusal),
     Gone,
 }

@@ -49,14 +49,13 @@ use crate::{
         UpdateOutcome,
     },
     request::{EndPurpose, StoreAnswer, StoreCall, UpdateCall},
-    store::{Answer, AnyStore, Page, PlaceKey, StoreInfo},
+    store::{Answer, AnyStore, Page, StoreInfo, Tagger},
 };
 
 /// The store, with the clock, timeout and observers that every call uses.
 #[derive(Clone)]
 pub(crate) struct Engine {
     pub(crate) store: AnyStore,
-    pub(crate) place_key: PlaceKey,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     /// How long a call to the store may take.
@@ -72,6 +71,7 @@ pub(crate) struct Engine {
 
 /// What the clones of an engine share.
 struct Shared {
+    tagger: Tagger,
     watches: Watches,
     clock: ClockState,
     store_info: StoreInfo,
@@ -99,9 +99,8 @@ impl Engine {
         getrandom::fill(&mut start).expect("the operating system gives random bytes");
         #[cfg(feature = "metrics")]
         metrics::describe_metrics();
-        let store_info = store.calls().info();
+        let (store_info, store_key) = (store.calls().info(), store.calls().place_key());
         Self {
-            place_key: store.calls().place_key(),
             store,
             clock,
             observers: Vec::new(),
@@ -110,6 +109,7 @@ impl Engine {
             clock_tolerance: Self::DEFAULT_CLOCK_TOLERANCE,
             max_streams: watch::DEFAULT_MAX_STREAMS,
             shared: Arc::new(Shared {
+                tagger: Tagger::new(&store_key),
                 watches: Watches::default(),
                 clock: ClockState::default(),
                 timers: StoreTimers::new(store_info.kind()),

@@ -20,9 +20,10 @@ use crate::{
     Clock, EndReason, Error, ErrorKind, Lifetimes, Mode, SessionId, SystemClock, Timestamp,
     engine::Engine,
     record::{
-        Change, Edits, EndOptions, EndOutcome, Json, Record, SecretHash, Timing, TimingChange, UpdateOutcome,
+        Change, Edits, EndOptions, EndOutcome, Facts, Json, Record, SecretHash, Timing, TimingChange,
+        UpdateOutcome,
     },
-    store::{AnyStore, CreateOutcome, Creation},
+    store::{AnyStore, Created, Creation},
 };
 
 /// A store of this crate as a `tower_sessions::SessionStore`, to migrate from `tower-sessions`.
@@ -141,9 +142,9 @@ impl TowerSessions {
         let idle = idle.clamp(Duration::from_millis(1), Lifetimes::LONGEST);
         let lifetimes = Lifetimes::of(idle.into(), Lifetimes::LONGEST.into());
         let timing = Timing::new(Mode::Persistent, now, lifetimes);
-        let new = Record::new(id.sid(), &KEY.into(), id.secret(), timing);
+        let new = Record::new(id.sid(), &KEY.into(), id.secret(), timing, Facts::default());
         let creation = Creation { edits: edits(data, expiry)?, ..Creation::new(new) };
-        Ok(!matches!(self.engine.insert(creation).await?, CreateOutcome::Exists))
+        Ok(!matches!(self.engine.insert(creation).await?, Created::Exists))
     }
 
     async fn replace(&self, id: Id, data: &Data, expiry: OffsetDateTime) -> Result<(), Error> {

@@ -116,7 +116,8 @@ impl Data {
         if edits.is_empty() {
             return;
         }
-        let mut text = String::with_capacity(self.bytes_after(edits));
+        // Room for all, since to compute how much is replaced takes longer than the rest.
+        let mut text = String::with_capacity(self.bytes() + edits.bytes());
         let mut edited = edits.iter().peekable();
         for (key, value) in self.iter() {
             while let Some((new, change)) = edited.next_if(|(new, _)| *new < key) {
@@ -134,10 +135,16 @@ impl Data {
     }
 
     /// How many bytes it takes once these edits are applied.
-    pub(crate) fn bytes_after(&self, edits: &Edits) -> usize {
+    fn bytes_after(&self, edits: &Edits) -> usize {
         let kept = self.iter().filter(|(key, _)| edits.get(key).is_none());
         let set = edits.iter().filter_map(|(key, value)| Some((key, value?.as_str())));
         kept.chain(set).map(|(key, value)| text_bytes(key) + text_bytes(value)).sum()
+    }
+
+    /// Whether it takes at most so many bytes once these edits are applied.
+    pub(crate) fn fits_after(&self, edits: &Edits, max: usize) -> bool {
+        // Nothing is computed where it certainly fits.
+        self.bytes() + edits.bytes() <= max || self.bytes_after(edits) <= max
     }
 
     /// The text form, which [`Data::from_text`] reads back.
@@ -315,6 +322,12 @@ impl Edits {
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// How many bytes the values that are set take in the data.
+    fn bytes(&self) -> usize {
+        let set = self.iter().filter_map(|(key, value)| Some((key, value?.as_str())));
+        set.map(|(key, value)| text_bytes(key) + text_bytes(value)).sum()
     }
 
     fn edits(&self) -> &[Edit] {

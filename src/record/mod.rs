@@ -93,7 +93,13 @@ pub struct Record {
 
 impl Record {
     /// A new record, still without user and data.
-    pub(crate) fn new(sid: SessionId, realm: &Arc<str>, secret: SecretHash, timing: Timing) -> Self {
+    pub(crate) fn new(
+        sid: SessionId,
+        realm: &Arc<str>,
+        secret: SecretHash,
+        timing: Timing,
+        facts: Facts,
+    ) -> Self {
         Self {
             sid,
             realm: Arc::clone(realm),
@@ -107,7 +113,7 @@ impl Record {
             confirmed: false,
             data: Data::default(),
             revision: 0,
-            facts: Arc::default(),
+            facts: Arc::new(facts),
             binding: None,
             ended: None,
             revoked_at: None,
@@ -144,6 +150,6 @@ pub(crate) mod tests {
         let lifetimes = Lifetimes::from_minutes(15, 480);
         let timing = Timing::new(Mode::Persistent, Timestamp::UNIX_EPOCH, lifetimes);
         let secret = SecretHash::from_bytes([7; 32]);
-        Record::new(SessionId::from_bytes([7; 16]), &"__Host-id".into(), secret, timing)
+        Record::new(SessionId::from_bytes([7; 16]), &"__Host-id".into(), secret, timing, Facts::default())
     }
 }

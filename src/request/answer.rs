@@ -23,7 +23,7 @@ pub(crate) enum StoreAnswer {
     Updated(UpdatePurpose, Result<UpdateOutcome, Error>),
     Loaded(LoadCall, Result<Option<Box<Record>>, Error>),
     Ended(EndCall, Result<EndOutcome, Error>),
-    Created(Box<CreateCall>, Result<Established, Error>),
+    Created(CreateCall, Result<Established, Error>),
 }
 
 /// What came of a login or a save. A refusal is a value, not an error.
@@ -75,14 +75,11 @@ impl RequestState {
         ctx: &RequestContext<'_>,
     ) -> Result<Progress, Error> {
         match answer {
-            StoreAnswer::Updated(UpdatePurpose::Touch { sid, secret }, outcome) => {
-                self.touched(sid, &secret, outcome, ctx)
-            }
             StoreAnswer::Updated(UpdatePurpose::Plan { sid, edits, token, device }, outcome) => {
-                self.planned(sid, &edits, token, device, outcome?, ctx)
+                self.planned(sid, edits, token, device, outcome?, ctx)
             }
             StoreAnswer::Updated(UpdatePurpose::CompareAndSet { sid, edits }, outcome) => {
-                self.compared(sid, &edits, outcome?, ctx)
+                self.compared(sid, edits, outcome?, ctx)
             }
             StoreAnswer::Loaded(LoadCall::Reload(_), found) => {
                 self.reloaded(found?);
@@ -119,13 +116,18 @@ impl RequestState {
         }
     }
 
-    fn touched(
+    /// Takes the answer to a `TouchCall`.
+    ///
+    /// # Errors
+    ///
+    /// When the session ended meanwhile; when the store failed and the touch must succeed.
+    pub(crate) fn touched(
         &mut self,
         sid: SessionId,
         secret: &SecretHash,
         outcome: Result<UpdateOutcome, Error>,
         ctx: &RequestContext<'_>,
-    ) -> Result<Progress, Error> {
+    ) -> Result<(), Error> {
         let must_succeed = self.touch_must_succeed;
         let touched = self.known_as(sid);
         match outcome {
@@ -146,13 +148,13 @@ impl RequestState {
             }
             Err(error) => return Err(error),
         }
-        Ok(Progress::Done)
+        Ok(())
     }
 
     fn planned(
         &mut self,
         sid: SessionId,
-        edits: &Edits,
+        edits: Edits,
         token: Option<Token>,
         device: Option<Arc<BoundDevice>>,
         outcome: UpdateOutcome,
@@ -160,7 +162,7 @@ impl RequestState {
     ) -> Result<Progress, Error> {
         match outcome {
             UpdateOutcome::Applied(applied) => {
-                self.plan.edits.subtract(edits);
+                self.plan.edits.subtract(&edits);
                 self.plan.rotation = None;
                 self.plan.bind_to = None;
                 self.stored(sid, edits, &applied);
@@ -190,7 +192,7 @@ impl RequestState {
     fn compared(
         &mut self,
         sid: SessionId,
-        edits: &Edits,
+        edits: Edits,
         outcome: UpdateOutcome,
         ctx: &RequestContext<'_>,
     ) -> Result<Progress, Error> {
@@ -212,8 +214,7 @@ impl RequestState {
             && known.record.sid == found.sid
         {
             // All of it: the store may write what it is told was seen, if only the version is right.
-            known.see_secret(&found.secret);
-            known.record = found;
+            known.reloaded(found);
         }
     }
 
@@ -324,7 +325,7 @@ impl RequestState {
     }
 
     /// The edits are in the store.
-    fn stored(&mut self, sid: SessionId, edits: &Edits, applied: &Applied) {
+    fn stored(&mut self, sid: SessionId, edits: Edits, applied: &Applied) {
         let Some(known) = self.known_as(sid) else { return };
         known.updated(applied);
         // Any other revision means that another request changed the data since it was loaded. Then
@@ -332,12 +333,12 @@ impl RequestState {
         if applied.revision == known.record.revision + u64::from(!edits.is_empty()) {
             known.record.revision = applied.revision;
         }
-        known.record.data.edit(edits);
+        known.edited(edits);
         self.may_be_stale = false;
     }
 
     /// What was planned to be new is in the store.
-    fn created(&mut self, record: Record, call: &CreateCall) {
+    fn created(&mut self, record: Box<Record>, call: &CreateCall) {
         self.follows = match self.past.take() {
             Some(past) if past.is_certain && !call.draft.is_login() => Follows::Past(past),
             _ => Follows::Nothing,
@@ -354,7 +355,7 @@ impl RequestState {
             self.plan.rotation = None;
         }
         self.plan.edits.subtract(&call.edits);
-        self.known = Some(KnownSession::created(Box::new(record), call.draft.token.clone()));
+        self.known = Some(KnownSession::created(record, call.draft.token.clone()));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     binding::DeviceCheck,
     cookie::Token,
     record::{
-        Applied, Change, DeviceProof, LastSeen, Millis, Mode, PastSession, Proof, Record, SecretHash,
+        Applied, Change, DeviceProof, Edits, LastSeen, Millis, Mode, PastSession, Proof, Record, SecretHash,
         Successor, Timing, TimingChange, Tombstone,
     },
 };
@@ -17,6 +17,9 @@ use crate::{
 pub(crate) struct KnownSession {
     /// As it was loaded, with what this request has stored since.
     pub(crate) record: Box<Record>,
+    /// Edits that are stored, and not yet in the data of `record`. Most requests write as their
+    /// last act, and never read it again: then 1,100 instructions and two allocations are saved.
+    unapplied: Edits,
     pub(crate) token: Token,
     /// Whether the token is the session's latest one.
     pub(crate) proof: Proof,
@@ -71,10 +74,11 @@ impl<'a> Visit<'a> {
     /// Where the request came from, when the record says otherwise.
     fn unless_known(&self, known: &LastSeen) -> Option<LastSeen> {
         let known_agent = known.user_agent.as_deref().unwrap_or_default();
-        let text = self.user_agent_text();
+        // Most requests end at the comparison, before the text is checked.
+        let text = || self.user_agent_text();
         let is_same = known.ip == self.ip
-            && (known_agent.as_bytes() == self.user_agent || (known_agent.is_empty() && text.is_none()));
-        (!is_same).then(|| LastSeen { ip: self.ip, user_agent: text.map(Into::into) })
+            && (known_agent.as_bytes() == self.user_agent || (known_agent.is_empty() && text().is_none()));
+        (!is_same).then(|| LastSeen { ip: self.ip, user_agent: text().map(Into::into) })
     }
 }
 
@@ -97,8 +101,18 @@ impl KnownSession {
         let last_seen = if interacted { visit.unless_known(&record.facts.device.last) } else { None };
         let timing_on_arrival = record.timing;
         let due = Due { timing, confirms, last_seen, is_in_flight: false };
-        let mut known =
-            Self { record, token, proof, due, browser_has: None, timing_on_arrival, device, is_new: false };
+        let unapplied = Edits::default();
+        let mut known = Self {
+            record,
+            unapplied,
+            token,
+            proof,
+            due,
+            browser_has: None,
+            timing_on_arrival,
+            device,
+            is_new: false,
+        };
         known.browser_has = Some(known.browser_should_have(keep_longer));
         known
     }
@@ -107,8 +121,29 @@ impl KnownSession {
     pub(super) fn created(record: Box<Record>, token: Token) -> Self {
         let timing_on_arrival = record.timing;
         let (proof, due) = (Proof::Current, Due::default());
-        let device = DeviceProof::NotBound;
-        Self { record, token, proof, due, browser_has: None, timing_on_arrival, device, is_new: true }
+        let (device, unapplied) = (DeviceProof::NotBound, Edits::default());
+        let browser_has = None;
+        Self { record, unapplied, token, proof, due, browser_has, timing_on_arrival, device, is_new: true }
+    }
+
+    /// The record with its data as it is stored.
+    pub(super) fn record_with_data(&mut self) -> &Record {
+        self.record.data.edit(&std::mem::take(&mut self.unapplied));
+        &self.record
+    }
+
+    /// The edits are stored.
+    pub(super) fn edited(&mut self, edits: Edits) {
+        // Those of an earlier save.
+        self.record_with_data();
+        self.unapplied = edits;
+    }
+
+    /// The session was loaded again.
+    pub(super) fn reloaded(&mut self, record: Box<Record>) {
+        self.see_secret(&record.secret);
+        self.unapplied = Edits::default();
+        self.record = record;
     }
 
     /// Whether this request has created it by a login.

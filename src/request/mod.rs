@@ -37,8 +37,8 @@ pub(crate) use self::{
     judge::{Judgement, OldSecret, judge},
     known::{KnownSession, Past, Visit},
     plan::{
-        CreateCall, EndPurpose, Established, LoadCall, Scope, StoreCall, UpdateCall, UpdatePurpose,
-        new_record,
+        CreateCall, EndPurpose, Established, LoadCall, Scope, StoreCall, TouchCall, UpdateCall,
+        UpdatePurpose, new_record,
     },
 };
 use crate::{
@@ -113,9 +113,29 @@ impl RequestState {
     /// Back to the default, in place: nothing of a session outlives its request, and the room of
     /// the vector stays.
     pub(crate) fn reset(&mut self) {
-        let mut other_tokens = std::mem::take(&mut self.other_tokens);
+        // Field by field: to write the whole default takes 400 instructions, and most fields have it.
+        let Self {
+            is_closed,
+            cookie,
+            known,
+            past,
+            absent_device,
+            other_tokens,
+            may_be_stale,
+            touch_must_succeed,
+            follows,
+            keep_longer,
+            plan,
+        } = self;
+        (*is_closed, *may_be_stale, *touch_must_succeed) = (false, false, false);
+        (*cookie, *absent_device) = (CookieSent::default(), DeviceProof::default());
+        (*known, *past) = (None, None);
         other_tokens.clear();
-        *self = Self { other_tokens, ..Self::default() };
+        *follows = Follows::default();
+        *keep_longer = Millis::ZERO;
+        if !plan.is_empty() {
+            *plan = Plan::default();
+        }
     }
 
     /// A cookie led to this live session.
@@ -241,7 +261,7 @@ impl RequestState {
     }
 
     /// The value under a key, as this request sees it.
-    pub(crate) fn value(&self, key: &str) -> Option<Json> {
+    pub(crate) fn value(&mut self, key: &str) -> Option<Json> {
         match self.plan.edits.get(key) {
             Some(edited) => edited.cloned(),
             None => self.data().and_then(|data| data.get(key)),
@@ -249,9 +269,10 @@ impl RequestState {
     }
 
     /// The stored data, as far as the session of this request has it.
-    fn data(&self) -> Option<&Data> {
+    fn data(&mut self) -> Option<&Data> {
         let keeps = self.plan.new.as_ref().is_none_or(|draft| draft.keeps_data);
-        self.lasting().filter(|_| keeps).map(|known| &known.record.data)
+        let known = self.known.as_mut().filter(|_| keeps && self.plan.end.is_none())?;
+        Some(&known.record_with_data().data)
     }
 
     /// The session ended while this request was in flight. The call that ended it answered the

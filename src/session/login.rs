@@ -148,7 +148,7 @@ impl Login<'_> {
         };
         let realm = &inner.realm().name;
         let engine = &inner.config.engine;
-        let token = Token::generate()?.with_tag(engine.place_key.tag(realm, &subject));
+        let token = Token::generate()?.with_tag(engine.tag(inner.realm(), &subject));
         let no_headers = HeaderMap::new();
         let headers = inner.headers.as_ref().unwrap_or(&no_headers);
         let mut context = LoginContext {

@@ -62,7 +62,7 @@ pub(super) fn fill(
     if let Some(mut shared) = free
         && let Some(slot) = Arc::get_mut(&mut shared)
     {
-        slot.inner = Some(inner());
+        slot.inner.get_or_insert_with(inner);
         slot.user_agent.extend_from_slice(user_agent);
         let state = slot.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.request.start(cookie, keep_longer);

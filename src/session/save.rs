@@ -13,7 +13,7 @@ use crate::{
     events::EventKind,
     policy::{Activity, Refusal},
     record::{DeviceProof, EndOptions},
-    request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall, UpdateCall, Visit},
+    request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall, TouchCall, Visit},
     settings::DeviceVisit,
     store::Answer,
 };
@@ -40,8 +40,9 @@ impl Session {
                 // B6: nor does a logout end a second session whose device is not proven.
                 if visit.device.is_some_and(DeviceCheck::is_enforced) {
                     let passive = Activity::Passive;
-                    let judged =
-                        engine.judge(token, &secret, realm, policy, now, passive, &visit, drop).await?;
+                    let judged = engine
+                        .judge(token.clone(), &secret, realm, policy, now, passive, &visit, drop)
+                        .await?;
                     if matches!(judged, Judged::Unproven) {
                         continue;
                     }
@@ -50,7 +51,8 @@ impl Session {
                 continue;
             }
             let take = |known| self.state().request.arrived(known);
-            let judged = engine.judge(token, &secret, realm, policy, now, activity, &visit, take).await?;
+            let judged =
+                engine.judge(token.clone(), &secret, realm, policy, now, activity, &visit, take).await?;
             match judged {
                 Judged::Live | Judged::Unproven => {
                     if matches!(judged, Judged::Unproven) {
@@ -83,7 +85,7 @@ impl Session {
                 match self.perform_touch(touch).await {
                     Err(error) if error.is_store_failure() => return Err(error),
                     // A session that ended just now is no session.
-                    Ok(_) | Err(_) => {}
+                    Ok(()) | Err(_) => {}
                 }
             }
         }
@@ -234,24 +236,24 @@ impl Session {
         inner.config.engine.emit(inner.now, realm, None, subject, EventKind::Refused(refusal));
     }
 
-    fn take_touch(&self) -> Option<UpdateCall> {
+    fn take_touch(&self) -> Option<TouchCall> {
         let inner = self.inner();
         self.state().request.take_touch(&inner.context())
     }
 
-    /// As [`Session::perform`], and hands back the answer.
-    async fn perform_touch(&self, touch: UpdateCall) -> Result<Progress, Error> {
+    /// Performs the touch, and hands back the answer.
+    async fn perform_touch(&self, touch: TouchCall) -> Result<(), Error> {
         let inner = self.inner();
-        let UpdateCall { sid, seen, change, purpose } = touch;
+        let TouchCall { sid, secret, seen, change } = touch;
         let outcome = inner.config.engine.update(sid, &inner.realm().name, seen, change).await;
-        self.answered(StoreAnswer::Updated(purpose, outcome))
+        self.state().request.touched(sid, &secret, outcome, &inner.context())
     }
 
     /// Starts to record the interaction, beside the handler; `None` when nothing is due.
     pub(crate) fn start_touch(&self) -> Option<Answer<'static, Result<(), Error>>> {
         let call = self.take_touch()?;
         let touching = self.clone();
-        Some(self.answer(|| async move { touching.perform_touch(call).await.map(drop) }))
+        Some(self.answer(|| async move { touching.perform_touch(call).await }))
     }
 
     /// Whether the handler failed, so that its writes and logins are dropped.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    CreateOutcome, Creation, DynSettings, Page, PlaceKey, Revocation, SessionStore, SettingsStore, StoreInfo,
+    Created, Creation, DynSettings, Page, PlaceKey, Revocation, SessionStore, SettingsStore, StoreInfo,
     StoreUrl, StoredSettings, Sweep, Swept,
 };
 use crate::{
@@ -186,6 +186,7 @@ macro_rules! dyn_store {
             fn recent(&self, sid: SessionId) -> Option<Box<Record>>;
             /// Boxed: each stop of a record on its way to the handler would be a copy of it.
             fn load(&self, sid: SessionId) -> Reply<'_, Option<Box<Record>>>;
+            fn create(&self, creation: Creation) -> Reply<'_, Created>;
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer>;)*
         }
 
@@ -216,6 +217,11 @@ macro_rules! dyn_store {
                 Answer::start(S::IN_PROCESS, load)
             }
 
+            fn create(&self, creation: Creation) -> Reply<'_, Created> {
+                let create = async move || Ok(SessionStore::create(self, creation).await?.into());
+                Answer::start(S::IN_PROCESS, create)
+            }
+
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer> {
                 Answer::start(S::IN_PROCESS, || SessionStore::$call(self $(, $argument)*))
             })*
@@ -224,7 +230,6 @@ macro_rules! dyn_store {
 }
 
 dyn_store! {
-    fn create(&self, creation: Creation) -> CreateOutcome;
     fn update(&self, sid: SessionId, change: Change, seen: Option<Box<Record>>) -> UpdateOutcome;
     fn end(&self, sid: SessionId, request: EndRequest, seen: Option<Box<Record>>) -> EndOutcome;
     fn revoke(&self, revocation: Revocation) -> ();

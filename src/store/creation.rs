@@ -98,6 +98,29 @@ pub enum CreationPlan {
     TooLarge,
 }
 
+/// A [`CreateOutcome`] with its record in a box: each stop of an unboxed one on its way to the
+/// handler would be a copy of 440 bytes.
+#[derive(Debug)]
+pub(crate) enum Created {
+    Stored { record: Box<Record>, ended: Vec<EndOutcome> },
+    Full { count: usize, sessions: Vec<Record> },
+    SignedOutEverywhere,
+    Exists,
+    TooLarge,
+}
+
+impl From<CreateOutcome> for Created {
+    fn from(outcome: CreateOutcome) -> Self {
+        match outcome {
+            CreateOutcome::Created { record, ended } => Self::Stored { record: Box::new(record), ended },
+            CreateOutcome::Full { count, sessions } => Self::Full { count, sessions },
+            CreateOutcome::SignedOutEverywhere => Self::SignedOutEverywhere,
+            CreateOutcome::Exists => Self::Exists,
+            CreateOutcome::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
 impl CreateOutcome {
     /// The maximum number of sessions in [`CreateOutcome::Full`].
     pub const MAX_CANDIDATES: usize = 4096;

@@ -11,7 +11,7 @@ pub use self::{
 
 use crate::{
     Error, SessionId, Sessions,
-    record::{Record, SecretHash, Timing},
+    record::{Facts, Record, SecretHash, Timing},
 };
 
 /// The live sessions of a user or of all, as the store keeps them, for tests that look at records.
@@ -29,5 +29,5 @@ pub async fn records(sessions: &Sessions, subject: Option<&str>, limit: usize) -
 /// It is anonymous, in the realm of the default cookie, and was admitted when it was created.
 pub fn record(timing: Timing) -> Record {
     let secret = SecretHash::from_bytes([7; 32]);
-    Record::new(SessionId::from_bytes([7; 16]), &"__Host-id".into(), secret, timing)
+    Record::new(SessionId::from_bytes([7; 16]), &"__Host-id".into(), secret, timing, Facts::default())
 }

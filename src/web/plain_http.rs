@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::{header, uri::Authority};
+use http::{HeaderName, header, uri::Authority};
 
 use super::RequestHead;
 
@@ -19,13 +19,15 @@ impl<'a> RequestHead<'a> {
             let proto = self.header("x-forwarded-proto").is_some_and(|proto| proto.contains("https"));
             proto || self.header("forwarded").is_some_and(|value| value.contains("proto=https"))
         };
-        let page = match self.header(header::ORIGIN.as_str()) {
+        // By constants, whose names need not be parsed: each login passes here.
+        let header = |name: HeaderName| self.headers.get(name)?.to_str().ok();
+        let page = match header(header::ORIGIN) {
             Some(origin) => origin,
-            None => self.header(header::REFERER.as_str())?,
+            None => header(header::REFERER)?,
         };
         let page = page.strip_prefix("http://")?;
         let page = page.split_once('/').map_or(page, |(authority, _)| authority);
-        let host = self.header(header::HOST.as_str()).or(self.uri.authority().map(Authority::as_str))?;
+        let host = header(header::HOST).or(self.uri.authority().map(Authority::as_str))?;
         let is_here = page.eq_ignore_ascii_case(host) && !is_loopback(host);
         (is_here && !self.headers.contains_key("sec-fetch-site") && !tls_outside()).then_some(host)
     }

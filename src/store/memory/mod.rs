@@ -134,7 +134,9 @@ impl SessionStore for MemoryStore {
         change: Change,
         _seen: Option<Box<Record>>,
     ) -> Result<UpdateOutcome, Error> {
-        if let Some(place) = self.0.read(sid.tag()).place(sid.tag())
+        // Data changes under the write lock in any case.
+        if change.edits.is_empty()
+            && let Some(place) = self.0.read(sid.tag()).place(sid.tag())
             && place.has_no_marks()
             && let Some(applied) = place.get(sid).and_then(|entry| entry.touch(&change))
         {

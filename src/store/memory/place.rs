@@ -36,10 +36,12 @@ impl Place {
     }
 
     /// The record, with the subject's mark applied.
+    #[inline]
     pub(super) fn record(&self, sid: SessionId) -> Option<Record> {
         self.get(sid).map(|entry| self.show(entry))
     }
 
+    #[inline]
     fn show(&self, entry: &Entry) -> Record {
         let mut record = entry.to_record();
         if let Some(mark) = self.mark_of(&record) {
@@ -80,11 +82,11 @@ impl Place {
         &mut self,
         sid: SessionId,
         change: impl FnOnce(&mut Record) -> T,
-    ) -> Option<(T, Option<Record>)> {
+    ) -> Option<(T, Option<Box<Record>>)> {
         let mut record = self.record(sid)?;
         let was_live = record.ended.is_none();
         let answer = change(&mut record);
-        let turned = (record.ended.is_none() != was_live).then(|| record.clone());
+        let turned = (record.ended.is_none() != was_live).then(|| Box::new(record.clone()));
         let entry = Entry::new(record);
         match self {
             Self::Single(known) => **known = entry,
