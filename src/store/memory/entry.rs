@@ -21,29 +21,35 @@ pub(super) struct Entry {
     last_interaction_at: AtomicI64,
     longest_gap: AtomicU64,
     created_at: Timestamp,
-    authenticated_at: Option<Timestamp>,
     lifetimes: Lifetimes,
-    policy_at_creation: Lifetimes,
     policy_stamp: u64,
     updated_at: Timestamp,
-    admitted_at: Timestamp,
     revision: u64,
     realm: Arc<str>,
     subject: Option<Arc<str>>,
     data: Data,
     facts: Arc<Facts>,
-    /// Fields that few records have.
+    /// Fields that few records have, or that usually equal another.
     rare: Option<Box<Rare>>,
     epoch: u32,
     mode: Mode,
     confirmed: bool,
+    /// Whether it was created by a login.
+    is_authenticated: bool,
 }
 
+#[derive(Default, PartialEq)]
 struct Rare {
     previous_secret: Option<PreviousSecret>,
     one_off_idle: Option<Millis>,
     binding: Option<Arc<Binding>>,
     ended: Option<Tombstone>,
+    /// Unless that was at the creation.
+    authenticated_at: Option<Timestamp>,
+    /// Unless that was at the creation.
+    admitted_at: Option<Timestamp>,
+    /// Unless they equal the lifetimes.
+    policy_at_creation: Option<Lifetimes>,
 }
 
 impl Rare {
@@ -56,34 +62,35 @@ impl Rare {
 impl Entry {
     pub(super) fn new(record: Record) -> Self {
         let timing = record.timing;
+        let is_authenticated = timing.authenticated_at == Some(timing.created_at);
         let rare = Rare {
             previous_secret: record.previous_secret,
             one_off_idle: timing.one_off_idle,
             binding: record.binding,
             ended: record.ended,
+            authenticated_at: timing.authenticated_at.filter(|_| !is_authenticated),
+            admitted_at: Some(record.admitted_at).filter(|at| *at != timing.created_at),
+            policy_at_creation: Some(timing.policy_at_creation).filter(|then| *then != timing.lifetimes),
         };
-        let plain = rare.previous_secret.is_none() && rare.binding.is_none() && !rare.decides_touch();
         Self {
             sid: record.sid,
             secret: record.secret,
             last_interaction_at: AtomicI64::new(timing.last_interaction_at.as_unix_millis()),
             longest_gap: AtomicU64::new(timing.longest_gap.as_u64()),
             created_at: timing.created_at,
-            authenticated_at: timing.authenticated_at,
             lifetimes: timing.lifetimes,
-            policy_at_creation: timing.policy_at_creation,
             policy_stamp: timing.policy_stamp,
             updated_at: record.updated_at,
-            admitted_at: record.admitted_at,
             revision: record.revision,
             realm: record.realm,
             subject: record.subject,
             data: record.data,
             facts: record.facts,
-            rare: (!plain).then(|| Box::new(rare)),
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
             epoch: record.epoch,
             mode: timing.mode,
             confirmed: record.confirmed,
+            is_authenticated,
         }
     }
 
@@ -101,7 +108,7 @@ impl Entry {
             timing,
             subject: self.subject.clone(),
             epoch: self.epoch,
-            admitted_at: self.admitted_at,
+            admitted_at: rare.and_then(|rare| rare.admitted_at).unwrap_or(self.created_at),
             confirmed: self.confirmed,
             data: self.data.clone(),
             revision: self.revision,
@@ -114,18 +121,20 @@ impl Entry {
     }
 
     fn timing(&self) -> Timing {
+        let rare = self.rare.as_deref();
+        let at_creation = Some(self.created_at).filter(|_| self.is_authenticated);
         Timing {
             mode: self.mode,
             created_at: self.created_at,
-            authenticated_at: self.authenticated_at,
+            authenticated_at: at_creation.or_else(|| rare?.authenticated_at),
             last_interaction_at: Timestamp::from_unix_millis(
                 self.last_interaction_at.load(Ordering::Relaxed),
             ),
             longest_gap: Millis::new(self.longest_gap.load(Ordering::Relaxed)),
             lifetimes: self.lifetimes,
-            policy_at_creation: self.policy_at_creation,
+            policy_at_creation: rare.and_then(|rare| rare.policy_at_creation).unwrap_or(self.lifetimes),
             policy_stamp: self.policy_stamp,
-            one_off_idle: self.rare.as_deref().and_then(|rare| rare.one_off_idle),
+            one_off_idle: rare.and_then(|rare| rare.one_off_idle),
         }
     }
 

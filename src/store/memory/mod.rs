@@ -25,7 +25,7 @@ use self::{
     place::Place,
     sweep::SweepCursor,
     sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, read, write},
-    user_agents::UserAgents,
+    user_agents::{CommonFacts, UserAgents},
 };
 use super::{
     CreateOutcome, Creation, CreationPlan, Page, PlaceKey, Revocation, SessionStore, SettingsStore,
@@ -68,6 +68,7 @@ struct Shard {
     /// For each realm, the sessions that have not ended, by age. Each shard has its own copy of the
     /// name: a reference count shared by all shards would be a bottleneck.
     realms: BTreeMap<Arc<str>, BTreeSet<(Timestamp, SessionId)>>,
+    common_facts: CommonFacts,
 }
 
 /// A power of two: a million sessions are 4,000 per shard.
@@ -244,6 +245,7 @@ impl Shard {
             CreationPlan::SignedOutEverywhere => return CreateOutcome::SignedOutEverywhere,
             CreationPlan::TooLarge => return CreateOutcome::TooLarge,
         };
+        self.common_facts.share(&mut record.facts);
         let created = CreateOutcome::Created { record: record.clone(), ended: outcomes };
         record.realm = self.own_name(&record.realm);
         self.index(&record, true);

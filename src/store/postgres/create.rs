@@ -156,10 +156,12 @@ impl From<(Marks, Vec<Record>)> for Place {
     }
 }
 
-/// What the creation depends on: the mark, the new session, which must not exist, and the sessions
-/// that end.
+/// What the creation depends on, each once: the mark, the new session, which must not exist, and
+/// the sessions that end.
 fn sids(creation: &Creation) -> Vec<Sid> {
-    let ends = creation.ends.iter().map(|(sid, _)| *sid);
-    let sids = std::iter::once(creation.record.sid).chain(ends).map(Sid::from);
-    std::iter::once(Sid(MARK)).chain(sids).collect()
+    let ends = creation.ends.iter().map(|(sid, _)| Sid::from(*sid));
+    let mut sids: Vec<_> = [Sid(MARK), creation.record.sid.into()].into_iter().chain(ends).collect();
+    sids.sort_unstable_by_key(|sid| sid.0);
+    sids.dedup();
+    sids
 }

@@ -157,7 +157,9 @@ impl RedisStore {
             .arg(Version::of(before).bytes().as_slice())
             .stamp(Version::stamp_beside(before));
         call = call.arg(encode(record, version)?);
-        call = call.optional(earlier).arg(sid.as_bytes().as_slice());
+        if let Some(due) = earlier {
+            call = call.arg(due).arg(sid.as_bytes().as_slice());
+        }
         let run = call.run(&self.0.connection);
         let answer = match (earlier, due_key) {
             (Some(due), Some(due_key)) if self.is_cluster() => {

@@ -111,14 +111,16 @@ pub(super) fn unsqueeze(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let (back, after) = after.split_first_chunk::<2>()?;
         let from = (DICTIONARY.len() + out.len()).checked_sub(usize::from(u16::from_be_bytes(*back)))?;
         let until = from + count + SHORTEST;
-        match DICTIONARY.get(from..until) {
-            Some(known) => out.extend_from_slice(known),
-            // A repetition may overlap its own output.
-            None => {
-                for index in from..until {
-                    let byte = *DICTIONARY.get(index).or_else(|| out.get(index - DICTIONARY.len()))?;
-                    out.push(byte);
-                }
+        let in_output = from.checked_sub(DICTIONARY.len());
+        if let Some(known) = DICTIONARY.get(from..until) {
+            out.extend_from_slice(known);
+        } else if let Some(from) = in_output.filter(|from| from + count + SHORTEST <= out.len()) {
+            out.extend_from_within(from..from + count + SHORTEST);
+        } else {
+            // A repetition that overlaps its own output, or the end of the dictionary.
+            for index in from..until {
+                let byte = *DICTIONARY.get(index).or_else(|| out.get(index - DICTIONARY.len()))?;
+                out.push(byte);
             }
         }
         rest = after;
