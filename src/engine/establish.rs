@@ -241,6 +241,9 @@ impl Engine {
     }
 
     /// Writes to the new session what was written to the old one since it was loaded.
+    ///
+    /// Another login of the browser may take the new session's place before it has that data. Then
+    /// the data goes on to the session of that login, as far as it has no newer values.
     async fn hand_over(
         &self,
         new: &Record,
@@ -249,16 +252,29 @@ impl Engine {
         now: Timestamp,
     ) -> Result<(), Error> {
         let max_data = creation.max_data;
-        let edits = Edits::difference(&creation.record.data, data, &creation.edits);
-        if edits.is_empty() {
-            return Ok(());
+        let mut edits = Edits::difference(&creation.record.data, data, &creation.edits);
+        let mut later: Option<Box<Record>> = None;
+        for _ in 0..MAX_ATTEMPTS {
+            if edits.is_empty() {
+                return Ok(());
+            }
+            let target = later.as_deref().unwrap_or(new);
+            let if_revision = later.as_ref().map(|later| later.revision);
+            let change = Change { edits: edits.clone(), max_data, if_revision, ..Change::at(now) };
+            let next = match self.update(target.sid, &new.realm, self.hint(target), change).await? {
+                UpdateOutcome::Applied(_) => return Ok(()),
+                UpdateOutcome::TooLarge => return Err(too_large(max_data)),
+                UpdateOutcome::Conflict => Some(target.sid),
+                UpdateOutcome::Gone(tombstone) => {
+                    tombstone.and_then(|tombstone| tombstone.successor).map(|successor| successor.sid)
+                }
+            };
+            let Some(next) = next else { return Ok(()) };
+            later = self.load(next, now).await?.filter(|record| record.subject == new.subject);
+            let Some(later) = &later else { return Ok(()) };
+            edits.retain(|key, value| value.is_some() && later.data.get(key).is_none());
         }
-        let change = Change { edits, max_data, ..Change::at(now) };
-        match self.update(new.sid, &new.realm, self.hint(new), change).await? {
-            UpdateOutcome::TooLarge => Err(too_large(max_data)),
-            // Gone: another login has taken its place already, and what it took is what there was.
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 

@@ -297,7 +297,8 @@ impl Edits {
         }
     }
 
-    fn retain(&mut self, keep: impl Fn(&str, Option<&Json>) -> bool) {
+    /// Drops the edits that are not to be kept.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&str, Option<&Json>) -> bool) {
         if let Some(edits) = &mut self.0 {
             let edits = Arc::make_mut(edits);
             edits.retain(|(key, value)| keep(key, value.as_ref()));

@@ -424,6 +424,30 @@ async fn l3_s4_a_write_acknowledged_before_a_login_commits_is_carried() {
     assert_eq!(tab.post("/add/count").await.body, "2");
 }
 
+/// Found by `tests/history`: the login of an old cookie follows from session to session and takes the data of the last; the next
+/// login takes its place before it has written them.
+#[tokio::test]
+async fn l3_s3_data_on_its_way_to_a_login_goes_on_to_the_login_that_takes_its_place() {
+    let store = Probe::remote(MemoryStore::new());
+    let place = Place::over(store.clone());
+    let browser = place.site.log_in("bob").await;
+    let slow = place.slow(&browser, "login").await;
+    assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+    for key in ["kept", "newer"] {
+        assert_eq!(browser.put(&format!("/data/{key}"), "old").await.status, StatusCode::OK);
+    }
+
+    let gate = store.hold(Operation::Update);
+    place.door.open();
+    soon(gate.arrived()).await;
+    assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+    assert_eq!(browser.put("/data/newer", "new").await.status, StatusCode::OK);
+    gate.open();
+    assert_eq!(slow.await.unwrap().status, StatusCode::OK);
+    assert_eq!(browser.get("/data/kept").await.body, "old");
+    assert_eq!(browser.get("/data/newer").await.body, "new");
+}
+
 #[tokio::test]
 async fn s4_a_logout_that_stands_before_the_store_wipes_what_is_written_meanwhile() {
     let store = Probe::remote(MemoryStore::new());

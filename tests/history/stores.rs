@@ -1,0 +1,124 @@
+//! The other stores: two handles each, as two processes have. By real time, so that a seed gives the same requests, and not
+//! always the same order.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use tower_tenure::{
+    SessionStore,
+    store::{PostgresStore, RedisStore, SqliteStore},
+};
+
+use super::{
+    check::check,
+    clients::Plan,
+    faults::Faults,
+    run::{Pace, run},
+};
+use crate::common::{
+    backends::Backend,
+    proxy::Proxy,
+    search::cases,
+    servers::{Kind, Server},
+};
+
+/// How many calls a run has; several runs share a store, each in a realm of its own.
+const CALLS: usize = 500;
+
+/// What goes wrong in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Trouble {
+    None,
+    /// Calls fail or lose their answers, or nodes are killed.
+    OfNodes,
+    /// The server has its faults.
+    OfServer,
+}
+
+fn plan(seed: u64, trouble: Trouble) -> Plan {
+    // Nothing waits but for the store, and for handlers.
+    let plan = Plan { pauses: 2, ..Plan::of(seed, CALLS) };
+    match trouble {
+        Trouble::None => plan,
+        Trouble::OfNodes if seed.is_multiple_of(2) => plan.with_faults(),
+        Trouble::OfNodes => plan.with_kills(),
+        Trouble::OfServer => Plan { bad_server: true, ..plan },
+    }
+}
+
+async fn judge<S: SessionStore>(stores: [Arc<S>; 2], runs: u32, trouble: Trouble) {
+    let (mut calls, mut unavailable) = (0, 0);
+    // Another realm for each kind of trouble.
+    let mut base = DefaultHasher::new();
+    trouble.hash(&mut base);
+    let base = base.finish() >> 16;
+    for seed in 0..u64::from(runs) {
+        let plan = plan(base / 2 * 2 + seed, trouble);
+        let history = run(stores.clone(), &plan, Pace::Real).await;
+        calls += history.calls.len();
+        let lost = |call: &&super::record::Call| call.answer.outcome == super::record::Outcome::Unavailable;
+        unavailable += history.calls.iter().filter(lost).count();
+        check(&history).unwrap_or_else(|broken| panic!("{trouble:?}, seed {seed}: {plan:?}\n{broken}"));
+    }
+    println!("{trouble:?}: {calls} calls, {unavailable} of them not answered by the store");
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn keeps_the_rules(url: &str, runs: u32, trouble: Trouble) {
+    if let Some(file) = url.strip_prefix("sqlite:") {
+        let open = || SqliteStore::open(file);
+        judge([Arc::new(open().await.unwrap()), Arc::new(open().await.unwrap())], runs, trouble).await;
+    } else if url.starts_with("postgres:") {
+        let connect = || PostgresStore::connect(url);
+        judge([Arc::new(connect().await.unwrap()), Arc::new(connect().await.unwrap())], runs, trouble).await;
+    } else {
+        let connect = || RedisStore::connect(url);
+        judge([Arc::new(connect().await.unwrap()), Arc::new(connect().await.unwrap())], runs, trouble).await;
+    }
+}
+
+fn on_server(kind: Kind) {
+    // What it acknowledged has to be on disk before it is killed: by default Redis may be two seconds late.
+    let flags: &[&str] = if kind == Kind::Postgres { &[] } else { &["--appendfsync", "always"] };
+    let test = format!("histories on {kind:?}");
+    let Some(server) = Server::start_with(kind, &test, flags) else { return };
+    keeps_the_rules(&server.url(), cases(2), Trouble::None);
+    keeps_the_rules(&server.url(), cases(2), Trouble::OfNodes);
+    // A cluster names its own addresses, so there is nothing in between.
+    let proxy = (kind != Kind::Cluster).then(|| Arc::new(Proxy::before(server.port())));
+    let url = proxy.as_ref().map_or_else(|| server.url(), |proxy| server.url_at(proxy.port));
+    let faults = Faults::begin(server, proxy, 1);
+    keeps_the_rules(&url, cases(1), Trouble::OfServer);
+    let (_, count) = faults.stop();
+    println!("{kind:?}: {count} faults");
+}
+
+#[test]
+fn two_nodes_over_sqlite_keep_the_rules() {
+    let backend = Backend::sqlite("histories");
+    keeps_the_rules(&backend.url(), cases(2), Trouble::None);
+    keeps_the_rules(&backend.url(), cases(2), Trouble::OfNodes);
+}
+
+#[test]
+fn two_nodes_over_redis_keep_the_rules() {
+    on_server(Kind::Redis);
+}
+
+#[test]
+fn two_nodes_over_valkey_keep_the_rules() {
+    on_server(Kind::Valkey);
+}
+
+#[test]
+fn two_nodes_over_a_cluster_keep_the_rules() {
+    on_server(Kind::Cluster);
+}
+
+#[test]
+fn two_nodes_over_postgres_keep_the_rules() {
+    on_server(Kind::Postgres);
+}
