@@ -66,10 +66,13 @@ impl Node {
         let clock = NodeClock { true_time: true_time.clone(), ahead };
         let (true_time, weather) = (true_time.clone(), Arc::clone(weather));
         let connection = Connection { store, life: Arc::clone(&life), true_time, weather };
+        let is_sound = plan.faults == 0 && !plan.bad_server;
         let observer = {
             let (life, recorder, time) = (Arc::clone(&life), Arc::clone(recorder), clock.true_time.clone());
             move |event: &Event<'_>| {
-                if let EventKind::StoreFailed { operation, error, .. } = event.kind {
+                if let (EventKind::StoreFailed { operation, error, .. }, true) =
+                    (event.kind, is_sound && !life.is_over())
+                {
                     println!("node {index}, {operation}: {error:?}");
                 }
                 if let (EventKind::Ended(reason), Some(sid), false) = (event.kind, event.sid, life.is_over())
