@@ -63,6 +63,9 @@ RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --all-features
 step "the public API is that of tests/public_api.txt"
 cargo run --quiet --manifest-path tests/public_api/Cargo.toml --target-dir target/public_api
 
+step "BENCHMARKS.md shows the kept results"
+benches/peers/plot.py --check
+
 step "tests"
 cargo test --all-features
 

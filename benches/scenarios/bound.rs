@@ -6,7 +6,7 @@ mod device;
 use http::{HeaderValue, Method, header, response::Parts};
 
 pub(crate) use self::device::SoftwareDevice;
-use super::{issued, request, stack::Serve};
+use super::{Serve, issued, request};
 
 /// Logs in and binds the session. Gives both cookies: what goes behind `__Host-id=`. `None` where no binding is offered.
 pub(crate) fn bind(device: &SoftwareDevice, serve: &mut Serve) -> Option<String> {

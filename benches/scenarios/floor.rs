@@ -26,7 +26,7 @@ use subtle::ConstantTimeEq;
 use tower::{Layer, Service};
 use tower_tenure::Clock;
 
-use super::stack::{Clockwork, plain};
+use super::{clockwork::Clockwork, serve::plain};
 
 const IDLE: i64 = 24 * 3600 * 1000;
 const ABSOLUTE: i64 = 3650 * 24 * 3600 * 1000;

@@ -1,23 +1,29 @@
-//! Who asks what of which stack: shared by `benches/overhead.rs` and `tests/budget.rs`.
+//! Who asks what of which stack: shared by `benches/overhead.rs` and `tests/budget.rs`. The package in `benches/peers`
+//! shares `serve.rs`, `browser.rs`, `clockwork.rs` and `floor.rs`.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`Scenario`]: a stack and a kind of request, ready to be served |
 //! | `stack.rs` | [`Stack`]: the same routes bare, and inside each of the layers that are compared |
+//! | `serve.rs` | how a service is called |
+//! | `browser.rs` | what a browser sends |
+//! | `clockwork.rs` | a clock that moves by the same step with every request |
 //! | `floor.rs` | the least that a session layer can cost, written by hand |
 //! | `counted.rs` | a store that counts its look-ups |
 //! | `bound.rs` | a session bound to a device, as a browser binds one |
 
 pub(crate) mod bound;
+mod browser;
+mod clockwork;
 pub(crate) mod counted;
 mod floor;
+mod serve;
 mod stack;
 
 use axum::body::Body;
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header, response::Parts};
+use http::{Method, Request, header, response::Parts};
 
-pub(crate) use self::stack::{Clockwork, Serve, Stack};
+pub(crate) use self::{clockwork::Clockwork, serve::Serve, stack::Stack};
 use crate::scenarios::counted::Counted;
 
 /// A kind of request.
@@ -195,36 +201,10 @@ impl Scenario {
     }
 }
 
-/// A browser's request, in the form that hyper gives it: target and values are slices of the buffer that was read.
-pub(crate) fn request(method: Method, path: &str, cookie: Option<&str>) -> Request<Body> {
-    const FIXED: [(HeaderName, &str); 5] = [
-        (header::HOST, "www.example.com"),
-        (header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-        (header::ACCEPT, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-        (header::ACCEPT_LANGUAGE, "en-GB,en;q=0.5"),
-        (header::ACCEPT_ENCODING, "gzip, deflate, br, zstd"),
-    ];
-    let cookie = cookie.map(|token| format!("theme=dark; __Host-id={token}; lang=en"));
-    let mut values: Vec<(Option<HeaderName>, &str)> = vec![(None, path)];
-    values.extend(FIXED.map(|(name, value)| (Some(name), value)));
-    values.extend(cookie.as_deref().map(|cookie| (Some(header::COOKIE), cookie)));
-
-    let buffer = Bytes::from(values.iter().map(|(_, value)| *value).collect::<String>());
-    let mut request = Request::new(Body::empty());
-    *request.method_mut() = method;
-    let mut at = 0;
-    for (name, value) in values {
-        let slice = buffer.slice(at..at + value.len());
-        at += value.len();
-        match name {
-            None => *request.uri_mut() = Uri::from_maybe_shared(slice).expect("a path is a target"),
-            Some(name) => {
-                let value = HeaderValue::from_maybe_shared(slice).expect("visible ASCII");
-                request.headers_mut().insert(name, value);
-            }
-        }
-    }
-    request
+/// A request of a browser that holds our cookie.
+pub(crate) fn request(method: Method, path: &str, token: Option<&str>) -> Request<Body> {
+    let cookie = token.map(|token| format!("__Host-id={token}"));
+    browser::request(method, path, cookie.as_deref())
 }
 
 /// The token that a response sets.

@@ -1,38 +1,30 @@
 //! The same routes bare, and inside each of the layers that are compared.
 
 use std::{
-    convert::Infallible,
     hint::black_box,
-    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::Body,
     routing::{get, post},
 };
-use futures_util::FutureExt;
-use http::{Request, Response, response::Parts};
-use http_body_util::BodyExt;
-use tower::{Layer, Service, ServiceExt};
+use tower::Layer;
 use tower_tenure::{
-    Clock, DeviceBinding, Error, Key, Lifetimes, MemoryStore, Mode, Policy, Session, SessionLayer,
-    SystemClock, Timestamp, browser::Endpoints, policy::Limits,
+    DeviceBinding, Error, Key, Lifetimes, MemoryStore, Mode, Policy, Session, SessionLayer,
+    browser::Endpoints, policy::Limits,
 };
 
 use super::{
+    clockwork::Clockwork,
     counted::Counted,
     floor::{self, FloorLayer},
+    serve::{Noop, Serve, erased, plain},
 };
-
-/// A stack with its type forgotten; the call through the box is the same for all.
-pub(crate) type Serve = Box<dyn FnMut(Request<Body>) -> Parts>;
 
 /// What is around the routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,83 +138,7 @@ fn session_routes() -> Router {
         .route("/remember", post(login(Mode::Persistent)))
 }
 
-pub(super) async fn plain() -> &'static str {
-    "hello"
-}
-
 async fn read(session: Session) -> &'static str {
     black_box(session.subject());
     "hello"
-}
-
-fn erased<S, B>(mut service: S) -> Serve
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + 'static,
-    B: http_body::Body<Error: std::fmt::Debug>,
-{
-    const AT_ONCE: &str = "nothing here waits";
-    Box::new(move |request| {
-        let ready = service.ready().now_or_never().expect(AT_ONCE);
-        let Ok(response) = ready.map(|service| service.call(request).now_or_never().expect(AT_ONCE));
-        let Ok(response) = response;
-        let (parts, body) = response.into_parts();
-        let mut body = pin!(body);
-        while let Some(frame) = body.frame().now_or_never().expect(AT_ONCE) {
-            drop(black_box(frame));
-        }
-        parts
-    })
-}
-
-/// A layer that does nothing.
-#[derive(Clone)]
-struct Noop<S>(S);
-
-impl<S: Service<R>, R> Service<R> for Noop<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: R) -> S::Future {
-        self.0.call(request)
-    }
-}
-
-/// Costs what the system's clock costs, but moves by the same step with every request.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Clockwork(Arc<Hands>);
-
-#[derive(Debug)]
-struct Hands {
-    now: AtomicI64,
-    step: AtomicI64,
-}
-
-impl Default for Hands {
-    fn default() -> Self {
-        Self { now: AtomicI64::new(1_767_225_600_000), step: AtomicI64::new(0) }
-    }
-}
-
-impl Clockwork {
-    pub(super) fn step_by(&self, millis: i64) {
-        self.0.step.store(millis, Ordering::Relaxed);
-    }
-
-    pub(super) fn to_next_second(&self) {
-        let now = self.0.now.load(Ordering::Relaxed);
-        self.0.now.store((now / 1000 + 1) * 1000, Ordering::Relaxed);
-    }
-}
-
-impl Clock for Clockwork {
-    fn now(&self) -> Timestamp {
-        black_box(SystemClock.now());
-        let step = self.0.step.load(Ordering::Relaxed);
-        Timestamp::from_unix_millis(self.0.now.fetch_add(step, Ordering::Relaxed) + step)
-    }
 }

@@ -1,0 +1,8 @@
+//! Each library: how it does what the routes ask, and its layer around them.
+//!
+//! All keep sessions for a day without use, in a cookie that is `Secure` and has the prefix `__Host-`.
+
+pub mod axum_session;
+pub mod tenure;
+pub mod tower_sessions;
+pub mod tower_sessions_0_14;

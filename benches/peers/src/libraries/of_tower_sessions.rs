@@ -1,0 +1,118 @@
+//! tower-sessions, of whatever version `super::lib` is.
+
+use std::{
+    collections::HashSet,
+    fmt::Debug,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use axum::Router;
+
+pub use super::lib::Session;
+use super::lib::{
+    Expiry, SessionManagerLayer, SessionStore,
+    cookie::time::Duration,
+    session::{Id, Record},
+    session_store,
+};
+use crate::application::{Failed, Sessions};
+
+impl Sessions for Session {
+    async fn user(&self) -> Result<Option<String>, Failed> {
+        Self::get(self, "user").await.map_err(drop_error)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<u64>, Failed> {
+        Self::get(self, key).await.map_err(drop_error)
+    }
+
+    async fn set(&self, key: &str, value: u64) -> Result<(), Failed> {
+        self.insert(key, value).await.map_err(drop_error)
+    }
+
+    async fn login(&self, user: &str) -> Result<(), Failed> {
+        self.cycle_id().await.map_err(drop_error)?;
+        self.insert("user", user).await.map_err(drop_error)
+    }
+
+    async fn logout(&self) -> Result<(), Failed> {
+        self.flush().await.map_err(drop_error)
+    }
+
+    async fn rotate(&self) -> Result<(), Failed> {
+        self.cycle_id().await.map_err(drop_error)
+    }
+}
+
+fn drop_error<E>(_: E) -> Failed {
+    Failed
+}
+
+/// Its layer around the routes.
+pub fn layered(
+    store: impl SessionStore + Clone,
+    idle: std::time::Duration,
+    always_save: bool,
+    routes: Router,
+) -> Router {
+    let idle = Duration::try_from(idle).expect("not for centuries");
+    let layer = SessionManagerLayer::new(store).with_name("__Host-id");
+    routes.layer(layer.with_expiry(Expiry::OnInactivity(idle)).with_always_save(always_save))
+}
+
+/// A store that fails on command and counts its rows.
+#[derive(Clone, Debug)]
+pub struct Watched<S> {
+    store: S,
+    fails: Arc<AtomicBool>,
+    rows: Rows,
+}
+
+/// The ids of rows.
+pub type Rows = Arc<Mutex<HashSet<String>>>;
+
+impl<S> Watched<S> {
+    pub fn new(store: S, fails: Arc<AtomicBool>, rows: Rows) -> Self {
+        Self { store, fails, rows }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self) -> session_store::Result<()> {
+        let fails = self.fails.load(Ordering::SeqCst);
+        if fails { Err(session_store::Error::Backend("the store is down".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl<S: SessionStore + Clone + Debug> SessionStore for Watched<S> {
+    async fn create(&self, record: &mut Record) -> session_store::Result<()> {
+        self.check()?;
+        self.store.create(record).await?;
+        self.rows().insert(record.id.to_string());
+        Ok(())
+    }
+
+    async fn save(&self, record: &Record) -> session_store::Result<()> {
+        self.check()?;
+        self.rows().insert(record.id.to_string());
+        self.store.save(record).await
+    }
+
+    async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
+        self.check()?;
+        self.store.load(id).await
+    }
+
+    async fn delete(&self, id: &Id) -> session_store::Result<()> {
+        self.check()?;
+        self.rows().remove(&id.to_string());
+        self.store.delete(id).await
+    }
+}

@@ -1,0 +1,13 @@
+//! tower-sessions 0.15.
+
+#[path = "of_tower_sessions.rs"]
+mod of_tower_sessions;
+
+use tower_sessions as lib;
+
+pub use self::of_tower_sessions::*;
+
+/// The memory store that it comes with.
+pub fn memory() -> lib::MemoryStore {
+    lib::MemoryStore::default()
+}

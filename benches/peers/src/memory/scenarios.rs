@@ -1,0 +1,282 @@
+//! Who asks what of which stack.
+
+#[path = "../../../scenarios/browser.rs"]
+mod browser;
+#[path = "../../../scenarios/clockwork.rs"]
+mod clockwork;
+#[path = "../../../scenarios/floor.rs"]
+mod floor;
+#[path = "../../../scenarios/serve.rs"]
+mod serve;
+
+use std::{sync::LazyLock, time::Duration};
+
+use axum::{Router, body::Body};
+use http::{Method, Request, header, response::Parts};
+use tokio::runtime::{Builder, Runtime};
+use tower_tenure::MemoryStore;
+use tower_tenure_peers::{
+    application::{bare, benchmarked},
+    libraries::{axum_session, tenure, tower_sessions, tower_sessions_0_14},
+};
+
+use self::{
+    clockwork::Clockwork,
+    floor::FloorLayer,
+    serve::{Noop, Serve, erased},
+};
+
+/// What is around the routes, always by `Router::layer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stack {
+    /// Nothing.
+    Bare,
+    /// A layer that does nothing: what all are compared with.
+    Noop,
+    /// The least that a session layer can cost.
+    Floor,
+    Tenure,
+    /// Its idle timeout counts writes only.
+    TowerSessions,
+    /// Each request writes the session, so that its idle timeout counts reads.
+    TowerSessionsAlways,
+    /// The same in version 0.14, over moka.
+    Moka,
+    MokaAlways,
+    AxumSession,
+}
+
+/// A day.
+const IDLE: Duration = Duration::from_secs(24 * 3600);
+
+/// For layers that start tasks. It never runs them.
+pub(crate) static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime"));
+
+impl Stack {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Bare,
+        Self::Noop,
+        Self::Floor,
+        Self::Tenure,
+        Self::TowerSessions,
+        Self::TowerSessionsAlways,
+        Self::Moka,
+        Self::MokaAlways,
+        Self::AxumSession,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare axum",
+            Self::Noop => "no-op layer",
+            Self::Floor => "hand-written floor",
+            Self::Tenure => "tower-tenure",
+            Self::TowerSessions => "tower-sessions 0.15",
+            Self::TowerSessionsAlways => "tower-sessions 0.15, always_save",
+            Self::Moka => "tower-sessions 0.14, moka",
+            Self::MokaAlways => "tower-sessions 0.14, moka, always_save",
+            Self::AxumSession => "axum_session 0.22",
+        }
+    }
+
+    /// The floor has no data and no rotation, and no handler for nobody.
+    pub(crate) const fn serves(self, visit: Visit) -> bool {
+        let is_beyond = matches!(visit, Visit::Write | Visit::WriteScattered | Visit::Rotate | Visit::Forged);
+        !(matches!(self, Self::Floor) && is_beyond)
+    }
+
+    fn router(self, clockwork: &Clockwork) -> Router {
+        match self {
+            Self::Bare => bare(),
+            Self::Noop => bare().layer(tower::layer::layer_fn(Noop)),
+            Self::Floor => floor::routes().layer(FloorLayer::new(clockwork.clone())),
+            Self::Tenure => {
+                tenure::layered(MemoryStore::new(), IDLE, clockwork.clone(), benchmarked::<tenure::Session>())
+            }
+            Self::TowerSessions | Self::TowerSessionsAlways => {
+                let always = self == Self::TowerSessionsAlways;
+                let routes = benchmarked::<tower_sessions::Session>();
+                tower_sessions::layered(tower_sessions::memory(), IDLE, always, routes)
+            }
+            Self::Moka | Self::MokaAlways => {
+                let routes = benchmarked::<tower_sessions_0_14::Session>();
+                let always = self == Self::MokaAlways;
+                tower_sessions_0_14::layered(tower_sessions_0_14::moka(), IDLE, always, routes)
+            }
+            Self::AxumSession => RUNTIME.block_on(axum_session::layered(
+                None::<axum_session::SessionNullPool>,
+                IDLE,
+                true,
+                benchmarked::<axum_session::Session<axum_session::SessionNullPool>>(),
+            )),
+        }
+    }
+}
+
+/// A kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// A stranger.
+    NoCookie,
+    /// A live session, always the same one; the handler does not look at it.
+    Untouched,
+    /// The same, and the handler asks who it is.
+    Read,
+    /// The same, another one each time.
+    ReadScattered,
+    /// The handler writes one value.
+    Write,
+    WriteScattered,
+    /// The session gets a new id or secret.
+    Rotate,
+    /// A stranger who logs in.
+    Login,
+    /// A well-formed cookie that this server did not issue; the handler asks who it is.
+    Forged,
+}
+
+impl Visit {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::NoCookie,
+        Self::Untouched,
+        Self::Read,
+        Self::ReadScattered,
+        Self::Write,
+        Self::WriteScattered,
+        Self::Rotate,
+        Self::Login,
+        Self::Forged,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::NoCookie => "no cookie",
+            Self::Untouched => "untouched",
+            Self::Read => "read",
+            Self::ReadScattered => "read, scattered",
+            Self::Write => "write",
+            Self::WriteScattered => "write, scattered",
+            Self::Rotate => "rotate",
+            Self::Login => "login",
+            Self::Forged => "forged",
+        }
+    }
+
+    pub(crate) const fn is_scattered(self) -> bool {
+        matches!(self, Self::ReadScattered | Self::WriteScattered)
+    }
+
+    /// Whether a cookie is good for one request only: a rotated one is old, and a forged one may be adopted.
+    const fn is_once(self) -> bool {
+        matches!(self, Self::Rotate | Self::Forged)
+    }
+
+    /// Requests whose time is measured at once.
+    pub(crate) const fn batch(self) -> usize {
+        if self.is_once() { 200 } else { 1000 }
+    }
+
+    const fn route(self) -> (Method, &'static str) {
+        match self {
+            Self::NoCookie | Self::Untouched => (Method::GET, "/plain"),
+            Self::Read | Self::ReadScattered | Self::Forged => (Method::GET, "/read"),
+            Self::Write | Self::WriteScattered => (Method::POST, "/write"),
+            Self::Rotate => (Method::POST, "/rotate"),
+            Self::Login => (Method::POST, "/login"),
+        }
+    }
+}
+
+/// A stack and a kind of request, warmed up.
+pub(crate) struct Scenario {
+    visit: Visit,
+    router: Router,
+    serve: Serve,
+    /// What the browsers hold.
+    cookies: Vec<String>,
+    next: usize,
+}
+
+impl Scenario {
+    /// For at most 1000 requests.
+    pub(crate) fn new(stack: Stack, visit: Visit) -> Self {
+        Self::with_cookies(stack, visit, if visit.is_once() { 1200 } else { 1 })
+    }
+
+    /// For many requests.
+    pub(crate) fn for_long(stack: Stack, visit: Visit) -> Self {
+        let many = visit.is_once() || visit.is_scattered();
+        Self::with_cookies(stack, visit, if many { 10_000 } else { 1 })
+    }
+
+    fn with_cookies(stack: Stack, visit: Visit, cookies: usize) -> Self {
+        let clockwork = Clockwork::default();
+        // As `axum::serve` does. Without it, each request puts the layer around its handler anew.
+        let router = stack.router(&clockwork).with_state(());
+        // Forged cookies are those of another server, which has another key and other sessions.
+        let issuer =
+            if visit == Visit::Forged { stack.router(&clockwork).with_state(()) } else { router.clone() };
+        let mut issuer = erased(issuer);
+        let issue =
+            |_| issued(&issuer(browser::request(Method::POST, "/login", None))).unwrap_or_else(made_up);
+        let cookies = match visit {
+            Visit::NoCookie | Visit::Login => Vec::new(),
+            _ => (0..cookies).map(issue).collect(),
+        };
+        // So that ours has an interaction to record with each request.
+        clockwork.step_by(1);
+        let mut scenario = Self { visit, serve: erased(router.clone()), router, cookies, next: 0 };
+        for _ in 0..100 {
+            let request = scenario.request();
+            let response = scenario.serve(request);
+            assert!(response.status.is_success(), "{}: {}", stack.name(), response.status);
+        }
+        // Ours sets a cookie again after this second, and not before.
+        clockwork.to_next_second();
+        let request = scenario.request();
+        drop(scenario.serve(request));
+        scenario
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    fn request(&mut self) -> Request<Body> {
+        let (method, path) = self.visit.route();
+        // A stride without a common divisor visits all in an order that no prefetcher foresees.
+        self.next += 7919;
+        let cookie = self.cookies.get(self.next % self.cookies.len().max(1));
+        browser::request(method, path, cookie.map(String::as_str))
+    }
+
+    /// Builds so many requests, so that building them is not counted.
+    pub(crate) fn requests(&mut self, count: usize) -> Vec<Request<Body>> {
+        (0..count).map(|_| self.request()).collect()
+    }
+
+    /// Serves a request as a server does, to the last frame of the body.
+    #[inline(never)] // a name for callgrind's `--toggle-collect`
+    pub(crate) fn serve(&mut self, request: Request<Body>) -> Parts {
+        (self.serve)(request)
+    }
+
+    /// Builds a request and serves it.
+    pub(crate) fn visit(&mut self) -> Parts {
+        let request = self.request();
+        self.serve(request)
+    }
+}
+
+/// The cookies that a response sets, as a browser sends them.
+fn issued(response: &Parts) -> Option<String> {
+    let values = response.headers.get_all(header::SET_COOKIE).into_iter();
+    let pairs: Vec<_> = values.filter_map(|value| value.to_str().ok()?.split(';').next()).collect();
+    (!pairs.is_empty()).then(|| pairs.join("; "))
+}
+
+/// For stacks that set none, so that their requests are as long.
+fn made_up() -> String {
+    format!("__Host-id={}", "AbCdEfGh".repeat(8))
+}

@@ -1,0 +1,143 @@
+//! The libraries, each over a store that fails on command.
+
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::Router;
+use tower_tenure::{MemoryStore, SystemClock, events::Operation, testing::Probe};
+use tower_tenure_peers::{
+    application::probed,
+    libraries::{axum_session, tenure, tower_sessions, tower_sessions_0_14},
+};
+
+/// A library that is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Library {
+    Tenure,
+    TowerSessions,
+    TowerSessionsAlways,
+    Moka,
+    AxumSession,
+    AxumSessionUncached,
+}
+
+pub(crate) const ALL: &[Library] = &[
+    Library::Tenure,
+    Library::TowerSessions,
+    Library::TowerSessionsAlways,
+    Library::Moka,
+    Library::AxumSession,
+    Library::AxumSessionUncached,
+];
+
+/// A running application over it.
+pub(crate) struct Subject {
+    pub(crate) router: Router,
+    store: Store,
+}
+
+enum Store {
+    Tenure(Probe<MemoryStore, true>),
+    TowerSessions { fails: Arc<AtomicBool>, rows: tower_sessions::Rows },
+    AxumSession { fails: Arc<AtomicBool>, rows: axum_session::Watched },
+}
+
+/// More calls than a probe makes.
+const ALL_CALLS: usize = 1_000_000;
+
+impl Library {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tenure => "tower-tenure",
+            Self::TowerSessions => "tower-sessions 0.15",
+            Self::TowerSessionsAlways => "tower-sessions 0.15, always_save",
+            Self::Moka => "tower-sessions 0.14, moka",
+            Self::AxumSession => "axum_session 0.22",
+            Self::AxumSessionUncached => "axum_session 0.22, without its cache",
+        }
+    }
+
+    pub(crate) const fn is_ours(self) -> bool {
+        matches!(self, Self::Tenure)
+    }
+
+    /// A new server with this idle timeout.
+    pub(crate) async fn start(self, idle: Duration) -> Subject {
+        let subject = self.lazy(idle).await;
+        // As `axum::serve` does. Without it, each request puts the layer around its handler anew.
+        Subject { router: subject.router.with_state(()), ..subject }
+    }
+
+    async fn lazy(self, idle: Duration) -> Subject {
+        let (fails, rows) = (Arc::new(AtomicBool::new(false)), tower_sessions::Rows::default());
+        match self {
+            Self::Tenure => {
+                let store = Probe::in_process(MemoryStore::new());
+                let router = tenure::layered(store.clone(), idle, SystemClock, probed::<tenure::Session>());
+                Subject { router, store: Store::Tenure(store) }
+            }
+            Self::TowerSessions | Self::TowerSessionsAlways => {
+                let memory = tower_sessions::memory();
+                let store = tower_sessions::Watched::new(memory, Arc::clone(&fails), Arc::clone(&rows));
+                let always = self == Self::TowerSessionsAlways;
+                let router =
+                    tower_sessions::layered(store, idle, always, probed::<tower_sessions::Session>());
+                Subject { router, store: Store::TowerSessions { fails, rows } }
+            }
+            Self::Moka => {
+                let moka = tower_sessions_0_14::moka();
+                let store = tower_sessions_0_14::Watched::new(moka, Arc::clone(&fails), Arc::clone(&rows));
+                let routes = probed::<tower_sessions_0_14::Session>();
+                let router = tower_sessions_0_14::layered(store, idle, false, routes);
+                Subject { router, store: Store::TowerSessions { fails, rows } }
+            }
+            Self::AxumSession | Self::AxumSessionUncached => {
+                let rows = axum_session::Watched::new(Arc::clone(&fails));
+                let has_cache = self == Self::AxumSession;
+                let routes = probed::<axum_session::Session<axum_session::Watched>>();
+                let router = axum_session::layered(Some(rows.clone()), idle, has_cache, routes).await;
+                Subject { router, store: Store::AxumSession { fails, rows } }
+            }
+        }
+    }
+}
+
+impl Subject {
+    /// Lets its store fail, or work again. `false` where that cannot be done.
+    pub(crate) fn set_fails(&self, fail: bool) -> bool {
+        match &self.store {
+            Store::Tenure(store) => {
+                let times = if fail { ALL_CALLS } else { 0 };
+                for operation in [
+                    Operation::Create,
+                    Operation::Load,
+                    Operation::Update,
+                    Operation::End,
+                    Operation::NotBefore,
+                ] {
+                    store.fail(operation, times);
+                }
+            }
+            Store::TowerSessions { fails, .. } | Store::AxumSession { fails, .. } => {
+                fails.store(fail, Ordering::SeqCst)
+            }
+        }
+        true
+    }
+
+    /// How many rows its store has.
+    pub(crate) fn rows(&self) -> Option<i64> {
+        match &self.store {
+            Store::Tenure(store) => Some(store.inner().len() as i64),
+            Store::TowerSessions { rows, .. } => {
+                Some(rows.lock().unwrap_or_else(PoisonError::into_inner).len() as i64)
+            }
+            Store::AxumSession { rows, .. } => Some(rows.len() as i64),
+        }
+    }
+}
