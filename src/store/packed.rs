@@ -248,7 +248,9 @@ mod tests {
         let mutated =
             (vec((0..good.len(), any::<u8>()), 0..4), 0..=good.len()).prop_map(move |(flips, cut)| {
                 let mut bytes = good.clone();
-                flips.into_iter().for_each(|(at, byte)| bytes[at] = byte);
+                for (at, byte) in flips {
+                    bytes[at] = byte;
+                }
                 bytes.truncate(cut);
                 bytes
             });

@@ -375,8 +375,11 @@ fn a_megabyte_of_cookies_is_read_without_a_stumble() {
     }
 }
 
-/// RFC 6265, section 4.1.1, to the letter: `None` for a line that is not of this grammar.
-fn strictly(line: &str) -> Option<(&str, &str, Vec<(&str, Option<&str>)>)> {
+/// A name, and what stands after its `=`, if there is one.
+type Attribute<'a> = (&'a str, Option<&'a str>);
+
+/// RFC 6265, section 4.1.1, to the letter: name, value and attributes; `None` for a line that is not of this grammar.
+fn strictly(line: &str) -> Option<(&str, &str, Vec<Attribute<'_>>)> {
     let is_token = |text: &str| {
         let special = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || special(byte))

@@ -1,6 +1,7 @@
 //! The pool, and what happens to a connection whose call failed or was dropped.
 
 use std::{
+    pin::pin,
     sync::{PoisonError, RwLock},
     time::Duration,
 };
@@ -8,7 +9,8 @@ use std::{
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
-use tokio_postgres::{IsolationLevel, Row, error::SqlState, types::ToSql};
+use futures_util::TryStreamExt;
+use tokio_postgres::{IsolationLevel, Row, RowStream, error::SqlState, types::ToSql};
 
 use super::{
     dial::Dial,
@@ -83,7 +85,7 @@ impl Connections {
         &self,
         statement: &str,
         params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Failed> {
+    ) -> Result<Answer, Failed> {
         let mut attempts = 1;
         let mut in_transaction = false;
         loop {
@@ -124,7 +126,7 @@ impl Connections {
         statement: &str,
         params: &[&(dyn ToSql + Sync)],
         in_transaction: bool,
-    ) -> Result<Vec<Row>, Failed> {
+    ) -> Result<Answer, Failed> {
         let mut lease = self.lease().await?;
         let answer = if in_transaction {
             lease.query_in_transaction(statement, params).await
@@ -165,23 +167,23 @@ impl Lease {
         &mut self,
         statement: &str,
         params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+    ) -> Result<Answer, tokio_postgres::Error> {
         let client = self.client();
         let statement = client.prepare_cached(statement).await?;
-        client.query(&statement, params).await
+        Answer::of(client.query_raw(&statement, params.iter().copied()).await?).await
     }
 
     async fn query_in_transaction(
         &mut self,
         statement: &str,
         params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+    ) -> Result<Answer, tokio_postgres::Error> {
         let transaction = self.client().build_transaction().isolation_level(IsolationLevel::ReadCommitted);
         let transaction = transaction.start().await?;
         let statement = transaction.prepare_cached(statement).await?;
-        let rows = transaction.query(&statement, params).await?;
+        let answer = Answer::of(transaction.query_raw(&statement, params.iter().copied()).await?).await?;
         transaction.commit().await?;
-        Ok(rows)
+        Ok(answer)
     }
 
     pub(super) fn give_back(mut self) {
@@ -194,6 +196,24 @@ impl Drop for Lease {
         if let Some(object) = self.0.take() {
             drop(Object::take(object));
         }
+    }
+}
+
+/// What a statement returned.
+pub(super) struct Answer {
+    pub(super) rows: Vec<Row>,
+    /// How many rows it returned or wrote.
+    pub(super) affected: u64,
+}
+
+impl Answer {
+    async fn of(stream: RowStream) -> Result<Self, tokio_postgres::Error> {
+        let mut stream = pin!(stream);
+        let mut rows = Vec::new();
+        while let Some(row) = stream.try_next().await? {
+            rows.push(row);
+        }
+        Ok(Self { rows, affected: stream.rows_affected().unwrap_or_default() })
     }
 }
 

@@ -17,10 +17,10 @@
 //! | `listen.rs` | waits for other nodes to change the settings |
 //!
 //! The server only stores bytes. Each record has a random version. A write applies the change in
-//! Rust and succeeds if the version is unchanged; if not, the same statement returns the current
-//! record. Two things involve more than one row. A login counts the subject's sessions, under an
-//! advisory lock of their tag. And a subject's mark is a row with the same tag, which each load and
-//! each write reads.
+//! Rust and succeeds if the version is unchanged; if not, it starts over from the current record.
+//! Two things involve more than one row. A login counts the subject's sessions, under an advisory
+//! lock of their tag. And a subject's mark is a row with the same tag, which each load and each
+//! write reads.
 
 mod connection;
 mod create;
@@ -117,7 +117,12 @@ impl PostgresStore {
     }
 
     async fn query(&self, statement: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        Ok(self.0.connections.query(statement, params).await?)
+        Ok(self.0.connections.query(statement, params).await?.rows)
+    }
+
+    /// Whether a statement wrote anything.
+    async fn execute(&self, statement: &str, params: &[&(dyn ToSql + Sync)]) -> Result<bool, Error> {
+        Ok(self.0.connections.query(statement, params).await?.affected > 0)
     }
 }
 

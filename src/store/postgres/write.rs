@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tokio_postgres::{IsolationLevel, Row, types::ToSql};
+use tokio_postgres::{IsolationLevel, types::ToSql};
 
 use super::{
     MAX_ATTEMPTS, PostgresStore,
@@ -17,14 +17,6 @@ use crate::{
 
 /// How many attempts a write makes before it locks the row.
 const FREE_ATTEMPTS: usize = 4;
-
-/// The outcome of a compare-and-set.
-enum Written {
-    Done,
-    /// The record has another version. This is the record as of the start of the statement, which
-    /// may be before another write.
-    Conflict(Option<Box<Record>>),
-}
 
 impl PostgresStore {
     /// Applies a change to a record, atomically, and returns its result; `None` when there is no
@@ -47,29 +39,21 @@ impl PostgresStore {
             let mut after = before.clone();
             let outcome = apply(&mut after);
             if after != before {
-                known = match self.write(&before, &after).await? {
-                    Written::Done => return Ok(Some(outcome)),
-                    // The statement waited for the other write, but its snapshot does not include
-                    // it yet.
-                    Written::Conflict(Some(stale)) if stale.version == before.version => {
-                        self.load(sid).await?
-                    }
-                    Written::Conflict(fresh) => fresh.map(|fresh| *fresh),
-                };
+                if self.write(&before, &after).await? {
+                    return Ok(Some(outcome));
+                }
             } else if is_fresh {
                 return Ok(Some(outcome));
-            } else {
-                known = self.load(sid).await?;
             }
-            is_fresh = true;
+            (known, is_fresh) = (self.load(sid).await?, true);
         }
         self.change_locked(sid, apply).await
     }
 
-    /// One statement, one round trip.
-    async fn write(&self, before: &Record, after: &Record) -> Result<Written, Error> {
+    /// One statement, one round trip. `false` when another write came first, or a mark.
+    async fn write(&self, before: &Record, after: &Record) -> Result<bool, Error> {
         let write = Write::of(before, after)?;
-        read_written(after.sid, &self.query(&self.0.statements.write, &write.params()).await?)
+        self.execute(&self.0.statements.write, &write.params()).await
     }
 
     /// As [`PostgresStore::change`], in a transaction that locks the row, so that many writers take
@@ -89,22 +73,17 @@ impl PostgresStore {
         let load = transaction.prepare_cached(load).await.map_err(Failed::from)?;
         let write = transaction.prepare_cached(write).await.map_err(Failed::from)?;
         transaction.query(&lock, &[&tag, &id]).await.map_err(Failed::from)?;
-        let mut known =
-            row::read_load(sid, &transaction.query(&load, &[&tag, &id]).await.map_err(Failed::from)?)?;
         // The row is locked; only its marks can still change.
         for _ in 0..MAX_ATTEMPTS {
-            let Some(before) = known else { return Ok(None) };
+            let rows = transaction.query(&load, &[&tag, &id]).await.map_err(Failed::from)?;
+            let Some(before) = row::read_load(sid, &rows)? else { return Ok(None) };
             let mut after = before.clone();
             let outcome = apply(&mut after);
             let params = Write::of(&before, &after)?;
-            let rows = transaction.query(&write, &params.params()).await.map_err(Failed::from)?;
-            match read_written(sid, &rows)? {
-                Written::Done => {
-                    transaction.commit().await.map_err(Failed::from)?;
-                    lease.give_back();
-                    return Ok(Some(outcome));
-                }
-                Written::Conflict(fresh) => known = fresh.map(|fresh| *fresh),
+            if transaction.execute(&write, &params.params()).await.map_err(Failed::from)? > 0 {
+                transaction.commit().await.map_err(Failed::from)?;
+                lease.give_back();
+                return Ok(Some(outcome));
             }
         }
         Err(Error::store("too many writes to one session at the same time; try again"))
@@ -212,11 +191,4 @@ struct NewTombstone {
     record: Record,
     seen: i64,
     version: i64,
-}
-
-fn read_written(sid: SessionId, rows: &[Row]) -> Result<Written, Error> {
-    match rows.first() {
-        Some(row) if row::get::<Option<i16>>(row, 0)?.is_none() => Ok(Written::Done),
-        _ => row::read_load(sid, rows).map(|fresh| Written::Conflict(fresh.map(Box::new))),
-    }
 }
