@@ -57,7 +57,7 @@ const GATE: [(Visit, f64, f64); 7] = [
     (Visit::BoundRead, 26_700.0, 2.0),
     (Visit::PersistentNextSecond, 21_400.0, 5.0),
     (Visit::Write, 20_750.0, 10.0),
-    (Visit::Login, 26_750.0, 11.5),
+    (Visit::Login, 27_300.0, 12.0),
 ];
 
 /// Fails when a request costs more than it may.
