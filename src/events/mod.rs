@@ -64,7 +64,8 @@
 //! The counter counts every recorded interaction, not only those whose event is emitted. The
 //! histogram times the calls to every store. Two are left out: a `load` or an `update` that a store
 //! in this process answers at once takes less time than reading the clock twice.
-//! [`describe_metrics`] says when the descriptions of both reach the recorder.
+//! [`describe_metrics`] says when the descriptions of both reach the recorder. `examples/grafana.json`
+//! in the repository is a dashboard of them for Grafana.
 
 mod audit;
 mod cause;

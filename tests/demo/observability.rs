@@ -59,3 +59,31 @@ fn o1_the_example_serves_metrics_with_help_and_logs_events_as_json() {
     assert_eq!((&events[0]["target"], &events[0]["reason"]), (&"tower_tenure".into(), &"none".into()));
     assert_eq!(events[1]["sid"].as_str().unwrap().len(), 22);
 }
+
+/// The dashboard asks for nothing that the crate does not export, and says what to do with each answer.
+#[test]
+fn o1_the_dashboard_for_grafana_asks_for_metrics_labels_and_events_that_there_are() {
+    let dashboard: Value = serde_json::from_str(include_str!("../../examples/grafana.json")).unwrap();
+    let documented = include_str!("../../src/events/mod.rs");
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let asked: Vec<_> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(asked.len() > 10, "{asked:?}");
+    let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    for query in asked {
+        let metrics: Vec<_> =
+            query.split(|char| !is_word(char)).filter(|word| word.starts_with("tower_tenure_")).collect();
+        let [metric] = metrics[..] else { panic!("{query}") };
+        let metric = ["_bucket", "_count"].iter().find_map(|end| metric.strip_suffix(end)).unwrap_or(metric);
+        assert!(documented.contains(&format!("//! | `{metric}` | ")), "{query}");
+        for quoted in query.split('"').skip(1).step_by(2) {
+            let (as_kind, in_docs) = (format!("=> \"{quoted}\""), format!("and `{quoted}` |"));
+            assert!(documented.contains(&as_kind) || documented.contains(&in_docs), "{quoted} in {query}");
+        }
+        for group in query.split("by (").skip(1) {
+            for label in group.split(')').next().unwrap().split(", ").filter(|label| *label != "le") {
+                assert!(documented.contains(&format!("| `{label}` | ")), "{label} in {query}");
+            }
+        }
+    }
+}
