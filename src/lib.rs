@@ -27,6 +27,16 @@
 //!     .layer(SessionLayer::new(MemoryStore::new()));
 //! ```
 //!
+//! # The types to know
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`SessionLayer`] | the middleware: goes around the routes |
+//! | [`Policy`] | the lifetimes, and what else decides when a session ends |
+//! | [`MemoryStore`] | the store to start with; [`store`] has the others |
+//! | [`Session`] | what a handler gets: read, write, log in, log out |
+//! | [`RequireSession`] | lets only requests with a live session through |
+//!
 //! # Where to find it
 //!
 //! | module | contents |
@@ -37,7 +47,7 @@
 //! | [`store`] | the contract of stores, and the stores; the [`guide`](store::guide) helps to choose |
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
-//! | [`book`] | concepts, recipes to copy, and a comparison with other crates |
+//! | [`book`] | concepts, recipes to copy, design, questions, and a comparison with other crates |
 //! | [`rules`] | the guarantees of this crate, numbered |
 //! | [`security`] | the threat model, and the checklists of OWASP and NIST, each item with its test |
 //! | `device_binding` | sessions bound to a device: what it protects against, and how to roll it out (feature `device-binding`) |
@@ -49,7 +59,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `axum` | `Session` as an extractor. A layer inside a nested router also needs [`with_original_uri`](SessionLayer::with_original_uri) |
+//! | `axum` | `Session` and [`User`] as extractors. A layer inside a nested router also needs [`with_original_uri`](SessionLayer::with_original_uri) |
 //! | `browser` | status, extend and logout endpoints, the user's own sessions, an allow-list for logouts, a warning script |
 //! | `device-binding` | sessions [bound to the device](DeviceBinding) of their browser; adds `browser` |
 //! | `management` | settings and sessions over HTTP, and a dashboard |
