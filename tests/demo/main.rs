@@ -14,6 +14,7 @@ mod https;
 mod observability;
 mod own_sessions;
 mod pages;
+mod password_login;
 mod sdk;
 mod site;
 mod warning;
