@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # tests/builds/check.sh TARGET: builds of this crate beside others that share a dependency with it, and with the oldest
-# Rust and the oldest dependencies that it declares. Each has a resolution of its own, with what is newest unless said.
+# Rust and the oldest dependencies that it declares. Each has a lock file of its own; `cargo update` there takes what is
+# newest.
 set -euo pipefail
 export CARGO_TARGET_DIR=$PWD/$1
 cd "$(dirname "$0")"
