@@ -66,11 +66,13 @@ cargo run --quiet --manifest-path tests/public_api/Cargo.toml --target-dir targe
 step "BENCHMARKS.md shows the kept results"
 benches/peers/plot.py --check
 
-step "tests"
+step "tests; beside them, for they wait a lot, builds beside other crates, and with the oldest Rust and dependencies"
+nice -n 19 tests/builds/check.sh target/builds > target/builds.log 2>&1 &
+builds=$!
+trap 'kill "$builds" 2>/dev/null || true' EXIT
 cargo test --all-features
-
-step "builds beside other crates, and with the oldest Rust and the oldest dependencies"
-tests/builds/check.sh target/builds
+wait "$builds" || { cat target/builds.log; exit 1; }
+trap - EXIT
 
 step "interleavings of the memory store"
 RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle
