@@ -199,6 +199,36 @@ def part_probes(results):
     return "\n".join(text).strip()
 
 
+def part_through(_):
+    """Ours over network stores beside one bare command: the tables of results/through.txt, with fewer columns."""
+    text, head = [], None
+    for line in (HERE / "results" / "through.txt").read_text().splitlines():
+        if line.startswith("# "):
+            text.append(line[2:] + "\n")
+        elif line.startswith("| request | bare/s"):
+            head = [cell.strip() for cell in line.strip("|").split("|")]
+            columns = [0, 1, 3, 4, 6, 7, 8, 9, 11]
+            text += ["| " + " | ".join(named(head, column) for column in columns) + " |", "|" + "---|" * len(columns)]
+        elif line.startswith("|---") or (line.startswith("|") and head is None):
+            continue
+        elif line.startswith("|"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            text.append("| " + " | ".join(cells[column] for column in columns) + " |")
+        elif line.startswith(("Redis", "PostgreSQL")):
+            text.append(f"\n**{line}**\n")
+        elif line.startswith("A hit"):
+            text.append("\n" + line)
+        elif line.startswith("Memory"):
+            head = None
+    return "\n".join(text).replace("\n\n\n", "\n\n").strip()
+
+
+def named(head, column):
+    """A heading of its own for what stands below a group's."""
+    group = {7: "server µs:", 8: "server:", 11: "client µs:"}.get(column, "")
+    return f"{group} {head[column]}".strip()
+
+
 # --- plots
 
 
