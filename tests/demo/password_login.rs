@@ -1,23 +1,11 @@
 //! `examples/password_login.rs` as a user meets it.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-};
+use std::process::Command;
 
 use crate::common::{
     client::{Answer, Browser, FORM},
-    demo,
+    demo::{self, Demo},
 };
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn sign_in(browser: &mut Browser, password: &str, rest: &str) -> Answer {
     browser.send("POST /login", &[FORM], format!("name=alice&password={password}{rest}").as_bytes())
@@ -29,12 +17,8 @@ fn navigate(browser: &mut Browser, path: &str) -> Answer {
 
 #[test]
 fn e2_h6_the_example_signs_in_remembers_tells_once_and_signs_out_everywhere_else() {
-    let mut command = Command::new(demo::built("password_login"));
-    let mut example = Running(command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(example.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("http://").unwrap().parse().unwrap();
-    let (mut here, mut there) = (Browser::at(address), Browser::at(address));
+    let example = Demo::spawn(Command::new(demo::built("password_login")).arg("127.0.0.1:0"));
+    let (mut here, mut there) = (example.browser(), example.browser());
 
     let sent = navigate(&mut here, "/password");
     assert_eq!((sent.status, sent.header("location")), (303, Some("/login?return_to=/password&reason=none")));
