@@ -50,13 +50,14 @@ fn main() {
 /// today, so that a regression fails. A number that has become too generous is lowered.
 const GATE: [(Visit, f64, f64); 7] = [
     (Visit::NoCookie, 2_400.0, 1.0),
-    (Visit::Forged, 9_950.0, 1.0),
-    // One of the two allocations is the box of the record. With it and the shorter way of a touch, a
-    // read fell from 15,100 to 13,400: each stop of an unboxed record is a copy of 440 bytes.
-    (Visit::LiveRead, 13_200.0, 2.0),
-    (Visit::BoundRead, 26_700.0, 2.0),
-    (Visit::PersistentNextSecond, 21_400.0, 5.0),
-    (Visit::Write, 20_750.0, 10.0),
+    (Visit::Forged, 9_650.0, 1.0),
+    // One of the two allocations is the box of the record, which is built in it: each stop of an
+    // unboxed record is a copy of 440 bytes. What the request knows of a session is built where it
+    // stays, too. Both together took a read from 15,100 to 12,240.
+    (Visit::LiveRead, 12_600.0, 2.0),
+    (Visit::BoundRead, 26_100.0, 2.0),
+    (Visit::PersistentNextSecond, 20_550.0, 5.0),
+    (Visit::Write, 20_300.0, 10.0),
     (Visit::Login, 27_300.0, 12.0),
 ];
 

@@ -141,8 +141,8 @@ impl SessionStore for FileStore {
         })
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
-        Ok(self.table().find(sid))
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
+        Ok(self.table().find(sid).map(Box::new))
     }
 
     async fn update(&self, sid: SessionId, change: Change, _: Seen) -> Result<UpdateOutcome, Error> {

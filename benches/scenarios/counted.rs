@@ -37,7 +37,7 @@ impl SessionStore for Counted {
         self.store.create(creation).await
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         self.store.load(sid).await
     }

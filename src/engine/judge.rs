@@ -5,10 +5,9 @@ use std::sync::Arc;
 use super::{Engine, RealmState, both};
 use crate::{
     Error, ErrorKind, Policy, Timestamp,
-    cookie::Token,
     policy::Activity,
-    record::{EndOutcome, Proof, SecretHash},
-    request::{Judgement, KnownSession, OldSecret, Past, Visit, judge},
+    record::{EndOutcome, Proof, SecretHash, SessionId},
+    request::{Judgement, Live, OldSecret, Past, Visit, judge},
 };
 
 /// What a token leads to.
@@ -36,16 +35,15 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "all that a judgement depends on")]
     pub(crate) async fn judge(
         &self,
-        token: Token,
+        sid: SessionId,
         secret: &SecretHash,
         realm: &Arc<RealmState>,
         policy: &Policy,
         now: Timestamp,
         activity: Activity,
         visit: &Visit<'_>,
-        take: impl FnOnce(KnownSession) + Send,
+        take: impl FnOnce(Live) + Send,
     ) -> Result<Judged, Error> {
-        let sid = token.sid();
         let mut recent = if self.store.in_process() { None } else { self.store.calls().recent(sid) };
         for _ in 0..MAX_LOOKS {
             let mut is_copy = false;
@@ -68,15 +66,15 @@ impl Engine {
             }
             let Some(record) = found else { return Ok(Judged::NotProved(OldSecret::Unknown)) };
             let shared_now = self.shared_time_as_known(now);
-            let judgement = judge(record, token.clone(), secret, &policy, now, shared_now, activity, visit);
+            let judgement = judge(record, secret, &policy, now, shared_now, activity, visit);
             // Another node may have ended or changed it since: only the store knows.
-            if is_copy && !matches!(&judgement, Judgement::Live(known) if known.proof == Proof::Current) {
+            if is_copy && !matches!(&judgement, Judgement::Live(live) if live.proof == Proof::Current) {
                 continue;
             }
             let over = match judgement {
-                Judgement::Live(known) => {
-                    // Not returned: a session is large, and each stop on its way is a copy.
-                    take(known);
+                Judgement::Live(live) => {
+                    // Not returned: each stop on its way is a copy.
+                    take(live);
                     return Ok(Judged::Live);
                 }
                 Judgement::Unproven => return Ok(Judged::Unproven),

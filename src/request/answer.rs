@@ -377,8 +377,8 @@ mod tests {
     use super::*;
     use crate::{
         cookie::Token,
-        record::{DeviceProof, Proof, TimingChange, tests::blank},
-        request::{CookieSent, RequestState, Visit},
+        record::{DeviceProof, Proof, tests::blank},
+        request::{CookieSent, Due, Live, RequestState},
     };
 
     /// A store that compares and sets writes the whole record that it is told was seen. So after a
@@ -387,21 +387,11 @@ mod tests {
     fn s3_after_a_conflict_the_whole_record_is_the_one_that_was_loaded() {
         let token = Token::generate().unwrap();
         let seen = Record { secret: token.hash("__Host-id"), sid: token.sid(), ..blank() };
-        let visit = Visit { ip: None, user_agent: b"", device: None };
-        let (timing, none) = (TimingChange::default(), crate::record::Millis::ZERO);
-        let known = KnownSession::loaded(
-            Box::new(seen.clone()),
-            token,
-            Proof::Current,
-            timing,
-            false,
-            &visit,
-            DeviceProof::NotBound,
-            none,
-        );
+        let (record, due) = (Box::new(seen.clone()), Due::default());
+        let live = Live { record, proof: Proof::Current, device: DeviceProof::NotBound, due };
         let mut state = RequestState::default();
-        state.start(CookieSent::Something, none);
-        state.arrived(known);
+        state.start(CookieSent::Something, crate::record::Millis::ZERO);
+        state.arrived(live, token);
         let secret = SecretHash::from_bytes([1; 32]);
         let found = Box::new(Record { secret, revision: 5, version: 9, confirmed: true, ..seen });
         state.reloaded(Some(found.clone()));

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::{KnownSession, Past, Visit};
+use super::{Due, Past, Visit};
 use crate::{
     Policy, Timestamp,
-    cookie::Token,
     policy::{Activity, Overflow, Verdict, decide},
     record::{
         DeviceProof, EndOutcome, EndReason, IN_FLIGHT_WINDOW, Proof, Record, SecretHash, Timing, TimingChange,
@@ -16,7 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Judgement {
     /// The session is live.
-    Live(KnownSession),
+    Live(Live),
     /// The session is live and bound to a device that the request does not prove: it counts as
     /// absent.
     Unproven,
@@ -26,6 +25,17 @@ pub(crate) enum Judgement {
     Over(Over),
     /// The token does not prove the session.
     NotProved(OldSecret),
+}
+
+/// A session that was judged live. Its parts, so that what the request knows of it is put together
+/// where it stays: a [`KnownSession`](super::KnownSession) is large, and each stop would be a copy.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(super) record: Box<Record>,
+    pub(crate) proof: Proof,
+    pub(super) device: DeviceProof,
+    /// What is to be recorded of the request.
+    pub(super) due: Due,
 }
 
 /// What is known of a secret that proves nothing.
@@ -56,11 +66,9 @@ pub(crate) struct Over {
 }
 
 /// Judges a session by a token that names it. `shared_now` is by the clock that all nodes share.
-#[expect(clippy::too_many_arguments, reason = "all that a judgement depends on")]
 #[inline]
 pub(crate) fn judge(
     record: Box<Record>,
-    token: Token,
     secret: &SecretHash,
     policy: &Policy,
     now: Timestamp,
@@ -85,17 +93,8 @@ pub(crate) fn judge(
             }
             let refuses = policy.cap().is_some_and(|cap| cap.overflow() == Overflow::Refuse);
             let confirms = refuses && !record.confirmed && record.subject.is_some();
-            let keep_longer = policy.resume_for().into();
-            Judgement::Live(KnownSession::loaded(
-                record,
-                token,
-                proof,
-                next.change,
-                confirms,
-                visit,
-                device,
-                keep_longer,
-            ))
+            let due = Due::of(&record, next.change, confirms, visit);
+            Judgement::Live(Live { record, proof, device, due })
         }
         Verdict::Over { reason, at, .. } => {
             let mut timing = record.timing;

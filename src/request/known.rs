@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::judge::Live;
 use crate::{
     SessionId, Timestamp,
     binding::DeviceCheck,
@@ -36,13 +37,23 @@ pub(crate) struct KnownSession {
 
 /// What is to be recorded of the request itself, whatever the handler does.
 #[derive(Clone, Debug, Default)]
-struct Due {
+pub(super) struct Due {
     timing: TimingChange,
     /// Whether to record that the cookie came back.
     confirms: bool,
     /// Where the request came from, when the record says otherwise.
     last_seen: Option<LastSeen>,
     is_in_flight: bool,
+}
+
+impl Due {
+    #[inline]
+    pub(super) fn of(record: &Record, timing: TimingChange, confirms: bool, visit: &Visit<'_>) -> Self {
+        // Without an interaction it is not said where the session was seen last.
+        let interacted = timing.interaction_at.is_some();
+        let last_seen = if interacted { visit.unless_known(&record.facts.device.last) } else { None };
+        Self { timing, confirms, last_seen, is_in_flight: false }
+    }
 }
 
 /// What the browser does with the cookie that it holds.
@@ -52,6 +63,24 @@ enum Kept {
     Until(i64),
     /// Keeps it until it closes.
     SessionOnly,
+}
+
+impl Kept {
+    /// What it should do with the cookie of this session.
+    fn of(record: &Record, keep_longer: Millis) -> Self {
+        match record.timing.mode {
+            // `Expires` has whole seconds, rounded up.
+            Mode::Persistent => Self::Until(expires_at(record, keep_longer).unix_seconds_ceil()),
+            Mode::NonPersistent => Self::SessionOnly,
+        }
+    }
+}
+
+/// When a persistent cookie expires. That of a user lives longer than the session where work is
+/// kept for them, so that a login can prove which session it resumes.
+fn expires_at(record: &Record, keep_longer: Millis) -> Timestamp {
+    let longer = if record.subject.is_some() { keep_longer } else { Millis::ZERO };
+    record.timing.deadline() + longer
 }
 
 /// Where a request came from.
@@ -85,36 +114,12 @@ impl<'a> Visit<'a> {
 impl KnownSession {
     /// A session that a cookie led to.
     #[inline]
-    #[expect(clippy::too_many_arguments, reason = "all that is known of it")]
-    pub(crate) fn loaded(
-        record: Box<Record>,
-        token: Token,
-        proof: Proof,
-        timing: TimingChange,
-        confirms: bool,
-        visit: &Visit<'_>,
-        device: DeviceProof,
-        keep_longer: Millis,
-    ) -> Self {
-        // Without an interaction it is not said where the session was seen last.
-        let interacted = timing.interaction_at.is_some();
-        let last_seen = if interacted { visit.unless_known(&record.facts.device.last) } else { None };
+    pub(super) fn loaded(live: Live, token: Token, keep_longer: Millis) -> Self {
+        let Live { record, proof, device, due } = live;
+        let browser_has = Some(Kept::of(&record, keep_longer));
         let timing_on_arrival = record.timing;
-        let due = Due { timing, confirms, last_seen, is_in_flight: false };
         let unapplied = Edits::default();
-        let mut known = Self {
-            record,
-            unapplied,
-            token,
-            proof,
-            due,
-            browser_has: None,
-            timing_on_arrival,
-            device,
-            is_new: false,
-        };
-        known.browser_has = Some(known.browser_should_have(keep_longer));
-        known
+        Self { record, unapplied, token, proof, due, browser_has, timing_on_arrival, device, is_new: false }
     }
 
     /// A session that this request has created.
@@ -224,27 +229,17 @@ impl KnownSession {
 
     /// Whether the browser has to be sent a cookie: a new token, or another expiry to the second.
     pub(super) fn cookie_changed(&self, keep_longer: Millis) -> bool {
-        self.proof == Proof::Current && self.browser_has != Some(self.browser_should_have(keep_longer))
+        self.proof == Proof::Current && self.browser_has != Some(Kept::of(&self.record, keep_longer))
     }
 
     /// Leaves a moved expiry to a later response. A new token has to be sent all the same.
     pub(super) fn postpone_refresh(&mut self, keep_longer: Millis) {
-        self.browser_has = self.browser_has.map(|_| self.browser_should_have(keep_longer));
+        self.browser_has = self.browser_has.map(|_| Kept::of(&self.record, keep_longer));
     }
 
-    /// When a persistent cookie expires. That of a user lives longer than the session where work is
-    /// kept for them, so that a login can prove which session it resumes.
+    /// When a persistent cookie expires.
     pub(crate) fn cookie_expires_at(&self, keep_longer: Millis) -> Timestamp {
-        let longer = if self.record.subject.is_some() { keep_longer } else { Millis::ZERO };
-        self.record.timing.deadline() + longer
-    }
-
-    fn browser_should_have(&self, keep_longer: Millis) -> Kept {
-        match self.record.timing.mode {
-            // `Expires` has whole seconds, rounded up.
-            Mode::Persistent => Kept::Until(self.cookie_expires_at(keep_longer).unix_seconds_ceil()),
-            Mode::NonPersistent => Kept::SessionOnly,
-        }
+        expires_at(&self.record, keep_longer)
     }
 }
 

@@ -29,20 +29,21 @@ mod plan;
 
 use std::{sync::Arc, time::Duration};
 
-use self::plan::Plan;
 pub use self::{answer::Outcome, info::SessionInfo};
 pub(crate) use self::{
     answer::{Progress, StoreAnswer, too_large},
     cookie::{CookieSent, CookieVerdict},
-    judge::{Judgement, OldSecret, judge},
+    judge::{Judgement, Live, OldSecret, judge},
     known::{KnownSession, Past, Visit},
     plan::{
         CreateCall, EndPurpose, Established, LoadCall, Scope, StoreCall, TouchCall, UpdateCall,
         UpdatePurpose, new_record,
     },
 };
+use self::{known::Due, plan::Plan};
 use crate::{
     Error, ErrorKind, Policy, SessionId, Timestamp,
+    cookie::Token,
     record::{Data, DeviceProof, Json, Millis, PastSession, SecretHash, Timing, Tombstone},
 };
 
@@ -140,10 +141,10 @@ impl RequestState {
 
     /// A cookie led to this live session.
     #[inline]
-    pub(crate) fn arrived(&mut self, known: KnownSession) {
+    pub(crate) fn arrived(&mut self, live: Live, token: Token) {
         // Whatever came before it: an old copy of the cookie, say.
         self.cookie = CookieSent::Something;
-        self.known = Some(known);
+        self.known = Some(KnownSession::loaded(live, token, self.keep_longer));
     }
 
     /// A cookie led to a session that is over. The first one counts.

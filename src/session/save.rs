@@ -40,9 +40,8 @@ impl Session {
                 // B6: nor does a logout end a second session whose device is not proven.
                 if visit.device.is_some_and(DeviceCheck::is_enforced) {
                     let passive = Activity::Passive;
-                    let judged = engine
-                        .judge(token.clone(), &secret, realm, policy, now, passive, &visit, drop)
-                        .await?;
+                    let judged =
+                        engine.judge(sid, &secret, realm, policy, now, passive, &visit, drop).await?;
                     if matches!(judged, Judged::Unproven) {
                         continue;
                     }
@@ -50,9 +49,8 @@ impl Session {
                 self.state().request.arrived_beside(sid, secret);
                 continue;
             }
-            let take = |known| self.state().request.arrived(known);
-            let judged =
-                engine.judge(token.clone(), &secret, realm, policy, now, activity, &visit, take).await?;
+            let take = |live| self.state().request.arrived(live, token.clone());
+            let judged = engine.judge(sid, &secret, realm, policy, now, activity, &visit, take).await?;
             match judged {
                 Judged::Live | Judged::Unproven => {
                     if matches!(judged, Judged::Unproven) {

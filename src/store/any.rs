@@ -184,8 +184,6 @@ macro_rules! dyn_store {
             fn place_key(&self) -> PlaceKey;
             fn info(&self) -> StoreInfo;
             fn recent(&self, sid: SessionId) -> Option<Box<Record>>;
-            /// Boxed: each stop of a record on its way to the handler would be a copy of it.
-            fn load(&self, sid: SessionId) -> Reply<'_, Option<Box<Record>>>;
             fn create(&self, creation: Creation) -> Reply<'_, Created>;
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer>;)*
         }
@@ -212,11 +210,6 @@ macro_rules! dyn_store {
                 SessionStore::recent(self, sid)
             }
 
-            fn load(&self, sid: SessionId) -> Reply<'_, Option<Box<Record>>> {
-                let load = async move || Ok(SessionStore::load(self, sid).await?.map(Box::new));
-                Answer::start(S::IN_PROCESS, load)
-            }
-
             fn create(&self, creation: Creation) -> Reply<'_, Created> {
                 let create = async move || Ok(SessionStore::create(self, creation).await?.into());
                 Answer::start(S::IN_PROCESS, create)
@@ -230,6 +223,7 @@ macro_rules! dyn_store {
 }
 
 dyn_store! {
+    fn load(&self, sid: SessionId) -> Option<Box<Record>>;
     fn update(&self, sid: SessionId, change: Change, seen: Option<Box<Record>>) -> UpdateOutcome;
     fn end(&self, sid: SessionId, request: EndRequest, seen: Option<Box<Record>>) -> EndOutcome;
     fn revoke(&self, revocation: Revocation) -> ();

@@ -114,7 +114,9 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The record with this id, tombstones and expired sessions included; `None` when there is
     /// none.
-    fn load(&self, sid: SessionId) -> impl Future<Output = Result<Option<Record>, Error>> + Send;
+    ///
+    /// In a box, because a record is large: each function on its way to the handler would copy it.
+    fn load(&self, sid: SessionId) -> impl Future<Output = Result<Option<Box<Record>>, Error>> + Send;
 
     /// A copy of the record that was loaded less than a second ago, if one is at hand; see
     /// [`NearCache`]. A store keeps none unless it says otherwise.
@@ -269,7 +271,7 @@ impl<S: SessionStore> SessionStore for Arc<S> {
         (**self).create(creation)
     }
 
-    fn load(&self, sid: SessionId) -> impl Future<Output = Result<Option<Record>, Error>> + Send {
+    fn load(&self, sid: SessionId) -> impl Future<Output = Result<Option<Box<Record>>, Error>> + Send {
         (**self).load(sid)
     }
 

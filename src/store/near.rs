@@ -231,7 +231,7 @@ impl<S: SessionStore> SessionStore for NearCache<S> {
     }
 
     /// From the store, always.
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
         let asked = self.copies.ask(sid);
         let record = self.store.load(sid).await?;
         if let Some(record) = &record {

@@ -190,7 +190,7 @@ impl<S: SessionStore, const IN_PROCESS: bool> SessionStore for Probe<S, IN_PROCE
         self.visit(Operation::Create, self.store.create(creation)).await
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
         self.visit(Operation::Load, self.store.load(sid)).await
     }
 

@@ -137,12 +137,12 @@ impl SessionStore for Planted {
         Ok(outcome)
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
         let found = self.store.load(sid).await?;
         if self.now_and_then(Bug::ReadsStale, 10)
             && let Some(known) = self.state().known.get(&sid)
         {
-            return Ok(Some(known.clone()));
+            return Ok(Some(Box::new(known.clone())));
         }
         let mixed = self.now_and_then(Bug::SessionOfAnother, 20);
         let mut state = self.state();
@@ -150,17 +150,17 @@ impl SessionStore for Planted {
             return Ok(None);
         }
         if let Some(revived) = state.revived.get(&sid) {
-            return Ok(Some(revived.clone()));
+            return Ok(Some(Box::new(revived.clone())));
         }
         let Some(mut record) = found else { return Ok(None) };
         if record.ended.is_none() {
-            state.known.insert(sid, record.clone());
+            state.known.insert(sid, Record::clone(&record));
         }
         if mixed && let Some(other) = &state.last {
-            return Ok(Some(Record { secret: record.secret, ..other.clone() }));
+            return Ok(Some(Box::new(Record { secret: record.secret, ..other.clone() })));
         }
         if record.ended.is_none() {
-            state.last = Some(record.clone());
+            state.last = Some(Record::clone(&record));
         }
         match self.bug {
             Bug::LoweringIgnored => record.timing.policy_stamp = u64::MAX,
@@ -231,7 +231,7 @@ impl SessionStore for Planted {
             _ => false,
         };
         if ignored && let Some(record) = self.store.load(sid).await? {
-            let Record { subject, realm, .. } = record;
+            let Record { subject, realm, .. } = *record;
             return Ok(EndOutcome::Ended(EndedSession {
                 reason: request.reason,
                 subject,
@@ -244,7 +244,7 @@ impl SessionStore for Planted {
         Ok(match outcome {
             EndOutcome::AlreadyEnded { .. } if self.is(Bug::EndToldTwice) => {
                 let record = self.store.load(sid).await?.expect("its tombstone");
-                let Record { subject, realm, .. } = record;
+                let Record { subject, realm, .. } = *record;
                 EndOutcome::Ended(EndedSession { reason, subject, realm, data: None })
             }
             EndOutcome::Ended(_) if self.is(Bug::EndNotTold) => EndOutcome::Unknown,

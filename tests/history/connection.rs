@@ -138,7 +138,7 @@ impl<S: SessionStore> SessionStore for Connection<S> {
         self.call(self.store.create(creation)).await
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
         self.call(self.store.load(sid)).await
     }
 

@@ -784,7 +784,7 @@ async fn c6_a_wrong_secret_neither_extends_nor_ends_a_session() {
     let token = token_of(&browser);
     let forged = format!("{NAME}={}{}", &token[..22], "A".repeat(42));
     let record = async || store.load(sid_of(&token)).await.unwrap().unwrap();
-    let before: Record = record().await;
+    let before: Box<Record> = record().await;
     for advance in [60, 900] {
         site.clock.advance(advance * SECOND);
         for path in ["/", "/me", "/data/x"] {

@@ -126,7 +126,7 @@ impl SessionStore for Stepped {
         step(self.0.create(creation)).await
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
         step(self.0.load(sid)).await
     }
 
@@ -458,7 +458,10 @@ impl Place {
     fn live(&self) -> Vec<Record> {
         let created = self.created.lock().unwrap().clone();
         let records = created.into_iter().filter_map(|sid| now(self.store.load(sid)));
-        records.filter(|record| record.ended.is_none() && record.revoked_at.is_none()).collect()
+        records
+            .filter(|record| record.ended.is_none() && record.revoked_at.is_none())
+            .map(|record| *record)
+            .collect()
     }
 }
 

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("events", &["error", "policy", "record", "store::StoreInfo", "time::Stopwatch", "time::Timestamp"]),
     ("binding", &["error", "record", "time::Timestamp"]),
     ("request", &["binding::DeviceCheck", "cookie::Token", "error", "policy", "record", "time::Timestamp"]),
-    ("engine", &["cookie::Token", "error", "events", "policy", "record", "request", "store", "time"]),
+    ("engine", &["error", "events", "policy", "record", "request", "store", "time"]),
     (
         "settings",
         &[

@@ -1,8 +1,9 @@
 //! Connections that are killed all the time, under load (FINDINGS A11): nothing acknowledged is lost or applied twice, and every
 //! end is reported once.
 //!
-//! Each client appends its own numbers to a list in a session, atomically, so a write that took place twice shows in the list.
-//! `TENURE_SEARCH=100` does a hundred times as many.
+//! Each client appends its own numbers to a list in a session, atomically, so a write that took place twice shows in the list. Then
+//! many clients on two nodes count, and the sum has to be what was acknowledged. `TENURE_SEARCH=100` does a hundred times as many; a
+//! million increments on each server are `TENURE_SEARCH=1042 cargo test --release --test servers count_each_increment`.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -34,6 +35,7 @@ use crate::common::{
 use crate::heavy::HEAVY;
 
 const LIST: Key<Vec<u32>> = Key::new("list");
+const COUNT: Key<u32> = Key::new("count");
 const CLIENTS: u32 = 16;
 
 /// A site, what administers it, and the ends that were reported.
@@ -57,8 +59,15 @@ impl Place {
             let list = session.get(&LIST)?.unwrap_or_default();
             Ok::<_, Error>(list.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
         });
+        let add =
+            post(async |session: Session| session.update(&COUNT, |n| n.unwrap_or(0) + 1).await.map(drop));
+        let count = post(async |session: Session| {
+            Ok::<_, Error>(session.get(&COUNT)?.unwrap_or_default().to_string())
+        });
         let routes = Router::new()
             .route("/append/{number}", append)
+            .route("/add", add)
+            .route("/count", count)
             .route("/read", read)
             .layer(RequireSession::new())
             .route(
@@ -237,6 +246,78 @@ async fn trial(kind: Kind, test: &str) {
         );
     }
     assert!(ended.values().all(|reasons| reasons.len() == 1), "{kind:?}: an end was reported twice");
+}
+
+/// Clients of two nodes count in sessions, two of them on each node in each session.
+async fn count(kind: Kind, test: &str) {
+    const SESSIONS: u32 = 8;
+    let Some(server) = Server::start(kind, test) else { return };
+    let _alone = HEAVY.lock().await;
+    let nodes = [Arc::new(Place::new(open(&server).await)), Arc::new(Place::new(open(&server).await))];
+    let stop = Arc::new(AtomicBool::new(false));
+    let killer = kill_connections(&server, &stop);
+
+    let mut clients = Vec::new();
+    let mut cookies = Vec::new();
+    for session in 0..SESSIONS {
+        let (_, cookie, _) = nodes[0].insist(&format!("/login/user-{session}"), None).await;
+        let cookie = cookie.expect("a login sets a cookie");
+        for place in nodes.iter().chain(&nodes) {
+            let (place, cookie, adds) = (Arc::clone(place), cookie.clone(), search::cases(30));
+            clients.push(tokio::spawn(async move {
+                let (mut done, mut unknown) = (0, 0);
+                for _ in 0..adds {
+                    match place.send("/add", Some(&cookie)).await.0 {
+                        StatusCode::OK => done += 1,
+                        StatusCode::SERVICE_UNAVAILABLE => unknown += 1,
+                        status => panic!("{kind:?}: {status}"),
+                    }
+                }
+                (session, done, unknown)
+            }));
+        }
+        cookies.push(cookie);
+    }
+    let mut sums = [(0_u32, 0_u32); SESSIONS as usize];
+    for client in clients {
+        let (session, done, unknown) = client.await.unwrap();
+        let sum = &mut sums[session as usize];
+        *sum = (sum.0 + done, sum.1 + unknown);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let kills = killer.join().unwrap();
+    let (mut all_done, mut all_unknown) = (0, 0);
+    for (cookie, (done, unknown)) in cookies.iter().zip(sums) {
+        let (_, _, count) = nodes[1].insist("/count", Some(cookie)).await;
+        let count: u32 = count.parse().unwrap();
+        assert!(
+            (done..=done + unknown).contains(&count),
+            "{kind:?}: {count}, with {done} acknowledged and {unknown} unanswered"
+        );
+        (all_done, all_unknown) = (all_done + done, all_unknown + unknown);
+    }
+    println!("{kind:?}: {kills} kills, {all_done} increments acknowledged, {all_unknown} unanswered");
+    assert!(all_done > all_unknown, "{kind:?}: most increments should get through");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a11_killed_connections_count_each_increment_once_on_postgres() {
+    count(Kind::Postgres, "increments with connections of PostgreSQL killed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a11_killed_connections_count_each_increment_once_on_redis() {
+    count(Kind::Redis, "increments with connections of Redis killed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a11_killed_connections_count_each_increment_once_on_a_cluster() {
+    count(Kind::Cluster, "increments with connections of a Redis Cluster killed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a11_killed_connections_count_each_increment_once_on_valkey() {
+    count(Kind::Valkey, "increments with connections of Valkey killed").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

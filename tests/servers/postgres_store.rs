@@ -159,9 +159,9 @@ async fn s5_every_operation_of_a_request_is_one_statement() {
         is(1, "an update of a session just created");
         let loaded = store.load(alice.sid(round)).await.unwrap().unwrap();
         is(1, "load");
-        store.update(loaded.sid, touch(second(2)), Some(Box::new(loaded.clone()))).await.unwrap();
+        store.update(loaded.sid, touch(second(2)), Some(loaded.clone())).await.unwrap();
         is(1, "update");
-        store.update(loaded.sid, touch(second(3)), Some(Box::new(loaded.clone()))).await.unwrap();
+        store.update(loaded.sid, touch(second(3)), Some(loaded.clone())).await.unwrap();
         // A write returns nothing but whether it took place: so the usual one costs the server a third less.
         is(3, "update of what was written since");
         store
@@ -172,11 +172,11 @@ async fn s5_every_operation_of_a_request_is_one_statement() {
         let full = store.create(capped(alice.login(round + 2, second(4)), 1)).await.unwrap();
         assert!(matches!(full, CreateOutcome::Full { .. }));
         is(1, "create that finds no room");
-        store.update(loaded.sid, touch(second(5)), Some(Box::new(loaded))).await.unwrap();
+        store.update(loaded.sid, touch(second(5)), Some(loaded)).await.unwrap();
         is(2, "update of what has ended since");
         let loaded = store.load(alice.sid(round + 1)).await.unwrap().unwrap();
         is(1, "load");
-        store.end(loaded.sid, end(EndReason::SignedOut, second(6)), Some(Box::new(loaded))).await.unwrap();
+        store.end(loaded.sid, end(EndReason::SignedOut, second(6)), Some(loaded)).await.unwrap();
         is(1, "end");
         store.list(alice.page(10)).await.unwrap();
         is(1, "list");

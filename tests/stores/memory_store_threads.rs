@@ -27,7 +27,7 @@ use crate::{
 
 impl Store {
     #[track_caller]
-    fn load(&self, sid: SessionId) -> Record {
+    fn load(&self, sid: SessionId) -> Box<Record> {
         now_or_never(self.0.load(sid)).expect("the record should be there")
     }
 

@@ -73,7 +73,7 @@ async fn s7_what_was_acknowledged_is_there_after_opening_again() {
 
 async fn loaded(store: &SqliteStore) -> Vec<tower_tenure::record::Record> {
     let records = join_all((1..=3).map(|number| store.load(sid(number)))).await;
-    records.into_iter().map(|record| record.unwrap().unwrap()).collect()
+    records.into_iter().map(|record| *record.unwrap().unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

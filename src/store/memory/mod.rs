@@ -125,8 +125,8 @@ impl SessionStore for MemoryStore {
         Ok(self.0.write(creation.record.sid.tag()).create(creation))
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
-        Ok(self.0.read(sid.tag()).place(sid.tag()).and_then(|place| place.record(sid)))
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
+        Ok(self.0.read(sid.tag()).place(sid.tag()).and_then(|place| place.load(sid)))
     }
 
     async fn update(

@@ -35,7 +35,16 @@ impl Place {
         }
     }
 
-    /// The record, with the subject's mark applied.
+    /// The record, with the subject's mark applied: built in its box, as a copy of it costs more
+    /// than to look it up.
+    pub(super) fn load(&self, sid: SessionId) -> Option<Box<Record>> {
+        let mut record = Box::new(self.get(sid)?.to_record());
+        if let Some(mark) = self.mark_of(&record) {
+            record.see_mark(mark);
+        }
+        Some(record)
+    }
+
     #[inline]
     pub(super) fn record(&self, sid: SessionId) -> Option<Record> {
         self.get(sid).map(|entry| self.show(entry))

@@ -137,9 +137,9 @@ impl SessionStore for PostgresStore {
         self.store(creation).await
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
         let rows = self.query(&self.0.statements.load, &[&row::tag(sid.tag()), &Sid::from(sid)]).await?;
-        row::read_load(sid, &rows)
+        Ok(row::read_load(sid, &rows)?.map(Box::new))
     }
 
     async fn update(

@@ -31,7 +31,7 @@ impl PostgresStore {
         // must be decided by the current record.
         let mut is_fresh = seen.is_none();
         let mut known = match seen {
-            Some(seen) => Some(*seen),
+            Some(seen) => Some(seen),
             None => self.load(sid).await?,
         };
         for _ in 0..FREE_ATTEMPTS {

@@ -205,8 +205,8 @@ impl SessionStore for RedisStore {
         task.await.map_err(Error::store)?
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
-        self.read(sid).await
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
+        Ok(self.read(sid).await?.map(Box::new))
     }
 
     async fn update(

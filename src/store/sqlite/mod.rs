@@ -233,7 +233,7 @@ impl SessionStore for SqliteStore {
         self.workers.write(move |database| operations::create(database, creation)).await
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
         self.workers.read(move |database| operations::load(database, sid)).await
     }
 

@@ -82,8 +82,8 @@ fn count(database: &Database, creation: &Creation) -> Result<(usize, Vec<Record>
     Ok((found.len() + others, found))
 }
 
-pub(super) fn load(database: &Database, sid: SessionId) -> Result<Option<Record>, Error> {
-    Ok(Slot::find(database, sid)?.map(|slot| slot.record))
+pub(super) fn load(database: &Database, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
+    Ok(Slot::find(database, sid)?.map(|slot| Box::new(slot.record)))
 }
 
 pub(super) fn update(database: &Database, sid: SessionId, change: &Change) -> Result<UpdateOutcome, Error> {

@@ -92,7 +92,7 @@ impl<S: SessionStore> Bench<S> {
         if let Some(record) = &found {
             self.see(record);
         }
-        found
+        found.map(|found| *found)
     }
 
     /// The record of a session that must exist.

@@ -56,12 +56,12 @@ impl Store {
         log_in(creation, cap(most, overflow), second(number), |creation| self.create(creation))
     }
 
-    fn find(&self, sid: SessionId) -> Option<Record> {
+    fn find(&self, sid: SessionId) -> Option<Box<Record>> {
         now_or_never(self.0.load(sid))
     }
 
     #[track_caller]
-    fn load(&self, sid: SessionId) -> Record {
+    fn load(&self, sid: SessionId) -> Box<Record> {
         self.find(sid).expect("the record should be there")
     }
 

@@ -113,8 +113,8 @@ async fn s4_a_write_from_what_was_seen_before_a_revocation_does_not_take_place()
     let user = User::of(&store, "alice");
     store.create(user.login(1, second(0))).await.unwrap();
     store.create(user.login(2, second(0))).await.unwrap();
-    let seen = Box::new(store.load(user.sid(1)).await.unwrap().unwrap());
-    let spared = Box::new(store.load(user.sid(2)).await.unwrap().unwrap());
+    let seen = store.load(user.sid(1)).await.unwrap().unwrap();
+    let spared = store.load(user.sid(2)).await.unwrap().unwrap();
     let mut revocation = user.revocation(second(1));
     revocation.except = Some(user.sid(2));
     store.revoke(revocation).await.unwrap();

@@ -103,11 +103,11 @@ async fn s5_each_call_takes_the_round_trips_that_the_rule_allows_also_on_a_clust
 
         let seen = store.load(sid(1)).await.unwrap().unwrap();
         check("a load", &["HMGET"]);
-        store.update(sid(1), write("a", second(2)), Some(Box::new(seen))).await.unwrap();
+        store.update(sid(1), write("a", second(2)), Some(seen)).await.unwrap();
         check("a write of what was seen", &["EVALSHA"]);
         let seen = store.load(sid(2)).await.unwrap().unwrap();
         check("a load", &["HMGET"]);
-        store.end(sid(2), end(EndReason::SignedOut, second(2)), Some(Box::new(seen))).await.unwrap();
+        store.end(sid(2), end(EndReason::SignedOut, second(2)), Some(seen)).await.unwrap();
         check("a logout", &["EVALSHA"]);
         assert!(store.load(sid(2)).await.unwrap().unwrap().ended.is_some());
         check("a load of a tombstone", &["HMGET", "GET"]);
@@ -137,7 +137,7 @@ async fn s5_each_call_takes_the_round_trips_that_the_rule_allows_also_on_a_clust
         check("a login after a revocation", &["EVALSHA", "EVALSHA"]);
         let seen = store.load(sid(23)).await.unwrap().unwrap();
         check("a load after a revocation", &["HMGET"]);
-        store.update(sid(23), touch(second(7)), Some(Box::new(seen))).await.unwrap();
+        store.update(sid(23), touch(second(7)), Some(seen)).await.unwrap();
         check("a touch after a revocation", &["EVALSHA"]);
         store.not_before("x").await.unwrap();
         check("a look at the realm", &["HGET"]);

@@ -125,12 +125,12 @@ impl SessionStore for Broken {
         Ok(CreateOutcome::Created { record: table.sessions[&sid].clone(), ended: outcomes })
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Record>, Error> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {
         let table = self.table();
         if self.defect == D::LoadIgnoresMarks {
-            return Ok(table.sessions.get(&sid).cloned());
+            return Ok(table.sessions.get(&sid).cloned().map(Box::new));
         }
-        Ok(table.find(sid))
+        Ok(table.find(sid).map(Box::new))
     }
 
     async fn update(
