@@ -1,11 +1,12 @@
 //! The data that handlers keep in a session.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, DeserializeOwned},
 };
+use smallvec::SmallVec;
 
 use crate::{Error, ErrorKind};
 
@@ -23,8 +24,9 @@ impl Json {
     ///
     /// When the value's `Serialize` fails, as it does for maps with keys that are not strings.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        match serde_json::to_string(value) {
-            Ok(text) => Ok(Self(text.into())),
+        let mut text = Text::new();
+        match serde_json::to_writer(&mut text, value) {
+            Ok(()) => Ok(Self(shared(&text))),
             Err(error) => {
                 Err(Error::new(ErrorKind::Data, "the value cannot be written as JSON").with_source(error))
             }
@@ -117,7 +119,7 @@ impl Data {
             return;
         }
         // Room for all, since to compute how much is replaced takes longer than the rest.
-        let mut text = String::with_capacity(self.bytes() + edits.bytes());
+        let mut text = Text::with_capacity(self.bytes() + edits.bytes());
         let mut edited = edits.iter().peekable();
         for (key, value) in self.iter() {
             while let Some((new, change)) = edited.next_if(|(new, _)| *new < key) {
@@ -131,7 +133,7 @@ impl Data {
         for (new, change) in edited {
             put_entry(&mut text, new, change.map(Json::as_str));
         }
-        *self = Self::from_checked(&text);
+        self.0 = (!text.is_empty()).then(|| shared(&text));
     }
 
     /// How many bytes it takes once these edits are applied.
@@ -172,27 +174,33 @@ impl Data {
     }
 }
 
-fn put_entry(text: &mut String, key: &str, value: Option<&str>) {
+/// Text under construction. As long as it is short it needs no allocation of its own, so what is
+/// made of it is the only one.
+type Text = SmallVec<[u8; 256]>;
+
+fn shared(text: &Text) -> Arc<str> {
+    str::from_utf8(text).expect("it is put together from text").into()
+}
+
+fn put_entry(text: &mut Text, key: &str, value: Option<&str>) {
     if let Some(value) = value {
         put_text(text, key);
         put_text(text, value);
     }
 }
 
-fn put_text(into: &mut String, text: &str) {
+fn put_text(into: &mut Text, text: &str) {
     put_number(into, text.len());
-    into.push(':');
-    into.push_str(text);
+    into.push(b':');
+    into.extend_from_slice(text.as_bytes());
 }
 
-const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
-
 /// Without `fmt`, which takes ten times as long for a number of one digit.
-fn put_number(into: &mut String, number: usize) {
+fn put_number(into: &mut Text, number: usize) {
     if number > 9 {
         put_number(into, number / 10);
     }
-    into.push(DIGITS[number % 10]);
+    into.push(b"0123456789"[number % 10]);
 }
 
 /// How many bytes a text takes with its length before it.
@@ -222,7 +230,7 @@ impl fmt::Debug for Data {
     }
 }
 
-impl<K: Into<Arc<str>> + AsRef<str>> FromIterator<(K, Json)> for Data {
+impl<K: Into<Cow<'static, str>>> FromIterator<(K, Json)> for Data {
     fn from_iter<I: IntoIterator<Item = (K, Json)>>(values: I) -> Self {
         let mut edits = Edits::default();
         values.into_iter().for_each(|(key, value)| edits.set(key, value));
@@ -257,33 +265,33 @@ impl<'de> Deserialize<'de> for Data {
 ///
 /// Cheap to clone: clones share the edits.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Edits(Option<Arc<Vec<Edit>>>);
+pub struct Edits(Option<Arc<SmallVec<[Edit; 2]>>>);
 
 /// In the order of the keys.
-type Edit = (Arc<str>, Option<Json>);
+type Edit = (Cow<'static, str>, Option<Json>);
 
 impl Edits {
     /// Sets a key.
-    pub fn set(&mut self, key: impl Into<Arc<str>> + AsRef<str>, value: Json) {
-        self.put(key, Some(value));
+    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: Json) {
+        self.put(key.into(), Some(value));
     }
 
     /// Removes a key.
-    pub fn remove(&mut self, key: impl Into<Arc<str>> + AsRef<str>) {
-        self.put(key, None);
+    pub fn remove(&mut self, key: impl Into<Cow<'static, str>>) {
+        self.put(key.into(), None);
     }
 
-    fn put(&mut self, key: impl Into<Arc<str>> + AsRef<str>, value: Option<Json>) {
+    fn put(&mut self, key: Cow<'static, str>, value: Option<Json>) {
         let edits = Arc::make_mut(self.0.get_or_insert_default());
-        match edits.binary_search_by(|(known, _)| (**known).cmp(key.as_ref())) {
+        match edits.binary_search_by(|(known, _)| known.cmp(&key)) {
             Ok(at) => edits[at].1 = value,
-            Err(at) => edits.insert(at, (key.into(), value)),
+            Err(at) => edits.insert(at, (key, value)),
         }
     }
 
     /// Says nothing of a key any more.
     pub(crate) fn forget(&mut self, key: &str) {
-        self.retain(|known, _| *known != *key);
+        self.retain(|known, _| known != key);
     }
 
     /// Drops the edits that are the same in `other`.
@@ -332,7 +340,7 @@ impl Edits {
     }
 
     fn edits(&self) -> &[Edit] {
-        self.0.as_deref().map_or(&[], Vec::as_slice)
+        self.0.as_deref().map_or(&[], SmallVec::as_slice)
     }
 
     /// The edits that turn `from` into `to`, without the keys in `except`.
@@ -340,12 +348,12 @@ impl Edits {
         let mut edits = Self::default();
         for (key, value) in to.iter().filter(|(key, _)| except.get(key).is_none()) {
             if from.get(key).is_none_or(|known| known.as_str() != value) {
-                edits.set(key, Json::from_text(value));
+                edits.set(key.to_owned(), Json::from_text(value));
             }
         }
         for (key, _) in from.iter().filter(|(key, _)| except.get(key).is_none()) {
             if to.get(key).is_none() {
-                edits.remove(key);
+                edits.remove(key.to_owned());
             }
         }
         edits

@@ -212,7 +212,7 @@ impl RequestState {
         self.may_be_stale |= may_be_stale;
         !self.plan.is_empty()
             || matches!(self.follows, Follows::Past(_))
-            || (!self.is_of_stranger() && self.cookie_verdict(false, &ctx()) == CookieVerdict::Recheck)
+            || (!self.is_of_stranger() && !self.is_carried_out(Scope::Cookie, &ctx()))
     }
 
     /// Whether the browser sent no cookie and got no session: then the response says nothing of a

@@ -1,6 +1,6 @@
 //! What the handler wants, and the next call to the store that it takes.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     CookieVerdict, Follows, KnownSession, Past, RequestContext, RequestState, answer::ended_meanwhile,
@@ -247,13 +247,18 @@ impl RequestState {
     /// # Errors
     ///
     /// When the data would exceed its limit. Nothing is changed then.
-    pub(crate) fn plan_edit(&mut self, key: &str, value: Option<Json>, max_data: usize) -> Result<(), Error> {
+    pub(crate) fn plan_edit(
+        &mut self,
+        key: Cow<'static, str>,
+        value: Option<Json>,
+        max_data: usize,
+    ) -> Result<(), Error> {
         let Some(value) = value else {
             self.plan.edits.remove(key);
             return Ok(());
         };
-        let before = self.plan.edits.get(key).map(Option::<&Json>::cloned);
-        self.plan.edits.set(key, value);
+        let before = self.plan.edits.get(&key).map(Option::<&Json>::cloned);
+        self.plan.edits.set(key.clone(), value);
         let edits = self.plan.edits.clone();
         let fits = self.data().unwrap_or(&Data::default()).fits_after(&edits, max_data);
         drop(edits);
@@ -263,16 +268,16 @@ impl RequestState {
         match before {
             Some(Some(value)) => self.plan.edits.set(key, value),
             Some(None) => self.plan.edits.remove(key),
-            None => self.plan.edits.forget(key),
+            None => self.plan.edits.forget(&key),
         }
         Err(super::too_large(max_data))
     }
 
     /// Removes all values.
     pub(crate) fn plan_clear(&mut self) {
-        let planned: Vec<Arc<str>> = self.plan.edits.iter().map(|(key, _)| key.into()).collect();
-        let stored = self.data().into_iter().flat_map(Data::iter).map(|(key, _)| key.into());
-        let keys: Vec<Arc<str>> = stored.chain(planned).collect();
+        let planned: Vec<_> = self.plan.edits.iter().map(|(key, _)| key.to_owned()).collect();
+        let stored = self.data().into_iter().flat_map(Data::iter).map(|(key, _)| key.to_owned());
+        let keys: Vec<_> = stored.chain(planned).collect();
         for key in keys {
             self.plan.edits.remove(key);
         }
@@ -303,6 +308,16 @@ impl RequestState {
         Some(StoreCall::Update(update(known, change, purpose, ctx)))
     }
 
+    /// Whether there is no next call. Asked before it: a call is large, and to hand over that there is
+    /// none takes 250 instructions.
+    #[inline]
+    pub(crate) fn is_carried_out(&self, scope: Scope, ctx: &RequestContext<'_>) -> bool {
+        match scope {
+            Scope::All | Scope::Safety => self.plan.is_empty() && !matches!(self.follows, Follows::Past(_)),
+            Scope::Cookie => self.cookie_verdict(false, ctx) != CookieVerdict::Recheck,
+        }
+    }
+
     /// The next call that the plan needs; `None` when it is carried out.
     ///
     /// The plan stays as it is until the call has succeeded, and its tokens are fixed. So a second
@@ -323,10 +338,7 @@ impl RequestState {
                 self.plan.new = None;
                 self.plan.edits = Edits::default();
             }
-            Scope::Cookie => {
-                let is_open = self.cookie_verdict(false, ctx) == CookieVerdict::Recheck;
-                return Ok(self.recheck().filter(|_| is_open));
-            }
+            Scope::Cookie => return Ok(self.recheck().filter(|_| !self.is_carried_out(scope, ctx))),
         }
         if let (Follows::Past(past), Some(known)) = (self.follows, &self.known) {
             let (sid, reason) = (past.sid, EndReason::Superseded);

@@ -68,7 +68,7 @@ impl Session {
 
     fn put<T>(&self, key: &Key<T>, value: Json) -> Result<(), Error> {
         let max_data = self.inner().config.max_data;
-        self.edit()?.request.plan_edit(key.name(), Some(value), max_data)
+        self.edit()?.request.plan_edit(key.to_name(), Some(value), max_data)
     }
 
     /// Removes the value under a key, and returns what was there as this request sees it.
@@ -99,7 +99,7 @@ impl Session {
     pub fn remove<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>, Error> {
         let mut state = self.edit()?;
         let value = state.request.value(key.name());
-        state.request.plan_edit(key.name(), None, usize::MAX)?;
+        state.request.plan_edit(key.to_name(), None, usize::MAX)?;
         drop(state);
         value.map(|value| self.decode(key, &value)).transpose()
     }
@@ -185,7 +185,7 @@ impl Session {
             let value = change(known.map(|value| self.decode(key, &value)).transpose()?)?;
             let json = Json::encode(&value)?;
             let mut edits = Edits::default();
-            edits.set(key.name(), json.clone());
+            edits.set(key.to_name(), json.clone());
 
             let inner = self.inner();
             let call = self.edit()?.request.compare_and_set(edits, &inner.context());

@@ -40,6 +40,11 @@ impl<T> Key<T> {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The name by itself: for a constant key without an allocation.
+    pub(super) fn to_name(&self) -> Cow<'static, str> {
+        self.name.clone()
+    }
 }
 
 impl<T> Clone for Key<T> {

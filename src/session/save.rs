@@ -171,7 +171,9 @@ impl Session {
     /// Calls the store until the plan is carried out.
     async fn drive(&self, scope: Scope) -> Result<Outcome, Error> {
         let mut outcome = Outcome::Done;
-        while let Some(call) = self.next_call(scope)? {
+        while !self.is_carried_out(scope)
+            && let Some(call) = self.next_call(scope)?
+        {
             let answer = self.perform(call).await;
             match self.answered(answer) {
                 Ok(Progress::Done | Progress::Conflict(_)) => {}
@@ -182,6 +184,10 @@ impl Session {
             }
         }
         Ok(outcome)
+    }
+
+    fn is_carried_out(&self, scope: Scope) -> bool {
+        self.state().request.is_carried_out(scope, &self.inner().context())
     }
 
     fn next_call(&self, scope: Scope) -> Result<Option<StoreCall>, Error> {

@@ -71,7 +71,7 @@ pub(crate) fn touch(at: Timestamp) -> Change {
 /// A key set, without an interaction.
 pub(crate) fn write(key: &str, at: Timestamp) -> Change {
     let mut edits = Edits::default();
-    edits.set(key, Json::from_text("1"));
+    edits.set(key.to_owned(), Json::from_text("1"));
     Change { edits, ..Change::at(at) }
 }
 

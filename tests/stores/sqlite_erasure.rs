@@ -20,7 +20,7 @@ fn marker(number: u32) -> String {
 
 fn put(key: &str, value: &str) -> Edits {
     let mut edits = Edits::default();
-    edits.set(key, Json::encode(value).unwrap());
+    edits.set(key.to_owned(), Json::encode(value).unwrap());
     edits
 }
 

@@ -118,13 +118,13 @@ pub(super) fn json(text: &str) -> Json {
 
 pub(super) fn edits(key: &str, value: &str) -> Edits {
     let mut edits = Edits::default();
-    edits.set(key, json(value));
+    edits.set(key.to_owned(), json(value));
     edits
 }
 
 /// A record that has this value.
 pub(super) fn holding(record: Record, key: &str, value: &str) -> Record {
-    Record { data: [(key, json(value))].into_iter().collect(), ..record }
+    Record { data: [(key.to_owned(), json(value))].into_iter().collect(), ..record }
 }
 
 pub(super) fn write(at: Timestamp, key: &str, value: &str) -> Change {

@@ -96,7 +96,7 @@ pub(super) async fn s2_every_change_does_what_apply_does<S: SessionStore>(bench:
     let all_at_once = Change { edits: many, ..change(at(92)) };
     change_both(&bench, "many writes and removals at once", all_at_once, &mut model).await;
     let mut none = Edits::default();
-    hostile::edits().iter().for_each(|(key, _)| none.remove(key));
+    hostile::edits().iter().for_each(|(key, _)| none.remove(key.to_owned()));
     change_both(&bench, "the removal of all of them", Change { edits: none, ..change(at(93)) }, &mut model)
         .await;
 
