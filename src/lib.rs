@@ -47,7 +47,7 @@
 //! | [`store`] | the contract of stores, and the stores; the [`guide`](store::guide) helps to choose |
 //! | [`cookie`] | the cookie's name and attributes |
 //! | [`events`] | `tracing` names, and observers for audit logs |
-//! | [`book`] | concepts, recipes to copy, design, questions, and a comparison with other crates |
+//! | [`book`] | concepts, recipes to copy, [operations](book::operations), [migrating](book::migrating), [writing a store](book::writing_a_store), design, questions, and a comparison with other crates |
 //! | [`rules`] | the guarantees of this crate, numbered |
 //! | [`security`] | the threat model, and the checklists of OWASP and NIST, each item with its test |
 //! | `device_binding` | sessions bound to a device: what it protects against, and how to roll it out (feature `device-binding`) |
@@ -66,7 +66,7 @@
 //! | `metrics` | event counters and a histogram of store latencies, through the `metrics` facade; [`events`](events#metrics) lists them |
 //! | `sqlite`, `postgres`, `redis` | the stores of these names; `redis` also for Valkey and clusters |
 //! | `rustls` | TLS for PostgreSQL and Redis |
-//! | `tower-sessions` | [these stores](store::guide#moving-over-from-tower-sessions) for a `tower-sessions` 0.15 application |
+//! | `tower-sessions` | [these stores](book::migrating) for a `tower-sessions` 0.15 application |
 //! | `tower-sessions-0-14` | the same for 0.14, which `axum-login` 0.18 uses |
 //! | `testing` | tools for tests of applications and of stores |
 

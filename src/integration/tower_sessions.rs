@@ -33,8 +33,8 @@ use crate::{
 ///
 /// First replace the store, and leave the application as it is. Then replace `SessionManagerLayer`
 /// by [`SessionLayer`](crate::SessionLayer), and call [`TowerSessions::take`] to migrate each
-/// user's data at the next visit. No user is logged out. The
-/// [guide](crate::store::guide#moving-over-from-tower-sessions) shows both steps.
+/// user's data at the next visit. The [book](crate::book::migrating) shows both steps, and how to
+/// sign nobody out.
 ///
 /// # Guarantees
 ///

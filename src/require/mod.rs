@@ -26,7 +26,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use self::{
-    public::PublicPrefix,
     rules::{Denial, Evidence, RequiredMethod, Rules},
 };
 pub use self::{
@@ -77,7 +76,6 @@ use crate::{
 #[must_use]
 pub struct RequireSession {
     login_page: Option<LoginPage>,
-    public_prefix: Option<PublicPrefix>,
     public_url: Option<PublicUrl>,
     rules: Rules,
 }
@@ -119,46 +117,19 @@ impl RequireSession {
         self
     }
 
-    /// The path prefix that a proxy in front takes off before a request reaches this server.
+    /// The address of this site as browsers see it, behind a proxy.
     ///
-    /// It is put before the path in `return_to`. It is not put before a login page: that is given
-    /// as the browser sees it, with its prefix.
+    /// Its path is the prefix that the proxy takes off, and is put before the path in `return_to`.
+    /// It is not put before a login page: that is given as the browser sees it, with its prefix. A
+    /// login page at this origin is one of this site.
     ///
     /// For a prefix that a router takes off there is
     /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri).
     ///
     /// # Example
     ///
-    /// A proxy serves this application below `https://example.com/shop/` and forwards
-    /// `/shop/account` as `/account`. Without a session, that request gets a redirect to
-    /// `/shop/login?return_to=/shop/account&reason=none`.
-    ///
-    /// ```
-    /// use tower_tenure::{LoginPage, RequireSession};
-    ///
-    /// let login = LoginPage::from_static("/shop/login");
-    /// let require = RequireSession::new().with_public_prefix("/shop")?.with_login_page(login);
-    /// assert!(RequireSession::new().with_public_prefix("/shop/").is_err());
-    /// # Ok::<(), tower_tenure::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// When it is not an ASCII path such as `/shop`, without a slash at its end.
-    pub fn with_public_prefix(mut self, prefix: impl Into<Cow<'static, str>>) -> Result<Self, Error> {
-        self.public_prefix = Some(PublicPrefix::new(prefix.into())?);
-        Ok(self)
-    }
-
-    /// The address of this site as browsers see it, behind a proxy. Its path is the
-    /// [public prefix](Self::with_public_prefix), and a login page at its origin is one of this
-    /// site.
-    ///
-    /// # Example
-    ///
     /// See [`PublicUrl`].
     pub fn with_public_url(mut self, url: &PublicUrl) -> Self {
-        self.public_prefix = url.public_prefix().cloned();
         self.public_url = Some(url.clone());
         self
     }
@@ -231,7 +202,7 @@ impl RequireSession {
         // The target before a router took a prefix from it. Where the session layer skipped the
         // request, its view is not known, and this layer's stands in.
         let target = session.map_or(head.uri, Session::uri);
-        let prefix = self.public_prefix.as_ref();
+        let prefix = self.public_url.as_ref().and_then(PublicUrl::public_prefix);
         if self
             .login_page
             .as_ref()

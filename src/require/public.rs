@@ -1,7 +1,5 @@
 //! The address of the site as browsers see it.
 
-use std::borrow::Cow;
-
 use http::{Uri, uri::Scheme};
 
 use super::is_same_origin_path;
@@ -41,7 +39,7 @@ pub struct PublicUrl {
 
 /// The path prefix that a proxy takes off.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PublicPrefix(Cow<'static, str>);
+pub(super) struct PublicPrefix(String);
 
 impl PublicUrl {
     /// The site at this URL, such as `https://app.example` or `https://app.example/prefix`.
@@ -62,7 +60,7 @@ impl PublicUrl {
             return Err(refuse());
         }
         let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
-        let prefix = if path.is_empty() { None } else { Some(PublicPrefix::new(path.to_owned().into())?) };
+        let prefix = if path.is_empty() { None } else { Some(PublicPrefix::new(path.to_owned())?) };
         Ok(Self { origin: format!("{scheme}://{authority}").to_ascii_lowercase(), prefix })
     }
 
@@ -73,7 +71,7 @@ impl PublicUrl {
 
     /// The path prefix, such as `/shop`; empty without one.
     pub fn prefix(&self) -> &str {
-        self.prefix.as_ref().map_or("", |prefix| &*prefix.0)
+        self.prefix.as_ref().map_or("", |prefix| &prefix.0)
     }
 
     /// A path of this server as browsers see it, with the prefix.
@@ -93,7 +91,7 @@ impl PublicUrl {
 }
 
 impl PublicPrefix {
-    pub(super) fn new(prefix: Cow<'static, str>) -> Result<Self, Error> {
+    pub(super) fn new(prefix: String) -> Result<Self, Error> {
         let plain = is_same_origin_path(&prefix) && prefix.is_ascii();
         if !plain || prefix.ends_with('/') || prefix.contains(['?', '#']) {
             let message = "a public prefix is a path such as /shop, without a slash at its end";
@@ -109,7 +107,7 @@ impl PublicPrefix {
 
     /// The path on the server of a path that the browser sees, once the proxy took the prefix off.
     pub(super) fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
-        match path.strip_prefix(&*self.0)? {
+        match path.strip_prefix(&self.0)? {
             "" => Some("/"),
             inner => Some(inner).filter(|inner| inner.starts_with('/')),
         }
