@@ -25,16 +25,14 @@ use std::{borrow::Cow, time::Duration};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use self::{
-    rules::{Denial, Evidence, RequiredMethod, Rules},
-};
+use self::rules::{Denial, Evidence, RequiredMethod, Rules};
 pub use self::{
     public::PublicUrl,
     redirect::{LoginPage, is_same_origin_path},
     service::{RequireSessionFuture, RequireSessionService},
 };
 use crate::{
-    Error, RequestHead, Session, SessionId,
+    RequestHead, Session, SessionId,
     events::{self, metrics},
     record::DeviceProof,
     session::Skipped,

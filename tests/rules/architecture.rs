@@ -421,3 +421,17 @@ fn imports_are_read_with_their_lists() {
         assert_eq!(&text[..path_end(text)], path);
     }
 }
+
+/// In place of a layer, a `Result` gives "`Layer` is not implemented for `Result`", which names no cure.
+#[test]
+fn no_builder_of_a_layer_can_fail() {
+    let api = include_str!("../public_api.txt");
+    for layer in ["SessionLayer", "RequireSession"] {
+        let of_layer = format!("tower_tenure::{layer}::");
+        let builders = api.lines().filter(|line| line.contains(&of_layer) && line.contains("-> "));
+        let builders: Vec<_> = builders.filter(|line| line.contains("Self")).collect();
+        assert!(builders.len() > 5, "the builders are found: {builders:?}");
+        let fallible: Vec<_> = builders.iter().filter(|line| line.contains("Result<Self")).collect();
+        assert!(fallible.is_empty(), "{fallible:?}");
+    }
+}
