@@ -17,5 +17,7 @@ mod pages;
 mod password_login;
 mod sdk;
 mod site;
+mod tenants;
 mod warning;
 mod warning_survives;
+mod your_devices;
