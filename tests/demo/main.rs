@@ -17,6 +17,7 @@ mod pages;
 mod password_login;
 mod sdk;
 mod site;
+mod streams;
 mod tenants;
 mod warning;
 mod warning_survives;
