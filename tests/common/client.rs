@@ -23,6 +23,8 @@ impl Demo {
 pub struct Browser {
     pub address: SocketAddr,
     pub cookie: Option<String>,
+    /// What it asks for, if that is not its address.
+    pub host: Option<String>,
     /// How long it waits for an answer.
     pub patience: Duration,
 }
@@ -91,15 +93,15 @@ pub const PASSIVE: &str = "Session-Activity: passive";
 
 impl Browser {
     pub const fn at(address: SocketAddr) -> Self {
-        Self { address, cookie: None, patience: Duration::from_secs(15) }
+        Self { address, cookie: None, host: None, patience: Duration::from_secs(15) }
     }
 
     /// Sends a request and gives what comes back, byte by byte.
     pub fn connect(&self, line: &str, headers: &[&str], body: &[u8]) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(self.patience))?;
-        let mut head =
-            format!("{line} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n", self.address, body.len());
+        let host = self.host.clone().unwrap_or_else(|| self.address.to_string());
+        let mut head = format!("{line} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\n", body.len());
         if let Some(cookie) = &self.cookie {
             head += "Cookie: ";
             head += cookie;

@@ -4,6 +4,7 @@ use std::{
     env,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    ops::{Deref, DerefMut},
     path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
     sync::OnceLock,
@@ -40,9 +41,39 @@ pub fn command(flags: &[&str]) -> Command {
     command
 }
 
-/// A demo that runs until it is dropped.
+/// A process that runs until it is dropped.
+pub struct Running(Child);
+
+impl Running {
+    pub fn spawn(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::piped()).spawn().expect("the example starts"))
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A demo, or another example that says where it listens.
 pub struct Demo {
-    pub process: Child,
+    pub process: Running,
     pub address: SocketAddr,
     pub scheme: String,
     pub out: BufReader<ChildStdout>,
@@ -54,7 +85,7 @@ impl Demo {
     }
 
     pub fn spawn(command: &mut Command) -> Self {
-        let mut process = command.stdout(Stdio::piped()).spawn().expect("the demo starts");
+        let mut process = Running::spawn(command);
         let mut out = BufReader::new(process.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
         out.read_line(&mut line).expect("the demo says where it listens");
@@ -62,12 +93,5 @@ impl Demo {
         let (scheme, address) = line.split_once("://").expect("a scheme and an address");
         let scheme = scheme.to_owned();
         Self { address: address.parse().expect("an address with a port"), scheme, process, out }
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

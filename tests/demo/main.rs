@@ -17,5 +17,8 @@ mod pages;
 mod password_login;
 mod sdk;
 mod site;
+mod streams;
+mod tenants;
 mod warning;
 mod warning_survives;
+mod your_devices;

@@ -2,28 +2,22 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
 use serde_json::Value;
 
-use crate::common::{client::Browser, demo};
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::common::{
+    client::Browser,
+    demo::{self, Running},
+};
 
 #[test]
 fn o1_the_example_serves_metrics_with_help_and_logs_events_as_json() {
     let mut command = Command::new(demo::built("observability"));
-    command.arg("127.0.0.1:0").env("RUST_LOG", "info,tower_tenure=debug").stdout(Stdio::piped());
-    let mut example = Running(command.spawn().unwrap());
-    let mut log = BufReader::new(example.0.stdout.take().unwrap()).lines();
+    command.arg("127.0.0.1:0").env("RUST_LOG", "info,tower_tenure=debug");
+    let mut example = Running::spawn(&mut command);
+    let mut log = BufReader::new(example.stdout.take().unwrap()).lines();
     let mut line = move || -> Value { serde_json::from_str(&log.next().unwrap().unwrap()).unwrap() };
     let address = line()["address"].as_str().unwrap().parse().unwrap();
 
