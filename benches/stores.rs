@@ -190,10 +190,9 @@ async fn measure<S: SessionStore>(store: S, few: S, sessions: u64, size: impl Fn
         };
         async move { drive(callers::<S>(), Until::Set(done), load).await }
     });
-    let (ended, is_all) = sweep_ends(&store, crowded + sessions / 3, &mut note).await;
+    let ended = sweep_ends(&store, crowded + sessions / 3, &mut note).await;
     note("page of everybody's, beside the ended", pages(&store, page(None), 50).await);
-    let left = if is_all { 0 } else { 50 };
-    note("page of a user's many ended", pages(&store, page(Some(subject(key, CROWD))), left).await);
+    note("page of a user's many ended", pages(&store, page(Some(subject(key, CROWD))), 0).await);
     sweep_tombstones(&store, ended, &mut note).await;
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     note("loads/s beside the sweep", beside.await.expect("they load").to_string());
@@ -297,12 +296,12 @@ async fn revoke<S: SessionStore>(store: &Arc<S>, user: &str) -> String {
     format!("{first:.1?}, then {again:.1?} (at most {longest:.1?})")
 }
 
-/// Ends what is over. How many that were, and whether they were all.
+/// Ends what is over. How many that were.
 async fn sweep_ends<S: SessionStore>(
     store: &Arc<S>,
     least: u64,
     note: &mut impl FnMut(&'static str, String),
-) -> (u64, bool) {
+) -> u64 {
     let (begun, mut ended, mut batches) = (Instant::now(), 0, Vec::new());
     let mut is_all = false;
     while !is_all && begun.elapsed() < longest_sweep() {
@@ -326,7 +325,7 @@ async fn sweep_ends<S: SessionStore>(
     let all = if is_all { "all" } else { "not all" };
     note("sweep: ends/s", format!("{rate:.0} ({ended}, {all}; a batch at most {longest:.0} ms)"));
     assert!(!is_all || ended + 1 >= least, "{ended} of {least}");
-    (ended, is_all)
+    ended
 }
 
 /// Removes what is left of the ended.
