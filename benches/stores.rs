@@ -5,6 +5,9 @@
 //!
 //! ```text
 //! STORES_SESSIONS=1000000 cargo bench --bench stores     # 20,000 unless set
+//! STORES_CROWD=1000000 cargo bench --bench stores        # of the single user; as many as of all others unless set
+//! STORES_SWEEP_SECONDS=600 cargo bench --bench stores    # after so long a sweep is given up; 120 unless set
+//! STORES_LOG=no cargo bench --bench stores -- redis      # without the log on disk, which is longer than the data
 //! cargo bench --bench stores -- redis postgres           # only these; memory and sqlite are the others
 //! BENCH_SECONDS=0.2 cargo bench --bench stores           # how long each kind of request is timed; 2 unless set
 //! ```
@@ -18,6 +21,7 @@ mod servers;
 
 use std::{
     env, fs,
+    ops::Range,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
@@ -41,8 +45,8 @@ const OF_FIRST_USER: u64 = 1000;
 /// The user who has as many sessions as there are others.
 const CROWD: &str = "crowd";
 
-/// After so long a sweep is given up; what it did until then is its rate.
-const LONGEST_SWEEP: Duration = Duration::from_secs(120);
+/// Beside so few, a load is compared with one beside all.
+const FEW: u64 = 10_000;
 
 /// What was measured of one store: a name and a text each.
 type Column = Vec<(&'static str, String)>;
@@ -53,19 +57,23 @@ async fn main() {
     let mut columns = Vec::new();
     if is_wanted("memory") {
         let before = resident();
-        let mut column = measure(MemoryStore::new(), sessions, || resident() - before).await;
-        column.insert(5, ("loads/s: ratio to 10,000 sessions", scattered(sessions).await));
-        columns.push(("memory", column));
+        let size = || resident().saturating_sub(before);
+        columns.push(("memory", measure(MemoryStore::new(), MemoryStore::new(), sessions, size).await));
     }
     if is_wanted("sqlite") {
         let dir = env::temp_dir().join(format!("tenure-stores-{}", std::process::id()));
-        fs::create_dir_all(&dir).expect("a directory");
+        let few = dir.join("few");
+        fs::create_dir_all(&few).expect("a directory");
         let store = SqliteStore::open(dir.join("sessions.db")).await.expect("it opens");
-        columns.push(("SQLite", measure(store, sessions, || folder(&dir)).await));
+        let few = SqliteStore::open(few.join("sessions.db")).await.expect("it opens");
+        columns.push(("SQLite", measure(store, few, sessions, || folder(&dir)).await));
         fs::remove_dir_all(&dir).expect("a directory");
     }
+    let log = setting("STORES_LOG", "yes".to_owned());
+    let log = ["--appendonly", &log];
     if is_wanted("redis")
-        && let Some(server) = Server::start(Kind::Redis, "redis")
+        && let Some(server) = Server::start_with(Kind::Redis, "redis", &log)
+        && let Some(other) = Server::start_with(Kind::Redis, "redis", &log)
     {
         let used = || {
             let info = server.ask(&["INFO", "memory"]);
@@ -74,25 +82,30 @@ async fn main() {
         };
         let before: u64 = used();
         let store = RedisStore::connect(&server.url()).await.expect("it connects");
-        columns.push(("Redis", measure(store, sessions, || used() - before).await));
+        let few = RedisStore::connect(&other.url()).await.expect("it connects");
+        columns.push(("Redis", measure(store, few, sessions, || used() - before).await));
     }
+    let fsync = ["-c", "fsync=on"];
     if is_wanted("postgres")
-        && let Some(server) = Server::start_with(Kind::Postgres, "postgres", &["-c", "fsync=on"])
+        && let Some(server) = Server::start_with(Kind::Postgres, "postgres", &fsync)
+        && let Some(other) = Server::start_with(Kind::Postgres, "postgres", &fsync)
     {
         let size = || {
             let tables = "select sum(pg_total_relation_size(oid)) from pg_class where relkind = 'r' and relnamespace = 'tower_tenure'::regnamespace";
             server.ask(&[tables]).parse().expect("PostgreSQL says how large it is")
         };
         let store = PostgresStore::connect(&server.url()).await.expect("it connects");
-        columns.push(("PostgreSQL", measure(store, sessions, size).await));
+        let few = PostgresStore::connect(&other.url()).await.expect("it connects");
+        columns.push(("PostgreSQL", measure(store, few, sessions, size).await));
     }
     print(sessions, &columns);
 }
 
 fn print(sessions: u64, columns: &[(&str, Column)]) {
     println!(
-        "\n{sessions} sessions of {} users, the first with {OF_FIRST_USER}, and {sessions} of one user; a third are over. Requests: (p50, p99).\n",
-        sessions / 5
+        "\n{sessions} sessions of {} users, the first with {OF_FIRST_USER}, and {} of one user; a third are over. Requests: (p50, p99, p99.9).\n",
+        sessions / 5,
+        crowd(sessions)
     );
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in columns.iter().flat_map(|(_, column)| column) {
@@ -115,8 +128,8 @@ fn print(sessions: u64, columns: &[(&str, Column)]) {
     }
 }
 
-async fn measure<S: SessionStore>(store: S, sessions: u64, size: impl Fn() -> u64) -> Column {
-    let store = Arc::new(store);
+async fn measure<S: SessionStore>(store: S, few: S, sessions: u64, size: impl Fn() -> u64) -> Column {
+    let (store, few, crowded) = (Arc::new(store), Arc::new(few), crowd(sessions));
     let timed = || Until::Time(Duration::from_secs_f64(setting("BENCH_SECONDS", 2.0)));
     let mut column = Column::new();
     let mut note = |name, text: String| {
@@ -124,7 +137,7 @@ async fn measure<S: SessionStore>(store: S, sessions: u64, size: impl Fn() -> u6
         column.push((name, text));
     };
 
-    let tenths = fill(&store, sessions, user).await;
+    let tenths = fill(&store, 0..sessions, user).await;
     let rates: Vec<_> = tenths.iter().map(Served::per_second).collect();
     let (first, last) = (tenths.first().expect("ten"), tenths.last().expect("ten"));
     note("logins/s: median of ten tenths", format!("{:.0}", median(rates)));
@@ -132,23 +145,25 @@ async fn measure<S: SessionStore>(store: S, sessions: u64, size: impl Fn() -> u6
     note("logins/s: last tenth", last.to_string());
     note("bytes a session", (size() / sessions).to_string());
 
-    // In the order of their random bits, so that memory is visited here and there.
     let key = store.place_key();
-    let mut sids: Vec<_> = (0..sessions).map(|number| sid(key, number, &user(number))).collect();
-    sids.sort_unstable_by_key(|sid| sid.as_bytes()[8..].to_vec());
-    let sids: Arc<[SessionId]> = sids.into();
-    note("loads/s", loads(&store, &sids, timed()).await.to_string());
+    let sids = scattered(&store, sessions);
+    fill(&few, 0..FEW, user).await;
+    let (beside_few, beside_all, ratio) = compare(&few, &store, &sids).await;
+    note("loads/s", beside_all.to_string());
+    note("loads/s beside 10,000", beside_few.to_string());
+    note("time of a load: ratio to 10,000 sessions", format!("{ratio:.2}"));
+    drop(few);
     let touches = {
         let (store, sids) = (Arc::clone(&store), Arc::clone(&sids));
         drive(callers::<S>(), timed(), move |number| touch(Arc::clone(&store), at(&sids, number))).await
     };
     note("touches/s", touches.to_string());
 
-    let crowd = fill(&store, sessions, |_| CROWD.to_owned()).await;
+    let crowd = fill(&store, sessions..sessions + crowded, |_| CROWD.to_owned()).await;
     note("logins/s of one user: last tenth", crowd.last().expect("ten").to_string());
 
     let page = |subject| Page { realm: REALM.into(), subject, after: None, limit: 50 };
-    let middle = creation(key, sessions / 2, CROWD).record;
+    let middle = creation(key, sessions + crowded / 2, CROWD).record;
     let middle = Some((middle.timing.created_at, middle.sid));
     note("page of a user's 1,000", pages(&store, page(Some(subject(key, "user 0"))), 50).await);
     note("page of a user's many", pages(&store, page(Some(subject(key, CROWD))), 50).await);
@@ -159,6 +174,7 @@ async fn measure<S: SessionStore>(store: S, sessions: u64, size: impl Fn() -> u6
     note("page of everybody's", pages(&store, page(None), 50).await);
     note("… in their middle", pages(&store, Page { after: middle, ..page(None) }, 50).await);
 
+    let full = size();
     note("sign out everywhere: one user's many", revoke(&store, CROWD).await);
     let one = store.load(sid(key, sessions, CROWD)).await.expect("it loads").expect("it is there");
     assert!(one.revoked_at.is_some(), "it is over at once");
@@ -174,13 +190,16 @@ async fn measure<S: SessionStore>(store: S, sessions: u64, size: impl Fn() -> u6
         };
         async move { drive(callers::<S>(), Until::Set(done), load).await }
     });
-    let (ended, is_all) = sweep_ends(&store, sessions + sessions / 3, &mut note).await;
+    let ended = sweep_ends(&store, crowded + sessions / 3, &mut note).await;
     note("page of everybody's, beside the ended", pages(&store, page(None), 50).await);
-    let left = if is_all { 0 } else { 50 };
-    note("page of a user's many ended", pages(&store, page(Some(subject(key, CROWD))), left).await);
+    note("page of a user's many ended", pages(&store, page(Some(subject(key, CROWD))), 0).await);
     sweep_tombstones(&store, ended, &mut note).await;
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     note("loads/s beside the sweep", beside.await.expect("they load").to_string());
+    note(
+        "bytes of all: before and after the sweep",
+        format!("{:.0} MB, {:.0} MB", full as f64 / 1e6, size() as f64 / 1e6),
+    );
     column
 }
 
@@ -193,11 +212,19 @@ fn callers<S: SessionStore>() -> u64 {
     if S::IN_PROCESS { 2 } else { 64 }
 }
 
-/// Logins, timed in ten steps. The number of the first session of a user says which sessions they are.
-async fn fill<S: SessionStore>(store: &Arc<S>, sessions: u64, user: fn(u64) -> String) -> Vec<Served> {
+/// How many sessions the single user has.
+fn crowd(sessions: u64) -> u64 {
+    setting("STORES_CROWD", sessions)
+}
+
+fn longest_sweep() -> Duration {
+    Duration::from_secs(setting("STORES_SWEEP_SECONDS", 120))
+}
+
+/// Logins with these numbers, timed in ten steps.
+async fn fill<S: SessionStore>(store: &Arc<S>, numbers: Range<u64>, user: fn(u64) -> String) -> Vec<Served> {
     let key = store.place_key();
-    // The crowd's are numbered after those of the others, so that no ids are the same.
-    let first = if user(0) == CROWD { sessions } else { 0 };
+    let (first, sessions) = (numbers.start, numbers.end - numbers.start);
     let mut tenths = Vec::new();
     for tenth in 0..10 {
         let from = first + sessions * tenth / 10;
@@ -213,6 +240,14 @@ async fn fill<S: SessionStore>(store: &Arc<S>, sessions: u64, user: fn(u64) -> S
         tenths.push(drive(callers::<S>(), Until::Calls(to - from), login).await);
     }
     tenths
+}
+
+/// The ids of the first sessions, in the order of their random bits, so that memory is visited here and there.
+fn scattered<S: SessionStore>(store: &Arc<S>, sessions: u64) -> Arc<[SessionId]> {
+    let key = store.place_key();
+    let mut sids: Vec<_> = (0..sessions).map(|number| sid(key, number, &user(number))).collect();
+    sids.sort_unstable_by(|one, other| one.as_bytes()[8..].cmp(&other.as_bytes()[8..]));
+    sids.into()
 }
 
 fn at(sids: &[SessionId], number: u64) -> SessionId {
@@ -261,15 +296,15 @@ async fn revoke<S: SessionStore>(store: &Arc<S>, user: &str) -> String {
     format!("{first:.1?}, then {again:.1?} (at most {longest:.1?})")
 }
 
-/// Ends what is over. How many that were, and whether they were all.
+/// Ends what is over. How many that were.
 async fn sweep_ends<S: SessionStore>(
     store: &Arc<S>,
     least: u64,
     note: &mut impl FnMut(&'static str, String),
-) -> (u64, bool) {
+) -> u64 {
     let (begun, mut ended, mut batches) = (Instant::now(), 0, Vec::new());
     let mut is_all = false;
-    while !is_all && begun.elapsed() < LONGEST_SWEEP {
+    while !is_all && begun.elapsed() < longest_sweep() {
         let batch = Instant::now();
         let sweep = Sweep { realm: Some(REALM.into()), now: LATER, limit: 1000 };
         let swept = store.sweep(sweep).await.expect("it sweeps");
@@ -290,7 +325,7 @@ async fn sweep_ends<S: SessionStore>(
     let all = if is_all { "all" } else { "not all" };
     note("sweep: ends/s", format!("{rate:.0} ({ended}, {all}; a batch at most {longest:.0} ms)"));
     assert!(!is_all || ended + 1 >= least, "{ended} of {least}");
-    (ended, is_all)
+    ended
 }
 
 /// Removes what is left of the ended.
@@ -301,7 +336,7 @@ async fn sweep_tombstones<S: SessionStore>(
 ) {
     let (begun, mut removed, mut passes) = (Instant::now(), 0, 0);
     // The first pass may have begun in the middle.
-    while passes < 2 && removed < least && begun.elapsed() < LONGEST_SWEEP {
+    while passes < 2 && removed < least && begun.elapsed() < longest_sweep() {
         let now = LATER + Duration::from_secs(1200);
         // Of a realm that has no sessions, since the others are to stay.
         let swept =
@@ -312,31 +347,30 @@ async fn sweep_tombstones<S: SessionStore>(
     }
     let rate = removed as f64 / begun.elapsed().as_secs_f64();
     note("sweep: tombstones removed/s", format!("{rate:.0} ({removed})"));
-    assert!(removed >= least || begun.elapsed() >= LONGEST_SWEEP, "{removed} of {least}");
+    assert!(removed >= least || begun.elapsed() >= longest_sweep(), "{removed} of {least}");
 }
 
-/// Loads beside many, as a ratio to loads beside 10,000 in the same minute.
-async fn scattered(sessions: u64) -> String {
-    let mut sides = Vec::new();
-    for number in [10_000, sessions] {
-        let store = Arc::new(MemoryStore::new());
-        fill(&store, number, user).await;
-        let key = store.place_key();
-        let mut ids: Vec<_> = (0..number).map(|number| sid(key, number, &user(number))).collect();
-        ids.sort_unstable_by_key(|id| id.as_bytes()[8..].to_vec());
-        sides.push((store, Arc::<[SessionId]>::from(ids)));
-    }
+/// Loads beside few and beside all, in turn: the median round of each, and the median ratio of their times.
+async fn compare<S: SessionStore>(
+    few: &Arc<S>,
+    store: &Arc<S>,
+    sids: &Arc<[SessionId]>,
+) -> (Served, Served, f64) {
+    let few_sids = scattered(few, FEW);
     let time = Duration::from_secs_f64(setting("BENCH_SECONDS", 2.0) / 4.0);
-    let (mut few, mut ratios) = (Vec::new(), Vec::new());
+    let (mut beside_few, mut beside_all, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..9 {
-        let mut rates = [0.0; 2];
-        for ((store, sids), rate) in sides.iter().zip(&mut rates) {
-            *rate = loads(store, sids, Until::Time(time)).await.per_second();
-        }
-        few.push(rates[0]);
-        ratios.push(rates[0] / rates[1]);
+        let few = loads(few, &few_sids, Until::Time(time)).await;
+        let all = loads(store, sids, Until::Time(time)).await;
+        ratios.push(few.per_second() / all.per_second());
+        beside_few.push(few);
+        beside_all.push(all);
     }
-    format!("{:.2} times as long ({:.0}/s beside 10,000)", median(ratios), median(few))
+    let middle = |mut rounds: Vec<Served>| {
+        rounds.sort_unstable_by(|one, other| one.per_second().total_cmp(&other.per_second()));
+        rounds.swap_remove(rounds.len() / 2)
+    };
+    (middle(beside_few), middle(beside_all), median(ratios))
 }
 
 fn folder(dir: &Path) -> u64 {

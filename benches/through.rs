@@ -5,6 +5,7 @@
 //! cargo bench --bench through -- redis                 # only this; memory, near and postgres are the others
 //! BENCH_SECONDS=0.1 cargo bench --bench through        # how long each side is timed in each round; 1 unless set
 //! ROUNDS=15 cargo bench --bench through                # rounds; 9 unless set, 3 when they are short
+//! THROUGH_CALLERS=8 cargo bench --bench through        # requests at the same time; 64 unless set
 //! THROUGH_FSYNC=off cargo bench --bench through        # PostgreSQL that does not wait for the disk
 //! ```
 //!
@@ -34,20 +35,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use load::{Served, Until, drive, is_wanted, median, resident, sessions::creation, setting};
+use load::{Served, Until, is_wanted, median, resident, sessions::creation, setting};
 use servers::{Kind, Server};
 use sides::{
-    Ask, Cpu, Request,
+    Ask, Cpu, Request, Turn,
     layer::{InService, Layered},
-    postgres, redis,
+    postgres, redis, run, turn,
 };
 use tower_tenure::{
     MemoryStore, SessionStore,
     store::{NearCache, PostgresStore, RedisStore},
 };
-
-/// Requests at the same time.
-const CALLERS: u64 = 64;
 
 /// Sessions, and bare values.
 const SESSIONS: u64 = 10_000;
@@ -85,39 +83,37 @@ async fn main() {
     }
 }
 
-/// What a side of a round came to.
-struct Side {
-    served: Served,
-    server: f64,
-    client: f64,
-    commands: Vec<(String, f64)>,
-}
-
 async fn compare(server: &str, layered: Layered, bare: impl Ask, meter: &impl Cpu) {
     fill(&layered, SESSIONS).await;
     fill(&bare, SESSIONS).await;
     let in_service = InService::new(bare.clone());
-    println!("\n{server}: {CALLERS} requests at a time, {SESSIONS} sessions\n");
+    println!("\n{server}: {} requests at a time, {SESSIONS} sessions\n", callers());
     println!(
-        "| request | bare/s | in a service | layer | layer / bare | layer / service | server µs: bare | layer | ratio | client µs: bare | in a service | layer | commands: bare | layer |"
+        "| request | bare/s | in a service | layer | layer / bare | layer / service | server µs: bare | layer | ratio | client µs: bare | in a service | layer | commands: bare | layer | layer: p50 µs | p99 µs | p99.9 µs |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for request in [Request::Read, Request::Write, Request::Login] {
         let mut rounds = Vec::new();
+        let until = || Until::Time(Duration::from_secs_f64(seconds()));
         for round in 0..rounds_of_each() {
             // Who goes first changes.
             let mut sides = [None, None, None];
             for which in (0..3).map(|which| (which + round) % 3) {
                 sides[which] = Some(match which {
-                    0 => side(&bare, request, meter).await,
-                    1 => side(&in_service, request, meter).await,
-                    _ => side(&layered, request, meter).await,
+                    0 => turn(&bare, callers(), until(), request, meter).await,
+                    1 => turn(&in_service, callers(), until(), request, meter).await,
+                    _ => turn(&layered, callers(), until(), request, meter).await,
                 });
             }
             rounds.push(sides.map(|side| side.expect("each had its turn")));
         }
         print(request, &rounds);
     }
+}
+
+/// Requests at the same time.
+fn callers() -> u64 {
+    setting("THROUGH_CALLERS", 64)
 }
 
 fn seconds() -> f64 {
@@ -129,40 +125,19 @@ fn rounds_of_each() -> usize {
 }
 
 async fn fill(side: &impl Ask, sessions: u64) {
-    run(side, CALLERS, Until::Calls(sessions), Request::Login).await;
-    run(side, CALLERS, Until::Calls(sessions), Request::Read).await;
+    run(side, callers(), Until::Calls(sessions), Request::Login).await;
+    run(side, callers(), Until::Calls(sessions), Request::Read).await;
 }
 
-async fn run(side: &impl Ask, callers: u64, until: Until, request: Request) -> Served {
-    let side = side.clone();
-    drive(callers, until, move |number| side.clone().ask(request, number)).await
-}
-
-async fn side(side: &impl Ask, request: Request, meter: &impl Cpu) -> Side {
-    let before = (meter.server().await, sides::client(), meter.commands().await);
-    let served = run(side, CALLERS, Until::Time(Duration::from_secs_f64(seconds())), request).await;
-    let after = (meter.server().await, sides::client(), meter.commands().await);
-    let each = |before: f64, after: f64| (after - before) / served.calls as f64;
-    let commands = after.2.into_iter().map(|(name, calls)| {
-        let before = before.2.iter().find(|(other, _)| *other == name).map_or(0.0, |(_, calls)| *calls);
-        (each(before, calls), name)
-    });
-    let commands = commands.filter(|(calls, _)| *calls > 0.01).map(|(calls, name)| (name, calls)).collect();
-    Side { server: each(before.0, after.0), client: each(before.1, after.1), commands, served }
-}
-
-fn print(request: Request, rounds: &[[Side; 3]]) {
-    let of = |number: &dyn Fn(&[Side; 3]) -> f64| median(rounds.iter().map(number).collect());
+fn print(request: Request, rounds: &[[Turn; 3]]) {
+    let of = |number: &dyn Fn(&[Turn; 3]) -> f64| median(rounds.iter().map(number).collect());
     let rate = |which: usize| of(&|sides| sides[which].served.per_second());
     let client = |which: usize| of(&|sides| sides[which].client);
+    let micros = |time: &dyn Fn(&Served) -> Duration| of(&|sides| 1e6 * time(&sides[2].served).as_secs_f64());
     let ratio = |which: usize| of(&|sides| sides[2].served.per_second() / sides[which].served.per_second());
-    let commands = |which: usize| {
-        let side = &rounds.last().expect("there were rounds")[which];
-        let texts: Vec<_> = side.commands.iter().map(|(name, calls)| format!("{name} {calls:.2}")).collect();
-        texts.join(", ")
-    };
+    let commands = |which: usize| rounds.last().map_or("", |sides| &sides[which].commands);
     println!(
-        "| {request:?} | {:.0} | {:.0} | {:.0} | **{:.2}** | {:.2} | {:.1} | {:.1} | **{:.2}** | {:.1} | {:.1} | {:.1} | {} | {} |",
+        "| {request:?} | {:.0} | {:.0} | {:.0} | **{:.2}** | {:.2} | {:.1} | {:.1} | **{:.2}** | {:.1} | {:.1} | {:.1} | {} | {} | {:.0} | {:.0} | {:.0} |",
         rate(0),
         rate(1),
         rate(2),
@@ -176,6 +151,9 @@ fn print(request: Request, rounds: &[[Side; 3]]) {
         client(2),
         commands(0),
         commands(2),
+        micros(&|served| served.p50),
+        micros(&|served| served.p99),
+        micros(&|served| served.p999),
     );
 }
 

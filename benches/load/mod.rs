@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `mod.rs` | [`drive`]: the callers; [`Served`]: what they measured |
 //! | `sessions.rs` | made-up sessions |
+//! | `times.rs` | how long calls took |
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
 
 pub(crate) mod sessions;
+mod times;
 
 use std::{
     env, fmt, fs,
@@ -17,6 +19,8 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
+use times::Times;
 
 /// When the callers stop.
 #[derive(Clone)]
@@ -43,9 +47,10 @@ impl Until {
 pub(crate) struct Served {
     pub(crate) calls: u64,
     pub(crate) time: Duration,
-    /// The time that half of the calls stay under, and 99 of 100.
+    /// The time that half of the calls stay under, 99 of 100, and 999 of 1000.
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
+    pub(crate) p999: Duration,
 }
 
 impl Served {
@@ -56,7 +61,7 @@ impl Served {
 
 impl fmt::Display for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0}/s ({:.1?}, {:.1?})", self.per_second(), self.p50, self.p99)
+        write!(f, "{:.0}/s ({:.1?}, {:.1?}, {:.1?})", self.per_second(), self.p50, self.p99, self.p999)
     }
 }
 
@@ -77,34 +82,30 @@ where
     let tasks = (0..callers).map(|caller| {
         let (call, until) = (call.clone(), until.clone());
         tokio::spawn(async move {
-            let (mut times, mut number) = (Vec::new(), caller);
+            let (mut times, mut number, mut calls) = (Times::new(), caller, 0_usize);
             let mut now = Instant::now();
             while until.goes_on(number, begun) {
                 call(number).await;
                 let done = Instant::now();
-                times.push(done - now);
+                times.add(done - now);
                 now = done;
                 number += callers;
-                if times.len() % TURN == 0 {
+                calls += 1;
+                if calls.is_multiple_of(TURN) {
                     tokio::task::yield_now().await;
                 }
             }
             times
         })
     });
-    let mut times = Vec::new();
+    let mut times = Times::new();
     for task in tasks.collect::<Vec<_>>() {
-        times.extend(task.await.expect("no caller fails"));
+        times.merge(&task.await.expect("no caller fails"));
     }
     let time = begun.elapsed();
-    assert!(!times.is_empty(), "there were calls");
-    times.sort_unstable();
-    Served {
-        calls: times.len() as u64,
-        time,
-        p50: times[times.len() / 2],
-        p99: times[times.len() * 99 / 100],
-    }
+    assert!(times.calls() > 0, "there were calls");
+    let [p50, p99, p999] = [500, 990, 999].map(|of_1000| times.within(of_1000));
+    Served { calls: times.calls(), time, p50, p99, p999 }
 }
 
 /// How long one call takes: the median of some, and the longest.

@@ -14,6 +14,9 @@ import re
 import sys
 from html import escape
 
+sys.dont_write_bytecode = True
+import capacity  # noqa: E402
+
 HERE = pathlib.Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "BENCHMARKS.md"
 OURS = "tower-tenure"
@@ -91,6 +94,7 @@ def added_cpu(rows, request, stack):
 def part_runs(results):
     """Which run each file of results is of."""
     rows = []
+    results = {name: run for name, run in results.items() if "command" in run}
     for name, run in results.items():
         rows.append([f"`results/{name}.json`", f"`{run['command']}`", run["date"], f"`{run['commit']}`", run["rustc"].split(" (")[0]])
     machines = sorted({run["machine"] for run in results.values()})
@@ -227,6 +231,65 @@ def named(head, column):
     """A heading of its own for what stands below a group's."""
     group = {7: "server µs:", 8: "server:", 11: "client µs:"}.get(column, "")
     return f"{group} {head[column]}".strip()
+
+
+def part_network(results):
+    """Each layer over Redis and PostgreSQL beside the bare command by its client."""
+    text = []
+    rows = of_kind(results, "network", "network")
+    for server in names(rows, "server"):
+        for request in names(rows, "request"):
+            text.append(f"**{server}, {request}**\n")
+            body = []
+            for row in (row for row in rows if row["server"] == server and row["request"] == request):
+                side = f"**{row['side']}**" if row["side"] == OURS else row["side"]
+                times = [number(row[key], 1) for key in ("server_us", "client_us")]
+                body.append([side, number(row["rate"]), number(row["ratio"], 2), number(row["p99_us"]), *times, row["commands"]])
+            head = ["side", "requests/s", "÷ bare", "p99 µs", "server µs", "client µs", "commands a request"]
+            if not any(line[-1] for line in body):
+                head, body = head[:-1], [line[:-1] for line in body]
+            text.append(table(head, body) + "\n")
+    return "\n".join(text).strip()
+
+
+def part_scale(_):
+    """The tables of results/scale.txt, which says of each by which command it was made."""
+    lines = (HERE / "results" / "scale.txt").read_text().splitlines()
+    return "\n".join(line[2:] if line.startswith("# ") else line for line in lines).strip()
+
+
+def of_capacity(results, kind):
+    rows = of_kind(results, "capacity", kind)
+    if results["capacity"]["digest"] != capacity.digest():
+        sys.exit("results/capacity.json is of other inputs: run benches/peers/capacity.py")
+    return rows
+
+
+def part_check(results):
+    """What the simulation says of this machine, beside what was measured."""
+    names = {"rate": "requests/s", "p50": "half within, µs", "p99": "99 % within, µs"}
+    body = []
+    for row in of_capacity(results, "check"):
+        error = row["predicted"] / row["measured"] - 1
+        body.append([str(row["callers"]), names[row["what"]], number(row["measured"]), number(row["predicted"]), f"{error:+.0%}"])
+    return table(["callers", "", "measured", "predicted", "error"], body)
+
+
+def part_plan(results):
+    body = []
+    for row in of_capacity(results, "plan"):
+        body.append([
+            number(row["sessions"]), number(row["rate"]), "yes" if row["near"] else "no", number(row["gigabytes"], 1),
+            number(row["servers"]), number(row["node_cores"]), f"{row['busy']:.0%}", *map(number, row["times"]),
+        ])  # fmt: skip
+    head = ["sessions", "requests/s", "near cache", "GB", "Redis servers", "cores of nodes", "a server is busy", "p50 µs", "p99 µs", "p99.9 µs"]
+    return table(head, body)
+
+
+def part_loaded(results):
+    rows = of_capacity(results, "load")
+    body = [[f"{row['load']:.0%}", number(row["rate"]), number(row["node_cores"]), *map(number, row["times"])] for row in rows]
+    return table(["load of the server", "requests/s", "cores of nodes", "p50 µs", "p99 µs", "p99.9 µs"], body)
 
 
 # --- plots

@@ -11,6 +11,8 @@ pub(crate) mod redis;
 
 use std::fs;
 
+use crate::load::{Served, Until, drive};
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -44,6 +46,43 @@ pub(crate) fn client() -> f64 {
 pub(crate) fn on_cpu(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0) / 1000.0
+}
+
+/// What a side came to in its turn: how fast it was, and what a request cost.
+pub(crate) struct Turn {
+    pub(crate) served: Served,
+    /// Microseconds of CPU time.
+    pub(crate) server: f64,
+    pub(crate) client: f64,
+    /// Commands of the server.
+    pub(crate) commands: String,
+}
+
+/// Lets so many callers ask this side.
+pub(crate) async fn run(side: &impl Ask, callers: u64, until: Until, request: Request) -> Served {
+    let side = side.clone();
+    drive(callers, until, move |number| side.clone().ask(request, number)).await
+}
+
+/// As [`run`], and measures both processes.
+pub(crate) async fn turn(
+    side: &impl Ask,
+    callers: u64,
+    until: Until,
+    request: Request,
+    meter: &impl Cpu,
+) -> Turn {
+    let before = (meter.server().await, client(), meter.commands().await);
+    let served = run(side, callers, until, request).await;
+    let after = (meter.server().await, client(), meter.commands().await);
+    let each = |before: f64, after: f64| (after - before) / served.calls as f64;
+    let commands = after.2.into_iter().filter_map(|(name, calls)| {
+        let before = before.2.iter().find(|(other, _)| *other == name).map_or(0.0, |(_, calls)| *calls);
+        let calls = each(before, calls);
+        (calls > 0.01).then(|| format!("{name} {calls:.2}"))
+    });
+    let commands = commands.collect::<Vec<_>>().join(", ");
+    Turn { server: each(before.0, after.0), client: each(before.1, after.1), commands, served }
 }
 
 /// A value of 250 bytes that begins with this number.

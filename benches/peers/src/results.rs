@@ -5,13 +5,25 @@ use std::{fs, process::Command};
 use serde_json::{Value, json};
 
 /// Names whose versions are of interest.
-const VERSIONS: [&str; 5] =
-    ["tower-tenure", "axum", "axum_session", "tower-sessions", "tower-sessions-moka-store"];
+const VERSIONS: [&str; 12] = [
+    "tower-tenure",
+    "axum",
+    "axum_session",
+    "axum_session_redispool",
+    "axum_session_sqlx",
+    "tower-sessions",
+    "tower-sessions-moka-store",
+    "tower-sessions-redis-store",
+    "tower-sessions-sqlx-store",
+    "fred",
+    "redis",
+    "sqlx",
+];
 
 /// Writes `rows` with all that goes with them to `results/<name>.json`.
 pub fn write(name: &str, rows: &[Value]) {
     let results = json!({
-        "command": format!("benches/peers/run.sh {name}"),
+        "command": command(name),
         "date": output("date", &["-u", "+%Y-%m-%d %H:%M"]),
         "commit": output("git", &["rev-parse", "--short", "HEAD"]),
         "rustc": output("rustc", &["--version"]),
@@ -29,6 +41,13 @@ pub fn write(name: &str, rows: &[Value]) {
         .replace("\"rows\": []", &format!("\"rows\": [\n    {}\n  ]", rows.join(",\n    ")));
     fs::write(&path, text).unwrap_or_else(|error| panic!("{path}: {error}"));
     eprintln!("written: {path}");
+}
+
+/// With the settings that it was given.
+fn command(name: &str) -> String {
+    let given = |setting: &&str| std::env::var(setting).map(|value| format!("{setting}={value} ")).ok();
+    let settings: String = ["BENCH_SECONDS", "ROUNDS"].iter().filter_map(given).collect();
+    format!("{settings}benches/peers/run.sh {name}")
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {
