@@ -3,6 +3,13 @@
 //!
 //! `TENURE_SEARCH=75 cargo test --release --test soak -- --nocapture` runs for ten minutes, and prints what it measures.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "this test looks at the clock, and prints numbers"
+)]
+
 #[path = "common/search.rs"]
 mod search;
 
@@ -108,11 +115,8 @@ impl Wire {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
                 let value = |name: &str| {
-                    let lines = head.lines().filter_map(|line| line.split_once(": "));
-                    lines
-                        .into_iter()
-                        .find(|(known, _)| known.eq_ignore_ascii_case(name))
-                        .map(|(_, value)| value)
+                    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+                    lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
                 };
                 let length = value("content-length").map_or(0, |text| text.parse().expect("a length"));
                 if self.buffer.len() >= end + 4 + length {
@@ -327,6 +331,7 @@ fn eventually(is_so: impl Fn() -> bool) -> bool {
 
 #[test]
 #[cfg(target_os = "linux")]
+#[expect(clippy::too_many_lines, reason = "one story: at rest, idle, storm, and rest again")]
 fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     let server = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let clients = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");

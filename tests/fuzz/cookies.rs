@@ -12,7 +12,7 @@ use crate::common::{Reply, Site, usual_routes};
 const NAME: &[u8] = b"__Host-id=";
 
 /// `Cookie` lines, one a line of the input; `\x01` and `\x02` are the tokens of a live session and of none.
-pub fn header() -> Target {
+pub(crate) fn header() -> Target {
     let (runtime, site) = (runtime(), Site::new());
     let cookie = runtime.block_on(site.log_in("alice")).cookie_header().expect("a cookie");
     let good = cookie.trim_start_matches("__Host-id=").to_owned();
@@ -58,7 +58,7 @@ fn is_token(value: &[u8]) -> bool {
 }
 
 /// Settings of a cookie: a byte of flags, then name, domain and path, one a line.
-pub fn set_cookie() -> Target {
+pub(crate) fn set_cookie() -> Target {
     let runtime = runtime();
     Box::new(move |bytes| {
         let Some((flags, text)) = bytes.split_first() else { return };
@@ -72,7 +72,7 @@ pub fn set_cookie() -> Target {
 }
 
 /// Whatever an application is configured with: refused (`false`), or a line that says exactly that.
-pub fn says_what_is_set(
+pub(crate) fn says_what_is_set(
     runtime: &tokio::runtime::Runtime,
     name: &str,
     domain: Option<&str>,

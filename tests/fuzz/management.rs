@@ -21,7 +21,7 @@ const KINDS: [&str; 3] = ["application/json", "application/x-www-form-urlencoded
 
 /// A byte for the method, one for the type of the body, a line with the target, and the body. `\x01` in the target is
 /// the id of a session.
-pub fn calls() -> Target {
+pub(crate) fn calls() -> Target {
     let runtime = runtime();
     Box::new(move |bytes| {
         let [method, kind, rest @ ..] = bytes else { return };

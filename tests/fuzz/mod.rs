@@ -1,16 +1,16 @@
 //! Fuzz targets: what is true of any bytes that come from outside. Each is one function, so that any fuzzer can call it;
 //! `replay.rs` calls them with the kept corpus and bounded changes of it.
 
-pub mod cookies;
-pub mod management;
-pub mod proofs;
-pub mod urls;
+pub(crate) mod cookies;
+pub(crate) mod management;
+pub(crate) mod proofs;
+pub(crate) mod urls;
 
 /// Takes one input after the other, and panics at the first that breaks a rule.
-pub type Target = Box<dyn FnMut(&[u8])>;
+pub(crate) type Target = Box<dyn FnMut(&[u8])>;
 
 /// The targets, by the names of their corpora. That of records is in `src/store/fuzzing.rs`.
-pub const TARGETS: [(&str, fn() -> Target); 6] = [
+pub(crate) const TARGETS: [(&str, fn() -> Target); 6] = [
     ("cookie_header", cookies::header),
     ("set_cookie", cookies::set_cookie),
     ("return_to", urls::return_to),

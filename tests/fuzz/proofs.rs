@@ -14,7 +14,7 @@ use crate::common::{
 
 /// A byte says which header of which request; `\x01` is the session's public id, `\x02` a challenge that is not for this
 /// purpose. With the top bit, the rest is header and payload of a proof in two lines, which a stranger's device signs.
-pub fn proofs() -> Target {
+pub(crate) fn proofs() -> Target {
     let (runtime, stranger) = (runtime(), SoftwareDevice::es256());
     let (site, bound, offered, challenges) = runtime.block_on(async {
         let site = site_over(MemoryStore::new(), DeviceBinding::enforce());

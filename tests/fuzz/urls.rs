@@ -6,7 +6,7 @@ use url::Url;
 use super::Target;
 
 /// A `return_to`, which the `url` crate reads as a browser does.
-pub fn return_to() -> Target {
+pub(crate) fn return_to() -> Target {
     let pages = ["https://app.example/", "https://app.example/a/b?c#d", "http://127.0.0.1:3000/login"]
         .map(|page| Url::parse(page).expect("a URL"));
     Box::new(move |bytes| {
@@ -23,7 +23,7 @@ pub fn return_to() -> Target {
 }
 
 /// A `returnTo`, or an entry of the list and a `returnTo` in two lines.
-pub fn logout_url() -> Target {
+pub(crate) fn logout_url() -> Target {
     let urls = allowed();
     Box::new(move |bytes| {
         let Ok(text) = str::from_utf8(bytes) else { return };
@@ -36,7 +36,7 @@ pub fn logout_url() -> Target {
 }
 
 /// Whether it is accepted; then it leads a browser to the list, wherever that stands.
-pub fn leads_only_to_the_list(urls: &LogoutUrls, text: &str) -> bool {
+pub(crate) fn leads_only_to_the_list(urls: &LogoutUrls, text: &str) -> bool {
     let Ok(Some(location)) = urls.redirect(Some(text), None) else { return false };
     // Where the browser goes, and where it would go by what was asked.
     let here = Url::parse("http://elsewhere.example/deep/page").expect("a URL");
@@ -48,7 +48,7 @@ pub fn leads_only_to_the_list(urls: &LogoutUrls, text: &str) -> bool {
     true
 }
 
-pub fn allows_no_more_than_its_own_host(entry: &str, text: &str) {
+pub(crate) fn allows_no_more_than_its_own_host(entry: &str, text: &str) {
     let ours = |text: &str| Url::parse(text).is_ok_and(|url| is_on_the_list(&url));
     let Ok(urls) = LogoutUrls::new().allow(entry) else { return };
     let accepted = urls.redirect(Some(text), None).is_ok();
@@ -91,7 +91,7 @@ const ALLOWED: [Entry; 5] = [
 ];
 
 /// The list that is searched.
-pub fn allowed() -> LogoutUrls {
+pub(crate) fn allowed() -> LogoutUrls {
     ALLOWED.iter().fold(LogoutUrls::new(), |urls, Entry { scheme, star, labels, port, path }| {
         let star = star.map(|(before, after)| format!("{before}*{after}.")).unwrap_or_default();
         urls.allow(&format!("{scheme}://{star}{}:{port}{path}", labels.join("."))).expect("a good entry")
