@@ -221,7 +221,7 @@ async fn forger(number: usize, address: SocketAddr, genuine: String, counts: Arc
                 2 => format!("__Host-id={}{tail}", &genuine[..24]),
                 _ => format!("__Host-id={first}; __Host-id={head}{tail}; __Host-id=%00"),
             };
-            batch += &format!("GET /me HTTP/1.1\r\nHost: soak\r\nCookie: {cookie}\r\n\r\n");
+            batch.extend(["GET /me HTTP/1.1\r\nHost: soak\r\nCookie: ", &cookie, "\r\n\r\n"]);
         }
         wire.stream.write_all(batch.as_bytes()).await.expect("the server reads");
         for _ in 0..BATCH {
@@ -331,7 +331,6 @@ fn eventually(is_so: impl Fn() -> bool) -> bool {
 
 #[test]
 #[cfg(target_os = "linux")]
-#[expect(clippy::too_many_lines, reason = "one story: at rest, idle, storm, and rest again")]
 fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     let server = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let clients = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -372,11 +371,11 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
         let cookie = wire.ask(login).await.and_then(|response| response.cookie).expect("a cookie");
         cookie.trim_start_matches("__Host-id=").to_owned()
     });
-    let storm: Vec<_> = (0..FORGERS)
+    let rude: Vec<_> = (0..FORGERS)
         .map(|number| clients.spawn(forger(number, address, genuine.clone(), Arc::clone(&counts))))
         .chain((0..8).map(|number| clients.spawn(nuisance(number, address, Arc::clone(&counts)))))
         .collect();
-    tasks.extend(storm);
+    tasks.extend(rude);
 
     let length = 8 * second * search::cases(1);
     // Allocators and tables reach their size first.

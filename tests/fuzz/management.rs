@@ -56,10 +56,10 @@ pub(crate) fn calls() -> Target {
             if is_head || text.is_empty() {
                 return;
             }
-            let said: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            let answer: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
             if status.is_client_error() {
-                assert_eq!(said["statusCode"], status.as_u16(), "{said}");
-                assert!(said["error"].is_string() && said["message"].is_string(), "{said}");
+                assert_eq!(answer["statusCode"], status.as_u16(), "{answer}");
+                assert!(answer["error"].is_string() && answer["message"].is_string(), "{answer}");
             }
         };
         runtime.block_on(request);
