@@ -9,8 +9,11 @@ pub(crate) mod urls;
 /// Takes one input after the other, and panics at the first that breaks a rule.
 pub(crate) type Target = Box<dyn FnMut(&[u8])>;
 
+/// The name of a target's corpus, and what prepares the target.
+type Named = (&'static str, fn() -> Target);
+
 /// The targets, by the names of their corpora. That of records is in `src/store/fuzzing.rs`.
-pub(crate) const TARGETS: [(&str, fn() -> Target); 6] = [
+pub(crate) const TARGETS: [Named; 6] = [
     ("cookie_header", cookies::header),
     ("set_cookie", cookies::set_cookie),
     ("return_to", urls::return_to),
