@@ -8,6 +8,8 @@
 
 mod any;
 mod creation;
+#[cfg(all(test, any(feature = "sqlite", feature = "postgres", feature = "redis")))]
+mod fuzzing;
 #[doc = include_str!("guide.md")]
 pub mod guide {}
 mod info;

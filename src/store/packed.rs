@@ -199,7 +199,7 @@ pub(super) fn unpack(sid: SessionId, bytes: &[u8]) -> Result<Record, Error> {
 
 #[cfg(test)]
 #[path = "../../tests/common/search.rs"]
-mod search;
+pub(super) mod search;
 
 #[cfg(test)]
 mod tests {
@@ -257,11 +257,7 @@ mod tests {
         let any_bytes = vec(any::<u8>(), 0..300).prop_map(|bytes| [&[FORMAT], &*bytes].concat());
         let config = Config { failure_persistence: None, ..Config::with_cases(cases(20_000)) };
         proptest!(config, |(bytes in prop_oneof![4 => mutated, 1 => any_bytes])| {
-            let sid = SessionId::from_bytes([7; 16]);
-            if let Ok(record) = unpack(sid, &bytes) {
-                let again = unpack(sid, &pack(&record).unwrap()).unwrap();
-                prop_assert_eq!(again, record);
-            }
+            crate::store::fuzzing::packed_record(&bytes);
         });
     }
 }

@@ -2,6 +2,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../fuzz/mod.rs"]
+mod fuzz;
+#[path = "../fuzz/replay.rs"]
+mod fuzz_replay;
 
 mod audit;
 mod browser_endpoints;

@@ -22,6 +22,8 @@ mod connection;
 mod create;
 mod error;
 mod everyone;
+#[cfg(test)]
+pub(super) mod fuzzing;
 mod keys;
 mod link;
 mod marks;
