@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that can be checked, on a fresh Debian machine with Rust: installs what is missing, then formatting, lints,
-# dependencies, the archive of a release, documentation, every test with every feature, the search of interleavings, and
-# the benchmarks' own checks.
+# dependencies, the archive of a release, documentation, every test with every feature, the searches of interleavings and
+# of orders of messages, and the benchmarks' own checks.
 # Runs as root or as a user who may use sudo. Nothing is left out: what can not run fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -76,6 +76,9 @@ trap - EXIT
 
 step "interleavings of the memory store"
 RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle
+
+step "every order of messages between three nodes and a store"
+cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model
 
 step "what a request may cost, in instructions and allocations"
 cargo bench --bench overhead -- --gate
