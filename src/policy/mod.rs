@@ -126,7 +126,8 @@ impl Policy {
         }
     }
 
-    /// The lifetimes of persistent sessions.
+    /// The lifetimes of persistent sessions, which logins open unless
+    /// [`Policy::with_default_mode`] says otherwise. [`Policy::configured`] reads them.
     #[must_use]
     pub const fn with_persistent(mut self, lifetimes: Lifetimes) -> Self {
         self.persistent = lifetimes;
@@ -134,7 +135,10 @@ impl Policy {
     }
 
     /// The lifetimes of non-persistent sessions, and of anonymous ones unless
-    /// [`Policy::with_anonymous`] sets others.
+    /// [`Policy::with_anonymous`] sets others. [`Policy::configured`] reads them.
+    ///
+    /// A login is persistent unless it or [`Policy::with_default_mode`] says otherwise, so this alone
+    /// does not change a plain `session.login(user)`.
     #[must_use]
     pub const fn with_non_persistent(mut self, lifetimes: Lifetimes) -> Self {
         self.non_persistent = lifetimes;

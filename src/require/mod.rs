@@ -95,7 +95,10 @@ impl RequireSession {
         Self::default()
     }
 
-    /// Redirects browser navigations to this page instead.
+    /// Redirects browser navigations to this page instead: by `Sec-Fetch-Mode: navigate`, and where a
+    /// client does not send that, by `text/html` in `Accept`. Other requests get a 401.
+    ///
+    /// Make the page by [`LoginPage::from_static`] or [`LoginPage::new`].
     ///
     /// The login page itself always passes, with any method, so this layer may be around it: a
     /// request with exactly this path. A page with a query also asks for this query, followed by

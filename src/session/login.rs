@@ -35,6 +35,7 @@ pub struct Login<'a> {
 impl Session {
     /// Logs this user in: a new session with a new id, in place of the one that there is.
     ///
+    /// The session is persistent unless [`Login::with_mode`] or the policy's default mode says otherwise.
     /// Mode and deadlines of one session can be set on the [`Login`] and by login hooks, and
     /// nowhere else: a call outside a login does not compile.
     ///

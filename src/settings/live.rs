@@ -45,6 +45,11 @@ impl LivePolicy {
     }
 
     /// Replaces the policy. Requests in flight keep the policy of their arrival.
+    ///
+    /// It lasts until the process ends, and on this node only;
+    /// [`SharedPolicy`](crate::SharedPolicy) keeps settings in the store, for all nodes. A shorter
+    /// lifetime binds live sessions for good: to raise it again does not give theirs back. So a page
+    /// for administrators should ask before it lowers one.
     pub fn swap(&self, policy: Policy) {
         let mut history = self.0.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.change(&self.load(), &policy, now());
