@@ -24,7 +24,7 @@ rustup toolchain install "$oldest" --profile minimal --no-self-update
 bounds=$CARGO_TARGET_DIR/lower_bounds
 mkdir -p "$bounds"
 ln -sfn "$(cd ../.. && pwd)/src" "$bounds/src"
-awk '/^\[/ { skip = /^\[(dev-dependencies|\[bench|target)/ } !skip' ../../Cargo.toml \
+awk '/^\[/ { skip = /^\[(dev-dependencies|\[bench|\[example|target)/ } !skip' ../../Cargo.toml \
     | sed -e '/^redis = /d' -e 's/"redis?[^"]*", //g' \
         -e "s/'cfg(docsrs)'/&, 'cfg(feature, values(\"redis\"))'/" > "$bounds/Cargo.toml"
 printf '\n[workspace]\n' >> "$bounds/Cargo.toml"
