@@ -251,7 +251,7 @@ fn s4_a_login_carries_over_exactly_the_writes_that_were_acknowledged() {
         let _ = touch.join().unwrap();
         let (record, _) = created.join().unwrap();
         assert_eq!(record.data.iter().map(|(key, _)| key).collect::<BTreeSet<_>>(), acknowledged);
-        assert_eq!(store.load(sid(1)), record);
+        assert_eq!(*store.load(sid(1)), record);
         assert_eq!(reason(&store.load(sid(0))), Some(EndReason::Superseded));
         assert!(store.load(sid(0)).data.is_empty());
     });
