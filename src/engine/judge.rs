@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{Engine, RealmState, both};
 use crate::{
-    Error, ErrorKind, Policy, Timestamp,
+    Error, ErrorKind, Policy, SessionId, Timestamp,
     policy::Activity,
-    record::{EndOutcome, Proof, SecretHash, SessionId},
+    record::{EndOutcome, Proof, SecretHash},
     request::{Judgement, Live, OldSecret, Past, Visit, judge},
 };
 

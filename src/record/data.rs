@@ -26,7 +26,7 @@ impl Json {
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
         let mut text = Text::new();
         match serde_json::to_writer(&mut text, value) {
-            Ok(()) => Ok(Self(shared(&text))),
+            Ok(()) => Ok(Self(finished(&text).into())),
             Err(error) => {
                 Err(Error::new(ErrorKind::Data, "the value cannot be written as JSON").with_source(error))
             }
@@ -133,7 +133,7 @@ impl Data {
         for (new, change) in edited {
             put_entry(&mut text, new, change.map(Json::as_str));
         }
-        self.0 = (!text.is_empty()).then(|| shared(&text));
+        *self = Self::from_checked(finished(&text));
     }
 
     /// How many bytes it takes once these edits are applied.
@@ -178,8 +178,8 @@ impl Data {
 /// made of it is the only one.
 type Text = SmallVec<[u8; 256]>;
 
-fn shared(text: &Text) -> Arc<str> {
-    str::from_utf8(text).expect("it is put together from text").into()
+fn finished(text: &Text) -> &str {
+    str::from_utf8(text).expect("it is put together from text")
 }
 
 fn put_entry(text: &mut Text, key: &str, value: Option<&str>) {

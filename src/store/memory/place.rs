@@ -39,9 +39,7 @@ impl Place {
     /// than to look it up.
     pub(super) fn load(&self, sid: SessionId) -> Option<Box<Record>> {
         let mut record = Box::new(self.get(sid)?.to_record());
-        if let Some(mark) = self.mark_of(&record) {
-            record.see_mark(mark);
-        }
+        self.apply_mark(&mut record);
         Some(record)
     }
 
@@ -53,10 +51,15 @@ impl Place {
     #[inline]
     fn show(&self, entry: &Entry) -> Record {
         let mut record = entry.to_record();
-        if let Some(mark) = self.mark_of(&record) {
+        self.apply_mark(&mut record);
+        record
+    }
+
+    #[inline]
+    fn apply_mark(&self, record: &mut Record) {
+        if let Some(mark) = self.mark_of(record) {
             record.see_mark(mark);
         }
-        record
     }
 
     fn mark_of(&self, record: &Record) -> Option<&SubjectMark> {
