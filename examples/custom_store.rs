@@ -39,7 +39,7 @@ pub(crate) struct FileStore {
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Table {
-    place_key: [u8; 32],
+    place_key: [u8; 16],
     sessions: BTreeMap<SessionId, Record>,
     realms: BTreeMap<Arc<str>, Realm>,
 }
@@ -131,7 +131,7 @@ impl SessionStore for FileStore {
             match creation.plan(mark.as_ref(), ends, others.len()) {
                 CreationPlan::Store { record, ended, outcomes } => {
                     table.sessions.extend(ended.into_iter().map(|record| (record.sid, record)));
-                    table.sessions.insert(record.sid, record.clone());
+                    table.sessions.insert(record.sid, *record.clone());
                     CreateOutcome::Created { record, ended: outcomes }
                 }
                 CreationPlan::Full => CreateOutcome::Full { count: others.len(), sessions: others },

@@ -6,13 +6,13 @@ use super::{Engine, PendingEnd, RealmState};
 use crate::{
     Error, ErrorKind, Policy, SessionId, Timestamp,
     events::Operation,
-    policy::{Admission, Cap, Departure, Refusal, admit},
+    policy::{Admission, Departure, Refusal, admit},
     record::{
         Change, Data, Edits, EndOptions, EndOutcome, EndReason, EndRequest, Record, Replacement,
         UpdateOutcome,
     },
     request::{CreateCall, Established, too_large},
-    store::{Created, Creation, handed_over},
+    store::{CreateOutcome, Creation, handed_over},
 };
 
 /// How often a login is tried again because others changed the subject's sessions meanwhile. Of
@@ -35,18 +35,11 @@ impl Engine {
         realm: &Arc<RealmState>,
         policy: &Policy,
     ) -> Result<Established, Error> {
-        let now = new.draft.record.timing.created_at;
-        let mut creation = Creation {
-            record: Record::clone(&new.draft.record),
-            edits: new.edits.clone(),
-            ends: Vec::new(),
-            cap: new.draft.cap.map(|cap| cap.most()),
-            max_data: new.max_data,
-        };
-        creation.record.admitted_at = self.shared_time(now).await;
+        let Record { sid, ref subject, ref timing, .. } = *new.draft.record;
+        let (tag, now) = (sid.tag(), timing.created_at);
+        let admitted_at = self.shared_time(now).await;
+        let mut attempt = Attempt { new, admitted_at, data: Data::default(), ends: Vec::new() };
         let judged_by = self.policy_of(realm, policy, now).await?;
-        let (tag, sid) = (creation.record.sid.tag(), creation.record.sid);
-        let subject = creation.record.subject.clone();
 
         let replaces = |keeps_data, same_subject_only| Replacement {
             sid,
@@ -60,10 +53,10 @@ impl Engine {
             let keeps_data = new.draft.keeps_data;
             let request = self.replace(*reason, policy, now, replaces(keeps_data, false));
             if before.sid.tag() == tag && subject.is_some() {
-                creation.ends.push((before.sid, request));
+                attempt.ends.push((before.sid, request));
             } else {
                 if keeps_data {
-                    creation.record.data = before.data.clone();
+                    attempt.data = before.data.clone();
                 }
                 elsewhere = Some((before, request));
             }
@@ -76,13 +69,13 @@ impl Engine {
                 let takes_data = earlier != past.sid || past.work_waits(now);
                 let request = self.replace(EndReason::Superseded, policy, now, replaces(takes_data, true));
                 if earlier.tag() == tag {
-                    creation.ends.push((earlier, request));
+                    attempt.ends.push((earlier, request));
                 } else if earlier == past.sid {
                     past_elsewhere = Some((earlier, request));
                 }
             }
         }
-        let (record, outcomes) = match self.create(&mut creation, new.draft.cap, &judged_by, now).await? {
+        let (record, outcomes) = match self.create(&attempt, &judged_by, now).await? {
             Creating::Done(record, outcomes) => (record, outcomes),
             Creating::Refused(refusal) => return Ok(Established::Refused(refusal)),
             Creating::Gone => return Ok(Established::Gone),
@@ -100,7 +93,7 @@ impl Engine {
             next = successor_of(&outcome).filter(|next| *next != sid);
             took = handed_over(&outcome).cloned();
             if let Some(data) = &took {
-                self.hand_over(&record, &creation, data, now).await?;
+                self.hand_over(&record, &attempt, data, now).await?;
             }
         }
         // A double click: the other login was first, so this one takes its place, and its data. The
@@ -113,7 +106,7 @@ impl Engine {
             let outcome = self.end(other, request, None).await?;
             next = successor_of(&outcome).filter(|next| *next != sid);
             if let Some(data) = handed_over(&outcome) {
-                self.hand_over(&record, &creation, data, now).await?;
+                self.hand_over(&record, &attempt, data, now).await?;
                 took = Some(data.clone());
             }
         }
@@ -131,49 +124,49 @@ impl Engine {
     /// Stores the session, making room under the cap.
     async fn create(
         &self,
-        creation: &mut Creation,
-        cap: Option<Cap>,
+        attempt: &Attempt<'_>,
         policy: &Policy,
         now: Timestamp,
     ) -> Result<Creating, Error> {
-        let given = creation.ends.len();
+        let new = attempt.new;
+        let mut departures = Vec::new();
         for _ in 0..MAX_ATTEMPTS {
+            let creation = attempt.creation(&departures);
             let ends: Vec<_> = creation.ends.iter().map(|(sid, request)| (*sid, request.call)).collect();
             let pending = PendingEnd::new(self, now, ends.clone());
             let sid = creation.record.sid;
             let timer = self.timer(Operation::Create);
-            let answer = self.store.calls().create(creation.clone());
+            let answer = self.store.calls().create(creation);
             let created = self.call(timer, Some(sid), now, answer).await?;
             pending.answered();
             let (count, sessions) = match created {
-                Created::Stored { record, mut ended } => {
+                CreateOutcome::Created { record, mut ended } => {
                     self.created(&record);
                     for ((sid, _), outcome) in ends.iter().zip(&ended) {
                         self.report(*sid, now, outcome);
                     }
-                    ended.truncate(given);
+                    ended.truncate(attempt.ends.len());
                     return Ok(Creating::Done(record, ended));
                 }
-                Created::SignedOutEverywhere => {
+                CreateOutcome::SignedOutEverywhere => {
                     return Ok(Creating::Refused(Refusal::SignedOutEverywhere));
                 }
-                Created::Exists => return self.created_before(creation, now).await,
-                Created::TooLarge => return Err(too_large(creation.max_data)),
-                Created::Full { count, sessions } => (count, sessions),
+                CreateOutcome::Exists => return self.created_before(new, now).await,
+                CreateOutcome::TooLarge => return Err(too_large(new.max_data)),
+                CreateOutcome::Full { count, sessions } => (count, sessions),
             };
-            let Some(cap) = cap else {
+            let Some(cap) = new.draft.cap else {
                 return Err(Error::new(ErrorKind::Store, "the store refused a login without a cap"));
             };
-            let replaced =
-                |record: &&Record| creation.ends[..given].iter().any(|(sid, _)| *sid == record.sid);
+            let replaced = |record: &&Record| attempt.ends.iter().any(|(sid, _)| *sid == record.sid);
             let (theirs, others): (Vec<_>, Vec<_>) = sessions.iter().partition(|record| replaced(record));
             let others_count = count - theirs.len();
-            let (departures, refused) = match admit(cap, others_count, others, policy, now) {
+            let (gone, refused) = match admit(cap, others_count, others, policy, now) {
                 Admission::Admit(departures) => (departures, false),
                 Admission::Refuse(departures) => (departures, true),
             };
-            let trusts_clock = departures.is_empty() || self.clock_agrees(now).await;
-            let requests = departures.into_iter().filter(|gone| trusts_clock || !gone.reason.is_deadline());
+            let trusts_clock = gone.is_empty() || self.clock_agrees(now).await;
+            let requests = gone.into_iter().filter(|gone| trusts_clock || !gone.reason.is_deadline());
             let requests: Vec<_> = requests.map(|gone| self.departure(gone, policy, now)).collect();
             if refused {
                 if !requests.is_empty() {
@@ -181,14 +174,14 @@ impl Engine {
                 }
                 return Ok(Creating::Refused(Refusal::TooManySessions));
             }
-            creation.ends.truncate(given);
+            departures.clear();
             let left = others_count.saturating_sub(requests.len());
             if left >= usize::try_from(cap.most().get()).unwrap_or(usize::MAX) {
                 // The cap was lowered for a user with more sessions than an answer names: room is
                 // made in steps.
                 self.end_many(requests, now).await?;
             } else {
-                creation.ends.extend(requests);
+                departures = requests;
             }
         }
         Err(Error::new(
@@ -199,13 +192,13 @@ impl Engine {
 
     /// The session is there: from an earlier try whose answer was lost, since ids are never used
     /// twice. It lacks what was written since that try, and may have ended since.
-    async fn created_before(&self, creation: &Creation, now: Timestamp) -> Result<Creating, Error> {
-        let found = self.load(creation.record.sid, now).await?;
+    async fn created_before(&self, new: &CreateCall, now: Timestamp) -> Result<Creating, Error> {
+        let found = self.load(new.draft.record.sid, now).await?;
         let Some(mut record) = found.filter(|record| record.tombstone().is_none()) else {
             return Ok(Creating::Gone);
         };
-        if !creation.edits.is_empty() {
-            let (edits, max_data) = (creation.edits.clone(), creation.max_data);
+        if !new.edits.is_empty() {
+            let (edits, max_data) = (new.edits.clone(), new.max_data);
             let change = Change { edits, max_data, ..Change::at(now) };
             match self.update(record.sid, &record.realm, self.hint(&record), change.clone()).await? {
                 UpdateOutcome::TooLarge => return Err(too_large(max_data)),
@@ -229,12 +222,12 @@ impl Engine {
 
     /// Stores a session that nothing goes with.
     #[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
-    pub(crate) async fn insert(&self, creation: Creation) -> Result<Created, Error> {
+    pub(crate) async fn insert(&self, creation: Creation) -> Result<CreateOutcome, Error> {
         let (sid, at) = (creation.record.sid, creation.record.timing.created_at);
         let created = self
             .call(self.timer(Operation::Create), Some(sid), at, self.store.calls().create(creation))
             .await?;
-        if let Created::Stored { record, .. } = &created {
+        if let CreateOutcome::Created { record, .. } = &created {
             self.created(record);
         }
         Ok(created)
@@ -247,12 +240,12 @@ impl Engine {
     async fn hand_over(
         &self,
         new: &Record,
-        creation: &Creation,
+        attempt: &Attempt<'_>,
         data: &Data,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let max_data = creation.max_data;
-        let mut edits = Edits::difference(&creation.record.data, data, &creation.edits);
+        let max_data = attempt.new.max_data;
+        let mut edits = Edits::difference(&attempt.data, data, &attempt.new.edits);
         let mut later: Option<Box<Record>> = None;
         for _ in 0..MAX_ATTEMPTS {
             if edits.is_empty() {
@@ -275,6 +268,32 @@ impl Engine {
             edits.retain(|key, value| value.is_some() && later.data.get(key).is_none());
         }
         Ok(())
+    }
+}
+
+/// A login, and what is the same in each attempt to store it.
+struct Attempt<'a> {
+    new: &'a CreateCall,
+    admitted_at: Timestamp,
+    /// The data that it begins with.
+    data: Data,
+    /// The sessions that it replaces.
+    ends: Vec<(SessionId, EndRequest)>,
+}
+
+impl Attempt<'_> {
+    /// Built for each attempt, since a second one is rare and a copy kept for it is not.
+    fn creation(&self, departures: &[(SessionId, EndRequest)]) -> Creation {
+        let mut record = Box::new(Record::clone(&self.new.draft.record));
+        record.admitted_at = self.admitted_at;
+        record.data = self.data.clone();
+        Creation {
+            record,
+            edits: self.new.edits.clone(),
+            ends: [&self.ends, departures].concat(),
+            cap: self.new.draft.cap.map(|cap| cap.most()),
+            max_data: self.new.max_data,
+        }
     }
 }
 

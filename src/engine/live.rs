@@ -28,7 +28,7 @@ const ENDED_AT_ONCE: usize = 64;
 impl Engine {
     /// The tag of a subject's sessions.
     pub(crate) fn tag(&self, realm: &RealmState, subject: &str) -> Tag {
-        self.shared.tagger.tag(&realm.name, subject)
+        self.shared.place_key.tag(&realm.name, subject)
     }
 
     /// A session of the realm if it is live by this policy. One that is over is ended.

@@ -49,7 +49,7 @@ use crate::{
         UpdateOutcome,
     },
     request::{EndPurpose, StoreAnswer, StoreCall, UpdateCall},
-    store::{Answer, AnyStore, Page, StoreInfo, Tagger},
+    store::{Answer, AnyStore, Page, PlaceKey, StoreInfo},
 };
 
 /// The store, with the clock, timeout and observers that every call uses.
@@ -71,7 +71,7 @@ pub(crate) struct Engine {
 
 /// What the clones of an engine share.
 struct Shared {
-    tagger: Tagger,
+    place_key: PlaceKey,
     watches: Watches,
     clock: ClockState,
     store_info: StoreInfo,
@@ -99,7 +99,7 @@ impl Engine {
         getrandom::fill(&mut start).expect("the operating system gives random bytes");
         #[cfg(feature = "metrics")]
         metrics::describe_metrics();
-        let (store_info, store_key) = (store.calls().info(), store.calls().place_key());
+        let (store_info, place_key) = (store.calls().info(), store.calls().place_key());
         Self {
             store,
             clock,
@@ -109,7 +109,7 @@ impl Engine {
             clock_tolerance: Self::DEFAULT_CLOCK_TOLERANCE,
             max_streams: watch::DEFAULT_MAX_STREAMS,
             shared: Arc::new(Shared {
-                tagger: Tagger::new(&store_key),
+                place_key,
                 watches: Watches::default(),
                 clock: ClockState::default(),
                 timers: StoreTimers::new(store_info.kind()),

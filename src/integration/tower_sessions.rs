@@ -23,7 +23,7 @@ use crate::{
         Change, Edits, EndOptions, EndOutcome, Facts, Json, Record, SecretHash, Timing, TimingChange,
         UpdateOutcome,
     },
-    store::{AnyStore, Created, Creation},
+    store::{AnyStore, CreateOutcome, Creation},
 };
 
 /// A store of this crate as a `tower_sessions::SessionStore`, to migrate from `tower-sessions`.
@@ -144,7 +144,7 @@ impl TowerSessions {
         let timing = Timing::new(Mode::Persistent, now, lifetimes);
         let new = Record::new(id.sid(), &KEY.into(), id.secret(), timing, Facts::default());
         let creation = Creation { edits: edits(data, expiry)?, ..Creation::new(new) };
-        Ok(!matches!(self.engine.insert(creation).await?, Created::Exists))
+        Ok(!matches!(self.engine.insert(creation).await?, CreateOutcome::Exists))
     }
 
     async fn replace(&self, id: Id, data: &Data, expiry: OffsetDateTime) -> Result<(), Error> {

@@ -231,6 +231,7 @@ impl<'a> IntoFuture for Login<'a> {
         // Prepared here, so that the future has in it only what the hooks need: a box of more than a
         // kilobyte takes the allocator 700 instructions more.
         match self.prepare() {
+            Ok(login) if login.session.inner().config.hooks.is_empty() => Box::pin(ready(login.plan())),
             Ok(mut login) => Box::pin(async move {
                 login.run_hooks().await?;
                 login.plan()

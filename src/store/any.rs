@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Created, Creation, DynSettings, Page, PlaceKey, Revocation, SessionStore, SettingsStore, StoreInfo,
+    CreateOutcome, Creation, DynSettings, Page, PlaceKey, Revocation, SessionStore, SettingsStore, StoreInfo,
     StoreUrl, StoredSettings, Sweep, Swept,
 };
 use crate::{
@@ -184,7 +184,6 @@ macro_rules! dyn_store {
             fn place_key(&self) -> PlaceKey;
             fn info(&self) -> StoreInfo;
             fn recent(&self, sid: SessionId) -> Option<Box<Record>>;
-            fn create(&self, creation: Creation) -> Reply<'_, Created>;
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer>;)*
         }
 
@@ -210,11 +209,6 @@ macro_rules! dyn_store {
                 SessionStore::recent(self, sid)
             }
 
-            fn create(&self, creation: Creation) -> Reply<'_, Created> {
-                let create = async move || Ok(SessionStore::create(self, creation).await?.into());
-                Answer::start(S::IN_PROCESS, create)
-            }
-
             $(fn $call<'a>(&'a self $(, $argument: $of)*) -> Reply<'a, $answer> {
                 Answer::start(S::IN_PROCESS, || SessionStore::$call(self $(, $argument)*))
             })*
@@ -223,6 +217,7 @@ macro_rules! dyn_store {
 }
 
 dyn_store! {
+    fn create(&self, creation: Creation) -> CreateOutcome;
     fn load(&self, sid: SessionId) -> Option<Box<Record>>;
     fn update(&self, sid: SessionId, change: Change, seen: Option<Box<Record>>) -> UpdateOutcome;
     fn end(&self, sid: SessionId, request: EndRequest, seen: Option<Box<Record>>) -> EndOutcome;

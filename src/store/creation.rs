@@ -24,7 +24,7 @@ use crate::record::{Data, Edits, EndOutcome, EndRequest, Record, SessionId, Subj
 ///     match creation.plan(mark.as_ref(), ends, others.len()) {
 ///         CreationPlan::Store { record, ended, outcomes } => {
 ///             table.sessions.extend(ended.into_iter().map(|record| (record.sid, record)));
-///             table.sessions.insert(record.sid, record.clone());
+///             table.sessions.insert(record.sid, *record.clone());
 ///             CreateOutcome::Created { record, ended: outcomes }
 ///         }
 ///         CreationPlan::Full => CreateOutcome::Full { count: others.len(), sessions: others },
@@ -35,8 +35,9 @@ use crate::record::{Data, Edits, EndOutcome, EndRequest, Record, SessionId, Subj
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Creation {
-    /// The new record, with its initial data.
-    pub record: Record,
+    /// The new record, with its initial data. Boxed, like each new record here: it passes through
+    /// many calls, and each would copy its 440 bytes.
+    pub record: Box<Record>,
     /// Edits of that data, applied also to data that an ended session hands over.
     pub edits: Edits,
     /// Sessions of the same tag to end in the same step: the one that a login replaces, those that
@@ -52,12 +53,11 @@ pub struct Creation {
 /// The outcome of a [`Creation`]. Unless the session was created, nothing was changed, and none of
 /// `ends` took effect.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
 pub enum CreateOutcome {
     /// The session is stored.
     Created {
         /// The record as stored.
-        record: Record,
+        record: Box<Record>,
         /// The outcomes of `ends`, in their order.
         ended: Vec<EndOutcome>,
     },
@@ -79,12 +79,11 @@ pub enum CreateOutcome {
 
 /// What a store must do for a [`Creation`]; see [`Creation::plan`].
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
 pub enum CreationPlan {
     /// Store these, all in one step.
     Store {
         /// The new record.
-        record: Record,
+        record: Box<Record>,
         /// The records of `ends` that exist, after their end.
         ended: Vec<Record>,
         /// The outcomes of `ends`, in their order.
@@ -98,29 +97,6 @@ pub enum CreationPlan {
     TooLarge,
 }
 
-/// A [`CreateOutcome`] with its record in a box: each stop of an unboxed one on its way to the
-/// handler would be a copy of 440 bytes.
-#[derive(Debug)]
-pub(crate) enum Created {
-    Stored { record: Box<Record>, ended: Vec<EndOutcome> },
-    Full { count: usize, sessions: Vec<Record> },
-    SignedOutEverywhere,
-    Exists,
-    TooLarge,
-}
-
-impl From<CreateOutcome> for Created {
-    fn from(outcome: CreateOutcome) -> Self {
-        match outcome {
-            CreateOutcome::Created { record, ended } => Self::Stored { record: Box::new(record), ended },
-            CreateOutcome::Full { count, sessions } => Self::Full { count, sessions },
-            CreateOutcome::SignedOutEverywhere => Self::SignedOutEverywhere,
-            CreateOutcome::Exists => Self::Exists,
-            CreateOutcome::TooLarge => Self::TooLarge,
-        }
-    }
-}
-
 impl CreateOutcome {
     /// The maximum number of sessions in [`CreateOutcome::Full`].
     pub const MAX_CANDIDATES: usize = 4096;
@@ -128,7 +104,8 @@ impl CreateOutcome {
 
 impl Creation {
     /// A new session without edits, ends and limits.
-    pub fn new(record: Record) -> Self {
+    pub fn new(record: impl Into<Box<Record>>) -> Self {
+        let record = record.into();
         Self { record, edits: Edits::default(), ends: Vec::new(), cap: None, max_data: usize::MAX }
     }
 

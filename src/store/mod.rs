@@ -41,12 +41,7 @@ pub use self::postgres::{PostgresOptions, PostgresPool, PostgresSslMode, Postgre
 pub use self::redis::{RedisConnection, RedisOptions, RedisStore};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteOptions, SqliteStore};
-pub(crate) use self::{
-    any::Answer,
-    creation::{Created, handed_over},
-    place::Tagger,
-    settings::DynSettings,
-};
+pub(crate) use self::{any::Answer, creation::handed_over, settings::DynSettings};
 pub use self::{
     any::AnyStore,
     creation::{CreateOutcome, Creation, CreationPlan},

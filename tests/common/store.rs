@@ -150,7 +150,7 @@ pub(crate) fn log_in(
             CreateOutcome::Created { record, ended: outcomes } => {
                 let ends = creation.ends.iter().zip(&outcomes);
                 let ended = ends.filter_map(|((sid, _), outcome)| ended(outcome).map(|why| (*sid, why)));
-                return Admitted { record: Some(record), ended: ended.collect() };
+                return Admitted { record: Some(*record), ended: ended.collect() };
             }
             CreateOutcome::Full { mut count, mut sessions } => {
                 assert_eq!(count, sessions.len());

@@ -155,7 +155,7 @@ async fn s5_every_operation_of_a_request_is_one_statement() {
         let created = store.create(capped(alice.login(round, second(0)), 100)).await.unwrap();
         is(1, "create under a cap");
         let CreateOutcome::Created { record, .. } = created else { panic!("{created:?}") };
-        store.update(record.sid, write("a", second(1)), Some(Box::new(record))).await.unwrap();
+        store.update(record.sid, write("a", second(1)), Some(record)).await.unwrap();
         is(1, "an update of a session just created");
         let loaded = store.load(alice.sid(round)).await.unwrap().unwrap();
         is(1, "load");

@@ -383,7 +383,7 @@ fn s4_an_anonymous_session_hands_over_exactly_the_writes_that_were_acknowledged(
     rounds(200, |store| {
         let guest = sid_at(Tag::from_bytes(*b"guests"), 7);
         let mut creation = login(0, second(0));
-        creation.record = Record { sid: guest, subject: None, ..creation.record };
+        creation.record = Record { sid: guest, subject: None, ..*creation.record }.into();
         store.create(creation);
         let (_, request) = replacing(login(1, second(1)), guest).ends.remove(0);
         let (acknowledged, outcome) = beside_writers(store, guest, || store.end(guest, request.clone()));
@@ -458,7 +458,10 @@ fn s14_a_page_is_full_while_there_are_more_also_beside_ends() {
     };
     let visit = |number: u32| {
         let creation = login(number, second(number));
-        Creation { record: Record { sid: guest(number), subject: None, ..creation.record }, ..creation }
+        Creation {
+            record: Record { sid: guest(number), subject: None, ..*creation.record }.into(),
+            ..creation
+        }
     };
     rounds(100, |store| {
         for number in 0..40 {

@@ -60,13 +60,14 @@ impl Rare {
 }
 
 impl Entry {
-    pub(super) fn new(record: Record) -> Self {
-        let timing = record.timing;
+    /// Fields are cloned, none of which copies text: a record moved here would be copied on its way.
+    pub(super) fn new(record: &Record) -> Self {
+        let timing = &record.timing;
         let is_authenticated = timing.authenticated_at == Some(timing.created_at);
         let rare = Rare {
             previous_secret: record.previous_secret,
             one_off_idle: timing.one_off_idle,
-            binding: record.binding,
+            binding: record.binding.clone(),
             ended: record.ended,
             authenticated_at: timing.authenticated_at.filter(|_| !is_authenticated),
             admitted_at: Some(record.admitted_at).filter(|at| *at != timing.created_at),
@@ -82,10 +83,10 @@ impl Entry {
             policy_stamp: timing.policy_stamp,
             updated_at: record.updated_at,
             revision: record.revision,
-            realm: record.realm,
-            subject: record.subject,
-            data: record.data,
-            facts: record.facts,
+            realm: Arc::clone(&record.realm),
+            subject: record.subject.clone(),
+            data: record.data.clone(),
+            facts: Arc::clone(&record.facts),
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
             epoch: record.epoch,
             mode: timing.mode,

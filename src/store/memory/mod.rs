@@ -17,6 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     hash::{BuildHasherDefault, Hasher},
+    mem,
     ops::Bound,
     sync::Arc,
 };
@@ -246,14 +247,15 @@ impl Shard {
             CreationPlan::TooLarge => return CreateOutcome::TooLarge,
         };
         self.common_facts.share(&mut record.facts);
-        let created = CreateOutcome::Created { record: record.clone(), ended: outcomes };
-        record.realm = self.own_name(&record.realm);
+        let realm = self.own_name(&record.realm);
+        let asked = mem::replace(&mut record.realm, realm);
         self.index(&record, true);
         match self.places.get_mut(&tag.as_u64()) {
-            Some(place) => place.insert(record),
-            None => drop(self.places.insert(tag.as_u64(), record.into())),
+            Some(place) => place.insert(&record),
+            None => drop(self.places.insert(tag.as_u64(), (&*record).into())),
         }
-        created
+        record.realm = asked;
+        CreateOutcome::Created { record, ended: outcomes }
     }
 
     fn end(&mut self, sid: SessionId, request: &EndRequest) -> EndOutcome {

@@ -84,7 +84,7 @@ impl Place {
     }
 
     /// Adds a session that is not there yet.
-    pub(super) fn insert(&mut self, record: Record) {
+    pub(super) fn insert(&mut self, record: &Record) {
         self.group().put(Box::new(Entry::new(record)));
     }
 
@@ -99,7 +99,7 @@ impl Place {
         let was_live = record.ended.is_none();
         let answer = change(&mut record);
         let turned = (record.ended.is_none() != was_live).then(|| Box::new(record.clone()));
-        let entry = Entry::new(record);
+        let entry = Entry::new(&record);
         match self {
             Self::Single(known) => **known = entry,
             Self::Group(group) => group.put(Box::new(entry)),
@@ -224,8 +224,8 @@ impl Place {
     }
 }
 
-impl From<Record> for Place {
-    fn from(record: Record) -> Self {
+impl From<&Record> for Place {
+    fn from(record: &Record) -> Self {
         Self::Single(Box::new(Entry::new(record)))
     }
 }

@@ -43,7 +43,7 @@ enum Looked {
 
 /// What to store, and what must be unchanged for that.
 struct Plan {
-    record: Record,
+    record: Box<Record>,
     outcomes: Vec<EndOutcome>,
     /// The records that end or hand over their data, before and after.
     ended: Vec<(Record, Record)>,
@@ -77,7 +77,7 @@ impl RedisStore {
             }
             let at_once = if attempt == 0 { at_once(creation) } else { None };
             let version = Version::new();
-            let view = match self.look(creation, at_once.as_ref(), version, name_others).await? {
+            let view = match self.look(creation, at_once.as_deref(), version, name_others).await? {
                 Looked::Stored => return Ok(created(at_once, version)),
                 Looked::View(view) => view,
             };
@@ -196,7 +196,7 @@ impl RedisStore {
 }
 
 /// The record to store if nothing conflicts; `None` if more must be known first.
-fn at_once(creation: &Creation) -> Option<Record> {
+fn at_once(creation: &Creation) -> Option<Box<Record>> {
     if !creation.ends.is_empty() {
         return None;
     }
@@ -206,7 +206,7 @@ fn at_once(creation: &Creation) -> Option<Record> {
     }
 }
 
-fn created(record: Option<Record>, version: Version) -> CreateOutcome {
+fn created(record: Option<Box<Record>>, version: Version) -> CreateOutcome {
     record.map_or(CreateOutcome::Exists, |record| CreateOutcome::Created {
         record: version.of_new(record, &Marks::default()),
         ended: Vec::new(),

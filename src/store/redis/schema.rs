@@ -83,7 +83,7 @@ impl RedisStore {
         let call = self.0.scripts.meta.call(&[meta.as_bytes()]).arg(schema).arg(ours.as_bytes().as_slice());
         let [seconds, micros, _, place] = several(call.run(&self.0.connection).await?.value)?;
         let place = match place {
-            Value::BulkString(bytes) => <[u8; 32]>::try_from(bytes).ok(),
+            Value::BulkString(bytes) => <[u8; 16]>::try_from(bytes).ok(),
             _ => None,
         };
         let place = place

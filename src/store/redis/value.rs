@@ -49,8 +49,9 @@ impl Version {
     }
 
     /// The record with this version, beside these marks.
-    pub(super) fn of_new(self, record: Record, marks: &Marks) -> Record {
-        Record { version: self.0 | u64::from(marks.stamp()) << Self::BITS, ..record }
+    pub(super) fn of_new(self, mut record: Box<Record>, marks: &Marks) -> Box<Record> {
+        record.version = self.0 | u64::from(marks.stamp()) << Self::BITS;
+        record
     }
 
     /// The version of a record that this store has read.

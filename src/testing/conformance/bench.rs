@@ -72,7 +72,7 @@ impl<S: SessionStore> Bench<S> {
         match self.create(creation).await {
             CreateOutcome::Created { record, ended } => {
                 self.see(&record);
-                (record, ended)
+                (*record, ended)
             }
             other => self.fail(format_args!(
                 "the store did not create a session that nothing stands against, but answered {other:?}"

@@ -41,7 +41,7 @@ impl<S: SessionStore> Bench<S> {
             match self.create(creation.clone()).await {
                 CreateOutcome::Created { record, ended } => {
                     login.note(&creation.ends, &ended);
-                    login.record = Some(record);
+                    login.record = Some(*record);
                     return login;
                 }
                 CreateOutcome::Full { count, mut sessions } => {

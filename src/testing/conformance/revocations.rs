@@ -146,7 +146,7 @@ pub(super) async fn l14_a_login_that_arrived_before_is_not_stored_and_a_later_on
             let sid = record.sid;
             let creation = Creation { cap: 1000_u32.try_into().ok(), ..Creation::new(record) };
             match bench.create(creation).await {
-                CreateOutcome::Created { record, .. } if fits => stored.push(record),
+                CreateOutcome::Created { record, .. } if fits => stored.push(*record),
                 CreateOutcome::SignedOutEverywhere if !fits => {
                     bench.same("a login that came too late", bench.load(sid).await, None);
                 }
@@ -271,7 +271,7 @@ pub(super) async fn s10_a_revocation_misses_none_under_parallel_logins<S: Sessio
             let admitted_at = if number.is_multiple_of(2) { at } else { at + TICK };
             let record = Record { admitted_at, ..user.session(at) };
             match bench.create(Creation::new(record)).await {
-                CreateOutcome::Created { record, .. } => Some(record),
+                CreateOutcome::Created { record, .. } => Some(*record),
                 CreateOutcome::SignedOutEverywhere if admitted_at <= at => None,
                 other => bench.fail(format_args!("a login beside a revocation was answered {other:?}")),
             }

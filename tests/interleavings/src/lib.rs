@@ -46,7 +46,7 @@ impl Store {
     #[track_caller]
     fn open(&self, creation: Creation) -> (Record, Vec<EndOutcome>) {
         match self.create(creation) {
-            CreateOutcome::Created { record, ended } => (record, ended),
+            CreateOutcome::Created { record, ended } => (*record, ended),
             other => panic!("not created: {other:?}"),
         }
     }
@@ -262,7 +262,7 @@ fn s4_an_anonymous_session_hands_over_exactly_the_writes_that_were_acknowledged(
     model(move |store| {
         let guest = sid_at(OTHER, 5);
         let mut creation = login(0, second(0));
-        creation.record = Record { sid: guest, subject: None, ..creation.record };
+        creation.record = Record { sid: guest, subject: None, ..*creation.record }.into();
         store.open(creation);
         let writers = ["one", "two"].map(|key| {
             go(&store, move |store| store.is_applied(guest, write(key, second(1))).then_some(key))

@@ -35,7 +35,7 @@ async fn s3_a_hundred_writers_of_one_session_all_succeed() {
         let CreateOutcome::Created { record: seen, .. } = created else { panic!("{created:?}") };
         let writers = (0..100).map(|number| {
             let (store, sid) = (store.clone(), user.sid(1));
-            let seen = (number % 2 == 0).then(|| Box::new(seen.clone()));
+            let seen = (number % 2 == 0).then(|| seen.clone());
             tokio::spawn(async move { store.update(sid, write(&number.to_string(), second(1)), seen).await })
         });
         for written in join_all(writers.collect::<Vec<_>>()).await {

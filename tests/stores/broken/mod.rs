@@ -122,7 +122,7 @@ impl SessionStore for Broken {
         let sid = record.sid;
         let mut table = self.table();
         table.put(record);
-        Ok(CreateOutcome::Created { record: table.sessions[&sid].clone(), ended: outcomes })
+        Ok(CreateOutcome::Created { record: Box::new(table.sessions[&sid].clone()), ended: outcomes })
     }
 
     async fn load(&self, sid: SessionId) -> Result<Option<Box<Record>>, Error> {

@@ -252,7 +252,7 @@ impl Table {
                 if self.is(D::WorkIsTakenTwice) {
                     ended.retain(|record| self.sessions[&record.sid].ended.is_none());
                 }
-                Ok((record, ended, outcomes))
+                Ok((*record, ended, outcomes))
             }
             CreationPlan::Full => {
                 Err(Box::new(CreateOutcome::Full { count: others.len(), sessions: others }))
