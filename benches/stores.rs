@@ -7,8 +7,9 @@
 //! STORES_SESSIONS=1000000 cargo bench --bench stores     # 20,000 unless set
 //! STORES_CROWD=1000000 cargo bench --bench stores        # of the single user; as many as of all others unless set
 //! STORES_SWEEP_SECONDS=600 cargo bench --bench stores    # after so long a sweep is given up; 120 unless set
+//! STORES_ADDRESS=false cargo bench --bench stores        # sessions that do not know the client's address
 //! STORES_LOG=no cargo bench --bench stores -- redis      # without the log on disk, which is longer than the data
-//! cargo bench --bench stores -- redis postgres           # only these; memory and sqlite are the others
+//! cargo bench --bench stores -- redis postgres           # only these; map, memory and sqlite are the others
 //! BENCH_SECONDS=0.2 cargo bench --bench stores           # how long each kind of request is timed; 2 unless set
 //! ```
 
@@ -20,6 +21,7 @@ mod load;
 mod servers;
 
 use std::{
+    collections::HashMap,
     env, fs,
     ops::Range,
     path::Path,
@@ -35,8 +37,8 @@ use load::{
 use servers::{Kind, Server};
 use tower_tenure::{
     MemoryStore, SessionId, SessionStore,
-    record::{CallId, Change, EndReason, EndRequest, TimingChange},
-    store::{CreateOutcome, Page, PostgresStore, RedisStore, Revocation, SqliteStore, Sweep},
+    record::{CallId, Change, EndReason, EndRequest, Record, TimingChange},
+    store::{CreateOutcome, Page, PlaceKey, PostgresStore, RedisStore, Revocation, SqliteStore, Sweep},
 };
 
 /// How many sessions the first user has.
@@ -55,6 +57,9 @@ type Column = Vec<(&'static str, String)>;
 async fn main() {
     let sessions: u64 = setting("STORES_SESSIONS", 20_000);
     let mut columns = Vec::new();
+    if is_wanted("map") {
+        columns.push(("bare map", bare_map(sessions)));
+    }
     if is_wanted("memory") {
         let before = resident();
         let size = || resident().saturating_sub(before);
@@ -371,6 +376,36 @@ async fn compare<S: SessionStore>(
         rounds.swap_remove(rounds.len() / 2)
     };
     (middle(beside_few), middle(beside_all), median(ratios))
+}
+
+/// The least that a store in memory can do: a hash map from ids to records in boxes, and a copy of the record. Beside it
+/// stands what the processor's caches do to any such store as it grows.
+fn bare_map(sessions: u64) -> Column {
+    type Map = HashMap<SessionId, Box<Record>>;
+    const TURN: usize = 50_000;
+    let key = PlaceKey::random();
+    let filled = |sessions: u64| -> (Map, Vec<SessionId>) {
+        let record = |number| creation(key, number, &user(number)).record;
+        let map: Map = (0..sessions).map(record).map(|record| (record.sid, record)).collect();
+        let mut sids: Vec<_> = map.keys().copied().collect();
+        sids.sort_unstable_by(|one, other| one.as_bytes()[8..].cmp(&other.as_bytes()[8..]));
+        (map, sids)
+    };
+    let turn = |(map, sids): &(Map, Vec<SessionId>), round: usize| {
+        let begun = Instant::now();
+        for sid in sids.iter().cycle().skip(round * TURN % sids.len()).take(TURN) {
+            std::hint::black_box(map[sid].clone());
+        }
+        TURN as f64 / begun.elapsed().as_secs_f64()
+    };
+    let (few, all) = (filled(FEW), filled(sessions));
+    let rates: Vec<_> = (0..99).map(|round| (turn(&few, round), turn(&all, round))).collect();
+    let middle = |pick: fn(&(f64, f64)) -> f64| median(rates.iter().map(pick).collect());
+    vec![
+        ("loads/s", format!("{:.0}/s", middle(|rates| rates.1))),
+        ("loads/s beside 10,000", format!("{:.0}/s", middle(|rates| rates.0))),
+        ("time of a load: ratio to 10,000 sessions", format!("{:.2}", middle(|rates| rates.0 / rates.1))),
+    ]
 }
 
 fn folder(dir: &Path) -> u64 {

@@ -125,9 +125,9 @@ pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// A number from the environment.
+/// A setting from the environment.
 pub(crate) fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
-    let read = |text: String| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}"));
+    let read = |text: String| text.parse().unwrap_or_else(|_| panic!("{name} cannot be {text}"));
     env::var(name).map_or(otherwise, read)
 }
 

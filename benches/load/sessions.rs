@@ -1,7 +1,11 @@
 //! Made-up sessions: two values, and a user agent of about 100 bytes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
+use super::setting;
 use tower_tenure::{
     Lifetimes, SessionId, Timestamp,
     policy::{Overrides, Policy, open},
@@ -22,6 +26,9 @@ pub(crate) fn subject(place_key: PlaceKey, name: &str) -> (Tag, Arc<str>) {
     (place_key.tag(REALM, name), name.into())
 }
 
+/// Whether sessions know the client's address. Behind a layer without a client IP source they do not.
+static WITH_ADDRESS: LazyLock<bool> = LazyLock::new(|| setting("STORES_ADDRESS", true));
+
 /// The session with this number, of this subject. A third of them are over soon.
 pub(crate) fn creation(place_key: PlaceKey, number: u64, subject: &str) -> Creation {
     let lifetimes = if number.is_multiple_of(3) {
@@ -39,7 +46,9 @@ pub(crate) fn creation(place_key: PlaceKey, number: u64, subject: &str) -> Creat
     let mut facts = Facts::default();
     facts.device.initial_user_agent = Some(user_agent(number).into());
     facts.device.last.user_agent.clone_from(&facts.device.initial_user_agent);
-    facts.device.last.ip = Some([192, 0, 2, (number % 251) as u8].into());
+    if *WITH_ADDRESS {
+        facts.device.last.ip = Some([192, 0, 2, (number % 251) as u8].into());
+    }
     let mut secret = [0; 32];
     secret.chunks_mut(8).zip(0..).for_each(|(bytes, part)| bytes.copy_from_slice(&mixed(4 * number + part)));
     let record = Record {

@@ -60,8 +60,8 @@ fn survives(backend: Option<Backend>) {
                 scope.spawn(move || visit(&browser, &format!("u{round}-{visitor}"), is_over))
             });
             let visitors: Vec<_> = visitors.collect();
-            // Scattered, so that it comes in the middle of anything.
-            thread::sleep(Duration::from_millis(30 + round * 7919 % 120));
+            // Scattered, so that it comes in the middle of anything; later where there was not enough to tell so far.
+            thread::sleep(Duration::from_millis((30 + round * 7919 % 120) * (1 + round / (rounds + 1))));
             demo.process.kill().expect("it was running");
             demo.process.wait().expect("it ends");
             is_over.store(true, Ordering::Relaxed);

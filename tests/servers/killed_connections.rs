@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -113,15 +113,27 @@ impl Place {
     }
 }
 
-/// Kills all connections but its own, again and again, until told to stop.
-fn kill_connections(server: &Server, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u32> {
+/// Kills all connections but its own, again and again, until told to stop. After each time it waits until so many more
+/// calls were acknowledged: on a busy machine nothing would get through otherwise.
+fn kill_connections(
+    server: &Server,
+    stop: &Arc<AtomicBool>,
+    (acknowledged, between): (&Arc<AtomicU32>, u32),
+) -> std::thread::JoinHandle<u32> {
     let (kind, ports, stop) = (server.kind, server.ports(), Arc::clone(stop));
+    let acknowledged = Arc::clone(acknowledged);
     let url = server.url();
     std::thread::spawn(move || {
         let mut kills = 0;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut next = 0;
         while !stop.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(100));
+            let so_far = acknowledged.load(Ordering::Relaxed);
+            if so_far < next {
+                continue;
+            }
+            next = so_far + between;
             if kind == Kind::Postgres {
                 let kill = async {
                     let (client, connection) =
@@ -162,7 +174,7 @@ async fn trial(kind: Kind, test: &str) {
     let _alone = HEAVY.lock().await;
     let place = Arc::new(Place::new(open(&server).await));
     let stop = Arc::new(AtomicBool::new(false));
-    let killer = kill_connections(&server, &stop);
+    let killer = kill_connections(&server, &stop, (&Arc::default(), 0));
 
     let appends = search::cases(60);
     let mut cookies = Vec::new();
@@ -255,7 +267,9 @@ async fn count(kind: Kind, test: &str) {
     let _alone = HEAVY.lock().await;
     let nodes = [Arc::new(Place::new(open(&server).await)), Arc::new(Place::new(open(&server).await))];
     let stop = Arc::new(AtomicBool::new(false));
-    let killer = kill_connections(&server, &stop);
+    let acknowledged = Arc::new(AtomicU32::new(0));
+    // Each time, one call of each of the 32 clients may be in flight.
+    let killer = kill_connections(&server, &stop, (&acknowledged, 64));
 
     let mut clients = Vec::new();
     let mut cookies = Vec::new();
@@ -264,11 +278,15 @@ async fn count(kind: Kind, test: &str) {
         let cookie = cookie.expect("a login sets a cookie");
         for place in nodes.iter().chain(&nodes) {
             let (place, cookie, adds) = (Arc::clone(place), cookie.clone(), search::cases(30));
+            let acknowledged = Arc::clone(&acknowledged);
             clients.push(tokio::spawn(async move {
                 let (mut done, mut unknown) = (0, 0);
                 for _ in 0..adds {
                     match place.send("/add", Some(&cookie)).await.0 {
-                        StatusCode::OK => done += 1,
+                        StatusCode::OK => {
+                            done += 1;
+                            acknowledged.fetch_add(1, Ordering::Relaxed);
+                        }
                         StatusCode::SERVICE_UNAVAILABLE => unknown += 1,
                         status => panic!("{kind:?}: {status}"),
                     }
