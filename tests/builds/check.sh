@@ -10,6 +10,10 @@ cd "$(dirname "$0")"
 (cd sqlx_0_9 && cargo check --quiet)
 (cd axum_login && cargo test --quiet)
 
+# Examples that need a library of their own.
+(cd ../../examples/openid_connect && cargo test --quiet)
+(cd ../../examples/grpc && cargo test --quiet)
+
 declared() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1"; }
 oldest=$(declared ../../Cargo.toml)
 if [ "$(declared oldest_rust/Cargo.toml)" != "$oldest" ]; then
