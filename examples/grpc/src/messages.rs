@@ -1,4 +1,4 @@
-//! What the service sends and takes.
+//! What the services send and take.
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Empty {}
@@ -7,4 +7,10 @@ pub struct Empty {}
 pub struct User {
     #[prost(string, tag = "1")]
     pub name: String,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Tick {
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
 }

@@ -3,8 +3,9 @@
 #[path = "../src/messages.rs"]
 mod messages;
 
-mod accounts {
-    include!(concat!(env!("OUT_DIR"), "/example.Accounts.rs"));
+mod services {
+    include!(concat!(env!("OUT_DIR"), "/example.Logins.rs"));
+    include!(concat!(env!("OUT_DIR"), "/example.Account.rs"));
 }
 
 use std::{
@@ -12,11 +13,15 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use tonic::{Code, Request, metadata::AsciiMetadataValue, transport::Channel};
+use tonic::{
+    Code, Request, Status,
+    metadata::{AsciiMetadataValue, MetadataMap},
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
-    accounts::accounts_client::AccountsClient,
     messages::{Empty, User},
+    services::{account_client::AccountClient, logins_client::LoginsClient},
 };
 
 struct Running(Child);
@@ -28,37 +33,56 @@ impl Drop for Running {
     }
 }
 
-async fn start() -> (Running, AccountsClient<Channel>) {
+async fn start() -> (Running, Channel) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_grpc"));
     let mut process = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let running = Running(process);
     let url = line.trim_end().strip_prefix("listening on ").unwrap().to_owned();
-    (running, AccountsClient::connect(url).await.unwrap())
+    (running, Endpoint::from_shared(url).unwrap().connect().await.unwrap())
 }
 
-fn with_cookie<T>(message: T, cookie: &AsciiMetadataValue) -> Request<T> {
+/// The cookie that an answer sets, or the empty text with which it removes one.
+fn cookie(metadata: &MetadataMap) -> AsciiMetadataValue {
+    let line = metadata.get("set-cookie").expect("the answer sets a cookie").to_str().unwrap();
+    assert!(line.starts_with("__Host-id=") && line.contains("HttpOnly"), "{line}");
+    line.split(';').next().unwrap().parse().unwrap()
+}
+
+fn with<T>(message: T, cookie: &AsciiMetadataValue) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("cookie", cookie.clone());
     request
 }
 
+fn denied(status: &Status) -> bool {
+    (status.code(), status.message()) == (Code::Unauthenticated, "log in first")
+}
+
 #[tokio::test]
-async fn a_session_of_grpc_lasts_from_the_login_to_the_logout() {
-    let (_running, mut client) = start().await;
-    let status = client.who_am_i(Empty {}).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "none"));
+async fn a_session_lasts_from_the_login_to_the_logout_and_a_stream_ends_with_it() {
+    let (_running, channel) = start().await;
+    let (mut logins, mut account) = (LoginsClient::new(channel.clone()), AccountClient::new(channel));
+    assert!(denied(&account.who_am_i(Empty {}).await.unwrap_err()));
+    assert!(denied(&account.watch(Empty {}).await.unwrap_err()));
 
-    let answer = client.log_in(User { name: "ada".to_owned() }).await.unwrap();
-    let line = answer.metadata().get("set-cookie").unwrap().to_str().unwrap();
-    assert!(line.contains("HttpOnly") && line.contains("Secure"), "{line}");
-    let cookie = line.split(';').next().unwrap().parse().unwrap();
-    let user = client.who_am_i(with_cookie(Empty {}, &cookie)).await.unwrap().into_inner();
-    assert_eq!(user.name, "ada");
-    assert_eq!(client.who_am_i(Empty {}).await.unwrap_err().code(), Code::Unauthenticated, "nobody else");
+    let answer = logins.log_in(User { name: "ada".to_owned() }).await.unwrap();
+    let ada = cookie(answer.metadata());
+    assert_eq!(account.who_am_i(with(Empty {}, &ada)).await.unwrap().into_inner().name, "ada");
+    assert!(denied(&account.who_am_i(Empty {}).await.unwrap_err()), "without the cookie");
+    let mut ticks = account.watch(with(Empty {}, &ada)).await.unwrap().into_inner();
+    assert_eq!(ticks.message().await.unwrap().unwrap().count, 0);
 
-    client.log_out(with_cookie(Empty {}, &cookie)).await.unwrap();
-    let status = client.who_am_i(with_cookie(Empty {}, &cookie)).await.unwrap_err();
+    account.log_out(with(Empty {}, &ada)).await.unwrap();
+    let status = loop {
+        match ticks.message().await {
+            Ok(tick) => assert!(tick.is_some(), "the stream ended as if it were complete"),
+            Err(status) => break status,
+        }
+    };
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "signed_out"));
+    let status = account.who_am_i(with(Empty {}, &ada)).await.unwrap_err();
+    assert!(denied(&status));
+    assert_eq!(cookie(status.metadata()), "__Host-id=", "the client can forget it");
 }

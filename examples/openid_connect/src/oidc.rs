@@ -1,64 +1,19 @@
-//! The provider, as `openidconnect` sees it with two claims more.
+//! The provider: where to send the browser, and what its tokens say. All cryptography is that of
+//! `openidconnect`.
 
+use std::error::Error;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use openidconnect::{
-    AdditionalClaims, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, EmptyExtraTokenFields,
-    EndSessionUrl, EndpointMaybeSet, EndpointNotSet, EndpointSet, IdTokenClaims, IdTokenFields, IssuerUrl,
-    JsonWebTokenType, LogoutRequest, Nonce, PkceCodeChallenge, PkceCodeVerifier, PostLogoutRedirectUrl,
-    ProviderMetadataWithLogout, RedirectUrl, StandardErrorResponse, StandardTokenResponse,
-    core::{
-        CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreErrorResponseType, CoreGenderClaim,
-        CoreJsonWebKey, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreRevocableToken,
-        CoreRevocationErrorResponse, CoreTokenIntrospectionResponse, CoreTokenType,
-    },
-    url::Url,
+    AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndSessionUrl, EndpointMaybeSet, EndpointNotSet,
+    EndpointSet, IssuerUrl, JsonWebTokenType, LogoutRequest, Nonce, PkceCodeChallenge, PkceCodeVerifier,
+    PostLogoutRedirectUrl, ProviderMetadataWithLogout, RedirectUrl, TokenResponse,
+    core::{CoreAuthenticationFlow, CoreClient, CoreIdToken},
+    reqwest,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-/// What the tokens say besides the claims that all have.
-#[derive(Debug, Default, Deserialize, Serialize)]
-pub(crate) struct Claims {
-    /// The provider's id of its session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) sid: Option<String>,
-    /// When the provider's session ends, in seconds since 1970, where the provider says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) session_expiry: Option<i64>,
-    /// Only in logout tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Value>,
-}
-
-impl AdditionalClaims for Claims {}
-
-pub(crate) type IdToken = openidconnect::IdToken<
-    Claims,
-    CoreGenderClaim,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJwsSigningAlgorithm,
->;
-
-type Fields = IdTokenFields<
-    Claims,
-    EmptyExtraTokenFields,
-    CoreGenderClaim,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJwsSigningAlgorithm,
->;
-
-/// `CoreClient` with our claims.
-pub(crate) type Client = openidconnect::Client<
-    Claims,
-    CoreAuthDisplay,
-    CoreGenderClaim,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJsonWebKey,
-    CoreAuthPrompt,
-    StandardErrorResponse<CoreErrorResponseType>,
-    StandardTokenResponse<Fields, CoreTokenType>,
-    CoreTokenIntrospectionResponse,
-    CoreRevocableToken,
-    CoreRevocationErrorResponse,
+type Client = CoreClient<
     EndpointSet,
     EndpointNotSet,
     EndpointNotSet,
@@ -67,84 +22,121 @@ pub(crate) type Client = openidconnect::Client<
     EndpointMaybeSet,
 >;
 
-const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+/// A login that is under way at the provider.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Pending {
+    state: CsrfToken,
+    nonce: Nonce,
+    verifier: PkceCodeVerifier,
+}
+
+/// What a verified token says.
+#[derive(Deserialize)]
+pub(crate) struct Claims {
+    /// The user.
+    pub(crate) sub: String,
+    /// The provider's id of its session.
+    pub(crate) sid: Option<String>,
+    /// When the provider's session ends, in seconds since 1970. Okta and others send it (IPSIE).
+    pub(crate) session_expiry: Option<i64>,
+    /// How the user proved who they are (RFC 8176).
+    #[serde(default)]
+    pub(crate) amr: Vec<String>,
+    /// Only in logout tokens.
+    events: Option<serde_json::Value>,
+}
+
+impl Claims {
+    /// `openidconnect` has types for the standard claims only, so the payload is read once more.
+    fn of_verified(token: &CoreIdToken) -> Result<Self, Box<dyn Error>> {
+        let token = token.to_string();
+        let payload = token.split('.').nth(1).ok_or("a token has three parts")?;
+        Ok(serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload)?)?)
+    }
+}
 
 pub(crate) struct Provider {
     client: Client,
-    id: ClientId,
+    http: reqwest::Client,
     end_session: Option<EndSessionUrl>,
     after_logout: PostLogoutRedirectUrl,
 }
 
 impl Provider {
-    /// Asks the provider for its endpoints and keys. A server that runs for long asks again when it
-    /// meets a key that it does not know.
+    /// Asks the provider for its endpoints and keys. Providers replace their keys: a server that runs
+    /// for long asks again every few hours.
     pub(crate) async fn discover(
         issuer: &str,
-        id: &str,
-        secret: &str,
-        here: &str,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
+        client_id: &str,
+        client_secret: &str,
+        callback: String,
+        after_logout: String,
+    ) -> Result<Self, Box<dyn Error>> {
+        // What a provider says must not make this server ask others.
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let issuer = IssuerUrl::new(issuer.to_owned())?;
-        let metadata = ProviderMetadataWithLogout::discover_async(issuer, &crate::http::send).await?;
-        let id = ClientId::new(id.to_owned());
-        Ok(Self {
-            end_session: metadata.additional_metadata().end_session_endpoint.clone(),
-            after_logout: PostLogoutRedirectUrl::new(format!("{here}/"))?,
-            client: Client::from_provider_metadata(
-                metadata,
-                id.clone(),
-                Some(ClientSecret::new(secret.to_owned())),
-            )
-            .set_redirect_uri(RedirectUrl::new(format!("{here}/callback"))?),
-            id,
-        })
+        let metadata = ProviderMetadataWithLogout::discover_async(issuer, &http).await?;
+        let end_session = metadata.additional_metadata().end_session_endpoint.clone();
+        let (id, secret) = (ClientId::new(client_id.to_owned()), ClientSecret::new(client_secret.to_owned()));
+        let client = Client::from_provider_metadata(metadata, id, Some(secret))
+            .set_redirect_uri(RedirectUrl::new(callback)?);
+        Ok(Self { client, http, end_session, after_logout: PostLogoutRedirectUrl::new(after_logout)? })
     }
 
-    pub(crate) const fn client(&self) -> &Client {
-        &self.client
-    }
-
-    pub(crate) fn login_url(&self) -> (Url, CsrfToken, Nonce, PkceCodeVerifier) {
+    /// Begins a login. The browser goes to the URL; the other part is for [`finish`](Self::finish).
+    pub(crate) fn begin(&self) -> (String, Pending) {
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let flow = CoreAuthenticationFlow::AuthorizationCode;
         let request = self.client.authorize_url(flow, CsrfToken::new_random, Nonce::new_random);
         let (url, state, nonce) = request.set_pkce_challenge(challenge).url();
-        (url, state, nonce, verifier)
+        (url.into(), Pending { state, nonce, verifier })
     }
 
-    /// Where a logout goes on (OpenID Connect RP-Initiated Logout 1.0): home, if the provider has no
-    /// logout.
-    pub(crate) fn logout_url(&self, id_token: &IdToken) -> String {
-        let Some(end_session) = self.end_session.clone() else { return "/".to_owned() };
+    /// Takes the answer to a login: exchanges the code, and verifies the ID token.
+    pub(crate) async fn finish(
+        &self,
+        pending: Pending,
+        state: &str,
+        code: String,
+    ) -> Result<(Claims, CoreIdToken), Box<dyn Error>> {
+        if pending.state.secret() != state {
+            return Err("the answer is to another login".into());
+        }
+        let request = self.client.exchange_code(AuthorizationCode::new(code))?;
+        let tokens = request.set_pkce_verifier(pending.verifier).request_async(&self.http).await?;
+        let id_token = tokens.id_token().ok_or("the provider sent no ID token")?;
+        // Signature, issuer, audience, expiry and nonce.
+        id_token.claims(&self.client.id_token_verifier(), &pending.nonce)?;
+        Ok((Claims::of_verified(id_token)?, id_token.clone()))
+    }
+
+    /// Where the browser ends the session at the provider (OpenID Connect RP-Initiated Logout 1.0).
+    pub(crate) fn logout_url(&self, id_token: &CoreIdToken) -> String {
+        let Some(end_session) = self.end_session.clone() else { return self.after_logout.to_string() };
         LogoutRequest::from(end_session)
             .set_id_token_hint(id_token)
-            .set_client_id(self.id.clone())
             .set_post_logout_redirect_uri(self.after_logout.clone())
             .http_get_url()
             .into()
     }
 
     /// Verifies a logout token (OpenID Connect Back-Channel Logout 1.0, section 2.6). It is signed
-    /// like an ID token, for the same audience. But it names the event, and has no nonce, so that
-    /// neither passes for the other. Providers that name a session without its user are not handled.
-    pub(crate) fn verify_logout(
-        &self,
-        token: &str,
-    ) -> Result<IdTokenClaims<Claims, CoreGenderClaim>, ClaimsVerificationError> {
-        let other = |why: &str| ClaimsVerificationError::Other(why.to_owned());
-        let token: IdToken = token.parse().map_err(|_| other("it is not a token"))?;
+    /// like an ID token, for the same audience. It names the event and has no nonce, so that neither
+    /// passes for the other.
+    pub(crate) fn verify_logout(&self, token: &str) -> Result<Claims, Box<dyn Error>> {
+        const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+        let token: CoreIdToken = token.parse()?;
         let types = ["JWT", "logout+jwt"].map(|name| JsonWebTokenType::new(name.to_owned()).normalize());
         let verifier = self.client.id_token_verifier().set_allowed_jose_types(types.into_iter().flatten());
         let no_nonce = |nonce: Option<&Nonce>| match nonce {
             None => Ok(()),
             Some(_) => Err("a logout token has no nonce".to_owned()),
         };
-        let claims = token.into_claims(&verifier, no_nonce)?;
-        let events = claims.additional_claims().events.as_ref();
-        if events.and_then(|events| events.get(LOGOUT)).is_none_or(|event| !event.is_object()) {
-            return Err(other("it is not about a logout"));
+        token.claims(&verifier, no_nonce)?;
+        let claims = Claims::of_verified(&token)?;
+        match claims.events.as_ref().and_then(|events| events.get(LOGOUT)) {
+            Some(event) if event.is_object() => Ok(claims),
+            _ => Err("it is not about a logout".into()),
         }
-        Ok(claims)
     }
 }

@@ -1,10 +1,8 @@
-//! A small OpenID provider for one application, to try the example with. It logs in whoever names
-//! themselves, and its key is public: never use it for anything else.
+//! A small OpenID provider for one application, to try the example with. It asks for no password,
+//! and its key is public: never use it for anything else.
 //!
-//! Its own sessions are sessions of tower-tenure, too. When one ends, for whatever reason, an
-//! observer tells the application by a logout token.
-#[path = "../http.rs"]
-mod http;
+//! Its own sessions are sessions of tower-tenure, too. When one ends, for any reason, an observer
+//! sends the application a logout token.
 mod tokens;
 
 use std::{
@@ -15,17 +13,17 @@ use std::{
 use axum::{
     Form, Json, Router,
     extract::{Query, State},
-    http::{HeaderMap, Request, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response, Result},
     routing::{get, post},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use openidconnect::{PkceCodeChallenge, PkceCodeVerifier};
+use openidconnect::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, reqwest};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower_tenure::{
-    LoginPage, MemoryStore, RequireSession, Session, SessionLayer, User,
+    Lifetimes, LoginPage, MemoryStore, Policy, RequireSession, Session, SessionLayer, Timestamp, User,
     cookie::SessionCookie,
     events::{Event, EventKind},
     is_same_origin_path,
@@ -91,12 +89,12 @@ async fn authorize(
     let id_token = app.tokens.sign(
         "JWT",
         json!({
-            "iss": app.issuer, "aud": CLIENT, "sub": name, "nonce": asked.nonce,
+            "iss": app.issuer, "aud": CLIENT, "sub": name, "nonce": asked.nonce, "amr": ["user"],
             "sid": info.sid.to_string(), "session_expiry": info.expires_at.unix_seconds_floor(),
         }),
         session.now(),
     );
-    let code = openidconnect::CsrfToken::new_random().secret().clone();
+    let code = CsrfToken::new_random().secret().clone();
     let location = format!("{callback}?code={code}&state={}", asked.state);
     let grant = Grant { id_token, challenge: asked.code_challenge };
     app.grants.lock().expect("no thread panicked").insert(code, grant);
@@ -150,9 +148,9 @@ struct LogOut {
     post_logout_redirect_uri: String,
 }
 
-/// Another site could send a browser here, so only the ID token of this very session ends it.
+/// Any site can send a browser here, so only the ID token of this very session ends it.
 async fn logout(State(app): State<App>, session: Session, Query(asked): Query<LogOut>) -> Result<Redirect> {
-    if asked.post_logout_redirect_uri != format!("{}/", app.client_url) {
+    if asked.post_logout_redirect_uri != format!("{}/signed_out", app.client_url) {
         return Err((StatusCode::BAD_REQUEST, "not an address of the application\n").into());
     }
     let sid = app.tokens.sid_of(&asked.id_token_hint).ok_or(StatusCode::BAD_REQUEST)?;
@@ -162,20 +160,16 @@ async fn logout(State(app): State<App>, session: Session, Query(asked): Query<Lo
     Ok(Redirect::to(&asked.post_logout_redirect_uri))
 }
 
-async fn notify(app: &App, sid: String, subject: String, at: tower_tenure::Timestamp) -> std::io::Result<()> {
+/// Sends a logout token (OpenID Connect Back-Channel Logout 1.0, section 2.4).
+async fn notify(app: &App, sid: String, subject: String, at: Timestamp) -> reqwest::Result<()> {
     let claims = json!({
         "iss": app.issuer, "aud": CLIENT, "sub": subject, "sid": sid, "jti": format!("{sid}-{at}"),
         "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
     });
-    let body = format!("logout_token={}", app.tokens.sign("logout+jwt", claims, at));
-    let request = Request::post(format!("{}/back_channel_logout", app.client_url))
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(body.into_bytes())
-        .map_err(std::io::Error::other)?;
-    match http::send(request).await?.status() {
-        status if status.is_success() => Ok(()),
-        status => Err(std::io::Error::other(status.to_string())),
-    }
+    let form = [("logout_token", app.tokens.sign("logout+jwt", claims, at))];
+    let url = format!("{}/back_channel_logout", app.client_url);
+    reqwest::Client::new().post(url).form(&form).send().await?.error_for_status()?;
+    Ok(())
 }
 
 #[tokio::main]
@@ -189,21 +183,23 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tokens = Arc::new(Tokens::new()?);
     let app = App { issuer: issuer.clone(), client_url, tokens, grants: Arc::default() };
 
+    let lifetimes = Lifetimes::from_minutes(60, 8 * 60);
     let (sender, mut ended) = mpsc::unbounded_channel();
     let layer = SessionLayer::new(MemoryStore::new())
         // Browsers keep cookies by host, not by port: beside the application it needs another name.
         .with_cookie(SessionCookie::builder("__Host-provider").build()?)
+        .with_policy(Policy::new(lifetimes, lifetimes))
         .with_observer_fn(move |event: &Event<'_>| {
             if let (EventKind::Ended(_), Some(sid), Some(subject)) = (event.kind, event.sid, event.subject) {
                 let _ = sender.send((sid.to_string(), subject.to_owned(), event.at));
             }
         });
-    let teller = app.clone();
+    let notifier = app.clone();
     tokio::spawn(async move {
         // A real provider retries: see `examples/back_channel_logout`.
         while let Some((sid, subject, at)) = ended.recv().await {
-            if let Err(error) = notify(&teller, sid, subject, at).await {
-                eprintln!("the application was not told of a logout: {error}");
+            if let Err(error) = notify(&notifier, sid, subject, at).await {
+                eprintln!("the application was not notified of a logout: {error}");
             }
         }
     });
