@@ -45,14 +45,15 @@ struct App {
 }
 
 #[derive(Deserialize)]
-struct From {
+struct Asked {
+    /// `RequireSession` adds it.
     #[serde(default)]
     return_to: String,
 }
 
 /// Sends the browser to the provider.
-async fn login(State(app): State<App>, session: Session, Query(from): Query<From>) -> Result<Redirect> {
-    let return_to = if is_same_origin_path(&from.return_to) { from.return_to } else { "/".to_owned() };
+async fn login(State(app): State<App>, session: Session, Query(asked): Query<Asked>) -> Result<Redirect> {
+    let return_to = if is_same_origin_path(&asked.return_to) { asked.return_to } else { "/".to_owned() };
     let (url, pending) = app.provider.begin();
     session.insert(&PENDING, &(pending, return_to))?;
     Ok(Redirect::to(&url))
