@@ -28,9 +28,12 @@ use tower_tenure::{
 
 use crate::oidc::{Pending, Provider};
 
-/// The login that is under way at the provider. It is in the anonymous session of the browser that
-/// began it, so no other browser can finish it.
-const PENDING: Key<(Pending, String)> = Key::new("oidc.pending");
+/// A login that is under way at the provider, and where to go afterwards. It is in the anonymous
+/// session of the browser that began it, so no other browser can finish it. By its `state`, so that
+/// logins in two tabs do not disturb each other.
+fn pending_login(state: &str) -> Key<(Pending, String)> {
+    Key::named(format!("oidc.pending.{state}"))
+}
 
 /// The provider wants it back at a logout.
 const ID_TOKEN: Key<CoreIdToken> = Key::new("oidc.id_token");
@@ -54,9 +57,9 @@ struct Asked {
 /// Sends the browser to the provider.
 async fn login(State(app): State<App>, session: Session, Query(asked): Query<Asked>) -> Result<Redirect> {
     let return_to = if is_same_origin_path(&asked.return_to) { asked.return_to } else { "/".to_owned() };
-    let (url, pending) = app.provider.begin();
-    session.insert(&PENDING, &(pending, return_to))?;
-    Ok(Redirect::to(&url))
+    let (url, state, pending) = app.provider.begin();
+    session.insert(&pending_login(state.secret()), &(pending, return_to))?;
+    Ok(Redirect::to(url.as_str()))
 }
 
 #[derive(Deserialize)]
@@ -74,9 +77,9 @@ async fn callback(
 ) -> Result<Redirect> {
     // A 4xx keeps this change, a 5xx would not: each login is answered once.
     let refused = (StatusCode::BAD_REQUEST, "The login failed. Begin again.\n");
-    let (pending, return_to) = session.remove(&PENDING)?.ok_or(refused)?;
+    let (pending, return_to) = session.remove(&pending_login(&answer.state))?.ok_or(refused)?;
     let code = answer.code.ok_or(refused)?;
-    let (claims, id_token) = app.provider.finish(pending, &answer.state, code).await.map_err(|error| {
+    let (claims, id_token) = app.provider.finish(pending, code).await.map_err(|error| {
         eprintln!("a login failed: {error}");
         refused
     })?;

@@ -10,6 +10,7 @@ use openidconnect::{
     PostLogoutRedirectUrl, ProviderMetadataWithLogout, RedirectUrl, TokenResponse,
     core::{CoreAuthenticationFlow, CoreClient, CoreIdToken},
     reqwest,
+    url::Url,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,6 @@ type Client = CoreClient<
 /// A login that is under way at the provider.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Pending {
-    state: CsrfToken,
     nonce: Nonce,
     verifier: PkceCodeVerifier,
 }
@@ -83,25 +83,21 @@ impl Provider {
         Ok(Self { client, http, end_session, after_logout: PostLogoutRedirectUrl::new(after_logout)? })
     }
 
-    /// Begins a login. The browser goes to the URL; the other part is for [`finish`](Self::finish).
-    pub(crate) fn begin(&self) -> (String, Pending) {
+    /// Begins a login. The browser goes to the URL, and comes back with the `state`.
+    pub(crate) fn begin(&self) -> (Url, CsrfToken, Pending) {
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let flow = CoreAuthenticationFlow::AuthorizationCode;
         let request = self.client.authorize_url(flow, CsrfToken::new_random, Nonce::new_random);
         let (url, state, nonce) = request.set_pkce_challenge(challenge).url();
-        (url.into(), Pending { state, nonce, verifier })
+        (url, state, Pending { nonce, verifier })
     }
 
-    /// Takes the answer to a login: exchanges the code, and verifies the ID token.
+    /// Finishes a login: exchanges the code, and verifies the ID token.
     pub(crate) async fn finish(
         &self,
         pending: Pending,
-        state: &str,
         code: String,
     ) -> Result<(Claims, CoreIdToken), Box<dyn Error>> {
-        if pending.state.secret() != state {
-            return Err("the answer is to another login".into());
-        }
         let request = self.client.exchange_code(AuthorizationCode::new(code))?;
         let tokens = request.set_pkce_verifier(pending.verifier).request_async(&self.http).await?;
         let id_token = tokens.id_token().ok_or("the provider sent no ID token")?;

@@ -185,6 +185,17 @@ async fn a_login_is_finished_once_and_only_in_the_browser_that_began_it() {
 }
 
 #[tokio::test]
+async fn logins_in_two_tabs_both_return() {
+    let sites = Sites::start();
+    let mut ada = Browser::new(&sites);
+    let tabs = [ada.to_callback("ada").await, ada.to_callback("ada").await];
+    for callback in tabs {
+        assert_eq!(ada.follow(callback).await.path(), "/");
+    }
+    assert!(ada.home().await.is_some());
+}
+
+#[tokio::test]
 async fn a_code_of_another_login_is_refused_by_pkce() {
     let sites = Sites::start();
     let (mut ada, mut eve) = (Browser::new(&sites), Browser::new(&sites));
