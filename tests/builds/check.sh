@@ -11,8 +11,7 @@ cd "$(dirname "$0")"
 (cd axum_login && cargo test --quiet)
 
 # Examples that need libraries of their own.
-(cd ../../examples/openid_connect && cargo fmt --check && cargo test --quiet)
-(cd ../../examples/grpc && cargo fmt --check && cargo test --quiet)
+(cd ../../examples/crates && cargo fmt --check && cargo test --quiet)
 
 declared() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1"; }
 oldest=$(declared ../../Cargo.toml)

@@ -3,7 +3,7 @@
 //! `UNAUTHENTICATED`. A stream ends with that status when the session does.
 //!
 //! ```console
-//! $ cd examples/grpc
+//! $ cd examples/crates/grpc
 //! $ cargo run -- 127.0.0.1:3000
 //! $ cargo test      # a client, in tests/client.rs
 //! ```

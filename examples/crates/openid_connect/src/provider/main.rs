@@ -183,12 +183,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tokens = Arc::new(Tokens::new()?);
     let app = App { issuer: issuer.clone(), client_url, tokens, grants: Arc::default() };
 
-    let lifetimes = Lifetimes::from_minutes(60, 8 * 60);
     let (sender, mut ended) = mpsc::unbounded_channel();
     let layer = SessionLayer::new(MemoryStore::new())
         // Browsers keep cookies by host, not by port: beside the application it needs another name.
         .with_cookie(SessionCookie::builder("__Host-provider").build()?)
-        .with_policy(Policy::new(lifetimes, lifetimes))
+        .with_policy(Policy::both(Lifetimes::from_minutes(60, 8 * 60)))
         .with_observer_fn(move |event: &Event<'_>| {
             if let (EventKind::Ended(_), Some(sid), Some(subject)) = (event.kind, event.sid, event.subject) {
                 let _ = sender.send((sid.to_string(), subject.to_owned(), event.at));

@@ -3,7 +3,7 @@
 //! session here.
 //!
 //! ```console
-//! $ cd examples/openid_connect
+//! $ cd examples/crates/openid_connect
 //! $ cargo run --bin provider -- 127.0.0.1:4000 http://127.0.0.1:3000 &
 //! $ cargo run --bin application -- 127.0.0.1:3000 http://127.0.0.1:4000
 //! ```

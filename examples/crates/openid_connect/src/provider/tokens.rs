@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower_tenure::Timestamp;
 
 /// A key of the tests, which is public. It is in PKCS #1, and `openidconnect` takes PEM.
-const KEY: &[u8] = include_bytes!("../../../../tests/common/rsa_key.der");
+const KEY: &[u8] = include_bytes!("../../../../../tests/common/rsa_key.der");
 const KEY_ID: &str = "1";
 const ALGORITHM: CoreJwsSigningAlgorithm = CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256;
 
