@@ -84,7 +84,7 @@ impl Session {
     /// ```
     pub async fn own(&self) -> Result<Vec<SessionSummary>, Error> {
         let mut own = self.others().await?;
-        own.extend(self.info().map(SessionSummary::current));
+        own.extend(self.info().map(SessionSummary::of_request));
         own.sort_by_key(|one| (Reverse(one.created_at), one.sid));
         Ok(own)
     }

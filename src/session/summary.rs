@@ -48,7 +48,7 @@ pub struct SessionSummary {
 
 impl SessionSummary {
     /// The session of the request that asks.
-    pub(super) fn current(info: SessionInfo) -> Self {
+    pub(super) fn of_request(info: SessionInfo) -> Self {
         Self {
             sid: info.sid,
             subject: info.subject,
