@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Signed out after 15 minutes without activity, and 8 hours after the login in any case.
 fn layer() -> Result<SessionLayer, Error> {
     let lifetimes = Lifetimes::new(15 * MINUTE, 8 * 60 * MINUTE)?;
-    Ok(SessionLayer::new(MemoryStore::new()).with_policy(Policy::new(lifetimes, lifetimes)))
+    Ok(SessionLayer::new(MemoryStore::new()).with_policy(Policy::both(lifetimes)))
 }
 
 fn app(layer: SessionLayer) -> Router {

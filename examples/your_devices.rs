@@ -28,26 +28,26 @@ use tower_tenure::{
 const RECENT: Duration = Duration::from_secs(15 * 60);
 
 async fn list(User(name): User, session: Session) -> Result<Html<String>, Error> {
-    let this = session.info().map(|info| info.facts.device.description()).unwrap_or_default();
-    let others: String = session.others().await?.iter().map(item).collect();
+    let items: String = session.own().await?.iter().map(item).collect();
     Ok(Html(format!(
         r#"<!doctype html><html lang="en"><meta charset="utf-8"><title>Your devices</title>
         <h1>Where {} is signed in</h1>
-        <ul><li>{}, this device</li>{others}</ul>
+        <ul>{items}</ul>
         <form method="post" action="/devices/others"><button>Sign out of all other devices</button></form>"#,
-        escaped(&name),
-        escaped(&this)
+        escaped(&name)
     )))
 }
 
-fn item(other: &SessionSummary) -> String {
+fn item(one: &SessionSummary) -> String {
     // The description comes from a header, so it is escaped as all text of users is.
+    let device = escaped(&one.device);
+    if one.current {
+        return format!("<li>{device}, this device</li>");
+    }
+    let SessionSummary { last_interaction_at, sid, .. } = one;
     format!(
-        r#"<li>{}, active at <time>{}</time>
-        <form method="post" action="/devices"><button name="sid" value="{}">Sign out</button></form></li>"#,
-        escaped(&other.device),
-        other.last_interaction_at,
-        other.sid
+        r#"<li>{device}, active at <time>{last_interaction_at}</time>
+        <form method="post" action="/devices"><button name="sid" value="{sid}">Sign out</button></form></li>"#
     )
 }
 

@@ -337,7 +337,7 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     let store = MemoryStore::new();
     let second = Duration::from_secs(1);
     let lifetimes = Lifetimes::new(LIFETIME, LIFETIME).expect("a lifetime that is not zero");
-    let policy = Policy::new(lifetimes, lifetimes);
+    let policy = Policy::both(lifetimes);
     // What is over is forgotten soon, so that a leak does not hide behind what is kept on purpose.
     let layer = SessionLayer::new(store.clone())
         .with_policy(policy)

@@ -36,7 +36,7 @@ pub(crate) fn creation(place_key: PlaceKey, number: u64, subject: &str) -> Creat
     } else {
         Lifetimes::from_minutes(60, 600)
     };
-    let policy = Policy::new(lifetimes, lifetimes);
+    let policy = Policy::both(lifetimes);
     // So that they have an order.
     let created_at = START + Duration::from_millis(number % 1000);
     let timing = open(&policy, created_at, &Overrides::default()).expect("a login").timing;

@@ -101,8 +101,7 @@ fn endpoints() -> Endpoints {
 
 /// So long that no session is over before the bench is, and a persistent cookie moves each second.
 fn policy() -> Policy {
-    let lifetimes = Lifetimes::from_minutes(24 * 60, 3650 * 24 * 60);
-    Policy::new(lifetimes, lifetimes).with_limits(Limits::NONE)
+    Policy::both(Lifetimes::from_minutes(24 * 60, 3650 * 24 * 60)).with_limits(Limits::NONE)
 }
 
 fn plain_routes() -> Router {

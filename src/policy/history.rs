@@ -117,8 +117,7 @@ mod tests {
     use super::*;
 
     fn policy(minutes: u32) -> Policy {
-        let lifetimes = Lifetimes::from_minutes(minutes, minutes);
-        Policy::new(lifetimes, lifetimes)
+        Policy::both(Lifetimes::from_minutes(minutes, minutes))
     }
 
     /// Compares with the definition: some version since the login was above the present one.

@@ -108,8 +108,23 @@ impl Policy {
     /// How long the secret before a rotation is honoured unless configured: 10 seconds.
     pub const DEFAULT_ROTATION_GRACE: Duration = Duration::from_secs(10);
 
+    /// A policy with the same lifetimes for both modes, and otherwise as [`Policy::new`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tower_tenure::{Lifetimes, Mode, Policy};
+    ///
+    /// const OFFICE: Policy = Policy::both(Lifetimes::from_minutes(15, 8 * 60)); // idle, absolute
+    ///
+    /// assert_eq!(OFFICE.configured(Mode::Persistent), OFFICE.configured(Mode::NonPersistent));
+    /// ```
+    pub const fn both(lifetimes: Lifetimes) -> Self {
+        Self::new(lifetimes, lifetimes)
+    }
+
     /// A policy with these lifetimes, logins persistent by default, the default limits and the
-    /// default cap.
+    /// default cap. [`Policy::both`] is for one pair of lifetimes.
     pub const fn new(persistent: Lifetimes, non_persistent: Lifetimes) -> Self {
         Self {
             persistent,

@@ -11,8 +11,7 @@ const HOUR: u32 = 60;
 const DAY: u32 = 24 * HOUR;
 
 const fn strict(idle: u32, absolute: u32) -> Policy {
-    let lifetimes = Lifetimes::from_minutes(idle, absolute);
-    Policy::new(lifetimes, lifetimes).with_default_mode(Mode::NonPersistent)
+    Policy::both(Lifetimes::from_minutes(idle, absolute)).with_default_mode(Mode::NonPersistent)
 }
 
 impl Policy {
@@ -46,8 +45,7 @@ impl Policy {
     /// Source: NIST SP 800-63B-4, section 2.1.3: the overall timeout "SHOULD be no more than 30
     /// days"; an inactivity timeout is optional.
     pub const fn nist_aal1() -> Self {
-        let lifetimes = Lifetimes::from_minutes(30 * DAY, 30 * DAY);
-        Self::new(lifetimes, lifetimes)
+        Self::both(Lifetimes::from_minutes(30 * DAY, 30 * DAY))
     }
 
     /// Idle 1 hour, absolute 24 hours.

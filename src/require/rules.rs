@@ -145,8 +145,7 @@ mod tests {
 
     /// Of a session that began at the start, with its last interaction a minute later.
     fn timing(authenticated: bool) -> Timing {
-        let lifetimes = Lifetimes::from_minutes(600, 6000);
-        let anonymous = Policy::new(lifetimes, lifetimes).anonymous(START);
+        let anonymous = Policy::both(Lifetimes::from_minutes(600, 6000)).anonymous(START);
         Timing {
             authenticated_at: authenticated.then_some(START),
             last_interaction_at: START + MINUTE,

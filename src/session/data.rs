@@ -96,6 +96,7 @@ impl Session {
     ///     session.remove(&FLASH)
     /// }
     /// ```
+    #[doc(alias = "take")]
     pub fn remove<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>, Error> {
         let mut state = self.edit()?;
         let value = state.request.value(key.name());

@@ -1,4 +1,4 @@
-//! The other sessions of the signed-in user: "where you are signed in" (P2).
+//! The sessions of the signed-in user: "where you are signed in" (P2).
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -15,6 +15,7 @@ const MAX_PAGES: usize = 8;
 /// of this request.
 impl Session {
     /// The live sessions of the signed-in user on other devices and in other browsers, newest first.
+    /// [`Session::own`] also has that of this request.
     ///
     /// At most 1,000, which is the default [cap](crate::policy::Cap). Of a user with more, it has
     /// the oldest.
@@ -57,16 +58,33 @@ impl Session {
         Ok(others)
     }
 
-    /// As [`Session::others`], with the session of this request among them.
-    #[cfg(feature = "browser")]
-    pub(crate) async fn own(&self) -> Result<Vec<SessionSummary>, Error> {
+    /// All live sessions of the signed-in user, newest first. That of this request is
+    /// [`current`](SessionSummary::current).
+    ///
+    /// After a login in this request it is the new session, which is not stored yet. Of the others
+    /// there are as many as in [`Session::others`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::others`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tower_tenure::{Error, Session};
+    ///
+    /// async fn devices(session: &Session) -> Result<String, Error> {
+    ///     let own = session.own().await?;
+    ///     let lines = own.iter().map(|one| match one.current {
+    ///         true => format!("{}, this device", one.device),
+    ///         false => format!("{}, last active at {}", one.device, one.last_interaction_at),
+    ///     });
+    ///     Ok(lines.collect::<Vec<_>>().join("\n"))
+    /// }
+    /// ```
+    pub async fn own(&self) -> Result<Vec<SessionSummary>, Error> {
         let mut own = self.others().await?;
-        let state = self.look();
-        own.extend(state.request.lasting().map(|known| SessionSummary {
-            current: true,
-            ..SessionSummary::new(&known.record, &known.next_timing())
-        }));
-        drop(state);
+        own.extend(self.info().map(SessionSummary::of_request));
         own.sort_by_key(|one| (Reverse(one.created_at), one.sid));
         Ok(own)
     }

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::{
     Mode, Policy, SessionId, Timestamp,
-    record::{Facts, Record, Timing},
+    record::{Facts, Record},
+    request::SessionInfo,
 };
 
 /// One of several sessions, for a page or a list: what people need to recognise it, without its
@@ -46,12 +47,27 @@ pub struct SessionSummary {
 }
 
 impl SessionSummary {
-    /// A live session of a list, as this policy judges it.
-    pub(crate) fn of(record: &Record, policy: &Policy) -> Self {
-        Self::new(record, &record.timing_under(policy))
+    /// The session of the request that asks.
+    pub(super) fn of_request(info: SessionInfo) -> Self {
+        Self {
+            sid: info.sid,
+            subject: info.subject,
+            current: true,
+            mode: info.mode,
+            device: info.facts.device.description(),
+            bound: info.bound_at.is_some(),
+            created_at: info.created_at,
+            authenticated_at: info.authenticated_at,
+            last_interaction_at: info.last_interaction_at,
+            idle_expires_at: info.idle_expires_at,
+            expires_at: info.expires_at,
+            facts: info.facts,
+        }
     }
 
-    pub(super) fn new(record: &Record, timing: &Timing) -> Self {
+    /// A live session of a list, as this policy judges it.
+    pub(crate) fn of(record: &Record, policy: &Policy) -> Self {
+        let timing = record.timing_under(policy);
         Self {
             sid: record.sid,
             subject: record.subject.clone(),

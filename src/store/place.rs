@@ -51,8 +51,8 @@ impl PlaceKey {
         hash.write(&u64::try_from(realm.len()).unwrap_or(u64::MAX).to_le_bytes());
         hash.write(realm.as_bytes());
         hash.write(subject.as_bytes());
-        let [a, b, c, d, e, f, ..] = hash.finish().to_le_bytes();
-        Tag::from_bytes([a, b, c, d, e, f])
+        let [tag @ .., _, _] = hash.finish().to_le_bytes();
+        Tag::from_bytes(tag)
     }
 
     /// The id with the tag of this subject.

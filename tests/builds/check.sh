@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# tests/builds/check.sh TARGET: builds of this crate beside others that share a dependency with it, and with the oldest
-# Rust and the oldest dependencies that it declares. Each has a lock file of its own; `cargo update` there takes what is
-# newest.
+# tests/builds/check.sh TARGET: builds of this crate beside others that share a dependency with it, the examples that
+# are crates of their own, and builds with the oldest Rust and the oldest dependencies that this crate declares. Each has
+# a lock file of its own; `cargo update` there takes what is newest.
 set -euo pipefail
 export CARGO_TARGET_DIR=$PWD/$1
 cd "$(dirname "$0")"
@@ -9,6 +9,9 @@ cd "$(dirname "$0")"
 (cd sqlx_0_8 && cargo check --quiet)
 (cd sqlx_0_9 && cargo check --quiet)
 (cd axum_login && cargo test --quiet)
+
+# Examples that need libraries of their own.
+(cd ../../examples/crates && cargo fmt --check && cargo test --quiet)
 
 declared() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1"; }
 oldest=$(declared ../../Cargo.toml)

@@ -25,8 +25,7 @@ pub fn policy() -> Policy {
 
 /// The default policy with these lifetimes for both modes.
 pub fn policy_of(idle: Duration, absolute: Duration) -> Policy {
-    let lifetimes = Lifetimes::new(idle, absolute).unwrap();
-    Policy::new(lifetimes, lifetimes)
+    Policy::both(Lifetimes::new(idle, absolute).unwrap())
 }
 
 /// An empty store of each kind that the layer treats differently: in this process, and remote.

@@ -63,7 +63,7 @@ fn millis(duration: Duration) -> i64 {
 fn policy_of(plan: &Plan, idle: Duration, absolute: Duration) -> Policy {
     let lifetimes = Lifetimes::new(idle, absolute).expect("more than nothing");
     let overflow = if plan.refuses { Overflow::Refuse } else { Overflow::Evict };
-    Policy::new(lifetimes, lifetimes)
+    Policy::both(lifetimes)
         .with_default_mode(Mode::NonPersistent)
         .with_granularity(plan.granularity)
         .with_rotation_grace(plan.grace)

@@ -206,14 +206,14 @@ async fn a8_a_lowered_policy_binds_lists_and_caps_without_a_request_of_the_sessi
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
     place.site.clock.advance(85 * SECOND);
     let minute = Lifetimes::from_minutes(1, 1);
-    place.policy.swap(Policy::new(minute, minute).with_cap(Some(cap(1, Overflow::Refuse))));
+    place.policy.swap(Policy::both(minute).with_cap(Some(cap(1, Overflow::Refuse))));
     assert_eq!(place.site.live(Some("alice")).await, 0, "a list");
 
     let place = Place::new(MemoryStore::new(), capped(1, Overflow::Refuse));
     let browser = place.site.log_in("alice").await;
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
     place.site.clock.advance(85 * SECOND);
-    place.policy.swap(Policy::new(minute, minute).with_cap(Some(cap(1, Overflow::Refuse))));
+    place.policy.swap(Policy::both(minute).with_cap(Some(cap(1, Overflow::Refuse))));
     let other = place.site.browser();
     assert_eq!(other.post("/login/alice").await.status, StatusCode::OK, "a cap");
     assert_eq!(other.get("/me").await.status, StatusCode::OK);
@@ -229,7 +229,7 @@ async fn a8_a_sweep_ends_what_a_lowered_policy_ends() {
         while !place.site.sessions.sweep(100).await.unwrap().finished {}
         place.site.clock.advance(85 * SECOND);
         let minute = Lifetimes::from_minutes(1, 1);
-        place.policy.swap(Policy::new(minute, minute));
+        place.policy.swap(Policy::both(minute));
         while !place.site.sessions.sweep(100).await.unwrap().finished {}
         assert_eq!(place.take_ended(), [("alice".to_owned(), EndReason::Absolute)]);
     }

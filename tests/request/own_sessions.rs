@@ -32,6 +32,7 @@ fn policy() -> Policy {
 fn routes() -> Router {
     usual_routes()
         .route("/others", get(async |session: Session| session.others().await.map(Json)))
+        .route("/own", get(async |session: Session| session.own().await.map(Json)))
         .route("/sign-out-one/{sid}", post(sign_out_one))
         .route("/sign-out-others", post(async |session: Session| session.sign_out_others().await))
         .route("/sign-out-everywhere", post(async |session: Session| session.sign_out_everywhere().await))
@@ -60,7 +61,7 @@ async fn log_in_and_list(
     Path(user): Path<String>,
 ) -> Result<Json<Vec<SessionSummary>>, Error> {
     session.login(user).await?.accepted()?;
-    session.others().await.map(Json)
+    session.own().await.map(Json)
 }
 
 async fn password_changed(session: Session) -> Result<(), Error> {
@@ -588,6 +589,12 @@ async fn p2_a_handler_gets_summaries_of_the_others_without_their_data() {
         let mut found = summaries(&reply);
         found[0]["device"] = "Firefox on Windows".into();
         assert_eq!(found, [expected]);
+        // With the session that asks, as the endpoint has it.
+        let listed = |sessions: &[Value]| {
+            sessions.iter().map(|one| (one["sid"].clone(), one["current"].clone())).collect::<Vec<_>>()
+        };
+        let own = listed(&summaries(&browser.get("/own").await));
+        assert_eq!((own.len(), own), (2, listed(&list(&browser).await)));
     }
 }
 
@@ -649,8 +656,11 @@ async fn p2_the_session_that_a_login_replaces_is_no_other() {
         let site = site(store);
         let (browser, other) = (site.log_in("alice").await, site.log_in("alice").await);
         let other_sid = sid(&other).await;
+        site.clock.advance(TICK);
         let found = summaries(&browser.post("/log-in-and-list/alice").await);
-        assert_eq!(found.iter().map(|one| &one["sid"]).collect::<Vec<_>>(), [&*other_sid]);
+        let [new, found_other] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((&new["sid"], &new["current"]), (&json!(sid(&browser).await), &json!(true)));
+        assert_eq!((&found_other["sid"], &found_other["current"]), (&json!(other_sid), &json!(false)));
     }
 }
 
@@ -694,11 +704,13 @@ async fn p2_without_a_user_it_is_an_error_and_not_silence() {
     let visitor = site.browser();
     visitor.put("/data/cart", "a").await;
     store.take_calls();
-    assert_eq!(visitor.get("/others").await.status, StatusCode::UNAUTHORIZED);
+    for path in ["/others", "/own"] {
+        assert_eq!(visitor.get(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
     for path in ["/sign-out-others", "/sign-out-everywhere", "/sign-out-one/AAAAAAAAAAAAAAAAAAAAAA"] {
         assert_eq!(visitor.post(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
     }
-    assert_eq!(store.take_calls(), [Load; 4]);
+    assert_eq!(store.take_calls(), [Load; 5]);
     assert_eq!(visitor.get("/data/cart").await.body, "a");
 }
 

@@ -108,7 +108,7 @@ fn tenants(clock: &ManualClock, store: &MemoryStore, short: &LivePolicy) -> (Ses
 async fn b2_tenants_that_share_a_store_share_no_sessions() {
     let (clock, store) = (ManualClock::default(), MemoryStore::new());
     let minute = Lifetimes::from_minutes(1, 60);
-    let short = LivePolicy::new(Policy::new(minute, minute));
+    let short = LivePolicy::new(Policy::both(minute));
     let (layer, service) = tenants(&clock, &store, &short);
     let bank = cookie_of(&send(&service, "POST", "/login/alice", None, "bank.example").await);
     let blog = cookie_of(&send(&service, "POST", "/login/alice", None, "blog.example").await);
@@ -129,7 +129,7 @@ async fn b2_tenants_that_share_a_store_share_no_sessions() {
     clock.advance(Duration::from_secs(59));
     assert_eq!(me(&bank, "bank.example").await.body, "alice");
     let second = Lifetimes::new(Duration::from_secs(1), Duration::from_secs(1)).unwrap();
-    short.swap(Policy::new(second, second));
+    short.swap(Policy::both(second));
     drop(send(&service, "GET", "/", None, "bank.example").await);
     assert_eq!(bank_sessions.list(Some("alice"), None, 10).await.unwrap().sessions.len(), 0);
     assert_eq!(layer.sessions_of("blog").list(Some("alice"), None, 10).await.unwrap().sessions.len(), 1);

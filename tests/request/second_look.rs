@@ -156,7 +156,7 @@ async fn a_memory_store_does_not_grow_however_fast_short_sessions_come() {
     let store = MemoryStore::new();
     let minute = Lifetimes::from_minutes(1, 1);
     let site = Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| {
-        layer.with_policy(Policy::new(minute, minute)).with_end_reason_retention(Duration::from_secs(300))
+        layer.with_policy(Policy::both(minute)).with_end_reason_retention(Duration::from_secs(300))
     });
     let visit = || Request::put("/data/x").body(Body::from("1")).unwrap();
     for _ in 0..5_000 {
@@ -259,7 +259,7 @@ async fn s4_a_logout_whose_answer_was_lost_refreshes_no_cookie() {
     let store = Probe::remote(MemoryStore::new());
     let hour = Lifetimes::from_minutes(60, 600);
     let site = Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| {
-        layer.with_policy(Policy::new(hour, hour))
+        layer.with_policy(Policy::both(hour))
     });
     let browser = site.browser();
     browser.post("/login/alice").await;
@@ -300,7 +300,7 @@ async fn a_clock_that_steps_back_does_not_stop_the_sweeps() {
     let store = MemoryStore::new();
     let minute = Lifetimes::from_minutes(1, 1);
     let site = Site::over(SessionLayer::new(store.clone()), usual_routes(), |layer| {
-        layer.with_policy(Policy::new(minute, minute))
+        layer.with_policy(Policy::both(minute))
     });
     let visit = || Request::put("/data/x").body(Body::from("1")).unwrap();
     site.send(visit()).await;

@@ -84,8 +84,7 @@ pub(super) fn visitor(realm: &Arc<str>, created_at: Timestamp) -> Record {
 
 /// 15 minutes idle, 8 hours absolute.
 pub(super) fn policy() -> Policy {
-    let lifetimes = lifetimes(IDLE, ABSOLUTE);
-    Policy::new(lifetimes, lifetimes)
+    Policy::both(lifetimes(IDLE, ABSOLUTE))
 }
 
 pub(super) fn lifetimes(idle: Duration, absolute: Duration) -> Lifetimes {
