@@ -380,6 +380,10 @@ fn l5_nothing_is_recorded_when_nothing_is_lowered() {
         let Verdict::Live(next) = decide(&session.0, &same_or_higher, tick(5), Passive) else { panic!() };
         assert_eq!(next.change, TimingChange::default());
     }
+    let limited = policy.with_limits(Limits::new(ticks(30), ticks(200)).unwrap());
+    let at_the_limit = Session::login_with(&limited, |o| o.idle_expires_at(tick(30)));
+    let Verdict::Live(next) = decide(&at_the_limit.0, &limited, tick(5), Passive) else { panic!() };
+    assert_eq!(next.change, TimingChange::default(), "a one-off that is as long as the limit");
 }
 
 #[test]
