@@ -26,6 +26,8 @@ mod info;
 mod judge;
 mod known;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

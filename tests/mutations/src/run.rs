@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
+    process::{Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -85,16 +85,17 @@ pub fn all(state: &State, mutants: &[Mutant]) -> Vec<Outcome> {
             if let Some(known) = known.filter(|known| !slow || *known != Outcome::PassesQuick) {
                 return known;
             }
-            let outcome =
-                reaching.get(&mutant.id).map_or(Outcome::NotReached, |tests| {
-                    // What noticed this fault before comes first, then what noticed its neighbours.
-                    let mut first: Vec<_> = noticed.get(&mutant.name).cloned().into_iter().collect();
-                    first.extend(killers.lock().expect("no thread panics").iter().rev().take(4).cloned());
-                    let tests = tests.iter().filter(|test| (test.took > QUICK) == slow).collect();
-                    Switched { copy: &copy, id: mutant.id, thread }
-                        .outcome(tests, &first)
-                        .unwrap_or(if slow { Outcome::Survived } else { Outcome::PassesQuick })
-                });
+            let outcome = reaching.get(&mutant.id).map_or(Outcome::NotReached, |tests| {
+                // What noticed this fault before comes first, then what noticed its neighbours.
+                let before = noticed.get(&mutant.name).cloned();
+                let is_known = before.is_some();
+                let mut first: Vec<_> = before.into_iter().collect();
+                first.extend(killers.lock().expect("no thread panics").iter().rev().take(4).cloned());
+                let tests = tests.iter().filter(|test| (test.took > QUICK) == slow).collect();
+                Switched { copy: &copy, id: mutant.id, noticed: is_known, thread }
+                    .outcome(tests, &first)
+                    .unwrap_or(if slow { Outcome::Survived } else { Outcome::PassesQuick })
+            });
             state.add_result(&mutant.name, outcome.text());
             if let Outcome::Killed(by) = &outcome {
                 killers.lock().expect("no thread panics").push(by.clone());
@@ -171,7 +172,7 @@ fn reach(copy: &Path, thread: usize, test: &Test) -> String {
     let ids = fs::read_to_string(&notes).unwrap_or_default();
     let _ = fs::remove_file(&notes);
     // One that is out of time has reached by then what it reaches.
-    if end.is_some_and(|status| !status.success()) {
+    if end == End::Failed {
         println!("fails without a fault, left out: {}", test.name);
         return "0".to_owned();
     }
@@ -182,15 +183,28 @@ fn reach(copy: &Path, thread: usize, test: &Test) -> String {
 struct Switched<'a> {
     copy: &'a Path,
     id: u32,
+    /// Whether the first test that is named noticed it in an earlier run.
+    noticed: bool,
     thread: usize,
 }
 
 impl Switched<'_> {
-    /// Tries all these tests until one fails: those named first, then quick ones that reach little, slow ones last.
+    /// Tries all these tests until one fails: what noticed it before, unit tests, those named, then quick
+    /// ones that reach little.
     fn outcome(&self, mut tests: Vec<&Test>, first: &[String]) -> Option<Outcome> {
+        // Unit tests before tests of whole requests, which a fault may let wait for what never comes.
+        let is_unit = |test: &Test| full_name(&test.binary, "").starts_with("tower_tenure");
         tests.sort_by_cached_key(|test| {
-            let named = first.contains(&full_name(&test.binary, &test.name));
-            (Reverse(named), test.took.as_millis() / 100, test.reaches, test.took)
+            let named = first.iter().position(|name| *name == full_name(&test.binary, &test.name));
+            let noticed = named == Some(0) && self.noticed;
+            (
+                Reverse(noticed),
+                Reverse(is_unit(test)),
+                named.is_none(),
+                test.took.as_millis() / 100,
+                test.reaches,
+                test.took,
+            )
         });
         // Small handfuls first: most faults are noticed by the first tests that reach them.
         let (mut rest, mut size) = (&tests[..], 4);
@@ -219,14 +233,16 @@ impl Switched<'_> {
             .args(tests.iter().map(|test| &test.name))
             .env("RUSTC_BOOTSTRAP", "1")
             .env("MUTANT", self.id.to_string());
-        // A test that never ends has noticed, too. A busy machine looks the same, so it gets a second, longer chance.
-        let end = run(&mut command, self.copy, self.thread, took * 5 + secs(5), took * 10 + secs(20))
-            .or_else(|| {
-                run(&mut command, self.copy, self.thread, took * 10 + secs(15), took * 30 + secs(60))
-            });
+        // A test that never ends has noticed, too. One that waits looks the same on a busy machine, so it gets a
+        // second, longer chance.
+        let (work, wait) = (took * 5 + secs(2), took * 10 + secs(20));
+        let mut end = run(&mut command, self.copy, self.thread, work, wait);
+        if end == End::Waits {
+            end = run(&mut command, self.copy, self.thread, work * 2, wait * 3);
+        }
         match end {
-            Some(status) if status.success() => None,
-            Some(_) => {
+            End::Passed => None,
+            End::Failed => {
                 let output = fs::read(output_path(self.copy, self.thread)).unwrap_or_default();
                 let output = String::from_utf8_lossy(&output);
                 let names: BTreeSet<_> =
@@ -238,7 +254,7 @@ impl Switched<'_> {
                     |test| full_name(binary, &test.name),
                 ))
             }
-            None => Some(format!("time: {}", full_name(binary, &tests[0].name))),
+            End::Waits | End::Works => Some(format!("time: {}", full_name(binary, &tests[0].name))),
         }
     }
 }
@@ -251,14 +267,18 @@ fn output_path(copy: &Path, thread: usize) -> PathBuf {
     copy.join(format!("../output-{thread}"))
 }
 
-/// How a process ends; nothing if it used up one of its times. Another program on the machine does not count in the first.
-fn run(
-    command: &mut Command,
-    copy: &Path,
-    thread: usize,
-    work: Duration,
-    wait: Duration,
-) -> Option<ExitStatus> {
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Passed,
+    Failed,
+    /// It did not end in its time.
+    Waits,
+    /// It did more work than it may. What other programs on the machine do does not count.
+    Works,
+}
+
+fn run(command: &mut Command, copy: &Path, thread: usize, work: Duration, wait: Duration) -> End {
     let output = fs::File::create(output_path(copy, thread)).expect("target is writable");
     let mut process = command
         .current_dir(copy)
@@ -273,15 +293,20 @@ fn run(
     let begun = Instant::now();
     loop {
         if let Some(status) = process.try_wait().expect("a child can be asked") {
-            return Some(status);
+            return if status.success() { End::Passed } else { End::Failed };
         }
         let elapsed = begun.elapsed();
-        if elapsed > wait || elapsed > work && worked(process.id()) > work {
-            let _ = process.kill();
-            let _ = process.wait();
-            return None;
-        }
-        thread::sleep(Duration::from_millis(2));
+        let end = if elapsed > work && worked(process.id()) > work {
+            End::Works
+        } else if elapsed > wait {
+            End::Waits
+        } else {
+            thread::sleep(Duration::from_millis(2));
+            continue;
+        };
+        let _ = process.kill();
+        let _ = process.wait();
+        return end;
     }
 }
 
