@@ -487,3 +487,35 @@ fn h5_nothing_of_a_request_is_left_for_the_next_one() {
     state.reset();
     assert_eq!(format!("{state:?}"), format!("{:?}", RequestState::default()));
 }
+
+/// What was written beside a logout is lost if the browser has a newer cookie, and the logout is not.
+#[test]
+fn s4_a_logout_goes_on_without_what_was_written_for_a_browser_that_has_a_newer_cookie() {
+    let world = World::new();
+    let mut state = world.arrived();
+    state.arrived_with_old_secret();
+    state.plan_end(EndReason::SignedOut);
+    assert!(state.plan_edit("a".into(), Some(Json::from_text("1")), 100).is_ok());
+    let sid = sid_of(&state);
+    let call = state.next_call(Scope::All, &world.ctx(), Token::generate).unwrap();
+    assert!(matches!(call, Some(StoreCall::End(end)) if end.sid == sid));
+    let outcome = EndOutcome::AlreadyEnded { tombstone: tombstone(EndReason::SignedOut, None), work: None };
+    assert!(state.answered(ended(sid, EndPurpose::Known, Ok(outcome)), &world.ctx()).is_ok());
+    assert!(state.next_call(Scope::All, &world.ctx(), Token::generate).unwrap().is_none());
+    assert!(!state.has_plan());
+}
+
+/// E2: how old the authentication was, and how long the session was idle, before this request.
+#[test]
+fn e2_only_a_login_changes_what_a_route_judges_by() {
+    let world = World::new();
+    for (subject, judged_by_new) in [(None, false), (Some("alice"), true)] {
+        let mut state = world.arrived();
+        let before = state.known().unwrap().record.timing;
+        let draft = world.draft(subject);
+        let new = draft.record.timing;
+        assert_ne!(new, before);
+        state.plan.new = Some(draft);
+        assert_eq!(state.timing_on_arrival(), Some(if judged_by_new { new } else { before }));
+    }
+}
