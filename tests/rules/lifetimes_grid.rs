@@ -278,6 +278,11 @@ fn l4_a_value_above_the_limit_is_superseded_and_that_is_visible() {
     assert_eq!(policy.configured(Mode::Persistent), lifetimes(9, 80));
     assert_eq!(policy.effective(Mode::Persistent), lifetimes(8, 80));
     assert_eq!(Session::login(&policy).deadlines(), (8, 80));
+    // Those of visitors, too.
+    let policy = policy.with_anonymous(Some(lifetimes(9, 81)));
+    assert_eq!(policy.effective_anonymous(), lifetimes(8, 80));
+    let visitor = testing::record(policy.anonymous(tick(0)));
+    assert_eq!(visitor.timing.lifetimes, lifetimes(8, 80));
 }
 
 #[test]

@@ -82,15 +82,14 @@ fn main() -> ExitCode {
     let planted = mutants.len();
     mutants.retain(|mutant| !unviable.contains(&mutant.name));
     println!("{planted} faults, {} of them do not compile", planted - mutants.len());
-    let outcomes = run::all(&state, &mutants);
-    report(&root, &mutants, &outcomes, begun.elapsed())
+    let list = fs::read_to_string(root.join("tests/mutations/survivors.txt")).unwrap_or_default();
+    let explained = list.lines().filter(|line| line.starts_with("src/")).map(str::trim_end).collect();
+    let outcomes = run::all(&state, &mutants, &explained);
+    report(&mutants, &outcomes, &explained, begun.elapsed())
 }
 
 /// Says what was found. A survivor without an explanation is a failure, and an explanation without a survivor.
-fn report(root: &Path, mutants: &[Mutant], outcomes: &[Outcome], took: Duration) -> ExitCode {
-    let list = fs::read_to_string(root.join("tests/mutations/survivors.txt")).unwrap_or_default();
-    let known: BTreeSet<_> =
-        list.lines().filter(|line| line.starts_with("src/")).map(str::trim_end).collect();
+fn report(mutants: &[Mutant], outcomes: &[Outcome], known: &BTreeSet<&str>, took: Duration) -> ExitCode {
     let survivors: Vec<_> = mutants
         .iter()
         .zip(outcomes)

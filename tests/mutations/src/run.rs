@@ -67,7 +67,7 @@ impl Outcome {
 }
 
 /// What becomes of each fault; what an earlier call found out is not tried again.
-pub fn all(state: &State, mutants: &[Mutant]) -> Vec<Outcome> {
+pub fn all(state: &State, mutants: &[Mutant], explained: &BTreeSet<&str>) -> Vec<Outcome> {
     let copy = state.copy();
     let tests: Vec<_> = state.binaries().iter().flat_map(|binary| list(&copy, binary)).collect();
     let reaching = reaching(state, &tests);
@@ -84,6 +84,11 @@ pub fn all(state: &State, mutants: &[Mutant]) -> Vec<Outcome> {
             let known = results.get(&mutant.name).map(|result| Outcome::parse(result));
             if let Some(known) = known.filter(|known| !slow || *known != Outcome::PassesQuick) {
                 return known;
+            }
+            // The slow tests take longer than all others, and have nothing to say of what is no fault.
+            if slow && explained.contains(&*mutant.name) {
+                state.add_result(&mutant.name, Outcome::Survived.text());
+                return Outcome::Survived;
             }
             let outcome = reaching.get(&mutant.id).map_or(Outcome::NotReached, |tests| {
                 // What noticed this fault before comes first, then what noticed its neighbours.
