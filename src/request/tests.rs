@@ -115,8 +115,8 @@ fn ended(sid: SessionId, purpose: EndPurpose, outcome: Result<EndOutcome, Error>
     StoreAnswer::Ended(EndCall { sid, seen: None, reason: EndReason::SignedOut, purpose }, outcome)
 }
 
-fn already(tombstone: Tombstone) -> Result<EndOutcome, Error> {
-    Ok(EndOutcome::AlreadyEnded { tombstone, work: None })
+fn already(tombstone: Tombstone) -> EndOutcome {
+    EndOutcome::AlreadyEnded { tombstone, work: None }
 }
 
 fn failure() -> Error {
@@ -240,7 +240,7 @@ fn c4_a_logout_after_a_login_in_the_same_browser_removes_no_cookie() {
     {
         let mut state = world.arrived();
         state.plan_end(EndReason::SignedOut);
-        let answer = ended(sid_of(&state), EndPurpose::Known, already(tombstone(reason, None)));
+        let answer = ended(sid_of(&state), EndPurpose::Known, Ok(already(tombstone(reason, None))));
         assert!(state.answered(answer, &world.ctx()).is_ok());
         assert_eq!(world.verdict(&state), verdict, "{reason}");
         assert!(!state.has_plan());
@@ -317,7 +317,8 @@ fn s4_an_anonymous_session_gives_way_to_a_login_that_followed_first() {
         state.arrived_late(past(over));
         let new = world.created(&mut state, None, None, false);
         let first = if is_login_first { SessionId::from_bytes([2; 16]) } else { new };
-        let followed = ended(over, EndPurpose::Follow(new), already(tombstone(EndReason::Idle, Some(first))));
+        let followed =
+            ended(over, EndPurpose::Follow(new), Ok(already(tombstone(EndReason::Idle, Some(first)))));
         assert!(state.answered(followed, &world.ctx()).is_ok());
         if !is_login_first {
             assert!(!state.has_plan());
@@ -501,7 +502,7 @@ fn s4_a_logout_goes_on_without_what_was_written_for_a_browser_that_has_a_newer_c
     let sid = sid_of(&state);
     let call = state.next_call(Scope::All, &world.ctx(), Token::generate).unwrap();
     assert!(matches!(call, Some(StoreCall::End(end)) if end.sid == sid));
-    let outcome = EndOutcome::AlreadyEnded { tombstone: tombstone(EndReason::SignedOut, None), work: None };
+    let outcome = already(tombstone(EndReason::SignedOut, None));
     assert!(state.answered(ended(sid, EndPurpose::Known, Ok(outcome)), &world.ctx()).is_ok());
     assert!(state.next_call(Scope::All, &world.ctx(), Token::generate).unwrap().is_none());
     assert!(!state.has_plan());
