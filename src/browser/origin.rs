@@ -88,7 +88,8 @@ fn parse(text: &str) -> Option<Origin> {
 
 fn origin(scheme: &str, host: &str) -> Option<Origin> {
     let url = is_authority(host).then(|| Url::parse(&format!("{scheme}://{host}/")).ok())??;
-    Some(url.origin()).filter(Origin::is_tuple)
+    // That of another scheme is opaque, which equals no other.
+    Some(url.origin())
 }
 
 /// Whether this is a host with an optional port, and nothing that a URL would parse as another

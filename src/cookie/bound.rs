@@ -42,3 +42,25 @@ impl SessionCookie {
         self.set_text(headers, text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::header;
+
+    use super::*;
+
+    /// The dates agree, as those of the session cookie (C2), and say so a little early.
+    #[test]
+    fn b4_the_bound_cookie_expires_a_little_before_its_value_does() {
+        for (lifetime, max_age, expires) in
+            [(600, 595, "00:09:55"), (60, 59, "00:00:59"), (59, 59, "00:00:59")]
+        {
+            let mut headers = HeaderMap::new();
+            let lifetime = Duration::from_secs(lifetime);
+            SessionCookie::default().bound().issue_bound(&mut headers, "x", lifetime, Timestamp::UNIX_EPOCH);
+            let line = headers[header::SET_COOKIE].to_str().unwrap();
+            let dates = format!("; Expires=Thu, 01 Jan 1970 {expires} GMT; Max-Age={max_age}");
+            assert!(line.starts_with("__Host-id-bound=x; ") && line.ends_with(&dates), "{line}");
+        }
+    }
+}

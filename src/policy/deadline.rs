@@ -153,3 +153,38 @@ impl Record {
         self.ended.map_or_else(|| self.over_at(), |ended| ended.forget_at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::blank;
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_unix_millis(minutes * 60_000)
+    }
+
+    /// Its idle deadline is minute 15.
+    fn revoked(minutes: i64) -> Record {
+        Record { revoked_at: Some(at(minutes)), subject: Some("alice".into()), ..blank() }
+    }
+
+    #[test]
+    fn l14_a_revocation_and_a_deadline_the_first_one_ends_the_session() {
+        for (revoked_at, reason, since) in
+            [(14, EndReason::Revoked, 14), (15, EndReason::Idle, 15), (16, EndReason::Idle, 15)]
+        {
+            let record = revoked(revoked_at);
+            assert_eq!(record.end_reason_at(at(20)), Some(reason), "{revoked_at}");
+            assert_eq!(record.over_at(), at(since), "{revoked_at}");
+        }
+    }
+
+    #[test]
+    fn l14_revoked_as_a_user_and_with_everybody_the_first_one_counts() {
+        for (everybody_at, since) in [(1, 1), (2, 2), (3, 2)] {
+            let policy = Policy::unlimited().with_not_before(Some(at(everybody_at)));
+            let end = revoked(2).end_under(&policy, at(5));
+            assert_eq!(end, Some((EndReason::Revoked, at(since))), "{everybody_at}");
+        }
+    }
+}

@@ -124,3 +124,137 @@ impl Record {
         EndedSession { reason, subject: self.subject.clone(), realm: self.realm.clone(), data }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        Timestamp,
+        record::{Binding, CallId, Json, PreviousSecret, SecretHash, SessionId, tests::blank},
+    };
+
+    const HOUR: u64 = 60;
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_unix_millis(minutes * 60_000)
+    }
+
+    /// Of alice, with data; its idle deadline is minute 15.
+    fn session() -> Record {
+        let data = [("a", Json::from_text("1"))].into_iter().collect();
+        Record { subject: Some("alice".into()), data, ..blank() }
+    }
+
+    /// An end at this minute, after which the data waits for so many minutes.
+    fn request(reason: EndReason, minute: i64, resume_for: u64) -> EndRequest {
+        let call = CallId::new(minute.unsigned_abs());
+        let mut request = EndRequest::new(reason, at(minute), call);
+        request.options.resume_for = Millis::new(resume_for * 60_000);
+        request
+    }
+
+    /// An end by a login that would take the data.
+    fn login(subject: &str, minute: i64, resume_for: u64) -> EndRequest {
+        let mut request = request(EndReason::Superseded, minute, resume_for);
+        request.options.replaced_by = Some(Replacement {
+            sid: SessionId::from_bytes([8; 16]),
+            subject: subject.into(),
+            takes_data: true,
+            same_subject_only: false,
+        });
+        request
+    }
+
+    fn ended(outcome: EndOutcome) -> EndedSession {
+        let EndOutcome::Ended(ended) = outcome else { panic!("{outcome:?}") };
+        ended
+    }
+
+    #[test]
+    fn l13_work_waits_after_a_timeout_of_a_user_only_and_until_its_time() {
+        let cases = [
+            (session(), request(EndReason::Idle, 24, 10), Some(at(25))),
+            (session(), request(EndReason::Idle, 25, 10), None),
+            (session(), request(EndReason::SignedOut, 10, 10), None),
+            (Record { subject: None, ..session() }, request(EndReason::Idle, 24, 10), None),
+            (Record { data: Data::default(), ..session() }, request(EndReason::Idle, 24, 10), None),
+        ];
+        for (mut record, request, work_until) in cases {
+            ended(record.end(&request));
+            assert_eq!(record.ended.unwrap().work_until, work_until, "{request:?}");
+            assert_eq!(record.data.is_empty(), work_until.is_none(), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn l13_a_tombstone_stays_as_long_as_its_work_waits_and_for_its_retention() {
+        for (resume_for, forgotten) in [(10, at(75) + TICK), (2 * HOUR, at(135))] {
+            let mut record = session();
+            ended(record.end(&request(EndReason::Idle, 20, resume_for)));
+            assert_eq!(record.ended.unwrap().forget_at, forgotten);
+        }
+    }
+
+    #[test]
+    fn l13_the_first_login_of_the_same_user_takes_the_work_before_its_time_is_over() {
+        for (subject, minute, takes) in [("alice", 24, true), ("alice", 25, false), ("bob", 24, false)] {
+            let mut record = session();
+            // An anonymous session has followed it.
+            let mut follow = login("", 16, 10);
+            follow.options.replaced_by.as_mut().unwrap().takes_data = false;
+            ended(record.end(&follow));
+            let new = SessionId::from_bytes([9; 16]);
+            let mut login = login(subject, minute, 10);
+            login.options.replaced_by.as_mut().unwrap().sid = new;
+
+            let EndOutcome::AlreadyEnded { tombstone, work } = record.end(&login) else { panic!() };
+            assert_eq!(work.is_some(), takes, "{login:?}");
+            assert_eq!(record.data.is_empty(), takes, "{login:?}");
+            assert_eq!(tombstone.work_until, (!takes).then_some(at(25)), "{login:?}");
+            assert_eq!(tombstone.successor.unwrap().sid == new, takes, "{login:?}");
+        }
+    }
+
+    #[test]
+    fn l13_a_login_that_finds_its_session_just_expired_takes_the_work_in_the_same_step() {
+        let mut record = session();
+        assert!(ended(record.end(&login("alice", 20, 10))).data.is_some());
+        assert!(record.data.is_empty() && record.ended.unwrap().work_until.is_none());
+    }
+
+    #[test]
+    fn l3_a_login_takes_the_data_of_the_same_user_and_of_a_visitor_but_not_what_was_revoked() {
+        let visitor = Record { subject: None, ..session() };
+        let revoked = Record { revoked_at: Some(at(5)), ..session() };
+        for (mut record, subject, takes) in [
+            (session(), "alice", true),
+            (session(), "bob", false),
+            (visitor, "bob", true),
+            (revoked, "alice", false),
+        ] {
+            assert_eq!(
+                ended(record.end(&login(subject, 10, 0))).data.is_some(),
+                takes,
+                "{record:?} {subject}"
+            );
+        }
+    }
+
+    #[test]
+    fn s4_what_has_ended_keeps_neither_an_older_secret_nor_its_device_and_changes_no_earlier_than_before() {
+        for (updated_at, expected) in [(at(5), at(10)), (at(11), at(11))] {
+            let until = at(20);
+            let mut record = Record {
+                binding: Some(Arc::new(Binding::new([1; 16]))),
+                previous_secret: Some(PreviousSecret { hash: SecretHash::from_bytes([1; 32]), until }),
+                updated_at,
+                ..session()
+            };
+            ended(record.end(&request(EndReason::SignedOut, 10, 0)));
+            assert!(record.binding.is_none() && record.previous_secret.is_none());
+            assert_eq!(record.updated_at, expected);
+        }
+    }
+}

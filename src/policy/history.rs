@@ -147,4 +147,33 @@ mod tests {
             }
         }
     }
+
+    /// A session from before its policy could be swapped has the stamp zero.
+    #[test]
+    fn l6_a_policy_that_was_never_lowered_lowers_nothing_since_any_stamp() {
+        let policy = PolicyHistory::new(5).stamped(policy(5));
+        let lowered = policy.history.lowered_since(Mode::Persistent, 0);
+        assert_eq!(lowered, Pair { idle: false, absolute: false });
+    }
+
+    /// With more lowerings than are kept, the oldest are merged: no lowering is missed. Up to there none is made up.
+    #[test]
+    fn l6_many_lowerings_are_exact_up_to_what_is_kept_and_then_never_too_few() {
+        for lowerings in [MAX_PEAKS, MAX_PEAKS + 1] {
+            let minutes = |step: usize| policy(100 - u32::try_from(step).unwrap());
+            let mut history = PolicyHistory::new(1);
+            let mut stamps = vec![history.stamp];
+            for step in 0..lowerings {
+                history.change(&minutes(step), &minutes(step + 1), 0);
+                stamps.push(history.stamp);
+            }
+            // Takes back all but the first lowering.
+            history.change(&minutes(lowerings), &minutes(1), 0);
+            let present = history.stamped(minutes(1)).history;
+            let lowered = |step: usize| present.lowered_since(Mode::Persistent, stamps[step]).idle;
+            assert!(lowered(0), "a session from before the first lowering");
+            assert_eq!(lowered(1), lowerings > MAX_PEAKS, "{lowerings} lowerings");
+            assert!(!lowered(2));
+        }
+    }
 }

@@ -177,3 +177,47 @@ impl Rotation {
         wins
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{DeviceKey, Json, tests::blank};
+
+    #[test]
+    fn s2_a_change_is_empty_only_without_any_of_its_parts() {
+        let at = Timestamp::UNIX_EPOCH;
+        let empty = || Change::at(at);
+        assert!(empty().is_empty() && empty().is_timing_only());
+        let timing = Change { timing: TimingChange { interaction_at: Some(at), lowering: None }, ..empty() };
+        assert!(!timing.is_empty() && timing.is_timing_only());
+
+        let mut edits = Edits::default();
+        edits.set("a", Json::from_text("1"));
+        let secret = SecretHash::from_bytes([1; 32]);
+        let key = DeviceKey::Es256 { x: [1; 32], y: [2; 32] };
+        let more = [
+            Change { edits, ..empty() },
+            Change { rotation: Some(Rotation { from: secret, to: secret, until: at }), ..empty() },
+            Change { last_seen: Some(LastSeen::default()), ..empty() },
+            Change { metadata: Some(Metadata::default()), ..empty() },
+            Change { confirms: true, ..empty() },
+            Change { bind_to: Some(Arc::new(BoundDevice { key, bound_at: at })), ..empty() },
+        ];
+        for change in more {
+            assert!(!change.is_empty() && !change.is_timing_only(), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn s13_data_may_take_exactly_its_limit_and_what_is_over_it_need_not_grow() {
+        let written = |value: &str, max_data| {
+            let mut record = Record { data: [("a", Json::from_text("1"))].into_iter().collect(), ..blank() };
+            let mut change = Change { max_data, ..Change::at(Timestamp::UNIX_EPOCH) };
+            change.edits.set("a", Json::from_text(value));
+            matches!(change.apply(&mut record), UpdateOutcome::Applied(_))
+        };
+        // `1:a1:1` takes six bytes.
+        assert!(written("22", 7) && !written("22", 6));
+        assert!(written("2", 5) && written("", 4), "already over the limit");
+    }
+}

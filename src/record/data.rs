@@ -406,4 +406,74 @@ mod tests {
             assert_eq!(Data::from_text(text), None, "{text}");
         }
     }
+
+    fn edits<const N: usize>(all: [(&'static str, Option<&str>); N]) -> Edits {
+        let mut edits = Edits::default();
+        for (key, value) in all {
+            match value {
+                Some(value) => edits.set(key, Json::from_text(value)),
+                None => edits.remove(key),
+            }
+        }
+        edits
+    }
+
+    fn data<const N: usize>(all: [(&'static str, &str); N]) -> Data {
+        all.into_iter().map(|(key, value)| (key, Json::from_text(value))).collect()
+    }
+
+    #[test]
+    fn a_length_has_no_more_digits_than_it_needs() {
+        let text = "x".repeat(101);
+        for (length, bytes) in [(9, 14), (10, 16), (99, 105), (100, 107)] {
+            let data = data([("a", &text[..length])]);
+            assert_eq!(data.as_text(), format!("1:a{length}:{}", &text[..length]));
+            assert_eq!(data.bytes(), bytes);
+        }
+        assert_eq!(data([("a", "1"), ("b", "2")]).len(), 2);
+        assert_eq!(Data::default().len(), 0);
+    }
+
+    #[test]
+    fn s13_what_is_replaced_does_not_count_against_the_limit() {
+        let data = data([("a", "1234"), ("b", "1")]);
+        assert_eq!(data.bytes(), 15);
+        for (edits, after) in
+            [(edits([("c", Some("1"))]), 21), (edits([("a", Some("12345"))]), 16), (edits([("a", None)]), 6)]
+        {
+            assert!(data.fits_after(&edits, after) && !data.fits_after(&edits, after - 1), "{after}");
+        }
+    }
+
+    #[test]
+    fn s3_only_what_is_stored_is_taken_from_the_edits_that_wait() {
+        let stored = edits([("a", Some("1")), ("b", Some("2")), ("c", None)]);
+        let mut since = stored.clone();
+        since.set("b", Json::from_text("3"));
+        since.remove("d");
+        since.subtract(&stored);
+        assert!(since == edits([("b", Some("3")), ("d", None)]));
+        since.subtract(&Edits::default());
+        assert!(!since.is_empty(), "nothing was stored");
+
+        let mut same = edits([("a", Some("1")), ("b", Some("2")), ("c", None)]);
+        same.subtract(&stored);
+        assert!(same.is_empty(), "nothing waits any more");
+    }
+
+    #[test]
+    fn a_difference_leads_from_one_to_the_other_but_for_the_exceptions() {
+        let from = data([("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")]);
+        let to = data([("a", "1"), ("b", "2"), ("e", "1"), ("f", "1")]);
+        let except = edits([("d", None), ("f", None)]);
+        let expected = edits([("b", Some("2")), ("c", None), ("e", Some("1"))]);
+        assert!(Edits::difference(&from, &to, &except) == expected);
+    }
+
+    #[test]
+    fn h5_a_value_that_cannot_be_read_says_whether_it_is_json_and_nothing_of_itself() {
+        let message = |text: &str| Json::from_text(text).decode::<u8>().unwrap_err().to_string();
+        assert_eq!(message("\"secret\""), "the session value is of another type");
+        assert_eq!(message("secret"), "the session value is not valid JSON");
+    }
 }

@@ -220,3 +220,24 @@ pub struct EndedSession {
     /// Its data, if `replaced_by` takes it.
     pub data: Option<Data>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s8_a_reason_is_read_back_from_what_is_written() {
+        use EndReason::{Absolute, Evicted, Idle, Revoked, SignedOut, Superseded};
+        for reason in [Idle, Absolute, SignedOut, Revoked, Evicted, Superseded] {
+            assert_eq!(reason.as_str().parse::<EndReason>().unwrap(), reason);
+        }
+        assert!("none".parse::<EndReason>().is_err());
+        assert_eq!(CallId::new(7).as_u64(), 7);
+    }
+
+    #[test]
+    fn e3_a_tombstone_stays_for_an_hour_unless_asked_otherwise() {
+        let request = EndRequest::new(EndReason::SignedOut, Timestamp::UNIX_EPOCH, CallId::new(1));
+        assert_eq!(request.retention.as_duration(), Duration::from_secs(3600));
+    }
+}

@@ -162,4 +162,9 @@ mod tests {
         let twisted = format!("{}x", &text[..21]);
         assert!(twisted.parse::<SessionId>().is_err(), "{twisted}");
     }
+
+    #[test]
+    fn a_tag_is_a_number_in_the_order_of_its_bytes() {
+        assert_eq!(Tag::from_bytes([1, 2, 3, 4, 5, 0xf6]).as_u64(), 0x0102_0304_05f6);
+    }
 }

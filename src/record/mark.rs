@@ -84,6 +84,9 @@ mod tests {
         let anonymous = Record { subject: None, ..record(4, 0) };
         assert!(!other.covers(&anonymous));
         assert!(other.covers_login(at(2)) && !other.covers_login(at(3)));
+        let earliest = SubjectMark::default().revoked(at(0), None);
+        assert!(earliest.covers_login(at(0)) && !SubjectMark::default().covers_login(at(0)));
+        assert_eq!(SubjectMark::default().revoked(at(-1), None).epoch, 1, "before 1970, by a wrong clock");
         assert_eq!(first.revoked(at(0), None).not_before, at(1), "it never moves back");
     }
 

@@ -100,3 +100,19 @@ pub enum Proof {
     /// The secret proves nothing.
     None,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s8_the_hash_of_a_secret_is_read_from_all_its_characters_only() {
+        let hash = SecretHash::from_bytes(std::array::from_fn(|at| u8::try_from(at).unwrap()));
+        let text = serde_json::to_string(&hash).unwrap();
+        assert_eq!(text, "\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"");
+        assert_eq!(serde_json::from_str::<SecretHash>(&text).unwrap(), hash);
+        for wrong in ["\"AAECAwQF\"", "\"\"", "\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh-_AA\""] {
+            assert!(serde_json::from_str::<SecretHash>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -108,7 +108,7 @@ pub(crate) fn judge(
 impl Record {
     /// What is known of a secret that does not prove this session. `now` is by the shared clock.
     fn old_secret(&self, secret: &SecretHash, now: Timestamp) -> OldSecret {
-        let Some(previous) = self.previous_secret.filter(|_| self.ended.is_none()) else {
+        let Some(previous) = self.previous_secret else {
             let superseded = self.ended.is_some_and(|ended| {
                 ended.reason == EndReason::Superseded && now.since(ended.at) < IN_FLIGHT_WINDOW
             });
@@ -152,5 +152,104 @@ impl Over {
             Some(EndOutcome::Unknown) => Past { work_until: work(self.reason), ..past(self.reason) },
             None => Past { is_certain: false, ..past(self.reason) },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Lifetimes,
+        cookie::Token,
+        policy::Cap,
+        record::{CallId, Data, Json, Millis, PreviousSecret, Tombstone, tests::blank},
+        request::KnownSession,
+    };
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const TICK: Duration = Duration::from_millis(1);
+    const LOGIN: Timestamp = Timestamp::UNIX_EPOCH;
+
+    /// Of alice, with data; its idle deadline is minute 15.
+    fn session() -> Record {
+        let data: Data = [("a", Json::from_text("1"))].into_iter().collect();
+        Record { subject: Some("alice".into()), data, ..blank() }
+    }
+
+    fn tombstone(reason: EndReason, at: Timestamp) -> Tombstone {
+        let call = CallId::default();
+        Tombstone { reason, at, forget_at: at, call, successor: None, work_until: None }
+    }
+
+    fn judged(record: Record, policy: &Policy, now: Timestamp) -> Judgement {
+        let visit = Visit { ip: None, user_agent: b"", device: None };
+        let secret = record.secret;
+        judge(Box::new(record), &secret, policy, now, now, Activity::Passive, &visit)
+    }
+
+    fn over(record: Record, policy: &Policy, now: Timestamp) -> Over {
+        let Judgement::Over(over) = judged(record, policy, now) else { panic!("it is live") };
+        over
+    }
+
+    #[test]
+    fn c4_a_secret_that_proves_nothing_was_replaced_just_now_or_is_unknown() {
+        let (one, two) = (SecretHash::from_bytes([1; 32]), SecretHash::from_bytes([2; 32]));
+        assert_eq!(blank().old_secret(&one, LOGIN), OldSecret::Unknown, "it was never replaced");
+
+        let until = LOGIN + MINUTE;
+        let rotated = Record { previous_secret: Some(PreviousSecret { hash: one, until }), ..blank() };
+        for (now, in_flight) in [(until + IN_FLIGHT_WINDOW, false), (until + IN_FLIGHT_WINDOW - TICK, true)] {
+            let reused = OldSecret::Reused { may_be_in_flight: in_flight };
+            assert_eq!(rotated.old_secret(&one, now), reused);
+            let older = if in_flight { OldSecret::JustReplaced } else { OldSecret::Unknown };
+            assert_eq!(rotated.old_secret(&two, now), older);
+        }
+
+        for (reason, age, expected) in [
+            (EndReason::Superseded, IN_FLIGHT_WINDOW - TICK, OldSecret::JustReplaced),
+            (EndReason::Superseded, IN_FLIGHT_WINDOW, OldSecret::Unknown),
+            (EndReason::SignedOut, TICK, OldSecret::Unknown),
+        ] {
+            let ended = Record { ended: Some(tombstone(reason, LOGIN)), ..blank() };
+            assert_eq!(ended.old_secret(&one, LOGIN + age), expected, "{reason} {age:?}");
+        }
+    }
+
+    #[test]
+    fn s9_that_a_cookie_came_back_is_recorded_only_where_a_cap_refuses() {
+        let refuse = Cap::new(1.try_into().unwrap(), Overflow::Refuse);
+        for (cap, records) in [(None, false), (Some(Cap::DEFAULT), false), (Some(refuse), true)] {
+            let policy = Policy::unlimited().with_cap(cap);
+            let Judgement::Live(live) = judged(session(), &policy, LOGIN) else { panic!("it is over") };
+            let mut known = KnownSession::loaded(live, Token::generate().unwrap(), Millis::ZERO);
+            assert_eq!(known.take_touch(LOGIN).is_some_and(|change| change.confirms), records, "{cap:?}");
+        }
+    }
+
+    #[test]
+    fn e3_a_session_that_a_lowering_ended_had_the_lowered_lifetimes() {
+        let lowered = Lifetimes::from_minutes(5, 480);
+        let over = over(session(), &Policy::new(lowered, lowered), LOGIN + 10 * MINUTE);
+        let past = over.past(None, Duration::ZERO, LOGIN + 10 * MINUTE).unwrap();
+        assert_eq!(past.session.idle_lifetime, 5 * MINUTE);
+    }
+
+    #[test]
+    fn l13_work_waits_until_its_time_unless_the_session_was_revoked() {
+        let deadline = LOGIN + 15 * MINUTE;
+        let until = deadline + MINUTE;
+        let revoked = Record { revoked_at: Some(deadline + TICK), ..session() };
+        let waiting = Tombstone { work_until: Some(until), ..tombstone(EndReason::Idle, deadline) };
+        let already = EndOutcome::AlreadyEnded { tombstone: waiting, work: None };
+        for (record, now, waits) in
+            [(session(), until - TICK, true), (session(), until, false), (revoked, until - TICK, false)]
+        {
+            let over = over(record, &Policy::unlimited(), now);
+            let work_until = |outcome| over.past(Some(outcome), MINUTE, now).unwrap().work_until;
+            assert_eq!(work_until(&EndOutcome::Unknown), waits.then_some(until));
+            // What the tombstone says is compared with the time by who reads it.
+            assert_eq!(work_until(&already), (!over.is_revoked).then_some(until));
+        }
     }
 }

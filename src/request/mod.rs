@@ -26,6 +26,8 @@ mod info;
 mod judge;
 mod known;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -286,7 +288,6 @@ impl RequestState {
             Past::new(known.record.sid, session).with(&tombstone)
         });
         // A logout still ends the sessions of the other tokens.
-        let end_others = self.plan.end_others.or(self.plan.end);
-        self.plan = Plan { end_others, ..Plan::default() };
+        self.plan = Plan { end_others: self.plan.end_others, ..Plan::default() };
     }
 }

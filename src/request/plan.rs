@@ -318,7 +318,8 @@ impl RequestState {
         }
     }
 
-    /// The next call that the plan needs; `None` when it is carried out.
+    /// The next call that the plan needs, unless [`Self::is_carried_out`]; `None` when nothing is left
+    /// to do.
     ///
     /// The plan stays as it is until the call has succeeded, and its tokens are fixed. So a second
     /// attempt after a lost answer does the same thing once.
@@ -338,7 +339,7 @@ impl RequestState {
                 self.plan.new = None;
                 self.plan.edits = Edits::default();
             }
-            Scope::Cookie => return Ok(self.recheck().filter(|_| !self.is_carried_out(scope, ctx))),
+            Scope::Cookie => return Ok(self.recheck()),
         }
         if let (Follows::Past(past), Some(known)) = (self.follows, &self.known) {
             let (sid, reason) = (past.sid, EndReason::Superseded);
@@ -376,8 +377,7 @@ impl RequestState {
             })));
         }
         // Others first: once the known session has ended, nothing is left to come back for.
-        let ends_others = self.plan.end_others.or(self.plan.end);
-        if let (Some(reason), Some((sid, secret))) = (ends_others, self.other_tokens.last()) {
+        if let (Some(reason), Some((sid, secret))) = (self.plan.end_others, self.other_tokens.last()) {
             let purpose = EndPurpose::Other(*secret);
             return Ok(Some(StoreCall::End(EndCall { sid: *sid, seen: None, reason, purpose })));
         }

@@ -452,6 +452,9 @@ const MATRIX: &[(&[(&str, &str)], bool)] = &[
     (&[("host", "evil.example?"), ("origin", "https://evil.example")], false),
     (&[("host", "evil.example#"), ("origin", "https://evil.example")], false),
     (&[("host", "evil.example\\x"), ("origin", "https://evil.example")], false),
+    // An origin that only a lenient parser takes for one.
+    (&[("host", "app.example"), ("origin", "https:///app.example")], false),
+    (&[("host", "app.example"), ("origin", "app:app.example")], false),
     // Nothing is said, or by whom it does not count.
     (&[], false),
     (&[("host", "app.example")], false),

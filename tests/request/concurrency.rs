@@ -90,6 +90,11 @@ async fn slow(
             assert!(session.save().await.is_err());
             session.insert(&LATE, &late)?;
         }
+        "save-logout" => {
+            session.insert(&LATE, &late)?;
+            assert!(session.save().await.is_err());
+            session.logout()?;
+        }
         "rotate" => session.rotate()?,
         "logout" => session.logout()?,
         "login" => drop(session.login("alice").await?),
@@ -651,5 +656,26 @@ async fn l9_a_slow_old_request_never_moves_the_last_interaction_back() {
         assert_eq!(reply.status, StatusCode::OK);
         let record = &place.site.sessions.list(None, None, 1).await.unwrap().sessions[0];
         assert_eq!(record.last_interaction_at, tower_tenure::Clock::now(&newest), "{name}");
+    }
+}
+
+/// C5: a logout ends every session that the request's cookies prove, also once a save has found the first one over.
+#[tokio::test]
+async fn c5_a_logout_ends_the_second_session_of_a_request_whose_first_one_ended_meanwhile() {
+    for (name, store) in stores() {
+        let place = Place::over(store);
+        let (alice, bob) = (place.alice().await, place.site.log_in("bob").await);
+        let both = place.site.browser();
+        both.set_cookies(Some(&format!(
+            "{}; {}",
+            alice.cookie_header().unwrap(),
+            bob.cookie_header().unwrap()
+        )));
+        let request = place.slow(&both, "save-logout").await;
+        End::Revoke.happen(&place, &alice).await;
+        place.door.open();
+        assert_eq!(soon(request).await.unwrap().status, StatusCode::OK, "{name}");
+        assert_eq!(alice.get("/me").await.reason().as_deref(), Some("revoked"), "{name}");
+        assert_eq!(bob.get("/me").await.reason().as_deref(), Some("signed_out"), "{name}");
     }
 }

@@ -156,6 +156,7 @@ fn c1_what_a_browser_would_refuse_is_refused_at_construction() {
         ("empty path", cookie("id").with_path("")),
         ("path with another attribute", cookie("id").with_path("/; Domain=evil.example")),
         ("path with a line end", cookie("id").with_path("/\r\nx: y")),
+        ("path with a control character", cookie("id").with_path("/\x7f")),
         ("path beyond ASCII", cookie("id").with_path("/ä")),
         ("empty domain", cookie("id").with_domain("")),
         ("domain of a dot", cookie("id").with_domain(".")),
@@ -184,6 +185,7 @@ fn c1_what_a_browser_accepts_is_not_refused() {
         ("all of a token", cookie("!#$%&'*+-.^_`|~09azAZ")),
         ("the longest name", cookie(&"x".repeat(4096 - 64))),
         ("the longest path", cookie("id").with_path(format!("/{}", "x".repeat(1023)))),
+        ("a path with a space", cookie("id").with_path("/a b~")),
         ("something like a prefix", cookie("__Hostid").with_path("/app")),
     ];
     for (what, builder) in accepted {

@@ -117,7 +117,8 @@ fn r1_dot_segments_are_resolved_before_the_comparison() {
 #[test]
 fn r1_query_and_hash_are_not_considered_but_kept() {
     let urls = urls(&["https://app.example.com/bye?only=this#here"]);
-    for rest in ["", "?", "?x=1", "?x=https://evil.example/", "#top", "?a=b&c#d/../e", "?@evil.example"] {
+    for rest in ["", "?", "?!", "?x=1", "?x=https://evil.example/", "#top", "?a=b&c#d/../e", "?@evil.example"]
+    {
         let url = format!("{BYE}{rest}");
         assert_leads_to(&urls, &url, &url);
     }
@@ -470,6 +471,15 @@ fn r1_without_return_to_a_client_leads_to_its_first_url_and_nobody_leads_nowhere
     assert_eq!(urls.redirect(None, Some("shop")), Ok(Some("https://shop.example/one".to_owned())));
     assert_eq!(urls.redirect(None, None), Ok(None));
     assert_eq!(urls.redirect(None, Some("wild")), Ok(None), "a pattern is no place");
+}
+
+#[test]
+fn r1_another_list_of_the_tenant_takes_the_place_of_the_old_one_but_for_what_is_no_url() {
+    let urls = with_clients().with_tenant_list(["https://new.example/", "no URL"]);
+    assert_leads_to(&urls, "https://new.example/", "https://new.example/");
+    assert_refuses(&urls, BYE);
+    let of_client = urls.redirect(None, Some("shop")).unwrap();
+    assert_eq!(of_client, with_clients().redirect(None, Some("shop")).unwrap());
 }
 
 #[test]

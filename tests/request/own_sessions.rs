@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tower_tenure::{
-    Error, LivePolicy, MemoryStore, Policy, Session, SessionId, SessionLayer, SessionSummary,
+    Error, Key, LivePolicy, MemoryStore, Policy, Session, SessionId, SessionLayer, SessionSummary,
     browser::Endpoints,
     events::Operation::{self, Create, End, EndMany, List, Load, Revoke, Update},
     policy::{Cap, Overflow},
@@ -37,6 +37,7 @@ fn routes() -> Router {
         .route("/sign-out-others", post(async |session: Session| session.sign_out_others().await))
         .route("/sign-out-everywhere", post(async |session: Session| session.sign_out_everywhere().await))
         .route("/sign-out-everywhere-and-fail", post(sign_out_everywhere_and_fail))
+        .route("/sign-out-others-and-fail", post(sign_out_others_and_fail))
         .route("/log-in-alone/{user}", post(log_in_alone))
         .route("/password-changed", post(password_changed))
         .route("/log-in-and-list/{user}", post(log_in_and_list))
@@ -48,6 +49,12 @@ async fn sign_out_one(session: Session, Path(sid): Path<SessionId>) -> Result<St
 
 async fn sign_out_everywhere_and_fail(session: Session) -> Result<StatusCode, Error> {
     session.sign_out_everywhere().await?;
+    Ok(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+async fn sign_out_others_and_fail(session: Session) -> Result<StatusCode, Error> {
+    session.insert(&Key::new("half"), &"done".to_owned())?;
+    session.sign_out_others().await?;
     Ok(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
@@ -737,4 +744,14 @@ async fn p2_each_call_asks_the_store_as_rarely_as_it_can() {
 async fn p2_a_summary_is_plain_data() {
     const fn is_plain<T: Clone + PartialEq + Send + Sync + serde::Serialize>() {}
     is_plain::<SessionSummary>();
+}
+
+#[tokio::test]
+async fn p2_h3_signing_others_out_stores_nothing_else_before_the_handler_is_done() {
+    let site = site(MemoryStore::new());
+    let (here, there) = (site.log_in("alice").await, site.log_in("alice").await);
+    let reply = here.post("/sign-out-others-and-fail").await;
+    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(is_live(&here).await && !is_live(&there).await);
+    assert_eq!(here.get("/data/half").await.status, StatusCode::NOT_FOUND, "the handler failed");
 }

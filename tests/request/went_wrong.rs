@@ -166,9 +166,16 @@ fn observed(set: impl FnOnce(SessionLayer) -> SessionLayer) -> (Site, Arc<Mutex<
     let seen = Arc::<Mutex<Vec<_>>>::default();
     let log = Arc::clone(&seen);
     let rotate_now = post(async |session: Session| session.rotate_now());
+    let both = post(async |session: Session, Path(now_first): Path<bool>| {
+        if now_first {
+            session.rotate_now()?;
+        }
+        session.rotate()?;
+        if now_first { Ok(()) } else { session.rotate_now() }
+    });
     let site = Site::over(
         SessionLayer::new(MemoryStore::new()),
-        usual_routes().route("/rotate-now", rotate_now),
+        usual_routes().route("/rotate-now", rotate_now).route("/rotate-twice/{now_first}", both),
         |layer| {
             set(layer.with_policy(policy()).with_observer_fn(move |event: &Event<'_>| {
                 let name = match event.kind {
@@ -201,6 +208,18 @@ async fn h6_rotate_now_leaves_the_old_secret_no_grace() {
     browser.post("/rotate").await;
     assert_eq!(old.get("/me").await.status, StatusCode::OK);
     assert!(!seen.lock().unwrap().contains(&"secret_reused".to_owned()));
+}
+
+#[tokio::test]
+async fn h6_of_two_rotations_in_one_request_the_stricter_one_counts() {
+    for order in ["true", "false"] {
+        let (site, _) = observed(|layer| layer);
+        let browser = site.log_in("alice").await;
+        let old = browser.copy();
+        browser.post(&format!("/rotate-twice/{order}")).await;
+        assert_eq!(old.get("/me").await.status, StatusCode::UNAUTHORIZED, "{order}");
+        assert_eq!(browser.get("/me").await.status, StatusCode::OK, "{order}");
+    }
 }
 
 #[tokio::test]

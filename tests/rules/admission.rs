@@ -224,3 +224,13 @@ fn s9_the_one_that_the_login_replaces_does_not_count_and_is_not_evicted() {
     assert_eq!(evict(1, &two, Some(1)), Some(vec![sid(2)]));
     assert_eq!(judge(Some(cap(2, Overflow::Refuse)), &two, Some(2)), Some(vec![]));
 }
+
+#[test]
+fn s9_a_session_whose_cookie_never_came_back_counts_for_a_minute_where_logins_are_refused() {
+    let created = |millis| Session { created: millis, last_interaction: 5, ..Session::active(1, 5) };
+    let lasting = |millis| Session { absolute: 100_000, ..created(millis) };
+    for (age, fits) in [(60_000, false), (60_001, true)] {
+        let judged = judge(Some(cap(1, Overflow::Refuse)), &[lasting(age)], None);
+        assert_eq!(judged.is_some(), fits, "{age} ms after the login");
+    }
+}

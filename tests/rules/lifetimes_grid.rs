@@ -278,6 +278,11 @@ fn l4_a_value_above_the_limit_is_superseded_and_that_is_visible() {
     assert_eq!(policy.configured(Mode::Persistent), lifetimes(9, 80));
     assert_eq!(policy.effective(Mode::Persistent), lifetimes(8, 80));
     assert_eq!(Session::login(&policy).deadlines(), (8, 80));
+    // Those of visitors, too.
+    let policy = policy.with_anonymous(Some(lifetimes(9, 81)));
+    assert_eq!(policy.effective_anonymous(), lifetimes(8, 80));
+    let visitor = testing::record(policy.anonymous(tick(0)));
+    assert_eq!(visitor.timing.lifetimes, lifetimes(8, 80));
 }
 
 #[test]
@@ -380,6 +385,10 @@ fn l5_nothing_is_recorded_when_nothing_is_lowered() {
         let Verdict::Live(next) = decide(&session.0, &same_or_higher, tick(5), Passive) else { panic!() };
         assert_eq!(next.change, TimingChange::default());
     }
+    let limited = policy.with_limits(Limits::new(ticks(30), ticks(200)).unwrap());
+    let at_the_limit = Session::login_with(&limited, |o| o.idle_expires_at(tick(30)));
+    let Verdict::Live(next) = decide(&at_the_limit.0, &limited, tick(5), Passive) else { panic!() };
+    assert_eq!(next.change, TimingChange::default(), "a one-off that is as long as the limit");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Plants faults in the syntax of a file. Each is a branch on `crate::mutant::on(ID)`, so one build holds them all.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 
 use proc_macro2::Span;
 use quote::ToTokens;
@@ -15,39 +15,51 @@ use syn::{
 #[derive(Debug, Clone)]
 pub struct Mutant {
     pub id: u32,
-    pub file: String,
     pub line: usize,
-    pub function: String,
-    /// What stands in place of what.
-    pub change: String,
+    pub file: String,
+    /// The file, the function, and what stands in place of what; the line changes more often.
+    pub name: String,
 }
 
 impl Mutant {
-    /// Names the fault without its line, which changes more often.
-    pub fn name(&self) -> String {
-        format!("{} | {} | {}", self.file, self.function, self.change)
+    pub fn line(&self) -> String {
+        format!("{}\t{}\t{}", self.id, self.line, self.name)
+    }
+
+    pub fn parse(line: &str) -> Self {
+        let fields: Vec<_> = line.splitn(3, '\t').collect();
+        Self {
+            id: fields[0].parse().expect("an id"),
+            line: fields[1].parse().expect("a line"),
+            file: fields[2].split(" | ").next().unwrap_or_default().to_owned(),
+            name: fields[2].to_owned(),
+        }
     }
 }
 
 pub struct Planter<'a> {
-    pub file: String,
+    file: String,
     /// Of all files so far; an id is an index in it.
-    pub mutants: &'a mut Vec<Mutant>,
-    /// Ids that do not compile.
-    pub unviable: &'a HashSet<u32>,
+    mutants: &'a mut Vec<Mutant>,
+    /// Names of faults that do not compile.
+    unviable: &'a BTreeSet<String>,
     /// Functions that have to stay `const`, in which nothing is planted.
-    pub constant: &'a HashSet<String>,
+    constant: &'a BTreeSet<String>,
+    /// Of this file so far, with how many have the name.
+    names: HashMap<String, usize>,
+    of: String,
     function: String,
 }
 
 impl<'a> Planter<'a> {
     pub fn new(
-        file: String,
+        file: &str,
         mutants: &'a mut Vec<Mutant>,
-        unviable: &'a HashSet<u32>,
-        constant: &'a HashSet<String>,
+        unviable: &'a BTreeSet<String>,
+        constant: &'a BTreeSet<String>,
     ) -> Self {
-        Self { file, mutants, unviable, constant, function: String::new() }
+        let (file, of, function) = (file.to_owned(), String::new(), String::new());
+        Self { file, mutants, unviable, constant, names: HashMap::new(), of, function }
     }
 
     pub fn plant(mut self, file: &mut File) {
@@ -58,9 +70,15 @@ impl<'a> Planter<'a> {
     fn fault(&mut self, span: Span, change: String) -> Option<Expr> {
         let id = u32::try_from(self.mutants.len()).expect("not so many faults");
         let change = change.split_whitespace().collect::<Vec<_>>().join(" ");
-        let function = self.function.clone();
-        self.mutants.push(Mutant { id, file: self.file.clone(), line: span.start().line, function, change });
-        (!self.unviable.contains(&id)).then(|| parse_quote!(crate::mutant::on(#id)))
+        let mut name = format!("{} | {}{} | {change}", self.file, self.of, self.function);
+        let same = self.names.entry(name.clone()).or_default();
+        *same += 1;
+        if *same > 1 {
+            name += &format!(" | no. {same}");
+        }
+        let viable = !self.unviable.contains(&name);
+        self.mutants.push(Mutant { id, line: span.start().line, file: self.file.clone(), name });
+        viable.then(|| parse_quote!(crate::mutant::on(#id)))
     }
 
     /// Puts branches with alternatives around an expression, which may hold faults itself by now.
@@ -77,7 +95,8 @@ impl<'a> Planter<'a> {
 
     fn function(&mut self, signature: &mut Signature, body: &mut Block) {
         let name = signature.ident.to_string();
-        if self.constant.contains(&name) || body.stmts.is_empty() {
+        let path = format!("{}{name}", self.of);
+        if self.constant.contains(&path) || body.stmts.is_empty() {
             return;
         }
         signature.constness = None;
@@ -190,6 +209,16 @@ impl VisitMut for Planter<'_> {
         }
     }
 
+    fn visit_item_impl_mut(&mut self, block: &mut syn::ItemImpl) {
+        if let Type::Path(of) = &*block.self_ty
+            && let Some(last) = of.path.segments.last()
+        {
+            self.of = format!("{}::", last.ident);
+        }
+        visit_mut::visit_item_impl_mut(self, block);
+        self.of.clear();
+    }
+
     fn visit_item_fn_mut(&mut self, function: &mut ItemFn) {
         self.function(&mut function.sig, &mut function.block);
     }
@@ -211,7 +240,10 @@ impl VisitMut for Planter<'_> {
         let (before, span) = (text(statement), statement.span());
         visit_mut::visit_stmt_mut(self, statement);
         if let Stmt::Expr(expr, Some(_)) = statement
-            && matches!(expr, Expr::MethodCall(_) | Expr::Call(_) | Expr::Assign(_))
+            && matches!(
+                expr,
+                Expr::MethodCall(_) | Expr::Call(_) | Expr::Assign(_) | Expr::Try(_) | Expr::Await(_)
+            )
             && let Some(on) = self.fault(span, format!("{before} -> nothing"))
         {
             *statement = parse_quote!(if !#on { #statement });
@@ -299,10 +331,14 @@ impl VisitMut for Planter<'_> {
                             parse_quote!((#left) #op (#right))
                         }
                     });
-                    let others: Vec<(Expr, String)> = others
+                    let mut others: Vec<(Expr, String)> = others
                         .zip(other_operators(&binary.op))
                         .map(|(expr, op)| (expr, format!("{before} -> {}", text(&op))))
                         .collect();
+                    if matches!(binary.op, BinOp::Add(_) | BinOp::Sub(_)) {
+                        // Moments can be added to, and have no other operator.
+                        others.push(((*binary.left).clone(), format!("{before} -> left side")));
+                    }
                     let mut whole = expr.clone();
                     for (other, change) in others {
                         if let Some(on) = self.fault(span, change) {
@@ -321,24 +357,28 @@ impl VisitMut for Planter<'_> {
             Expr::MethodCall(call) => {
                 let name = call.method.to_string();
                 let receiver = &call.receiver;
-                let other: Option<(Expr, String)> = match (&*name, other_method(&name)) {
+                let mut others: Vec<(Expr, String)> = Vec::new();
+                match (&*name, other_method(&name)) {
                     ("then" | "then_some", _) => {
                         let mut other = call.clone();
                         other.receiver = parse_quote!((!#receiver));
-                        Some((Expr::MethodCall(other), "!".into()))
+                        others.push((Expr::MethodCall(other), "!".into()));
                     }
-                    (_, Some("")) => Some((parse_quote!(#receiver), "left out".into())),
+                    (_, Some("")) => others.push((parse_quote!(#receiver), "left out".into())),
                     (_, Some(method)) => {
                         let mut other = call.clone();
                         other.method = syn::Ident::new(method, call.method.span());
-                        Some((Expr::MethodCall(other), method.into()))
+                        others.push((Expr::MethodCall(other), method.into()));
+                        if matches!(method, "min" | "max") {
+                            others.push((parse_quote!(#receiver), "left out".into()));
+                        }
                     }
-                    _ => None,
-                };
-                if let Some((other, how)) = other
-                    && let Some(on) = self.fault(span, format!("{before} -> {name}: {how}"))
-                {
-                    *expr = parse_quote!((if #on { #other } else { #expr }));
+                    _ => {}
+                }
+                for (other, how) in others {
+                    if let Some(on) = self.fault(span, format!("{before} -> {name}: {how}")) {
+                        *expr = parse_quote!((if #on { #other } else { #expr }));
+                    }
                 }
             }
             Expr::Macro(of) if of.mac.path.is_ident("matches") => {

@@ -1,7 +1,8 @@
 //! Runs the tests with one fault switched on at a time.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -13,10 +14,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::plant::Mutant;
+use crate::{plant::Mutant, state::State};
 
-/// Tests of the repository's own text, which the copy changes, and of times that a busy machine stretches.
+/// Tests of the repository's own text, which the copy changes.
 const LEFT_OUT: &[&str] = &["architecture::", "features::", "security_page::"];
+
+/// Tests that take longer are tried last, when all others passed.
+const QUICK: Duration = Duration::from_secs(2);
+
+/// On two cores: a few tests wait for real time, and faults make others wait.
+const THREADS: usize = 3;
 
 /// One test of one binary.
 #[derive(Debug, Clone)]
@@ -24,45 +31,102 @@ struct Test {
     binary: PathBuf,
     name: String,
     took: Duration,
+    /// How many faults it reaches.
+    reaches: usize,
 }
 
-/// The faults that all tests pass with.
-pub fn all(copy: &Path, binaries: &[PathBuf], mutants: &[Mutant]) -> Vec<Mutant> {
-    let tests: Vec<_> = binaries.iter().flat_map(|binary| list(copy, binary)).collect();
-    println!("{} tests: which faults does each reach?", tests.len());
-    let reached = in_parallel(&tests, |at, test| reach(copy, at, test));
-    let mut reaching: HashMap<u32, Vec<Test>> = HashMap::new();
-    for (test, (took, ids)) in tests.iter().zip(reached) {
-        for id in ids {
-            reaching.entry(id).or_default().push(Test { took, ..test.clone() });
-        }
-    }
-    println!(
-        "{} of {} faults are reached",
-        mutants.iter().filter(|mutant| reaching.contains_key(&mutant.id)).count(),
-        mutants.len()
-    );
-    let survived = in_parallel(mutants, |at, mutant| {
-        let survived = reaching.get(&mutant.id).is_none_or(|tests| survives(copy, mutant.id, tests));
-        if survived {
-            println!("survived ({at} of {}): line {}: {}", mutants.len(), mutant.line, mutant.name());
-        }
-        survived
-    });
-    mutants.iter().zip(survived).filter(|(_, survived)| *survived).map(|(mutant, _)| mutant.clone()).collect()
+/// What became of a fault.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// By this test.
+    Killed(String),
+    /// The quick tests pass; the slow ones are not tried yet.
+    PassesQuick,
+    Survived,
+    NotReached,
 }
 
-/// What is in the copy: the faults, and the functions that stayed `const`.
-pub fn planted(copy: &Path, files: &[&str]) -> (HashSet<u32>, HashSet<String>) {
-    let (mut faults, mut constant) = (HashSet::new(), HashSet::new());
-    for file in files {
-        let text = fs::read_to_string(copy.join(file)).expect("the copy of a file");
-        let numbers = text.lines().filter_map(|line| line.strip_prefix("crate :: mutant :: on ("));
-        faults.extend(numbers.filter_map(|rest| rest.split("u32").next()?.trim().parse::<u32>().ok()));
-        let names = text.split("const fn ").skip(1).filter_map(|rest| rest.split_whitespace().next());
-        constant.extend(names.map(str::to_owned));
+impl Outcome {
+    fn text(&self) -> &str {
+        match self {
+            Self::Killed(by) => by,
+            Self::PassesQuick => "passes quick tests",
+            Self::Survived => "survived",
+            Self::NotReached => "not reached",
+        }
     }
-    (faults, constant)
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "passes quick tests" => Self::PassesQuick,
+            "survived" => Self::Survived,
+            "not reached" => Self::NotReached,
+            by => Self::Killed(by.to_owned()),
+        }
+    }
+}
+
+/// What becomes of each fault; what an earlier call found out is not tried again.
+pub fn all(state: &State, mutants: &[Mutant], explained: &BTreeSet<&str>) -> Vec<Outcome> {
+    let copy = state.copy();
+    let tests: Vec<_> = state.binaries().iter().flat_map(|binary| list(&copy, binary)).collect();
+    let reaching = reaching(state, &tests);
+    let reached = mutants.iter().filter(|mutant| reaching.contains_key(&mutant.id)).count();
+    println!("{} tests; {reached} of {} faults are reached", tests.len(), mutants.len());
+    let noticed = state.noticed();
+    let killers: Mutex<Vec<String>> = Mutex::default();
+    // All faults with the quick tests, before a few survivors take as long as all others.
+    let mut outcomes = Vec::new();
+    for slow in [false, true] {
+        let results = state.results();
+        let (left, begun) = (AtomicUsize::new(0), Instant::now());
+        outcomes = in_parallel(mutants, |thread, at, mutant| {
+            let known = results.get(&mutant.name).map(|result| Outcome::parse(result));
+            if let Some(known) = known.filter(|known| !slow || *known != Outcome::PassesQuick) {
+                return known;
+            }
+            // The slow tests take longer than all others, and have nothing to say of what is no fault.
+            if slow && explained.contains(&*mutant.name) {
+                state.add_result(&mutant.name, Outcome::Survived.text());
+                return Outcome::Survived;
+            }
+            let outcome = reaching.get(&mutant.id).map_or(Outcome::NotReached, |tests| {
+                // What noticed this fault before comes first, then what noticed its neighbours.
+                let before = noticed.get(&mutant.name).cloned();
+                let is_known = before.is_some();
+                let mut first: Vec<_> = before.into_iter().collect();
+                first.extend(killers.lock().expect("no thread panics").iter().rev().take(4).cloned());
+                let tests = tests.iter().filter(|test| (test.took > QUICK) == slow).collect();
+                Switched { copy: &copy, id: mutant.id, noticed: is_known, thread }
+                    .outcome(tests, &first)
+                    .unwrap_or(if slow { Outcome::Survived } else { Outcome::PassesQuick })
+            });
+            state.add_result(&mutant.name, outcome.text());
+            if let Outcome::Killed(by) = &outcome {
+                killers.lock().expect("no thread panics").push(by.clone());
+            } else {
+                left.fetch_add(1, Ordering::Relaxed);
+                println!("{}: line {}: {}", outcome.text(), mutant.line, mutant.name);
+            }
+            if at % 50 == 49 {
+                let left = left.load(Ordering::Relaxed);
+                println!(
+                    "{} of {} after {} s; {left} left",
+                    at + 1,
+                    mutants.len(),
+                    begun.elapsed().as_secs()
+                );
+            }
+            outcome
+        });
+    }
+    outcomes
+}
+
+/// The name of a test with that of its binary.
+fn full_name(binary: &Path, name: &str) -> String {
+    let file = binary.file_name().unwrap_or_default().to_string_lossy();
+    format!("{}::{name}", file.rsplit_once('-').map_or(&*file, |(stem, _)| stem))
 }
 
 fn list(copy: &Path, binary: &Path) -> Vec<Test> {
@@ -72,92 +136,205 @@ fn list(copy: &Path, binary: &Path) -> Vec<Test> {
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
         .filter(|name| !LEFT_OUT.iter().any(|part| name.starts_with(part)))
-        .map(|name| Test { binary: binary.to_owned(), name: name.to_owned(), took: Duration::ZERO })
+        .map(|name| Test {
+            binary: binary.to_owned(),
+            name: name.to_owned(),
+            took: Duration::ZERO,
+            reaches: 0,
+        })
         .collect()
 }
 
-/// Which faults a test reaches, and how long it takes. A test that fails without a fault proves nothing.
-fn reach(copy: &Path, at: usize, test: &Test) -> (Duration, Vec<u32>) {
-    let notes = copy.join(format!("../reached-{at}"));
-    let _ = fs::remove_file(&notes);
-    let begun = Instant::now();
-    let mut command = Command::new(&test.binary);
-    command.args(["--exact", &test.name]).env("MUTANTS_REACHED", &notes).current_dir(copy);
-    let within = Duration::from_secs(20);
-    // One that takes longer has reached by then what it reaches.
-    let passed = passes(&mut command, within) || begun.elapsed() > within;
-    let ids = fs::read_to_string(&notes).unwrap_or_default();
-    let _ = fs::remove_file(&notes);
-    if !passed {
-        println!("fails without a fault, left out: {}", test.name);
-        return (begun.elapsed(), Vec::new());
+/// The tests that reach each fault. They are measured once for each build.
+fn reaching(state: &State, tests: &[Test]) -> HashMap<u32, Vec<Test>> {
+    let mut lines = state.reached();
+    if lines.len() != tests.len() {
+        println!("{} tests: which faults does each reach?", tests.len());
+        let copy = state.copy();
+        lines = in_parallel(tests, |thread, _, test| reach(&copy, thread, test));
+        state.keep_reached(lines.iter().cloned());
     }
-    (begun.elapsed(), ids.lines().filter_map(|id| id.parse().ok()).collect())
-}
-
-/// Whether all these tests pass with this fault; the quick ones go first.
-fn survives(copy: &Path, id: u32, tests: &[Test]) -> bool {
-    let mut tests = tests.to_vec();
-    tests.sort_by_key(|test| test.took);
-    // Small handfuls first: most faults are noticed by the first test that reaches them.
-    let mut rest = &tests[..];
-    let mut size = 8;
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at(size.min(rest.len()));
-        (rest, size) = (later, size * 4);
-        let binaries: BTreeSet<_> = now.iter().map(|test| &test.binary).collect();
-        for binary in binaries {
-            let of_binary: Vec<_> = now.iter().filter(|test| test.binary == *binary).collect();
-            let took: Duration = of_binary.iter().map(|test| test.took).sum();
-            let mut command = Command::new(binary);
-            command
-                .args(["-Z", "unstable-options", "--fail-fast", "--exact"])
-                .args(of_binary.iter().map(|test| &test.name))
-                .env("RUSTC_BOOTSTRAP", "1")
-                .env("MUTANT", id.to_string())
-                .current_dir(copy);
-            // A test that never ends has noticed, too; it is said, because a busy machine looks the same.
-            if !passes(&mut command, took * 5 + Duration::from_secs(20)) {
-                return false;
-            }
+    let mut reaching: HashMap<u32, Vec<Test>> = HashMap::new();
+    for (test, line) in tests.iter().zip(lines) {
+        let mut numbers = line.split(' ').filter_map(|number| number.parse::<u32>().ok());
+        let took = Duration::from_millis(numbers.next().unwrap_or_default().into());
+        let ids: Vec<_> = numbers.collect();
+        for id in &ids {
+            reaching.entry(*id).or_default().push(Test { took, reaches: ids.len(), ..test.clone() });
         }
     }
-    true
+    reaching
 }
 
-fn passes(command: &mut Command, within: Duration) -> bool {
+/// How long a test takes, and which faults it reaches. A test that fails without a fault proves nothing.
+fn reach(copy: &Path, thread: usize, test: &Test) -> String {
+    let notes = copy.join(format!("../notes-{thread}"));
+    let _ = fs::remove_file(&notes);
+    let mut command = Command::new(&test.binary);
+    command.args(["--exact", &test.name]).env("MUTANTS_REACHED", &notes);
+    let begun = Instant::now();
+    let end = run(&mut command, copy, thread, Duration::from_secs(60), Duration::from_secs(120));
+    let ids = fs::read_to_string(&notes).unwrap_or_default();
+    let _ = fs::remove_file(&notes);
+    // One that is out of time has reached by then what it reaches.
+    if end == End::Failed {
+        println!("fails without a fault, left out: {}", test.name);
+        return "0".to_owned();
+    }
+    format!("{} {}", begun.elapsed().as_millis(), ids.lines().collect::<Vec<_>>().join(" "))
+}
+
+/// One fault switched on.
+struct Switched<'a> {
+    copy: &'a Path,
+    id: u32,
+    /// Whether the first test that is named noticed it in an earlier run.
+    noticed: bool,
+    thread: usize,
+}
+
+impl Switched<'_> {
+    /// Tries all these tests until one fails: what noticed it before, unit tests, those named, then quick
+    /// ones that reach little.
+    fn outcome(&self, mut tests: Vec<&Test>, first: &[String]) -> Option<Outcome> {
+        // Unit tests before tests of whole requests, which a fault may let wait for what never comes.
+        let is_unit = |test: &Test| full_name(&test.binary, "").starts_with("tower_tenure");
+        tests.sort_by_cached_key(|test| {
+            let named = first.iter().position(|name| *name == full_name(&test.binary, &test.name));
+            let noticed = named == Some(0) && self.noticed;
+            (
+                Reverse(noticed),
+                Reverse(is_unit(test)),
+                named.is_none(),
+                test.took.as_millis() / 100,
+                test.reaches,
+                test.took,
+            )
+        });
+        // Small handfuls first: most faults are noticed by the first tests that reach them.
+        let (mut rest, mut size) = (&tests[..], 4);
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            (rest, size) = (later, size * 4);
+            let mut of_binaries: BTreeMap<&Path, Vec<&Test>> = BTreeMap::new();
+            for test in now {
+                of_binaries.entry(&test.binary).or_default().push(test);
+            }
+            for (binary, tests) in of_binaries {
+                if let Some(by) = self.failing(binary, &tests) {
+                    return Some(Outcome::Killed(by));
+                }
+            }
+        }
+        None
+    }
+
+    /// Which of these tests of one binary notices the fault.
+    fn failing(&self, binary: &Path, tests: &[&Test]) -> Option<String> {
+        let took: Duration = tests.iter().map(|test| test.took).sum();
+        let mut command = Command::new(binary);
+        command
+            .args(["-Z", "unstable-options", "--fail-fast", "--exact"])
+            .args(tests.iter().map(|test| &test.name))
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("MUTANT", self.id.to_string());
+        // A test that never ends has noticed, too. One that waits looks the same on a busy machine, so it gets a
+        // second, longer chance.
+        let (work, wait) = (took * 5 + secs(2), took * 10 + secs(20));
+        let mut end = run(&mut command, self.copy, self.thread, work, wait);
+        if end == End::Waits {
+            end = run(&mut command, self.copy, self.thread, work * 2, wait * 3);
+        }
+        match end {
+            End::Passed => None,
+            End::Failed => {
+                let output = fs::read(output_path(self.copy, self.thread)).unwrap_or_default();
+                let output = String::from_utf8_lossy(&output);
+                let names: BTreeSet<_> =
+                    output.lines().filter_map(|line| line.strip_prefix("    ")).map(str::trim).collect();
+                let by = tests.iter().find(|test| names.contains(test.name.as_str()));
+                // A process that dies names none.
+                Some(by.map_or_else(
+                    || format!("crash: {}", full_name(binary, &tests[0].name)),
+                    |test| full_name(binary, &test.name),
+                ))
+            }
+            End::Waits | End::Works => Some(format!("time: {}", full_name(binary, &tests[0].name))),
+        }
+    }
+}
+
+fn secs(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+fn output_path(copy: &Path, thread: usize) -> PathBuf {
+    copy.join(format!("../output-{thread}"))
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Passed,
+    Failed,
+    /// It did not end in its time.
+    Waits,
+    /// It did more work than it may. What other programs on the machine do does not count.
+    Works,
+}
+
+fn run(command: &mut Command, copy: &Path, thread: usize, work: Duration, wait: Duration) -> End {
+    let output = fs::File::create(output_path(copy, thread)).expect("target is writable");
     let mut process = command
+        .current_dir(copy)
+        .env("RUST_TEST_THREADS", "1")
+        .env("PROPTEST_MAX_SHRINK_ITERS", "0")
+        .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(output)
         .stderr(Stdio::null())
         .spawn()
         .expect("a test binary runs");
     let begun = Instant::now();
     loop {
         if let Some(status) = process.try_wait().expect("a child can be asked") {
-            return status.success();
+            return if status.success() { End::Passed } else { End::Failed };
         }
-        if begun.elapsed() > within {
-            let _ = process.kill();
-            let _ = process.wait();
-            println!("out of time: {command:?}");
-            return false;
-        }
-        thread::sleep(Duration::from_millis(5));
+        let elapsed = begun.elapsed();
+        let end = if elapsed > work && worked(process.id()) > work {
+            End::Works
+        } else if elapsed > wait {
+            End::Waits
+        } else {
+            thread::sleep(Duration::from_millis(2));
+            continue;
+        };
+        let _ = process.kill();
+        let _ = process.wait();
+        return end;
     }
 }
 
-/// Does the same with all of them, on as many threads as there are cores; the results are in order.
-fn in_parallel<T: Sync, R: Send>(all: &[T], work: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
+/// How long a process kept a processor busy. Linux counts in hundredths of a second.
+fn worked(process: u32) -> Duration {
+    let line = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = line.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Does the same with all of them on several threads; the results are in order.
+fn in_parallel<T: Sync, R: Send>(all: &[T], work: impl Fn(usize, usize, &T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, R)>> = Mutex::default();
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(one) = all.get(at) else { break };
-                    let result = work(at, one);
+        for thread in 0..THREADS {
+            let (next, results, work) = (&next, &results, &work);
+            scope.spawn(move || {
+                while let at = next.fetch_add(1, Ordering::Relaxed)
+                    && let Some(one) = all.get(at)
+                {
+                    let result = work(thread, at, one);
                     results.lock().expect("no thread panics").push((at, result));
                 }
             });

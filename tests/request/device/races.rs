@@ -237,6 +237,15 @@ async fn b2_the_offer_goes_with_the_cookie_of_a_login_and_with_nothing_else() {
         }
     }
 
+    // Nor does a session that no device is registered for yet: its cookie may be a copy.
+    let browser = site.browser();
+    assert!(offer(&browser.post("/login/alice").await).is_some());
+    for reply in
+        [browser.get("/look").await, browser.post("/rotate").await, browser.put("/data/k", "v").await]
+    {
+        assert_eq!((reply.status, offer(&reply)), (StatusCode::OK, None), "only a login offers");
+    }
+
     let one = policy_of(60 * SECOND, 600 * SECOND)
         .with_cap(Some(Cap::new(1.try_into().unwrap(), Overflow::Refuse)));
     let site = site_with(MemoryStore::new(), DeviceBinding::enforce(), one, |layer| layer);
