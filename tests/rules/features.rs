@@ -81,3 +81,13 @@ fn every_three_features_are_compiled_in_each_combination_of_on_and_off() {
     println!("{combinations} combinations in {} sets", sets.len());
     assert!(combinations > 1_500);
 }
+
+/// Who reads it decides in a few minutes whether to go on. The book has the rest.
+#[test]
+fn the_readme_names_every_feature_and_is_short() {
+    let readme = read("README.md");
+    for feature in features().keys() {
+        assert!(readme.contains(&format!("`{feature}`")), "no word of `{feature}`");
+    }
+    assert!(readme.lines().count() <= 150, "{} lines", readme.lines().count());
+}
