@@ -9,6 +9,7 @@ mod conformance;
 mod folder;
 mod memory_store_sweeps;
 mod memory_store_threads;
+mod restored_backup;
 mod sqlite_erasure;
 mod sqlite_store;
 mod threads;
