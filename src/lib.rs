@@ -5,6 +5,9 @@
 //! it by a [`Policy`]. The handler gets a [`Session`]. After the handler, the layer stores what
 //! changed and sets or removes the cookie.
 //!
+//! It does not check passwords and keeps no users: it begins where a login has succeeded. The
+//! [comparison](book::comparison) says when another crate fits better.
+//!
 //! # Example
 //!
 //! ```
@@ -156,6 +159,13 @@ pub use crate::{
     time::{Clock, SystemClock, Timestamp},
     web::RequestHead,
 };
+
+/// The target of `tests/fuzz/guided` that needs what is private.
+#[cfg(all(fuzzing, any(feature = "sqlite", feature = "postgres", feature = "redis")))]
+#[doc(hidden)]
+pub fn fuzz_record(bytes: &[u8]) {
+    store::fuzzing::record(bytes);
+}
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -8,7 +8,7 @@ use crate::SessionId;
 /// # Panics
 ///
 /// When something else comes back than was stored.
-fn record(bytes: &[u8]) {
+pub fn record(bytes: &[u8]) {
     let Some((format, bytes)) = bytes.split_first() else { return };
     match format % 3 {
         0 => packed_record(bytes),
@@ -30,6 +30,7 @@ pub(super) fn packed_record(bytes: &[u8]) {
     }
 }
 
+#[cfg(test)]
 mod tests {
     use std::fs;
 

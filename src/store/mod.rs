@@ -8,8 +8,8 @@
 
 mod any;
 mod creation;
-#[cfg(all(test, any(feature = "sqlite", feature = "postgres", feature = "redis")))]
-mod fuzzing;
+#[cfg(all(any(test, fuzzing), any(feature = "sqlite", feature = "postgres", feature = "redis")))]
+pub(crate) mod fuzzing;
 #[doc = include_str!("guide.md")]
 pub mod guide {}
 mod info;

@@ -22,7 +22,7 @@ mod connection;
 mod create;
 mod error;
 mod everyone;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
 mod keys;
 mod link;
