@@ -8,7 +8,7 @@ use crate::SessionId;
 /// # Panics
 ///
 /// When something else comes back than was stored.
-pub fn record(bytes: &[u8]) {
+pub(crate) fn record(bytes: &[u8]) {
     let Some((format, bytes)) = bytes.split_first() else { return };
     match format % 3 {
         0 => packed_record(bytes),

