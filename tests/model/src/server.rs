@@ -317,7 +317,7 @@ impl Server {
         match creation.plan(mark.as_ref(), found, 1) {
             CreationPlan::Store { record, ended, outcomes } => {
                 ended.into_iter().for_each(|record| self.put(record));
-                self.put(record);
+                self.put(*record);
                 Answer::Created { ended_before: matches!(outcomes[..], [EndOutcome::Ended(_)]) }
             }
             CreationPlan::SignedOutEverywhere => Answer::Refused,
