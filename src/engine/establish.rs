@@ -174,15 +174,15 @@ impl Engine {
                 }
                 return Ok(Creating::Refused(Refusal::TooManySessions));
             }
-            departures.clear();
             let left = others_count.saturating_sub(requests.len());
-            if left >= usize::try_from(cap.most().get()).unwrap_or(usize::MAX) {
+            departures = if left >= usize::try_from(cap.most().get()).unwrap_or(usize::MAX) {
                 // The cap was lowered for a user with more sessions than an answer names: room is
                 // made in steps.
                 self.end_many(requests, now).await?;
+                Vec::new()
             } else {
-                departures = requests;
-            }
+                requests
+            };
         }
         Err(Error::new(
             ErrorKind::Store,

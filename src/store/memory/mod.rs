@@ -17,7 +17,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     hash::{BuildHasherDefault, Hasher},
-    mem,
     ops::Bound,
     sync::Arc,
 };
@@ -247,14 +246,12 @@ impl Shard {
             CreationPlan::TooLarge => return CreateOutcome::TooLarge,
         };
         self.common_facts.share(&mut record.facts);
-        let realm = self.own_name(&record.realm);
-        let asked = mem::replace(&mut record.realm, realm);
+        record.realm = self.own_name(&record.realm);
         self.index(&record, true);
         match self.places.get_mut(&tag.as_u64()) {
             Some(place) => place.insert(&record),
             None => drop(self.places.insert(tag.as_u64(), (&*record).into())),
         }
-        record.realm = asked;
         CreateOutcome::Created { record, ended: outcomes }
     }
 
