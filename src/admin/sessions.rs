@@ -202,7 +202,7 @@ impl Sessions {
     ) -> Result<Option<Record>, Error> {
         let view = self.view();
         let Some(mut record) = self.find(sid).await? else { return Ok(None) };
-        let change = Change { metadata: Some(metadata), ..Change::at(view.now()) };
+        let change = Change { metadata: Some(Box::new(metadata)), ..Change::at(view.now()) };
         let updated = {
             let engine = view.engine();
             engine.update(sid, &record.realm, engine.hint(&record), change.clone()).await?

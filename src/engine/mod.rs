@@ -44,11 +44,7 @@ use crate::{
         self, Event, EventKind, Observer, Operation, is_sampled,
         metrics::{self, StoreTimer, StoreTimers},
     },
-    record::{
-        Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, Replacement,
-        UpdateOutcome,
-    },
-    request::{EndPurpose, StoreAnswer, StoreCall, UpdateCall},
+    record::{Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, UpdateOutcome},
     store::{Answer, AnyStore, Page, PlaceKey, StoreInfo},
 };
 
@@ -152,45 +148,6 @@ impl Engine {
             // timed, as that would take longer than the call.
             Answer::Ready(Some(Ok(record))) if !self.shared.outage.is_on() => Ok(record),
             answer => self.call(self.timer(Operation::Load), Some(sid), at, answer).await,
-        }
-    }
-
-    /// Performs what a request wants from the store.
-    pub(crate) async fn perform(
-        &self,
-        call: StoreCall,
-        realm: &Arc<RealmState>,
-        policy: &Policy,
-        now: Timestamp,
-    ) -> StoreAnswer {
-        match call {
-            StoreCall::Update(UpdateCall { sid, seen, change, purpose }) => {
-                StoreAnswer::Updated(purpose, self.update(sid, &realm.name, seen, change).await)
-            }
-            StoreCall::Load(call) => StoreAnswer::Loaded(call, self.load(call.sid(), now).await),
-            StoreCall::End(mut call) => {
-                let mut options = EndOptions::default();
-                match call.purpose {
-                    EndPurpose::Known => {}
-                    EndPurpose::Other(secret) => options.if_secret = Some(secret),
-                    EndPurpose::Follow(sid) => {
-                        options.replaced_by = Some(Replacement {
-                            sid,
-                            subject: Arc::default(),
-                            takes_data: false,
-                            same_subject_only: true,
-                        });
-                    }
-                }
-                let request = self.end_request(call.reason, now, options);
-                let (sid, seen) = (call.sid, call.seen.take());
-                let ended = self.answer(|| self.end(sid, request, seen)).await;
-                StoreAnswer::Ended(call, ended)
-            }
-            StoreCall::Create(call) => {
-                let established = self.answer(|| self.establish(&call, realm, policy)).await;
-                StoreAnswer::Created(call, established)
-            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    BoundDevice, Edits, LastSeen, Metadata, PreviousSecret, Record, SecretHash, Timing, TimingChange,
+    BoundDevice, Data, Edits, LastSeen, Metadata, PreviousSecret, Record, SecretHash, Timing, TimingChange,
     Tombstone,
 };
 use crate::Timestamp;
@@ -20,12 +20,12 @@ pub struct Change {
     pub timing: TimingChange,
     /// Values set and removed.
     pub edits: Edits,
-    /// A new secret.
-    pub rotation: Option<Rotation>,
+    /// A new secret. This part and the next two are boxed, since most changes have none of them.
+    pub rotation: Option<Box<Rotation>>,
     /// Where the interaction came from, if that differs from the record.
-    pub last_seen: Option<LastSeen>,
+    pub last_seen: Option<Box<LastSeen>>,
     /// New metadata, which replaces all of the old.
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<Box<Metadata>>,
     /// Whether to record that the session's cookie has come back from a browser.
     pub confirms: bool,
     /// The device to bind the session to, if it is bound to none.
@@ -102,8 +102,12 @@ impl Change {
 
     /// Whether it changes the timing at most.
     pub fn is_timing_only(&self) -> bool {
-        self.edits.is_empty()
-            && self.rotation.is_none()
+        self.edits.is_empty() && self.is_timing_and_data_only()
+    }
+
+    /// Whether it changes the timing and the data at most.
+    pub(crate) fn is_timing_and_data_only(&self) -> bool {
+        self.rotation.is_none()
             && self.last_seen.is_none()
             && self.metadata.is_none()
             && !self.confirms
@@ -128,15 +132,8 @@ impl Change {
         if self.if_revision.is_some_and(|revision| revision != record.revision) {
             return UpdateOutcome::Conflict;
         }
-        if !self.edits.is_empty() {
-            let mut data = record.data.clone();
-            data.edit(&self.edits);
-            // Data over the limit may shrink: removing a key never fails.
-            if data.bytes() > self.max_data && data.bytes() > record.data.bytes() {
-                return UpdateOutcome::TooLarge;
-            }
-            record.data = data;
-            record.revision += 1;
+        if !self.edit(&mut record.data, &mut record.revision) {
+            return UpdateOutcome::TooLarge;
         }
         record.timing.apply(&self.timing);
         record.updated_at = record.updated_at.max(self.at);
@@ -146,13 +143,13 @@ impl Change {
             // A slow old request must not overwrite where the session was seen last (L9).
             let is_latest = self.at >= record.timing.last_interaction_at;
             if let Some(last_seen) = self.last_seen.as_ref().filter(|_| is_latest) {
-                facts.device.last = last_seen.clone();
+                facts.device.last = (**last_seen).clone();
             }
             if let Some(metadata) = &self.metadata {
-                facts.metadata = metadata.clone();
+                facts.metadata = (**metadata).clone();
             }
         }
-        let rotated = self.rotation.is_some_and(|rotation| rotation.apply(record));
+        let rotated = self.rotation.as_ref().is_some_and(|rotation| rotation.apply(record));
         let bound_at = self.bind_to.as_ref().and_then(|device| record.bind(device));
         UpdateOutcome::Applied(Applied {
             timing: record.timing,
@@ -161,6 +158,20 @@ impl Change {
             bound_at,
             secret: record.secret,
         })
+    }
+
+    /// Applies the edits alone; `false`, and nothing is changed, if the data would be too large.
+    pub(crate) fn edit(&self, data: &mut Data, revision: &mut u64) -> bool {
+        if !self.edits.is_empty() {
+            let edited = data.edited(&self.edits);
+            // Data over the limit may shrink: removing a key never fails.
+            if edited.bytes() > self.max_data && edited.bytes() > data.bytes() {
+                return false;
+            }
+            *data = edited;
+            *revision += 1;
+        }
+        true
     }
 }
 
@@ -197,9 +208,9 @@ mod tests {
         let key = DeviceKey::Es256 { x: [1; 32], y: [2; 32] };
         let more = [
             Change { edits, ..empty() },
-            Change { rotation: Some(Rotation { from: secret, to: secret, until: at }), ..empty() },
-            Change { last_seen: Some(LastSeen::default()), ..empty() },
-            Change { metadata: Some(Metadata::default()), ..empty() },
+            Change { rotation: Some(Box::new(Rotation { from: secret, to: secret, until: at })), ..empty() },
+            Change { last_seen: Some(Box::default()), ..empty() },
+            Change { metadata: Some(Box::default()), ..empty() },
             Change { confirms: true, ..empty() },
             Change { bind_to: Some(Arc::new(BoundDevice { key, bound_at: at })), ..empty() },
         ];

@@ -115,9 +115,13 @@ impl Data {
 
     /// Applies the edits of a request; other keys stay as they are.
     pub fn edit(&mut self, edits: &Edits) {
-        if edits.is_empty() {
-            return;
+        if !edits.is_empty() {
+            *self = self.edited(edits);
         }
+    }
+
+    /// What it is with these edits applied.
+    pub(crate) fn edited(&self, edits: &Edits) -> Self {
         // Room for all, since to compute how much is replaced takes longer than the rest.
         let mut text = Text::with_capacity(self.bytes() + edits.bytes());
         let mut edited = edits.iter().peekable();
@@ -133,7 +137,7 @@ impl Data {
         for (new, change) in edited {
             put_entry(&mut text, new, change.map(Json::as_str));
         }
-        *self = Self::from_checked(finished(&text));
+        Self::from_checked(finished(&text))
     }
 
     /// How many bytes it takes once these edits are applied.

@@ -155,7 +155,7 @@ impl RequestState {
         &mut self,
         sid: SessionId,
         edits: Edits,
-        token: Option<Token>,
+        token: Option<Box<Token>>,
         device: Option<Arc<BoundDevice>>,
         outcome: UpdateOutcome,
         ctx: &RequestContext<'_>,
@@ -173,7 +173,7 @@ impl RequestState {
                     known.record.bind(&Arc::new(BoundDevice { key, bound_at }));
                 }
                 if let (Some(known), Some(token), true) = (self.known_as(sid), token, applied.rotated) {
-                    known.rotated(applied.secret, token);
+                    known.rotated(applied.secret, *token);
                 }
                 Ok(Progress::Done)
             }

@@ -42,7 +42,7 @@ pub(super) struct Due {
     /// Whether to record that the cookie came back.
     confirms: bool,
     /// Where the request came from, when the record says otherwise.
-    last_seen: Option<LastSeen>,
+    last_seen: Option<Box<LastSeen>>,
     is_in_flight: bool,
 }
 
@@ -101,13 +101,13 @@ impl<'a> Visit<'a> {
     }
 
     /// Where the request came from, when the record says otherwise.
-    fn unless_known(&self, known: &LastSeen) -> Option<LastSeen> {
+    fn unless_known(&self, known: &LastSeen) -> Option<Box<LastSeen>> {
         let known_agent = known.user_agent.as_deref().unwrap_or_default();
         // Most requests end at the comparison, before the text is checked.
         let text = || self.user_agent_text();
         let is_same = known.ip == self.ip
             && (known_agent.as_bytes() == self.user_agent || (known_agent.is_empty() && text().is_none()));
-        (!is_same).then(|| LastSeen { ip: self.ip, user_agent: text().map(Into::into) })
+        (!is_same).then(|| Box::new(LastSeen { ip: self.ip, user_agent: text().map(Into::into) }))
     }
 }
 

@@ -97,7 +97,7 @@ pub(crate) struct TouchCall {
 pub(crate) enum UpdatePurpose {
     /// To store what the handler planned; with the new token, if the secret is replaced, and the
     /// device that it is to be bound to.
-    Plan { sid: SessionId, edits: Edits, token: Option<Token>, device: Option<Arc<BoundDevice>> },
+    Plan { sid: SessionId, edits: Edits, token: Option<Box<Token>>, device: Option<Arc<BoundDevice>> },
     /// To change one value by what it is, if nobody else changed it meanwhile.
     CompareAndSet { sid: SessionId, edits: Edits },
 }
@@ -388,17 +388,19 @@ impl RequestState {
             let purpose = EndPurpose::Known;
             return Ok(Some(StoreCall::End(EndCall { sid, seen, reason, purpose })));
         }
-        let rotation = self.plan.rotation.as_ref().map(|planned| Rotation {
-            from: known.record.secret,
-            to: planned.token.hash(ctx.realm),
-            until: planned.honours_old_until(ctx),
+        let rotation = self.plan.rotation.as_ref().map(|planned| {
+            Box::new(Rotation {
+                from: known.record.secret,
+                to: planned.token.hash(ctx.realm),
+                until: planned.honours_old_until(ctx),
+            })
         });
         let (edits, bind_to) = (self.plan.edits.clone(), self.plan.bind_to.clone());
         let change = Change { edits, rotation, bind_to, max_data: ctx.max_data, ..Change::at(ctx.now) };
         if change.is_empty() {
             return Ok(None);
         }
-        let token = self.plan.rotation.as_ref().map(|planned| planned.token.clone());
+        let token = self.plan.rotation.as_ref().map(|planned| Box::new(planned.token.clone()));
         let (sid, edits, device) = (known.record.sid, change.edits.clone(), change.bind_to.clone());
         let purpose = UpdatePurpose::Plan { sid, edits, token, device };
         Ok(Some(StoreCall::Update(update(known, change, purpose, ctx))))

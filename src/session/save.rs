@@ -12,8 +12,8 @@ use crate::{
     engine::{Judged, UnsettledLogin},
     events::EventKind,
     policy::{Activity, Refusal},
-    record::{DeviceProof, EndOptions},
-    request::{OldSecret, Progress, Scope, StoreAnswer, StoreCall, TouchCall, Visit},
+    record::{DeviceProof, EndOptions, Replacement},
+    request::{EndPurpose, OldSecret, Progress, Scope, StoreAnswer, StoreCall, TouchCall, UpdateCall, Visit},
     settings::DeviceVisit,
     store::Answer,
 };
@@ -198,26 +198,50 @@ impl Session {
     /// Performs a call, without a lock: the handler may read and plan meanwhile.
     pub(super) async fn perform(&self, call: StoreCall) -> StoreAnswer {
         let inner = self.inner();
-        if let StoreCall::Create(create) = &call
-            && create.draft.is_login()
-        {
-            let sid = create.draft.record.sid;
-            // It is undone when the request ends without an answer to it. A save that is dropped
-            // does not end the request.
-            let mut state = self.state();
-            if !state.unsettled.as_ref().is_some_and(|login| login.is_of(sid)) {
-                state.unsettled = Some(UnsettledLogin::new(&inner.config.engine, sid, inner.now));
+        let (engine, realm, now) = (&inner.config.engine, inner.realm(), inner.now);
+        match call {
+            StoreCall::Update(UpdateCall { sid, seen, change, purpose }) => {
+                StoreAnswer::Updated(purpose, engine.update(sid, &realm.name, seen, change).await)
+            }
+            StoreCall::Load(call) => StoreAnswer::Loaded(call, engine.load(call.sid(), now).await),
+            StoreCall::End(mut call) => {
+                let mut options = EndOptions::default();
+                match call.purpose {
+                    EndPurpose::Known => {}
+                    EndPurpose::Other(secret) => options.if_secret = Some(secret),
+                    EndPurpose::Follow(sid) => {
+                        options.replaced_by = Some(Replacement {
+                            sid,
+                            subject: Arc::default(),
+                            takes_data: false,
+                            same_subject_only: true,
+                        });
+                    }
+                }
+                let request = engine.end_request(call.reason, now, options);
+                let (sid, seen) = (call.sid, call.seen.take());
+                let ended = engine.answer(|| engine.end(sid, request, seen)).await;
+                StoreAnswer::Ended(call, ended)
+            }
+            StoreCall::Create(call) => {
+                let sid = call.draft.record.sid;
+                if call.draft.is_login() {
+                    // It is undone when the request ends without an answer to it. A save that is
+                    // dropped does not end the request.
+                    let mut state = self.state();
+                    if !state.unsettled.as_ref().is_some_and(|login| login.is_of(sid)) {
+                        state.unsettled = Some(UnsettledLogin::new(engine, sid, now));
+                    }
+                }
+                let established = engine.answer(|| engine.establish(&call, realm, &inner.policy)).await;
+                if established.is_ok() {
+                    // Not that of another login, whose answer was lost.
+                    let settled = self.state().unsettled.take_if(|login| login.is_of(sid));
+                    settled.into_iter().for_each(UnsettledLogin::settled);
+                }
+                StoreAnswer::Created(call, established)
             }
         }
-        let answer = inner.config.engine.perform(call, inner.realm(), &inner.policy, inner.now).await;
-        if let StoreAnswer::Created(create, Ok(_)) = &answer {
-            let mut state = self.state();
-            // Not that of another login, whose answer was lost.
-            let settled = state.unsettled.take_if(|login| login.is_of(create.draft.record.sid));
-            drop(state);
-            settled.into_iter().for_each(UnsettledLogin::settled);
-        }
-        answer
     }
 
     pub(super) fn answered(&self, answer: StoreAnswer) -> Result<Progress, Error> {

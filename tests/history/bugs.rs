@@ -194,10 +194,7 @@ impl SessionStore for Planted {
             }
             _ => {}
         }
-        let lost = change.rotation.filter(|_| self.is(Bug::RotationLosesTheNew));
-        if lost.is_some() {
-            change.rotation = None;
-        }
+        let lost = change.rotation.take_if(|_| self.is(Bug::RotationLosesTheNew));
         let revives = self.is(Bug::TouchRevives) && change.timing.interaction_at.is_some();
         let is_conditional = change.if_revision.is_some();
         let outcome = self.store.update(sid, change, seen).await?;

@@ -141,22 +141,48 @@ impl Entry {
 
     /// Records an interaction, if the change is nothing else; `None` if it needs the write lock.
     pub(super) fn touch(&self, change: &Change) -> Option<UpdateOutcome> {
-        let arrival = change.timing.interaction_at?;
-        let plain =
-            change.timing.lowering.is_none() && change.is_timing_only() && change.if_revision.is_none();
-        if !plain || self.rare.as_deref().is_some_and(Rare::decides_touch) {
+        let is_touch =
+            change.timing.interaction_at.is_some() && change.edits.is_empty() && change.if_revision.is_none();
+        (is_touch && self.is_plain(change)).then(|| self.touched(change))
+    }
+
+    /// Edits the data in place, if the change is at most that and an interaction; `None` if it takes
+    /// the whole record, which is 700 instructions more.
+    pub(super) fn write(&mut self, change: &Change) -> Option<UpdateOutcome> {
+        if !self.is_plain(change) {
             return None;
         }
-        let before = self.last_interaction_at.fetch_max(arrival.as_unix_millis(), Ordering::Relaxed);
-        let gap = arrival.since(Timestamp::from_unix_millis(before));
-        self.longest_gap.fetch_max(Millis::from(gap).as_u64(), Ordering::Relaxed);
-        Some(UpdateOutcome::Applied(Applied {
+        if change.if_revision.is_some_and(|revision| revision != self.revision) {
+            return Some(UpdateOutcome::Conflict);
+        }
+        if !change.edit(&mut self.data, &mut self.revision) {
+            return Some(UpdateOutcome::TooLarge);
+        }
+        self.updated_at = self.updated_at.max(change.at);
+        Some(self.touched(change))
+    }
+
+    /// Whether the session is live for certain, and a change concerns its data and its last
+    /// interaction at most.
+    fn is_plain(&self, change: &Change) -> bool {
+        change.timing.lowering.is_none()
+            && change.is_timing_and_data_only()
+            && !self.rare.as_deref().is_some_and(Rare::decides_touch)
+    }
+
+    fn touched(&self, change: &Change) -> UpdateOutcome {
+        if let Some(arrival) = change.timing.interaction_at {
+            let before = self.last_interaction_at.fetch_max(arrival.as_unix_millis(), Ordering::Relaxed);
+            let gap = arrival.since(Timestamp::from_unix_millis(before));
+            self.longest_gap.fetch_max(Millis::from(gap).as_u64(), Ordering::Relaxed);
+        }
+        UpdateOutcome::Applied(Applied {
             timing: self.timing(),
             revision: self.revision,
             rotated: false,
             bound_at: None,
             secret: self.secret,
-        }))
+        })
     }
 
     pub(super) fn ended(&self) -> Option<&Tombstone> {

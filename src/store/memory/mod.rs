@@ -143,8 +143,7 @@ impl SessionStore for MemoryStore {
         {
             return Ok(applied);
         }
-        let changed = self.0.write(sid.tag()).change(sid, |record| change.apply(record));
-        Ok(changed.unwrap_or(UpdateOutcome::Gone(None)))
+        Ok(self.0.write(sid.tag()).update(sid, &change))
     }
 
     async fn end(
@@ -253,6 +252,16 @@ impl Shard {
             None => drop(self.places.insert(tag.as_u64(), (&*record).into())),
         }
         CreateOutcome::Created { record, ended: outcomes }
+    }
+
+    fn update(&mut self, sid: SessionId, change: &Change) -> UpdateOutcome {
+        if let Some(place) = self.places.get_mut(&sid.tag().as_u64())
+            && place.has_no_marks()
+            && let Some(outcome) = place.get_mut(sid).and_then(|entry| entry.write(change))
+        {
+            return outcome;
+        }
+        self.change(sid, |record| change.apply(record)).unwrap_or(UpdateOutcome::Gone(None))
     }
 
     fn end(&mut self, sid: SessionId, request: &EndRequest) -> EndOutcome {

@@ -35,6 +35,13 @@ impl Place {
         }
     }
 
+    pub(super) fn get_mut(&mut self, sid: SessionId) -> Option<&mut Entry> {
+        match self {
+            Self::Single(entry) => Some(&mut **entry).filter(|entry| entry.sid == sid),
+            Self::Group(group) => group.entries.get_mut(&sid).map(|entry| &mut **entry),
+        }
+    }
+
     /// The record, with the subject's mark applied: built in its box, as a copy of it costs more
     /// than to look it up.
     pub(super) fn load(&self, sid: SessionId) -> Option<Box<Record>> {
@@ -66,7 +73,7 @@ impl Place {
         self.mark(&record.realm, record.subject.as_deref()?)
     }
 
-    /// Whether an interaction can be recorded under a read lock: no mark covers the session.
+    /// Whether no mark can cover a session of this place.
     pub(super) fn has_no_marks(&self) -> bool {
         match self {
             Self::Single(_) => true,

@@ -11,10 +11,7 @@ use super::{
 };
 use crate::{
     SessionStore,
-    record::{
-        Change, EndOptions, EndOutcome, EndReason, EndRequest, LastSeen, Metadata, Record, Replacement,
-        UpdateOutcome,
-    },
+    record::{Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, Replacement, UpdateOutcome},
 };
 
 /// Ends a session in the store and in the model, and compares.
@@ -172,8 +169,8 @@ pub(super) async fn s4_no_change_reaches_a_session_that_has_ended<S: SessionStor
         touch(at),
         lowered,
         Change { rotation: rotation(record.secret, secret(), at + MINUTE), ..change() },
-        Change { last_seen: Some(LastSeen::default()), ..touch(at) },
-        Change { metadata: Some(Metadata::default()), ..change() },
+        Change { last_seen: Some(Box::default()), ..touch(at) },
+        Change { metadata: Some(Box::default()), ..change() },
         Change { confirms: true, ..change() },
         Change { if_revision: Some(record.revision), ..write(at, "a", "1") },
         Change { if_revision: Some(record.revision + 1), ..write(at, "a", "1") },

@@ -137,8 +137,8 @@ pub(super) fn touch(at: Timestamp) -> Change {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as a change takes it")]
-pub(super) fn rotation(from: SecretHash, to: SecretHash, until: Timestamp) -> Option<Rotation> {
-    Some(Rotation { from, to, until })
+pub(super) fn rotation(from: SecretHash, to: SecretHash, until: Timestamp) -> Option<Box<Rotation>> {
+    Some(Box::new(Rotation { from, to, until }))
 }
 
 /// An unconditional end with a new call id.

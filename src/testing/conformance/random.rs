@@ -5,12 +5,12 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     bench::{Bench, MANY},
-    material::{SECOND, User, device, end, json, lifetimes, lowering, random, secret},
+    material::{SECOND, User, device, end, json, lifetimes, lowering, random, rotation, secret},
 };
 use crate::{
     SessionStore,
     record::{
-        Binding, Change, Edits, EndReason, EndRequest, LastSeen, Lifetimes, Metadata, Mode, Record, Rotation,
+        Binding, Change, Edits, EndReason, EndRequest, LastSeen, Lifetimes, Metadata, Mode, Record,
         SecretHash, SubjectMark, Timing, TimingChange, UpdateOutcome,
     },
     store::{Page, Revocation},
@@ -80,14 +80,14 @@ impl Dice {
         }
         let mut metadata = Metadata::default();
         metadata.set("n", &self.roll(1000).to_string()).expect("it fits");
-        let rotation = Rotation { from: self.secret(), to: self.secret(), until: at + self.millis(50) };
+        let rotation = rotation(self.secret(), self.secret(), at + self.millis(50));
         Change {
             at,
             timing: TimingChange { interaction_at, lowering },
             edits,
-            rotation: self.one_in(4).then_some(rotation),
-            last_seen: self.one_in(4).then(|| self.seen()),
-            metadata: self.one_in(6).then_some(metadata),
+            rotation: rotation.filter(|_| self.one_in(4)),
+            last_seen: self.one_in(4).then(|| Box::new(self.seen())),
+            metadata: self.one_in(6).then(|| Box::new(metadata)),
             confirms: self.one_in(8),
             bind_to: self.one_in(8).then(|| device(u8::try_from(self.roll(3)).unwrap_or(0), at)),
             if_revision: self.one_in(4).then(|| record.revision.saturating_sub(u64::from(self.roll(2)))),

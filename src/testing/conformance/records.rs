@@ -105,13 +105,13 @@ pub(super) async fn s2_every_change_does_what_apply_does<S: SessionStore>(bench:
     change_both(&bench, "a lowered policy", Change { timing, ..change(at(94)) }, &mut model).await;
 
     let last_seen = LastSeen { ip: Some(IpAddr::from([198, 51, 100, 7])), user_agent: None };
-    let moved = Change { last_seen: Some(last_seen), ..touch(at(95)) };
+    let moved = Change { last_seen: Some(Box::new(last_seen)), ..touch(at(95)) };
     change_both(&bench, "an interaction from another address", moved, &mut model).await;
-    let slow = Change { last_seen: Some(LastSeen::default()), ..touch(at(50)) };
+    let slow = Change { last_seen: Some(Box::default()), ..touch(at(50)) };
     change_both(&bench, "an interaction from elsewhere that comes late", slow, &mut model).await;
     let mut metadata = Metadata::default();
     metadata.set("only", "'🦀'").expect("it fits");
-    let noted = Change { metadata: Some(metadata), ..change(at(96)) };
+    let noted = Change { metadata: Some(Box::new(metadata)), ..change(at(96)) };
     change_both(&bench, "new metadata", noted, &mut model).await;
     let confirmed = Change { confirms: true, ..change(at(96)) };
     change_both(&bench, "the return of the cookie", confirmed, &mut model).await;
@@ -121,8 +121,8 @@ pub(super) async fn s2_every_change_does_what_apply_does<S: SessionStore>(bench:
         timing: TimingChange { interaction_at: Some(at(97)), lowering },
         edits: edits("c", "1"),
         rotation: rotation(model.secret, secret(), at(107) + TICK),
-        last_seen: Some(LastSeen { ip: None, user_agent: Some("other".into()) }),
-        metadata: Some(Metadata::default()),
+        last_seen: Some(Box::new(LastSeen { ip: None, user_agent: Some("other".into()) })),
+        metadata: Some(Box::default()),
         confirms: true,
         bind_to: Some(device(1, at(97))),
         if_revision: Some(model.revision),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{
     bench::Bench,
-    material::{SECOND, secret},
+    material::{SECOND, rotation, secret},
 };
 use crate::{
     SessionStore,
-    record::{Change, Record, Rotation, SecretHash, UpdateOutcome},
+    record::{Change, Record, SecretHash, UpdateOutcome},
 };
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -16,8 +16,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Returns whether the rotation took effect.
 async fn rotate<S: SessionStore>(bench: &Bench<S>, record: &Record, to: SecretHash, grace: Duration) -> bool {
     let at = bench.start + SECOND;
-    let rotation = Rotation { from: record.secret, to, until: at + grace };
-    match bench.update(record.sid, Change { rotation: Some(rotation), ..Change::at(at) }).await {
+    let change = Change { rotation: rotation(record.secret, to, at + grace), ..Change::at(at) };
+    match bench.update(record.sid, change).await {
         UpdateOutcome::Applied(applied) => applied.rotated,
         other => bench.fail(format_args!("the rotation of a live session's secret said {other:?}")),
     }
