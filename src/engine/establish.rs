@@ -60,7 +60,7 @@ impl Engine {
                 }
                 elsewhere = Some((before, request));
             }
-        } else if let Some(past) = new.past.filter(|past| past.is_certain && subject.is_some()) {
+        } else if let Some(past) = new.past.as_deref().filter(|past| past.is_certain && subject.is_some()) {
             // The tombstone names its successor, so that a slow request with the dead cookie leaves
             // the new one alone. Work that waits goes to the new session.
             let successor = past.successor.map(|successor| successor.sid);

@@ -1,6 +1,6 @@
 //! The data that handlers keep in a session.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str, sync::Arc};
+use std::{borrow::Cow, cell::Cell, cmp::Ordering, collections::BTreeMap, fmt, str, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -24,9 +24,10 @@ impl Json {
     ///
     /// When the value's `Serialize` fails, as it does for maps with keys that are not strings.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        let mut text = Text::new();
+        // As long as it is short it needs no allocation of its own.
+        let mut text = SmallVec::<[u8; 256]>::new();
         match serde_json::to_writer(&mut text, value) {
-            Ok(()) => Ok(Self(finished(&text).into())),
+            Ok(()) => Ok(Self(str::from_utf8(&text).expect("JSON is text").into())),
             Err(error) => {
                 Err(Error::new(ErrorKind::Data, "the value cannot be written as JSON").with_source(error))
             }
@@ -122,22 +123,24 @@ impl Data {
 
     /// What it is with these edits applied.
     pub(crate) fn edited(&self, edits: &Edits) -> Self {
-        // Room for all, since to compute how much is replaced takes longer than the rest.
-        let mut text = Text::with_capacity(self.bytes() + edits.bytes());
-        let mut edited = edits.iter().peekable();
-        for (key, value) in self.iter() {
-            while let Some((new, change)) = edited.next_if(|(new, _)| *new < key) {
-                put_entry(&mut text, new, change.map(Json::as_str));
-            }
-            match edited.next_if(|(new, _)| *new == key) {
-                Some((_, change)) => put_entry(&mut text, key, change.map(Json::as_str)),
-                None => put_entry(&mut text, key, Some(value)),
+        let mut text = SCRATCH.take();
+        text.clear();
+        let mut rest = self.as_text();
+        for (key, value) in edits.iter() {
+            let (before, after) = around(rest, key);
+            text.push_str(before);
+            rest = after;
+            if let Some(value) = value {
+                put_text(&mut text, key);
+                put_text(&mut text, value.as_str());
             }
         }
-        for (new, change) in edited {
-            put_entry(&mut text, new, change.map(Json::as_str));
+        text.push_str(rest);
+        let edited = Self::from_checked(&text);
+        if text.capacity() <= MAX_SCRATCH {
+            SCRATCH.set(text);
         }
-        Self::from_checked(finished(&text))
+        edited
     }
 
     /// How many bytes it takes once these edits are applied.
@@ -178,33 +181,27 @@ impl Data {
     }
 }
 
-/// Text under construction. As long as it is short it needs no allocation of its own, so what is
-/// made of it is the only one.
-type Text = SmallVec<[u8; 256]>;
-
-fn finished(text: &Text) -> &str {
-    str::from_utf8(text).expect("it is put together from text")
+thread_local! {
+    /// Data under construction: a string of its own for each write would be one more allocation, and
+    /// bytes on the stack would have to be proved text again, which takes 150 instructions.
+    static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
 }
 
-fn put_entry(text: &mut Text, key: &str, value: Option<&str>) {
-    if let Some(value) = value {
-        put_text(text, key);
-        put_text(text, value);
-    }
-}
+/// A thread keeps no more than this.
+const MAX_SCRATCH: usize = 4096;
 
-fn put_text(into: &mut Text, text: &str) {
+fn put_text(into: &mut String, text: &str) {
     put_number(into, text.len());
-    into.push(b':');
-    into.extend_from_slice(text.as_bytes());
+    into.push(':');
+    into.push_str(text);
 }
 
 /// Without `fmt`, which takes ten times as long for a number of one digit.
-fn put_number(into: &mut Text, number: usize) {
+fn put_number(into: &mut String, number: usize) {
     if number > 9 {
         put_number(into, number / 10);
     }
-    into.push(b"0123456789"[number % 10]);
+    into.push(char::from(b"0123456789"[number % 10]));
 }
 
 /// How many bytes a text takes with its length before it.
@@ -214,6 +211,22 @@ const fn text_bytes(text: &str) -> usize {
         None => 1,
     };
     digits + 1 + text.len()
+}
+
+/// The entries before a key, and those after it. Neither has the entry of the key itself.
+fn around<'a>(entries: &'a str, key: &str) -> (&'a str, &'a str) {
+    let mut rest = entries;
+    loop {
+        let from = rest;
+        let (Some(known), Some(_)) = (take_text(&mut rest), take_text(&mut rest)) else {
+            return (entries, "");
+        };
+        match known.cmp(key) {
+            Ordering::Less => {}
+            Ordering::Equal => return (&entries[..entries.len() - from.len()], rest),
+            Ordering::Greater => return (&entries[..entries.len() - from.len()], from),
+        }
+    }
 }
 
 fn take_text<'a>(rest: &mut &'a str) -> Option<&'a str> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 
 use crate::Timestamp;
 
@@ -30,9 +30,10 @@ impl SecretHash {
 
     /// Whether both are equal, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
-        // Word by word: byte by byte takes eight times as long, and is no more constant.
+        // All differences in one word, without a branch: to compare byte by byte takes ten times as
+        // long, and is no more constant.
         let words = self.words().into_iter().zip(other.words());
-        words.fold(Choice::from(1), |same, (a, b)| same & a.ct_eq(&b)).into()
+        words.fold(0, |differences, (a, b)| differences | (a ^ b)).ct_eq(&0).into()
     }
 
     fn words(&self) -> [u64; 4] {

@@ -142,7 +142,7 @@ pub(crate) struct CreateCall {
     /// The session in the same browser that is replaced, as far as it is known.
     pub(crate) before: Option<(Box<Record>, EndReason)>,
     /// One in the same browser that is over.
-    pub(crate) past: Option<Past>,
+    pub(crate) past: Option<Box<Past>>,
 }
 
 /// What came of a [`CreateCall`].
@@ -373,7 +373,7 @@ impl RequestState {
                 edits: self.plan.edits.clone(),
                 max_data: ctx.max_data,
                 before,
-                past: self.past,
+                past: self.past.map(Box::new),
             })));
         }
         // Others first: once the known session has ended, nothing is left to come back for.

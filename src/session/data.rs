@@ -181,6 +181,7 @@ impl Session {
         if self.edit()?.request.has_plan() {
             self.save().await?.accepted()?;
         }
+        let ctx = self.inner().context();
         loop {
             let known = self.edit()?.request.value(key.name());
             let value = change(known.map(|value| self.decode(key, &value)).transpose()?)?;
@@ -188,8 +189,7 @@ impl Session {
             let mut edits = Edits::default();
             edits.set(key.to_name(), json.clone());
 
-            let inner = self.inner();
-            let call = self.edit()?.request.compare_and_set(edits, &inner.context());
+            let call = self.edit()?.request.compare_and_set(edits, &ctx);
             let Some(call) = call else {
                 // No other request knows a session that is about to be created, and no cap counts
                 // anonymous ones.
@@ -198,9 +198,9 @@ impl Session {
                 return Ok(value);
             };
             let answer = self.perform(call).await;
-            let Progress::Conflict(reload) = self.answered(answer)? else { return Ok(value) };
+            let Progress::Conflict(reload) = self.answered(answer, &ctx)? else { return Ok(value) };
             let answer = self.perform(StoreCall::Load(reload)).await;
-            self.answered(answer)?;
+            self.answered(answer, &ctx)?;
         }
     }
 

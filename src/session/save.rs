@@ -13,7 +13,10 @@ use crate::{
     events::EventKind,
     policy::{Activity, Refusal},
     record::{DeviceProof, EndOptions, Replacement},
-    request::{EndPurpose, OldSecret, Progress, Scope, StoreAnswer, StoreCall, TouchCall, UpdateCall, Visit},
+    request::{
+        EndPurpose, OldSecret, Progress, RequestContext, Scope, StoreAnswer, StoreCall, TouchCall,
+        UpdateCall, Visit,
+    },
     settings::DeviceVisit,
     store::Answer,
 };
@@ -135,20 +138,21 @@ impl Session {
     /// [`Closed`](ErrorKind::Closed) after the response head was sent.
     pub async fn save(&self) -> Result<Outcome, Error> {
         drop(self.edit()?);
-        self.drive(Scope::All).await
+        self.drive(Scope::All, &self.inner().context()).await
     }
 
     /// Stores what is planned, as the last act of a request.
     pub(crate) async fn commit(&self, failed: bool) -> Result<Outcome, Error> {
-        let outcome = self.drive(if failed { Scope::Safety } else { Scope::All }).await;
+        let ctx = self.inner().context();
+        let outcome = self.drive(if failed { Scope::Safety } else { Scope::All }, &ctx).await;
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::TooLarge) {
             // What is for safety beside it goes on.
-            let _ = self.drive(Scope::Safety).await;
+            let _ = self.drive(Scope::Safety, &ctx).await;
         }
         // A login that was sent and not answered is undone now that the request gives it up.
         drop(self.state().unsettled.take());
         // The response may go out in any case, so its cookie has to be right in any case.
-        let _ = self.drive(Scope::Cookie).await;
+        let _ = self.drive(Scope::Cookie, &ctx).await;
         outcome
     }
 
@@ -169,13 +173,13 @@ impl Session {
     }
 
     /// Calls the store until the plan is carried out.
-    async fn drive(&self, scope: Scope) -> Result<Outcome, Error> {
+    async fn drive(&self, scope: Scope, ctx: &RequestContext<'_>) -> Result<Outcome, Error> {
         let mut outcome = Outcome::Done;
-        while !self.is_carried_out(scope)
-            && let Some(call) = self.next_call(scope)?
+        while !self.state().request.is_carried_out(scope, ctx)
+            && let Some(call) = self.next_call(scope, ctx)?
         {
             let answer = self.perform(call).await;
-            match self.answered(answer) {
+            match self.answered(answer, ctx) {
                 Ok(Progress::Done | Progress::Conflict(_)) => {}
                 Ok(Progress::Refused(refusal)) => outcome = Outcome::Refused(refusal),
                 // The refusal says more than that what stood beside it is void.
@@ -186,13 +190,8 @@ impl Session {
         Ok(outcome)
     }
 
-    fn is_carried_out(&self, scope: Scope) -> bool {
-        self.state().request.is_carried_out(scope, &self.inner().context())
-    }
-
-    fn next_call(&self, scope: Scope) -> Result<Option<StoreCall>, Error> {
-        let inner = self.inner();
-        self.state().request.next_call(scope, &inner.context(), Token::generate)
+    fn next_call(&self, scope: Scope, ctx: &RequestContext<'_>) -> Result<Option<StoreCall>, Error> {
+        self.state().request.next_call(scope, ctx, Token::generate)
     }
 
     /// Performs a call, without a lock: the handler may read and plan meanwhile.
@@ -244,13 +243,12 @@ impl Session {
         }
     }
 
-    pub(super) fn answered(&self, answer: StoreAnswer) -> Result<Progress, Error> {
-        let inner = self.inner();
+    pub(super) fn answered(&self, answer: StoreAnswer, ctx: &RequestContext<'_>) -> Result<Progress, Error> {
         let subject = match &answer {
             StoreAnswer::Created(create, _) => create.draft.record.subject.clone(),
             _ => None,
         };
-        let progress = self.state().request.answered(answer, &inner.context());
+        let progress = self.state().request.answered(answer, ctx);
         if let Ok(Progress::Refused(refusal)) = &progress {
             self.emit_refused(subject.as_deref(), refusal);
         }

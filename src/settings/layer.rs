@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
+use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri};
 
 use super::{DeviceConfig, hook::DynLoginHook, live::PolicySource};
 use crate::{
@@ -172,9 +172,8 @@ impl LayerConfig {
 /// Whether a gRPC call failed before it had a body: HTTP's status is 200 then. The status of a call
 /// with a body comes in its trailers, after our headers are sent.
 fn has_grpc_error(headers: &HeaderMap) -> bool {
-    // A constant, so that the name is not parsed for each response.
-    static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-    headers.get(&GRPC_STATUS).is_some_and(|status| status.as_bytes() != b"0")
+    // Headers of a response are few: to look at each is cheaper than to hash a name.
+    headers.iter().any(|(name, status)| name == "grpc-status" && status.as_bytes() != b"0")
 }
 
 impl fmt::Debug for LayerConfig {

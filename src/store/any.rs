@@ -39,11 +39,13 @@ pub struct AnyStore {
     sessions: Arc<dyn DynStore>,
     /// `None` for a store that is only known to keep sessions.
     settings: Option<Arc<dyn DynSettings>>,
+    /// Asked several times in each request.
+    in_process: bool,
 }
 
 impl<S: SessionStore> From<S> for AnyStore {
     fn from(store: S) -> Self {
-        Self { sessions: Arc::new(store), settings: None }
+        Self { sessions: Arc::new(store), settings: None, in_process: S::IN_PROCESS }
     }
 }
 
@@ -89,7 +91,7 @@ impl AnyStore {
     /// A store that keeps settings as well as sessions.
     pub fn with_settings(store: impl SessionStore + SettingsStore) -> Self {
         let store = Arc::new(store);
-        Self { settings: Some(Arc::clone(&store) as _), sessions: store }
+        Self { in_process: store.in_process(), settings: Some(Arc::clone(&store) as _), sessions: store }
     }
 
     fn settings(&self) -> Result<&dyn DynSettings, Error> {
@@ -101,7 +103,7 @@ impl AnyStore {
 
     /// [`SessionStore::IN_PROCESS`] of the store.
     pub fn in_process(&self) -> bool {
-        self.sessions.in_process()
+        self.in_process
     }
 
     /// The calls.

@@ -195,6 +195,13 @@ fn story(view: &View<'_>, sid: Sid) -> String {
     format!("session {sid}:\n  {}", lines.join("\n  "))
 }
 
+impl Broken {
+    /// Whether nothing is wrong but that an end was not told yet.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.violations.iter().all(|violation| violation.rule == "told")
+    }
+}
+
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} violations", self.violations.len())?;

@@ -1,6 +1,6 @@
 //! Whatever a client sends: no panic, no 5xx, no reflection, no login, no row in the store (SPEC C5, C7, E1, T1).
 //!
-//! `TENURE_SEARCH=100 cargo test --release --all-features --test hostile` searches a hundred times longer.
+//! `TENURE_SEARCH=100 cargo test --release --all-features --test request hostile` searches a hundred times longer.
 
 use axum::{
     Router,

@@ -1,6 +1,6 @@
 //! Where a logout may lead (SPEC R1, R2): the list of URLs, through its own function and through the endpoint.
 //!
-//! `TENURE_SEARCH=100 cargo test --all-features --test logout` searches a hundred times longer.
+//! `TENURE_SEARCH=100 cargo test --all-features --test request logout` searches a hundred times longer.
 
 use std::sync::Mutex;
 
