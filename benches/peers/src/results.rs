@@ -5,9 +5,10 @@ use std::{fs, process::Command};
 use serde_json::{Value, json};
 
 /// Names whose versions are of interest.
-const VERSIONS: [&str; 12] = [
+const VERSIONS: [&str; 13] = [
     "tower-tenure",
     "axum",
+    "axess-core",
     "axum_session",
     "axum_session_redispool",
     "axum_session_sqlx",

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     fmt::Debug,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -19,7 +19,10 @@ use super::lib::{
     session::{Id, Record},
     session_store,
 };
-use crate::application::{Failed, Sessions};
+use crate::{
+    application::{Failed, Sessions},
+    libraries::Rows,
+};
 
 impl Sessions for Session {
     async fn user(&self) -> Result<Option<String>, Failed> {
@@ -71,9 +74,6 @@ pub struct Watched<S> {
     fails: Arc<AtomicBool>,
     rows: Rows,
 }
-
-/// The ids of rows.
-pub type Rows = Arc<Mutex<HashSet<String>>>;
 
 impl<S> Watched<S> {
     pub fn new(store: S, fails: Arc<AtomicBool>, rows: Rows) -> Self {

@@ -44,7 +44,7 @@ impl Sessions for Session {
     }
 }
 
-/// Its layer around the routes. An absolute lifetime of ten years beside the idle one, which no other has.
+/// Its layer around the routes. An absolute lifetime of ten years beside the idle one, which only axess has, too.
 pub fn layered(store: impl Into<AnyStore>, idle: Duration, clock: impl Clock, routes: Router) -> Router {
     let lifetimes = Lifetimes::new(idle, Lifetimes::LONGEST).expect("good lifetimes");
     let policy = Policy::new(lifetimes, lifetimes).with_limits(Limits::NONE);

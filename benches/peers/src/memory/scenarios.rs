@@ -6,8 +6,11 @@ mod browser;
 mod clockwork;
 #[path = "../../../scenarios/floor.rs"]
 mod floor;
-#[path = "../../../scenarios/serve.rs"]
+#[path = "serve.rs"]
 mod serve;
+#[path = "../../../scenarios/serve.rs"]
+#[expect(dead_code, reason = "the benchmark of the crate polls by hand")]
+mod service;
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -17,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tower_tenure::MemoryStore;
 use tower_tenure_peers::{
     application::{bare, benchmarked},
-    libraries::{axum_session, tenure, tower_sessions, tower_sessions_0_14},
+    libraries::{axess, axum_session, tenure, tower_sessions, tower_sessions_0_14},
 };
 
 use self::{
@@ -44,17 +47,18 @@ pub(crate) enum Stack {
     Moka,
     MokaAlways,
     AxumSession,
+    Axess,
 }
 
 /// A day.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
-/// For layers that start tasks. It never runs them.
+/// Drives all requests, and the tasks that a layer starts for one.
 pub(crate) static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime"));
 
 impl Stack {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Bare,
         Self::Noop,
         Self::Floor,
@@ -64,6 +68,7 @@ impl Stack {
         Self::Moka,
         Self::MokaAlways,
         Self::AxumSession,
+        Self::Axess,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -77,6 +82,7 @@ impl Stack {
             Self::Moka => "tower-sessions 0.14, moka",
             Self::MokaAlways => "tower-sessions 0.14, moka, always_save",
             Self::AxumSession => "axum_session 0.22",
+            Self::Axess => "axess 0.14",
         }
     }
 
@@ -110,6 +116,7 @@ impl Stack {
                 true,
                 benchmarked::<axum_session::Session<axum_session::SessionNullPool>>(),
             )),
+            Self::Axess => axess::layered(axess::memory(), IDLE, benchmarked::<axess::Session>()),
         }
     }
 }

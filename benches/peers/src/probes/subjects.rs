@@ -12,7 +12,7 @@ use axum::Router;
 use tower_tenure::{MemoryStore, SystemClock, events::Operation, testing::Probe};
 use tower_tenure_peers::{
     application::probed,
-    libraries::{axum_session, tenure, tower_sessions, tower_sessions_0_14},
+    libraries::{Rows, axess, axum_session, tenure, tower_sessions, tower_sessions_0_14},
 };
 
 /// A library that is probed.
@@ -24,6 +24,7 @@ pub(crate) enum Library {
     Moka,
     AxumSession,
     AxumSessionUncached,
+    Axess,
 }
 
 pub(crate) const ALL: &[Library] = &[
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[Library] = &[
     Library::Moka,
     Library::AxumSession,
     Library::AxumSessionUncached,
+    Library::Axess,
 ];
 
 /// A running application over it.
@@ -43,7 +45,7 @@ pub(crate) struct Subject {
 
 enum Store {
     Tenure(Probe<MemoryStore, true>),
-    TowerSessions { fails: Arc<AtomicBool>, rows: tower_sessions::Rows },
+    Watched { fails: Arc<AtomicBool>, rows: Rows },
     AxumSession { fails: Arc<AtomicBool>, rows: axum_session::Watched },
 }
 
@@ -59,6 +61,7 @@ impl Library {
             Self::Moka => "tower-sessions 0.14, moka",
             Self::AxumSession => "axum_session 0.22",
             Self::AxumSessionUncached => "axum_session 0.22, without its cache",
+            Self::Axess => "axess 0.14",
         }
     }
 
@@ -74,7 +77,7 @@ impl Library {
     }
 
     async fn lazy(self, idle: Duration) -> Subject {
-        let (fails, rows) = (Arc::new(AtomicBool::new(false)), tower_sessions::Rows::default());
+        let (fails, rows) = (Arc::new(AtomicBool::new(false)), Rows::default());
         match self {
             Self::Tenure => {
                 let store = Probe::in_process(MemoryStore::new());
@@ -87,14 +90,14 @@ impl Library {
                 let always = self == Self::TowerSessionsAlways;
                 let router =
                     tower_sessions::layered(store, idle, always, probed::<tower_sessions::Session>());
-                Subject { router, store: Store::TowerSessions { fails, rows } }
+                Subject { router, store: Store::Watched { fails, rows } }
             }
             Self::Moka => {
                 let moka = tower_sessions_0_14::moka();
                 let store = tower_sessions_0_14::Watched::new(moka, Arc::clone(&fails), Arc::clone(&rows));
                 let routes = probed::<tower_sessions_0_14::Session>();
                 let router = tower_sessions_0_14::layered(store, idle, false, routes);
-                Subject { router, store: Store::TowerSessions { fails, rows } }
+                Subject { router, store: Store::Watched { fails, rows } }
             }
             Self::AxumSession | Self::AxumSessionUncached => {
                 let rows = axum_session::Watched::new(Arc::clone(&fails));
@@ -102,6 +105,11 @@ impl Library {
                 let routes = probed::<axum_session::Session<axum_session::Watched>>();
                 let router = axum_session::layered(Some(rows.clone()), idle, has_cache, routes).await;
                 Subject { router, store: Store::AxumSession { fails, rows } }
+            }
+            Self::Axess => {
+                let store = axess::Watched::new(Arc::clone(&fails), Arc::clone(&rows));
+                let router = axess::layered(store, idle, probed::<axess::Session>());
+                Subject { router, store: Store::Watched { fails, rows } }
             }
         }
     }
@@ -123,7 +131,7 @@ impl Subject {
                     store.fail(operation, times);
                 }
             }
-            Store::TowerSessions { fails, .. } | Store::AxumSession { fails, .. } => {
+            Store::Watched { fails, .. } | Store::AxumSession { fails, .. } => {
                 fails.store(fail, Ordering::SeqCst)
             }
         }
@@ -134,7 +142,7 @@ impl Subject {
     pub(crate) fn rows(&self) -> Option<i64> {
         match &self.store {
             Store::Tenure(store) => Some(store.inner().len() as i64),
-            Store::TowerSessions { rows, .. } => {
+            Store::Watched { rows, .. } => {
                 Some(rows.lock().unwrap_or_else(PoisonError::into_inner).len() as i64)
             }
             Store::AxumSession { rows, .. } => Some(rows.len() as i64),
