@@ -6,7 +6,7 @@ use std::{
     io,
     sync::{
         Arc, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,7 @@ use axum::Router;
 
 use crate::{
     application::{Failed, Sessions},
-    libraries::Rows,
+    libraries::{Rows, Trouble},
 };
 
 impl Sessions for Session {
@@ -82,26 +82,25 @@ pub fn memory() -> MemorySessionStore {
     MemorySessionStore::new()
 }
 
-/// A store that fails on command and counts its rows.
+/// A store that waits or fails on command, and counts its rows.
 #[derive(Clone)]
 pub struct Watched {
     store: MemorySessionStore,
-    fails: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
     rows: Rows,
 }
 
 impl Watched {
-    pub fn new(fails: Arc<AtomicBool>, rows: Rows) -> Self {
-        Self { store: memory(), fails, rows }
+    pub fn new(trouble: Arc<Trouble>, rows: Rows) -> Self {
+        Self { store: memory(), trouble, rows }
     }
 
     fn rows(&self) -> MutexGuard<'_, HashSet<String>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check(&self) -> io::Result<()> {
-        let fails = self.fails.load(Ordering::SeqCst);
-        if fails { Err(io::Error::other("the store is down")) } else { Ok(()) }
+    async fn check(&self) -> io::Result<()> {
+        self.trouble.pass().await.map_err(|_| io::Error::other("the store is down"))
     }
 }
 
@@ -109,27 +108,27 @@ impl SessionStore for Watched {
     type Error = io::Error;
 
     async fn load(&self, id: &SessionId) -> io::Result<Option<SessionData>> {
-        self.check()?;
+        self.check().await?;
         let Ok(found) = self.store.load(id).await;
         Ok(found)
     }
 
     async fn save(&self, id: &SessionId, data: &SessionData, ttl: Duration) -> io::Result<()> {
-        self.check()?;
+        self.check().await?;
         self.rows().insert(id.to_string());
         let Ok(()) = self.store.save(id, data, ttl).await;
         Ok(())
     }
 
     async fn delete(&self, id: &SessionId) -> io::Result<()> {
-        self.check()?;
+        self.check().await?;
         self.rows().remove(&id.to_string());
         let Ok(()) = self.store.delete(id).await;
         Ok(())
     }
 
     async fn update(&self, id: &SessionId, data: &SessionData, ttl: Duration) -> io::Result<bool> {
-        self.check()?;
+        self.check().await?;
         let Ok(found) = self.store.update(id, data, ttl).await;
         Ok(found)
     }
@@ -141,7 +140,7 @@ impl SessionStore for Watched {
         data: &SessionData,
         ttl: Duration,
     ) -> io::Result<ConditionalUpdate> {
-        self.check()?;
+        self.check().await?;
         let Ok(outcome) = self.store.update_if_revision(id, revision, data, ttl).await;
         Ok(outcome)
     }
@@ -154,7 +153,7 @@ impl SessionStore for Watched {
         ttl: Duration,
         needs_old: bool,
     ) -> io::Result<CycleOutcome> {
-        self.check()?;
+        self.check().await?;
         let Ok(outcome) = self.store.cycle(old, new, data, ttl, needs_old).await;
         if outcome == CycleOutcome::Rotated {
             let mut rows = self.rows();
@@ -165,7 +164,7 @@ impl SessionStore for Watched {
     }
 
     async fn prune_expired(&self) -> io::Result<u64> {
-        self.check()?;
+        self.check().await?;
         let Ok(pruned) = self.store.prune_expired().await;
         Ok(pruned)
     }

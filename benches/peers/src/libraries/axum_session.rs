@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     fmt::Debug,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +12,10 @@ use axum::Router;
 use axum_session::{DatabaseError, DatabasePool, SessionConfig, SessionLayer, SessionStore};
 pub use axum_session::{Session, SessionNullPool};
 
-use crate::application::{Failed, Sessions};
+use crate::{
+    application::{Failed, Sessions},
+    libraries::Trouble,
+};
 
 impl<P> Sessions for Session<P>
 where
@@ -70,26 +70,25 @@ where
     routes.layer(SessionLayer::new(store))
 }
 
-/// Rows in memory, which fail on command and can be counted.
+/// Rows in memory, which wait or fail on command, and can be counted.
 #[derive(Clone, Debug)]
 pub struct Watched {
     rows: Arc<Mutex<HashMap<String, (String, i64)>>>,
-    fails: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
 }
 
 impl Watched {
-    pub fn new(fails: Arc<AtomicBool>) -> Self {
-        Self { rows: Arc::default(), fails }
+    pub fn new(trouble: Arc<Trouble>) -> Self {
+        Self { rows: Arc::default(), trouble }
     }
 
     pub fn len(&self) -> usize {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    fn rows(&self) -> Result<MutexGuard<'_, HashMap<String, (String, i64)>>, DatabaseError> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(DatabaseError::GenericAcquire("the store is down".to_owned()));
-        }
+    async fn rows(&self) -> Result<MutexGuard<'_, HashMap<String, (String, i64)>>, DatabaseError> {
+        let down = |_| DatabaseError::GenericAcquire("the store is down".to_owned());
+        self.trouble.pass().await.map_err(down)?;
         Ok(self.rows.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -102,33 +101,33 @@ impl DatabasePool for Watched {
     }
 
     async fn count(&self, _: &str) -> Result<i64, DatabaseError> {
-        Ok(self.rows()?.len() as i64)
+        Ok(self.rows().await?.len() as i64)
     }
 
     async fn store(&self, id: &str, session: &str, expires: i64, _: &str) -> Result<(), DatabaseError> {
-        self.rows()?.insert(id.to_owned(), (session.to_owned(), expires));
+        self.rows().await?.insert(id.to_owned(), (session.to_owned(), expires));
         Ok(())
     }
 
     async fn load(&self, id: &str, _: &str) -> Result<Option<String>, DatabaseError> {
-        let rows = self.rows()?;
+        let rows = self.rows().await?;
         let row = rows.get(id).filter(|(_, expires)| *expires > now());
         Ok(row.map(|(session, _)| session.clone()))
     }
 
     async fn delete_one_by_id(&self, id: &str, _: &str) -> Result<(), DatabaseError> {
-        self.rows()?.remove(id);
+        self.rows().await?.remove(id);
         Ok(())
     }
 
     async fn exists(&self, id: &str, _: &str) -> Result<bool, DatabaseError> {
-        Ok(self.rows()?.get(id).is_some_and(|(_, expires)| *expires > now()))
+        Ok(self.rows().await?.get(id).is_some_and(|(_, expires)| *expires > now()))
     }
 
     async fn delete_by_expiry(&self, _: &str) -> Result<Vec<String>, DatabaseError> {
         let now = now();
         let mut expired = Vec::new();
-        self.rows()?.retain(|id, (_, expires)| {
+        self.rows().await?.retain(|id, (_, expires)| {
             let is_live = *expires > now;
             if !is_live {
                 expired.push(id.clone());
@@ -139,12 +138,12 @@ impl DatabasePool for Watched {
     }
 
     async fn delete_all(&self, _: &str) -> Result<(), DatabaseError> {
-        self.rows()?.clear();
+        self.rows().await?.clear();
         Ok(())
     }
 
     async fn get_ids(&self, _: &str) -> Result<Vec<String>, DatabaseError> {
-        Ok(self.rows()?.keys().cloned().collect())
+        Ok(self.rows().await?.keys().cloned().collect())
     }
 
     fn auto_handles_expiry(&self) -> bool {

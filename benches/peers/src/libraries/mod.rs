@@ -4,8 +4,13 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use crate::application::Failed;
 
 pub mod axess;
 pub mod axum_session;
@@ -15,3 +20,21 @@ pub mod tower_sessions_0_14;
 
 /// The ids of rows in a store that is watched.
 pub type Rows = Arc<Mutex<HashSet<String>>>;
+
+/// What a watched store does on command.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// Each call lets other tasks run first, as the call of a store over a network does.
+    pub waits: AtomicBool,
+    pub fails: AtomicBool,
+}
+
+impl Trouble {
+    /// In front of each call.
+    pub async fn pass(&self) -> Result<(), Failed> {
+        if self.waits.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        if self.fails.load(Ordering::SeqCst) { Err(Failed) } else { Ok(()) }
+    }
+}

@@ -3,10 +3,7 @@
 use std::{
     collections::HashSet,
     fmt::Debug,
-    sync::{
-        Arc, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -21,7 +18,7 @@ use super::lib::{
 };
 use crate::{
     application::{Failed, Sessions},
-    libraries::Rows,
+    libraries::{Rows, Trouble},
 };
 
 impl Sessions for Session {
@@ -67,51 +64,51 @@ pub fn layered(
     routes.layer(layer.with_expiry(Expiry::OnInactivity(idle)).with_always_save(always_save))
 }
 
-/// A store that fails on command and counts its rows.
+/// A store that waits or fails on command, and counts its rows.
 #[derive(Clone, Debug)]
 pub struct Watched<S> {
     store: S,
-    fails: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
     rows: Rows,
 }
 
 impl<S> Watched<S> {
-    pub fn new(store: S, fails: Arc<AtomicBool>, rows: Rows) -> Self {
-        Self { store, fails, rows }
+    pub fn new(store: S, trouble: Arc<Trouble>, rows: Rows) -> Self {
+        Self { store, trouble, rows }
     }
 
     fn rows(&self) -> MutexGuard<'_, HashSet<String>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check(&self) -> session_store::Result<()> {
-        let fails = self.fails.load(Ordering::SeqCst);
-        if fails { Err(session_store::Error::Backend("the store is down".to_owned())) } else { Ok(()) }
+    async fn check(&self) -> session_store::Result<()> {
+        let down = |_| session_store::Error::Backend("the store is down".to_owned());
+        self.trouble.pass().await.map_err(down)
     }
 }
 
 #[async_trait]
 impl<S: SessionStore + Clone + Debug> SessionStore for Watched<S> {
     async fn create(&self, record: &mut Record) -> session_store::Result<()> {
-        self.check()?;
+        self.check().await?;
         self.store.create(record).await?;
         self.rows().insert(record.id.to_string());
         Ok(())
     }
 
     async fn save(&self, record: &Record) -> session_store::Result<()> {
-        self.check()?;
+        self.check().await?;
         self.rows().insert(record.id.to_string());
         self.store.save(record).await
     }
 
     async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
-        self.check()?;
+        self.check().await?;
         self.store.load(id).await
     }
 
     async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        self.check()?;
+        self.check().await?;
         self.rows().remove(&id.to_string());
         self.store.delete(id).await
     }

@@ -34,6 +34,7 @@ macro_rules! probes {
 
 probes! {
     lost_updates, "lost updates", "100 requests at once, each stores its own value and works 10 ms; right: all that got 200 are there";
+    lost_while_waiting, "lost updates, by a store that waits", "the same, where each call of the store lets other tasks run first, as the call of a store over a network does; right: all that got 200 are there";
     resurrection, "resurrection", "logout while a request that writes is in flight; right: nobody is logged in afterwards";
     adoption, "fixation, by an id", "a well-formed id from elsewhere stores a value; right: the session has another id";
     login_id, "fixation, by a login", "an anonymous session logs in; right: another id, and the old one is nobody's";
@@ -70,8 +71,17 @@ async fn foreign(library: Library, count: usize) -> Vec<String> {
 }
 
 async fn lost_updates(library: Library) -> Option<Saw> {
-    const WRITERS: u64 = 100;
+    lost(start(library).await).await
+}
+
+async fn lost_while_waiting(library: Library) -> Option<Saw> {
     let subject = start(library).await;
+    subject.set_waits();
+    lost(subject).await
+}
+
+async fn lost(subject: Arc<Subject>) -> Option<Saw> {
+    const WRITERS: u64 = 100;
     let cookies = subject.login().await;
     let writers = (0..WRITERS).map(|key| {
         let (subject, cookies) = (Arc::clone(&subject), cookies.clone());

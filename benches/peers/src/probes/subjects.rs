@@ -1,10 +1,7 @@
-//! The libraries, each over a store that fails on command.
+//! The libraries, each over a store that waits or fails on command.
 
 use std::{
-    sync::{
-        Arc, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -12,7 +9,7 @@ use axum::Router;
 use tower_tenure::{MemoryStore, SystemClock, events::Operation, testing::Probe};
 use tower_tenure_peers::{
     application::probed,
-    libraries::{Rows, axess, axum_session, tenure, tower_sessions, tower_sessions_0_14},
+    libraries::{Rows, Trouble, axess, axum_session, tenure, tower_sessions, tower_sessions_0_14},
 };
 
 /// A library that is probed.
@@ -44,9 +41,9 @@ pub(crate) struct Subject {
 }
 
 enum Store {
-    Tenure(Probe<MemoryStore, true>),
-    Watched { fails: Arc<AtomicBool>, rows: Rows },
-    AxumSession { fails: Arc<AtomicBool>, rows: axum_session::Watched },
+    Tenure(Probe<MemoryStore>),
+    Watched { trouble: Arc<Trouble>, rows: Rows },
+    AxumSession { trouble: Arc<Trouble>, rows: axum_session::Watched },
 }
 
 /// More calls than a probe makes.
@@ -77,45 +74,55 @@ impl Library {
     }
 
     async fn lazy(self, idle: Duration) -> Subject {
-        let (fails, rows) = (Arc::new(AtomicBool::new(false)), Rows::default());
+        let (trouble, rows) = (Arc::<Trouble>::default(), Rows::default());
         match self {
             Self::Tenure => {
-                let store = Probe::in_process(MemoryStore::new());
+                let store = Probe::remote(MemoryStore::new());
                 let router = tenure::layered(store.clone(), idle, SystemClock, probed::<tenure::Session>());
                 Subject { router, store: Store::Tenure(store) }
             }
             Self::TowerSessions | Self::TowerSessionsAlways => {
                 let memory = tower_sessions::memory();
-                let store = tower_sessions::Watched::new(memory, Arc::clone(&fails), Arc::clone(&rows));
+                let store = tower_sessions::Watched::new(memory, Arc::clone(&trouble), Arc::clone(&rows));
                 let always = self == Self::TowerSessionsAlways;
                 let router =
                     tower_sessions::layered(store, idle, always, probed::<tower_sessions::Session>());
-                Subject { router, store: Store::Watched { fails, rows } }
+                Subject { router, store: Store::Watched { trouble, rows } }
             }
             Self::Moka => {
                 let moka = tower_sessions_0_14::moka();
-                let store = tower_sessions_0_14::Watched::new(moka, Arc::clone(&fails), Arc::clone(&rows));
+                let store = tower_sessions_0_14::Watched::new(moka, Arc::clone(&trouble), Arc::clone(&rows));
                 let routes = probed::<tower_sessions_0_14::Session>();
                 let router = tower_sessions_0_14::layered(store, idle, false, routes);
-                Subject { router, store: Store::Watched { fails, rows } }
+                Subject { router, store: Store::Watched { trouble, rows } }
             }
             Self::AxumSession | Self::AxumSessionUncached => {
-                let rows = axum_session::Watched::new(Arc::clone(&fails));
+                let rows = axum_session::Watched::new(Arc::clone(&trouble));
                 let has_cache = self == Self::AxumSession;
                 let routes = probed::<axum_session::Session<axum_session::Watched>>();
                 let router = axum_session::layered(Some(rows.clone()), idle, has_cache, routes).await;
-                Subject { router, store: Store::AxumSession { fails, rows } }
+                Subject { router, store: Store::AxumSession { trouble, rows } }
             }
             Self::Axess => {
-                let store = axess::Watched::new(Arc::clone(&fails), Arc::clone(&rows));
+                let store = axess::Watched::new(Arc::clone(&trouble), Arc::clone(&rows));
                 let router = axess::layered(store, idle, probed::<axess::Session>());
-                Subject { router, store: Store::Watched { fails, rows } }
+                Subject { router, store: Store::Watched { trouble, rows } }
             }
         }
     }
 }
 
 impl Subject {
+    /// Lets each call of its store wait.
+    pub(crate) fn set_waits(&self) {
+        match &self.store {
+            Store::Tenure(store) => store.pause(1),
+            Store::Watched { trouble, .. } | Store::AxumSession { trouble, .. } => {
+                trouble.waits.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
     /// Lets its store fail, or work again. `false` where that cannot be done.
     pub(crate) fn set_fails(&self, fail: bool) -> bool {
         match &self.store {
@@ -131,8 +138,8 @@ impl Subject {
                     store.fail(operation, times);
                 }
             }
-            Store::Watched { fails, .. } | Store::AxumSession { fails, .. } => {
-                fails.store(fail, Ordering::SeqCst)
+            Store::Watched { trouble, .. } | Store::AxumSession { trouble, .. } => {
+                trouble.fails.store(fail, Ordering::SeqCst);
             }
         }
         true
