@@ -29,6 +29,7 @@ COLOURS = {  # Of middling lightness, so that they stand out from white and from
     "tower-sessions 0.15, always_save": "#d9730d",
     "tower-sessions 0.14, moka, always_save": "#b45cd6",
     "axum_session 0.22": "#c9445c",
+    "axess 0.14": "#2da44e",
 }
 
 
