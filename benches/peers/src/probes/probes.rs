@@ -43,6 +43,7 @@ probes! {
     bogus, "bogus cookies", "20 well-formed ids from elsewhere, which only read; right: no rows";
     rotation, "rotation in flight", "the id is rotated while a request that writes is in flight; right: the browser has the new id and is still logged in, and a write that got 200 is there";
     old_id, "the old id", "a request with the old id 100 ms after a logout, and the logout's own response; right: nobody, and the browser does not keep the id";
+    cancelled, "a cancelled request", "a request that writes is dropped while it works, as when its browser leaves; then a logout; right: the user before the logout, nobody after it";
     outage, "outage", "the store fails for a read, a write and a login, and recovers; right: no success that is not true, no user silently nobody, and the session is there afterwards";
 }
 
@@ -233,6 +234,23 @@ async fn old_id(library: Library) -> Option<Saw> {
         Some(_) => "the cookie has another id",
     };
     saw(!old.is_alice() && !is_kept, format!("{cookie}; the old id is {}", old.who()))
+}
+
+async fn cancelled(library: Library) -> Option<Saw> {
+    let subject = start(library).await;
+    let cookies = subject.login().await;
+    let writer = writer(&subject, &cookies).await;
+    writer.abort();
+    let is_dropped = writer.await.is_err();
+    assert!(is_dropped, "the request was still at work");
+    let before = subject.who(&cookies).await;
+    subject.post("/logout", &before.cookies).await;
+    sleep(Duration::from_millis(100)).await;
+    let after = subject.who(&cookies).await;
+    saw(
+        before.is_alice() && !after.is_alice(),
+        format!("before the logout {}, after it {}", before.who(), after.who()),
+    )
 }
 
 async fn outage(library: Library) -> Option<Saw> {
