@@ -362,7 +362,7 @@ fn a1_where_a_request_came_from_is_recorded_when_it_is_news() {
         Arc::make_mut(&mut record.facts).device.last = known;
         let visit = Visit { ip: ip(last), user_agent: agent.as_bytes(), device: None };
         let touch = world.arrived_with(record, &visit).take_touch(&world.ctx()).unwrap();
-        assert_eq!(touch.change.last_seen, recorded, "{last} {agent}");
+        assert_eq!(touch.change.last_seen.as_deref(), recorded.as_ref(), "{last} {agent}");
     }
 }
 

@@ -901,7 +901,8 @@ async fn h5_debug_of_everything_that_meets_a_token_or_data_shows_neither() {
     let mut edits = Edits::default();
     edits.set("note", Json::encode(DATA).unwrap());
     let rotation = Rotation { from: record.secret, to: record.secret, until: site.clock.now() + SECOND };
-    let change = Change { edits: edits.clone(), rotation: Some(rotation), ..Change::at(site.clock.now()) };
+    let change =
+        Change { edits: edits.clone(), rotation: Some(Box::new(rotation)), ..Change::at(site.clock.now()) };
     let data: Data = [("note", Json::encode(DATA).unwrap())].into_iter().collect();
     let creation = Creation { edits: edits.clone(), ..Creation::new(record.clone()) };
     printed.debug(&(&record, &record.secret, &record.previous_secret, &record.data));

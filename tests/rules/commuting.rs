@@ -80,10 +80,8 @@ fn parallel_changes() -> impl Strategy<Value = Vec<Change>> {
             Change {
                 timing: TimingChange { interaction_at: interaction.then_some(at), lowering },
                 edits,
-                rotation: rotation.map(|grace| Rotation {
-                    from: secret(0),
-                    to: secret(index + 1),
-                    until: at + grace,
+                rotation: rotation.map(|grace| {
+                    Box::new(Rotation { from: secret(0), to: secret(index + 1), until: at + grace })
                 }),
                 ..Change::at(at)
             }
@@ -150,7 +148,7 @@ proptest! {
     fn c6_of_parallel_rotations_exactly_one_wins_in_any_order(before in session(), (_, changes) in in_two_orders()) {
         let mut after = before;
         let rotated = apply_all(&mut after, &changes);
-        let winner = changes.iter().find_map(|change| change.rotation.map(|rotation| (change.at, rotation)));
+        let winner = changes.iter().find_map(|change| change.rotation.as_ref().map(|rotation| (change.at, rotation)));
         let Some((at, rotation)) = winner else {
             prop_assert_eq!((rotated, after.secret), (0, secret(0)));
             return Ok(());
@@ -310,7 +308,7 @@ fn l9_where_a_session_was_last_seen_is_not_overwritten_by_a_slow_old_request() {
     let seen = |user_agent: &str| LastSeen { ip: None, user_agent: Some(user_agent.into()) };
     let request = |after, user_agent| Change {
         timing: TimingChange { interaction_at: Some(START + after), lowering: None },
-        last_seen: Some(seen(user_agent)),
+        last_seen: Some(Box::new(seen(user_agent))),
         ..Change::at(START + after)
     };
     let (slow, quick) = (request(Duration::from_secs(1), "slow"), request(Duration::from_secs(2), "quick"));

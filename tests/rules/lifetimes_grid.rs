@@ -253,7 +253,7 @@ fn l3_a_rotation_of_the_token_moves_no_deadline() {
     let before = session.0.timing;
     let to = SecretHash::from_bytes([8; 32]);
     let rotation = Rotation { from: session.0.secret, to, until: tick(7) };
-    Change { rotation: Some(rotation), ..Change::at(tick(4)) }.apply(&mut session.0);
+    Change { rotation: Some(Box::new(rotation)), ..Change::at(tick(4)) }.apply(&mut session.0);
     assert_eq!(session.0.secret, to);
     assert_eq!(session.0.timing, before);
 }

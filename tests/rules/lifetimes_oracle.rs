@@ -479,8 +479,8 @@ impl World {
         let timing = record.timing;
         self.requests += 1;
         let to = SecretHash::from_bytes([u8::try_from(self.requests % 256).unwrap(); 32]);
-        let rotation = Some(Rotation { from: record.secret, to, until: moment(self.now + 10_000) });
-        Change { rotation, ..Change::at(moment(self.now)) }.apply(record);
+        let rotation = Rotation { from: record.secret, to, until: moment(self.now + 10_000) };
+        Change { rotation: Some(Box::new(rotation)), ..Change::at(moment(self.now)) }.apply(record);
         assert_eq!(record.timing, timing, "rotation of the token moves neither deadline (L3)");
     }
 

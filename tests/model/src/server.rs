@@ -229,7 +229,7 @@ impl Server {
             Call::Rotate { from } => {
                 let from = if bug == Some(Bug::RotationIsUnconditional) { self.secret() } else { from };
                 let (from, to) = (secret(from), secret(Self::new_secret(node)));
-                let rotation = Some(Rotation { from, to, until: at + Duration::from_secs(10) });
+                let rotation = Some(Box::new(Rotation { from, to, until: at + Duration::from_secs(10) }));
                 self.update(&Change { rotation, ..Change::at(at) }, bug)
             }
             Call::End => self.end(&EndRequest::new(EndReason::SignedOut, at, call_of(node)), bug),
