@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that can be checked, on a fresh Debian machine with Rust: installs what is missing, then formatting, lints,
-# dependencies, the archive of a release, documentation, every test with every feature, the searches of interleavings and
-# of orders of messages, and the benchmarks' own checks.
+# documentation, every test with every feature, dependencies, the archive of a release, the searches of interleavings and of
+# orders of messages, and the benchmarks' own checks.
 # Runs as root or as a user who may use sudo. Nothing is left out: what can not run fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -54,9 +54,6 @@ cargo fmt --check
 step "lints"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
 
-step "dependencies, the archive of a release, and sets of features"
-tests/package/check.sh target
-
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --all-features
 
@@ -66,16 +63,34 @@ cargo run --quiet --manifest-path tests/public_api/Cargo.toml --target-dir targe
 step "BENCHMARKS.md shows the kept results"
 benches/peers/plot.py --check
 
-step "tests; beside them, for they wait a lot, builds beside other crates, and with the oldest Rust and dependencies"
-nice -n 19 tests/builds/check.sh target/builds > target/builds.log 2>&1 &
-builds=$!
-trap 'kill "$builds" 2>/dev/null || true' EXIT
+# What compiles for long and needs nothing of the tests. It goes on beside them, since they wait a lot.
+beside_the_tests() {
+    set -e
+    step "builds beside other crates, and with the oldest Rust and dependencies"
+    tests/builds/check.sh target/builds
+    step "dependencies, the archive of a release, and sets of features"
+    tests/package/check.sh target
+    step "what is run after the tests"
+    interleavings --no-run
+    cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model --no-run
+    cargo bench --no-run --bench overhead --bench stores --bench through --bench binding
+}
+interleavings() {
+    RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle "$@"
+}
+
+step "tests"
+cargo test --all-features --no-run
+(renice -n 19 $BASHPID; beside_the_tests) > target/beside.log 2>&1 &
+beside=$!
+trap 'kill "$beside" 2>/dev/null || true' EXIT
 cargo test --all-features
-wait "$builds" || { cat target/builds.log; exit 1; }
+wait "$beside" || { cat target/beside.log; exit 1; }
 trap - EXIT
+grep '^== ' target/beside.log
 
 step "interleavings of the memory store"
-RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle
+interleavings
 
 step "every order of messages between three nodes and a store"
 cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model
