@@ -2,7 +2,7 @@
 # tests/package/check.sh TARGET: what a release consists of. What may be in the dependency tree (deny.toml), what is in
 # the archive, and that the archive compiles by itself, with each set of features in tests/package/features.txt.
 #
-# The sets are linted here and not in the checkout, so that the archive is compiled without compiling anything twice.
+# The sets are linted in the archive and not in the checkout, so that it is compiled without compiling anything twice.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$1
