@@ -69,7 +69,8 @@ beside_the_tests() {
     step "builds beside other crates, and with the oldest Rust and dependencies"
     tests/builds/check.sh target/builds
     step "dependencies, the archive of a release, and sets of features"
-    tests/package/check.sh target
+    # In a folder of its own, since tests build examples meanwhile.
+    tests/package/check.sh target/package_check
     step "what is run after the tests"
     interleavings --no-run
     cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model --no-run
