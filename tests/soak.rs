@@ -88,6 +88,8 @@ impl Clock for FastClock {
 struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Where the next response begins.
+    from: usize,
 }
 
 /// What a client looks at in a response.
@@ -101,12 +103,29 @@ impl Wire {
     async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the server accepts");
         stream.set_nodelay(true).expect("an option of TCP");
-        Self { stream, buffer: Vec::new() }
+        Self { stream, buffer: Vec::new(), from: 0 }
     }
 
     async fn ask(&mut self, request: &str) -> Option<Response> {
         self.stream.write_all(request.as_bytes()).await.ok()?;
         self.response().await
+    }
+
+    /// The head of the next response, which has no body. Takes little time, so that one thread can send a million a minute.
+    async fn head(&mut self) -> Option<&str> {
+        let mut seen = self.from;
+        loop {
+            let end = self.buffer[seen..].windows(4).position(|four| four == b"\r\n\r\n");
+            if let Some(end) = end {
+                let begin = std::mem::replace(&mut self.from, seen + end + 4);
+                return str::from_utf8(&self.buffer[begin..self.from]).ok();
+            }
+            self.buffer.drain(..std::mem::take(&mut self.from));
+            seen = self.buffer.len().saturating_sub(3);
+            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                return None;
+            }
+        }
     }
 
     /// The next response; `None` if the server closed the connection.
@@ -221,14 +240,15 @@ async fn forger(number: usize, address: SocketAddr, genuine: String, counts: Arc
                 2 => format!("__Host-id={}{tail}", &genuine[..24]),
                 _ => format!("__Host-id={first}; __Host-id={head}{tail}; __Host-id=%00"),
             };
-            batch.extend(["GET /me HTTP/1.1\r\nHost: soak\r\nCookie: ", &cookie, "\r\n\r\n"]);
+            batch.extend(["HEAD /me HTTP/1.1\r\nHost: soak\r\nCookie: ", &cookie, "\r\n\r\n"]);
         }
         wire.stream.write_all(batch.as_bytes()).await.expect("the server reads");
         for _ in 0..BATCH {
-            let response = wire.response().await.expect("the server answers junk, too");
-            assert_eq!(response.status, 401);
-            let removed = response.cookie.is_none_or(|cookie| cookie == "__Host-id=");
-            assert!(removed, "a forged cookie earns none");
+            let head = wire.head().await.expect("the server answers junk, too");
+            assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+            let removed =
+                head.split_once("set-cookie: ").is_none_or(|(_, line)| line.starts_with("__Host-id=;"));
+            assert!(removed, "a forged cookie earns none: {head}");
         }
         sent += BATCH as u64;
         counts.forged.fetch_add(BATCH as u64, Relaxed);

@@ -81,12 +81,16 @@ async fn keeps_the_rules(url: &str, runs: u32, trouble: Trouble) {
 }
 
 fn on_server(kind: Kind) {
-    // What it acknowledged has to be on disk before it is killed: by default Redis may be two seconds late.
-    let flags: &[&str] = if kind == Kind::Postgres { &[] } else { &["--appendfsync", "always"] };
-    let test = format!("histories on {kind:?}");
-    let Some(server) = Server::start_with(kind, &test, flags) else { return };
+    let Some(server) = Server::start(kind, &format!("histories on {kind:?}")) else { return };
     keeps_the_rules(&server.url(), cases(2), Trouble::None);
     keeps_the_rules(&server.url(), cases(2), Trouble::OfNodes);
+}
+
+fn on_failing_server(kind: Kind) {
+    // What it acknowledged has to be on disk before it is killed: by default Redis may be two seconds late.
+    let flags: &[&str] = if kind == Kind::Postgres { &[] } else { &["--appendfsync", "always"] };
+    let test = format!("histories on {kind:?} with faults");
+    let Some(server) = Server::start_with(kind, &test, flags) else { return };
     // A cluster names its own addresses, so there is nothing in between.
     let proxy = (kind != Kind::Cluster).then(|| Arc::new(Proxy::before(server.port())));
     let url = proxy.as_ref().map_or_else(|| server.url(), |proxy| server.url_at(proxy.port));
@@ -103,22 +107,23 @@ fn two_nodes_over_sqlite_keep_the_rules() {
     keeps_the_rules(&backend.url(), cases(2), Trouble::OfNodes);
 }
 
-#[test]
-fn two_nodes_over_redis_keep_the_rules() {
-    on_server(Kind::Redis);
+macro_rules! on_each_server {
+    ($($kind:ident: $healthy:ident, $failing:ident;)*) => {$(
+        #[test]
+        fn $healthy() {
+            on_server(Kind::$kind);
+        }
+
+        #[test]
+        fn $failing() {
+            on_failing_server(Kind::$kind);
+        }
+    )*};
 }
 
-#[test]
-fn two_nodes_over_valkey_keep_the_rules() {
-    on_server(Kind::Valkey);
-}
-
-#[test]
-fn two_nodes_over_a_cluster_keep_the_rules() {
-    on_server(Kind::Cluster);
-}
-
-#[test]
-fn two_nodes_over_postgres_keep_the_rules() {
-    on_server(Kind::Postgres);
+on_each_server! {
+    Redis: two_nodes_over_redis_keep_the_rules, over_a_redis_that_fails_they_keep_them;
+    Valkey: two_nodes_over_valkey_keep_the_rules, over_a_valkey_that_fails_they_keep_them;
+    Cluster: two_nodes_over_a_cluster_keep_the_rules, over_a_cluster_that_fails_they_keep_them;
+    Postgres: two_nodes_over_postgres_keep_the_rules, over_a_postgres_that_fails_they_keep_them;
 }

@@ -324,6 +324,16 @@ fn an_end_that_is_told_twice_never_or_otherwise_breaks_the_rule_of_events() {
     ended().told(1, EndReason::Idle).is_told(1, EndReason::SignedOut).breaks("told");
     // What died with its node need not be told.
     ended().edit(|call| (call.end, call.answer) = (None, Answer::default())).keeps_the_rules();
+    // A login of the same browser may end it without its cookie, as it follows a session that was over.
+    let replaced = |browser| {
+        let mut story = ended();
+        story
+            .then(Ask::LogIn(2), None, Answer::default())
+            .edit(|call| (call.end, call.browser) = (None, browser));
+        story
+    };
+    replaced(0).keeps_the_rules();
+    replaced(1).breaks("told");
 }
 
 #[test]

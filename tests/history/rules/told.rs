@@ -44,6 +44,8 @@ fn is_excused(life: &Life<'_>, lost: &[&Call]) -> bool {
         {
             true
         }
+        // It also ends the anonymous session that followed the one of its cookie.
+        Ask::LogIn(_) if life.browser() == Some(call.browser) => true,
         _ => life.brought.iter().any(|other| other.start == call.start),
     })
 }
