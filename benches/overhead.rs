@@ -49,18 +49,21 @@ fn main() {
 /// What a request may add to bare axum: instructions and allocations. Some 3 % above what it adds
 /// today, so that a regression fails. A number that has become too generous is lowered.
 const GATE: [(Visit, f64, f64); 7] = [
-    (Visit::NoCookie, 2_370.0, 1.0),
-    (Visit::Forged, 9_580.0, 1.0),
+    (Visit::NoCookie, 2_320.0, 1.0),
+    (Visit::Forged, 9_270.0, 1.0),
     // One of the two allocations is the box of the record, which is built in it: each stop of an
     // unboxed record is a copy of 440 bytes. What the request knows of a session is built where it
-    // stays, too. Both together took a read from 15,100 to 12,280.
-    (Visit::LiveRead, 12_600.0, 2.0),
-    (Visit::BoundRead, 26_100.0, 2.0),
-    (Visit::PersistentNextSecond, 20_350.0, 5.0),
-    (Visit::Write, 19_500.0, 6.0),
+    // stays, too. Both together took a read from 15,100 to 12,280, and
+    // whether the store is in this process, asked once in place of five times, to 11,570.
+    (Visit::LiveRead, 11_800.0, 2.0),
+    (Visit::BoundRead, 25_150.0, 2.0),
+    (Visit::PersistentNextSecond, 18_200.0, 5.0),
+    // At most twice the floor. The store edits the data in place, and what few changes have is boxed:
+    // a change of more than 128 bytes is copied by a call at each stop. Before, it took 19,060.
+    (Visit::Write, 16_400.0, 6.0),
     // Its record stays in one box from the plan to the answer, and each attempt is built anew, so
     // that no copy is kept for a second one. Its tag is a SipHash: as SHA-256 it took 3,300 more.
-    (Visit::Login, 21_050.0, 12.0),
+    (Visit::Login, 19_400.0, 12.0),
 ];
 
 /// Fails when a request costs more than it may.
