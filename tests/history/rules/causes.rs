@@ -110,7 +110,9 @@ fn may_judge(life: &Life<'_>, call: &Call) -> bool {
         Ask::Sweep => true,
         Ask::RevokeOne(sid) => *sid == life.sid,
         Ask::RevokeSubject { user, .. } | Ask::List(user) => Some(*user) == life.user(),
-        Ask::LogIn(user) if Some(*user) == life.user() => true,
+        // To create a session is an occasion to sweep.
+        Ask::LogIn(_) => true,
+        _ if call.began().is_some() || call.answer.outcome == Outcome::Unavailable => true,
         _ => life.brought.iter().any(|other| other.start == call.start),
     }
 }
