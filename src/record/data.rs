@@ -27,7 +27,7 @@ impl Json {
         // As long as it is short it needs no allocation of its own.
         let mut text = SmallVec::<[u8; 256]>::new();
         match serde_json::to_writer(&mut text, value) {
-            Ok(()) => Ok(Self(str::from_utf8(&text).expect("JSON is text").into())),
+            Ok(()) => Ok(Self(written(&text).into())),
             Err(error) => {
                 Err(Error::new(ErrorKind::Data, "the value cannot be written as JSON").with_source(error))
             }
@@ -179,6 +179,10 @@ impl Data {
         }
         Some(Self::from_checked(text))
     }
+}
+
+fn written(json: &[u8]) -> &str {
+    str::from_utf8(json).expect("JSON is text")
 }
 
 thread_local! {

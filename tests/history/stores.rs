@@ -5,10 +5,11 @@ use std::{
     collections::hash_map::DefaultHasher,
     hash::{Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use tower_tenure::{
-    SessionStore,
+    Error, SessionStore,
     store::{PostgresStore, RedisStore, SqliteStore},
 };
 
@@ -72,11 +73,22 @@ async fn keeps_the_rules(url: &str, runs: u32, trouble: Trouble) {
         let open = || SqliteStore::open(file);
         judge([Arc::new(open().await.unwrap()), Arc::new(open().await.unwrap())], runs, trouble).await;
     } else if url.starts_with("postgres:") {
-        let connect = || PostgresStore::connect(url);
-        judge([Arc::new(connect().await.unwrap()), Arc::new(connect().await.unwrap())], runs, trouble).await;
+        let connect = async || PostgresStore::connect(url).await;
+        judge([insist(connect).await, insist(connect).await], runs, trouble).await;
     } else {
-        let connect = || RedisStore::connect(url);
-        judge([Arc::new(connect().await.unwrap()), Arc::new(connect().await.unwrap())], runs, trouble).await;
+        let connect = async || RedisStore::connect(url).await;
+        judge([insist(connect).await, insist(connect).await], runs, trouble).await;
+    }
+}
+
+/// Connects to a server that may just have failed.
+async fn insist<S>(connect: impl AsyncFn() -> Result<S, Error>) -> Arc<S> {
+    loop {
+        match connect().await {
+            Ok(store) => return Arc::new(store),
+            Err(error) => println!("not connected yet: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
