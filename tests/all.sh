@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that can be checked, on a fresh Debian machine with Rust: installs what is missing, then formatting, lints,
-# documentation, every test with every feature, dependencies, the archive of a release, the searches of interleavings and of
-# orders of messages, and the benchmarks' own checks.
+# dependencies, the archive of a release, documentation, every test with every feature, the searches of interleavings and
+# of orders of messages, and the benchmarks' own checks.
 # Runs as root or as a user who may use sudo. Nothing is left out: what can not run fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -54,6 +54,9 @@ cargo fmt --check
 step "lints"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
 
+step "dependencies, and the archive of a release"
+tests/package/check.sh target
+
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --all-features
 
@@ -68,9 +71,9 @@ beside_the_tests() {
     set -e
     step "builds beside other crates, and with the oldest Rust and dependencies"
     tests/builds/check.sh target/builds
-    step "dependencies, the archive of a release, and sets of features"
+    step "the archive by itself, and sets of features"
     # In a folder of its own, since tests build examples meanwhile.
-    tests/package/check.sh target/package_check
+    tests/package/sets.sh target/archive target/sets
     step "what is run after the tests"
     interleavings --no-run
     cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model --no-run
@@ -82,9 +85,11 @@ interleavings() {
 
 step "tests"
 cargo test --all-features --no-run
+set -m   # a group of processes of its own, so that all of it can be stopped
 (renice -n 19 $BASHPID; beside_the_tests) > target/beside.log 2>&1 &
 beside=$!
-trap 'kill "$beside" 2>/dev/null || true' EXIT
+set +m
+trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
 cargo test --all-features
 wait "$beside" || { cat target/beside.log; exit 1; }
 trap - EXIT

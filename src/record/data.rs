@@ -125,6 +125,9 @@ impl Data {
     pub(crate) fn edited(&self, edits: &Edits) -> Self {
         let mut text = SCRATCH.take();
         text.clear();
+        if self.bytes() > MAX_SCRATCH / 2 {
+            text.reserve_exact(self.bytes() + edits.bytes()); // in place of growing step by step
+        }
         let mut rest = self.as_text();
         for (key, value) in edits.iter() {
             let (before, after) = around(rest, key);
@@ -181,17 +184,18 @@ impl Data {
     }
 }
 
+/// What `serde_json` has written.
 fn written(json: &[u8]) -> &str {
     str::from_utf8(json).expect("JSON is text")
 }
 
 thread_local! {
     /// Data under construction: a string of its own for each write would be one more allocation, and
-    /// bytes on the stack would have to be proved text again, which takes 150 instructions.
+    /// bytes on the stack would need another check of UTF-8, which takes 150 instructions.
     static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
 }
 
-/// A thread keeps no more than this.
+/// The largest capacity that a thread keeps.
 const MAX_SCRATCH: usize = 4096;
 
 fn put_text(into: &mut String, text: &str) {
@@ -419,6 +423,44 @@ mod tests {
             assert_eq!(found, oracle.clone().into_iter().collect::<Vec<_>>());
             assert_eq!(Data::from_text(data.as_text()), Some(data.clone()));
         }
+    }
+
+    #[test]
+    fn several_edits_at_once_do_what_they_do_one_after_another() {
+        let keys = ["a", "b", "c", "d"];
+        // Each key is set, removed or left alone, in data that has every second one.
+        for choice in 0..3_usize.pow(4) {
+            let mut at_once: Data = [("b", "1"), ("d", "22")]
+                .map(|(key, value)| (key, Json::from_text(value)))
+                .into_iter()
+                .collect();
+            let (mut singly, mut all) = (at_once.clone(), Edits::default());
+            for (at, key) in (0..).zip(keys) {
+                let mut one = Edits::default();
+                for edits in [&mut one, &mut all] {
+                    match choice / 3_usize.pow(at) % 3 {
+                        0 => edits.set(key, Json::from_text("333")),
+                        1 => edits.remove(key),
+                        _ => {}
+                    }
+                }
+                singly.edit(&one);
+            }
+            at_once.edit(&all);
+            assert_eq!(at_once.as_text(), singly.as_text(), "{choice}");
+        }
+    }
+
+    #[test]
+    fn a_thread_keeps_room_for_small_data_and_not_for_large() {
+        let room_after = |bytes| {
+            let mut edits = Edits::default();
+            edits.set("key", Json::from_text("x".repeat(bytes)));
+            Data::default().edit(&edits);
+            SCRATCH.take().capacity()
+        };
+        assert!((100..=MAX_SCRATCH).contains(&room_after(100)));
+        assert_eq!(room_after(MAX_SCRATCH + 1), 0);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl SecretHash {
     /// Whether both are equal, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         // All differences in one word, without a branch: to compare byte by byte takes ten times as
-        // long, and is no more constant.
+        // long, and is no safer.
         let words = self.words().into_iter().zip(other.words());
         words.fold(0, |differences, (a, b)| differences | (a ^ b)).ct_eq(&0).into()
     }

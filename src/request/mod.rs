@@ -6,12 +6,12 @@
 //!   Load ──► judge ──► arrived ──► reads and plans ──► next_call ──► cookie_verdict
 //!                                                      ▲      │
 //!                                               answered      ▼
-//!                                                      └── the engine performs it
+//!                                                      └── `session` performs it
 //! ```
 //!
 //! Nothing here waits, locks, reads a clock, draws random bytes or knows HTTP: what it needs is
 //! handed in. So each order of events is a plain function call, and tests can go through all of
-//! them. `session` holds the state behind its handle; `engine` performs the calls.
+//! them. `session` holds the state behind its handle, and performs the calls through the engine.
 
 // known.rs    the session that the request is about
 // judge.rs    what a loaded record means for who holds a token

@@ -81,7 +81,7 @@ pub(crate) struct UpdateCall {
 }
 
 /// Record the interaction. Apart from the other calls, since most requests make it and no other
-/// one: to carry it as an [`UpdateCall`] takes 300 instructions more.
+/// one: an [`UpdateCall`] is larger, and copied at each stop.
 #[derive(Debug)]
 pub(crate) struct TouchCall {
     pub(crate) sid: SessionId,
@@ -309,7 +309,7 @@ impl RequestState {
     }
 
     /// Whether there is no next call. Asked before it: a call is large, and to hand over that there is
-    /// none takes 250 instructions.
+    /// none is not free.
     #[inline]
     pub(crate) fn is_carried_out(&self, scope: Scope, ctx: &RequestContext<'_>) -> bool {
         match scope {

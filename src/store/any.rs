@@ -39,7 +39,7 @@ pub struct AnyStore {
     sessions: Arc<dyn DynStore>,
     /// `None` for a store that is only known to keep sessions.
     settings: Option<Arc<dyn DynSettings>>,
-    /// Asked several times in each request.
+    /// A copy, since each request asks several times, and the call is virtual.
     in_process: bool,
 }
 

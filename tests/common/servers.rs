@@ -151,7 +151,7 @@ impl Server {
         for index in 0..self.nodes.len() {
             self.run(index);
         }
-        self.wait_until_ready();
+        self.wait_until_ready(false);
     }
 
     /// Puts an empty server in its place, on the same port.
@@ -162,7 +162,7 @@ impl Server {
         for index in 0..self.nodes.len() {
             self.run(index);
         }
-        self.wait_until_ready();
+        self.wait_until_ready(false);
     }
 
     /// Runs a command of the server's own client, and gives what it printed: `redis-cli` arguments, or SQL.
@@ -208,7 +208,7 @@ impl Server {
         for index in 0..self.nodes.len() {
             self.run(index);
         }
-        self.wait_until_ready();
+        self.wait_until_ready(true);
     }
 
     fn prepare(&self) {
@@ -248,12 +248,17 @@ impl Server {
         self.nodes[index].process = Some(command.spawn().expect("the server starts"));
     }
 
-    fn wait_until_ready(&mut self) {
+    /// `is_new`: nobody knows its ports yet.
+    fn wait_until_ready(&mut self, is_new: bool) {
         for index in 0..self.nodes.len() {
             until("the server answers", || {
                 // What a killed one left, a process or a connection on the port, may stand in the way for a moment.
                 let process = self.nodes[index].process.as_mut();
                 if process.is_some_and(|process| matches!(process.try_wait(), Ok(Some(_)))) {
+                    // Or another server was faster, and stays.
+                    if is_new {
+                        self.nodes[index].port = free_port();
+                    }
                     self.run(index);
                 }
                 match self.kind {

@@ -43,6 +43,12 @@ impl Life<'_> {
     pub(crate) fn browser(&self) -> Option<Browser> {
         Some(self.birth?.browser)
     }
+
+    /// Whether a login may end it without its cookie: an anonymous session that followed one which was over, by a login of the
+    /// same browser that still had the cookie of that one.
+    pub(crate) fn may_be_followed(&self, login: &Call) -> bool {
+        self.user().is_none() && self.browser() == Some(login.browser)
+    }
 }
 
 impl<'a> View<'a> {
@@ -198,7 +204,7 @@ fn story(view: &View<'_>, sid: Sid) -> String {
 impl Broken {
     /// Whether nothing is wrong but that an end was not told yet.
     pub(crate) fn is_untold(&self) -> bool {
-        self.violations.iter().all(|violation| violation.rule == "told")
+        self.violations.iter().all(|violation| violation.what == rules::NEVER_TOLD)
     }
 }
 

@@ -17,6 +17,8 @@ use crate::common::{
 
 /// A server with its faults, until [`Faults::stop`].
 pub(crate) struct Faults {
+    /// While it is set, no new fault begins.
+    pub(crate) is_calm: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<(Server, u32)>,
 }
@@ -26,11 +28,16 @@ impl Faults {
     pub(crate) fn begin(mut server: Server, proxy: Option<Arc<Proxy>>, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let is_calm = Arc::new(AtomicBool::new(false));
+        let calm = Arc::clone(&is_calm);
         let thread = thread::spawn(move || {
             let mut dice = Dice::new(seed ^ 0xfa);
             let mut count = 0;
             while !stopped.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(50 + dice.below(200)));
+                if calm.load(Ordering::SeqCst) {
+                    continue;
+                }
                 count += 1;
                 let short = Duration::from_millis(20 + dice.below(150));
                 match (dice.below(4), &proxy) {
@@ -56,7 +63,7 @@ impl Faults {
             }
             (server, count)
         });
-        Self { stop, thread }
+        Self { is_calm, stop, thread }
     }
 
     /// The server, in good health, and how many faults there were.

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,17 +30,17 @@ use super::{
 const ADMINISTRATOR: u8 = u8::MAX;
 
 /// How a plan is carried out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
+#[derive(Clone, Copy)]
+pub(crate) enum Pace<'a> {
     /// Time stands still but for what the driver does.
     Stepped,
-    /// By a real server, which needs time.
-    Real,
+    /// By a real server, which needs time. It has its faults, if any, until the flag is set.
+    Real(Option<&'a AtomicBool>),
 }
 
 struct Run<'a, S> {
     plan: &'a Plan,
-    pace: Pace,
+    pace: Pace<'a>,
     stores: [Arc<S>; 2],
     nodes: Mutex<[Node; 2]>,
     policy: LivePolicy,
@@ -86,7 +86,10 @@ fn terms(plan: &Plan) -> Terms {
 }
 
 /// Carries out a plan with two nodes, each with its handle of the store. What comes of it is to be judged by the rules.
-pub(crate) async fn run<S: SessionStore>(stores: [Arc<S>; 2], plan: &Plan, pace: Pace) -> History {
+pub(crate) async fn run<S: SessionStore>(stores: [Arc<S>; 2], plan: &Plan, pace: Pace<'_>) -> History {
+    if let Pace::Real(Some(is_calm)) = pace {
+        is_calm.store(false, Ordering::SeqCst);
+    }
     let true_time = ManualClock::default();
     let recorder = Arc::new(Recorder::new(terms(plan)));
     recorder.policy(true_time.now().as_unix_millis(), millis(plan.idle), millis(plan.absolute));
@@ -202,7 +205,7 @@ impl<S: SessionStore> Run<'_, S> {
         }
         let outcome = answer.outcome;
         self.recorder.ends(number, self.now(), answer);
-        if outcome == Outcome::Unavailable && self.pace == Pace::Real {
+        if outcome == Outcome::Unavailable && matches!(self.pace, Pace::Real(_)) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         outcome
@@ -211,9 +214,14 @@ impl<S: SessionStore> Run<'_, S> {
     /// The record. Of a call whose answer was lost a node finds out later, in attempts that are up to a minute apart; so many
     /// are lost that one in a thousand runs needs more than the first.
     async fn when_all_is_told(&self) -> History {
-        for _ in 0..600 {
+        if let Pace::Real(Some(is_calm)) = self.pace {
+            is_calm.store(true, Ordering::SeqCst);
+        }
+        // A node gives up after a hundred seconds.
+        for _ in 0..1050 {
             let history = self.recorder.history();
-            if self.pace == Pace::Stepped || !check(&history).is_err_and(|broken| broken.is_untold()) {
+            if matches!(self.pace, Pace::Stepped) || !check(&history).is_err_and(|broken| broken.is_untold())
+            {
                 return history;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -225,8 +233,8 @@ impl<S: SessionStore> Run<'_, S> {
     async fn settle(&self) {
         let background = match self.pace {
             Pace::Stepped => Duration::from_secs(300), // which stand still
-            Pace::Real if self.plan.bad_server => Duration::from_secs(4),
-            Pace::Real => Duration::ZERO,
+            Pace::Real(Some(_)) => Duration::from_secs(4),
+            Pace::Real(None) => Duration::ZERO,
         };
         tokio::time::sleep(background).await;
         self.true_time.advance(2 * (self.plan.absolute + self.plan.idle));

@@ -4,7 +4,7 @@
 use std::{
     collections::hash_map::DefaultHasher,
     hash::{Hash, Hasher},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -50,7 +50,12 @@ fn plan(seed: u64, trouble: Trouble) -> Plan {
     }
 }
 
-async fn judge<S: SessionStore>(stores: [Arc<S>; 2], runs: u32, trouble: Trouble) {
+async fn judge<S: SessionStore>(
+    stores: [Arc<S>; 2],
+    runs: u32,
+    trouble: Trouble,
+    is_calm: Option<&AtomicBool>,
+) {
     let (mut calls, mut unavailable) = (0, 0);
     // Another realm for each kind of trouble.
     let mut base = DefaultHasher::new();
@@ -58,7 +63,7 @@ async fn judge<S: SessionStore>(stores: [Arc<S>; 2], runs: u32, trouble: Trouble
     let base = base.finish() >> 16;
     for seed in 0..u64::from(runs) {
         let plan = plan(base / 2 * 2 + seed, trouble);
-        let history = run(stores.clone(), &plan, Pace::Real).await;
+        let history = run(stores.clone(), &plan, Pace::Real(is_calm)).await;
         calls += history.calls.len();
         let lost = |call: &&super::record::Call| call.answer.outcome == super::record::Outcome::Unavailable;
         unavailable += history.calls.iter().filter(lost).count();
@@ -68,34 +73,35 @@ async fn judge<S: SessionStore>(stores: [Arc<S>; 2], runs: u32, trouble: Trouble
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn keeps_the_rules(url: &str, runs: u32, trouble: Trouble) {
+async fn keeps_the_rules(url: &str, runs: u32, trouble: Trouble, is_calm: Option<&AtomicBool>) {
     if let Some(file) = url.strip_prefix("sqlite:") {
         let open = || SqliteStore::open(file);
-        judge([Arc::new(open().await.unwrap()), Arc::new(open().await.unwrap())], runs, trouble).await;
+        judge([Arc::new(open().await.unwrap()), Arc::new(open().await.unwrap())], runs, trouble, is_calm)
+            .await;
     } else if url.starts_with("postgres:") {
         let connect = async || PostgresStore::connect(url).await;
-        judge([insist(connect).await, insist(connect).await], runs, trouble).await;
+        judge([insist(connect).await, insist(connect).await], runs, trouble, is_calm).await;
     } else {
         let connect = async || RedisStore::connect(url).await;
-        judge([insist(connect).await, insist(connect).await], runs, trouble).await;
+        judge([insist(connect).await, insist(connect).await], runs, trouble, is_calm).await;
     }
 }
 
 /// Connects to a server that may just have failed.
 async fn insist<S>(connect: impl AsyncFn() -> Result<S, Error>) -> Arc<S> {
-    loop {
-        match connect().await {
-            Ok(store) => return Arc::new(store),
-            Err(error) => println!("not connected yet: {error}"),
+    for _ in 0..200 {
+        if let Ok(store) = connect().await {
+            return Arc::new(store);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    Arc::new(connect().await.expect("a server that is up most of the time"))
 }
 
 fn on_server(kind: Kind) {
     let Some(server) = Server::start(kind, &format!("histories on {kind:?}")) else { return };
-    keeps_the_rules(&server.url(), cases(2), Trouble::None);
-    keeps_the_rules(&server.url(), cases(2), Trouble::OfNodes);
+    keeps_the_rules(&server.url(), cases(2), Trouble::None, None);
+    keeps_the_rules(&server.url(), cases(2), Trouble::OfNodes, None);
 }
 
 fn on_failing_server(kind: Kind) {
@@ -107,7 +113,7 @@ fn on_failing_server(kind: Kind) {
     let proxy = (kind != Kind::Cluster).then(|| Arc::new(Proxy::before(server.port())));
     let url = proxy.as_ref().map_or_else(|| server.url(), |proxy| server.url_at(proxy.port));
     let faults = Faults::begin(server, proxy, 1);
-    keeps_the_rules(&url, cases(1), Trouble::OfServer);
+    keeps_the_rules(&url, cases(1), Trouble::OfServer, Some(&*faults.is_calm));
     let (_, count) = faults.stop();
     println!("{kind:?}: {count} faults");
 }
@@ -115,8 +121,8 @@ fn on_failing_server(kind: Kind) {
 #[test]
 fn two_nodes_over_sqlite_keep_the_rules() {
     let backend = Backend::sqlite("histories");
-    keeps_the_rules(&backend.url(), cases(2), Trouble::None);
-    keeps_the_rules(&backend.url(), cases(2), Trouble::OfNodes);
+    keeps_the_rules(&backend.url(), cases(2), Trouble::None, None);
+    keeps_the_rules(&backend.url(), cases(2), Trouble::OfNodes, None);
 }
 
 macro_rules! on_each_server {

@@ -268,8 +268,8 @@ async fn count(kind: Kind, test: &str) {
     let nodes = [Arc::new(Place::new(open(&server).await)), Arc::new(Place::new(open(&server).await))];
     let stop = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(AtomicU32::new(0));
-    // Each time, one call of each of the 32 clients may be in flight. A long search kills less often, so that most of it is not
-    // spent on new connections: some 500 times in a million increments.
+    // Each time, one call of each of the 32 clients may be in flight. A long search kills some 480 times whatever its length,
+    // so that most of it is not spent on new connections.
     let killer = kill_connections(&server, &stop, (&acknowledged, search::cases(2).max(64)));
 
     let mut clients = Vec::new();

@@ -53,7 +53,7 @@ struct Rare {
 }
 
 impl Rare {
-    /// Whether a touch depends on it, or changes it.
+    /// Whether an interaction or a write depends on it, or changes it.
     const fn decides_touch(&self) -> bool {
         self.one_off_idle.is_some() || self.ended.is_some()
     }
@@ -146,8 +146,8 @@ impl Entry {
         (is_touch && self.is_plain(change)).then(|| self.touched(change))
     }
 
-    /// Edits the data in place, if the change is at most that and an interaction; `None` if it takes
-    /// the whole record, which is 700 instructions more.
+    /// Edits the data in place, if the change is at most that and an interaction; `None` if the
+    /// whole record must be built, which takes 700 instructions more.
     pub(super) fn write(&mut self, change: &Change) -> Option<UpdateOutcome> {
         if !self.is_plain(change) {
             return None;

@@ -49,8 +49,8 @@ impl UserAgents {
 /// copy for all sessions of a shard, which saves 176 bytes a session. Not of the store, since each
 /// load counts a reference, and threads would wait for each other.
 ///
-/// Each beside the address of its user agent, which is shared: to look for that takes a tenth of
-/// hashing the text.
+/// An entry has the address of its user agent, which the facts keep alive. Comparing it takes a tenth
+/// of hashing the text. User agents beyond [`MAX_KNOWN`] are not shared, and neither are their facts.
 #[derive(Default)]
 pub(super) struct CommonFacts(Vec<(usize, Arc<Facts>)>);
 

@@ -297,6 +297,17 @@ fn an_end_without_a_cause_breaks_the_rule_of_causes() {
     let mut story = over(IDLE - 1, Some(EndReason::Idle));
     story.0.calls[1].clock += 1;
     story.keeps_the_rules();
+    // But not that of a call which could not have judged it.
+    let mut story = over(IDLE - 1, Some(EndReason::Idle));
+    let other = Call {
+        browser: 1,
+        ask: Ask::LogIn(2),
+        clock: SECOND + IDLE,
+        answer: Answer { sid: Some(2), cookie: Cookie::Set(2), ..done() },
+        ..story.0.calls[0].clone()
+    };
+    story.0.calls.insert(1, other);
+    story.breaks("causes");
     let refused = Answer { outcome: Outcome::Full, ..done() };
     Story::new().then(Ask::LogIn(1), None, refused.clone()).breaks("causes");
     Story::new().login(1).then(Ask::LogIn(1), None, refused).keeps_the_rules();
@@ -324,16 +335,25 @@ fn an_end_that_is_told_twice_never_or_otherwise_breaks_the_rule_of_events() {
     ended().told(1, EndReason::Idle).is_told(1, EndReason::SignedOut).breaks("told");
     // What died with its node need not be told.
     ended().edit(|call| (call.end, call.answer) = (None, Answer::default())).keeps_the_rules();
-    // A login of the same browser may end it without its cookie, as it follows a session that was over.
-    let replaced = |browser| {
-        let mut story = ended();
+    // A login of the same browser may end an anonymous session without its cookie, and no other.
+    let killed = |story: &mut Story, browser| {
         story
             .then(Ask::LogIn(2), None, Answer::default())
             .edit(|call| (call.end, call.browser) = (None, browser));
+    };
+    let anonymous = |browser| {
+        let mut story = Story::new();
+        story.0.terms.is_settled = true;
+        story.then(Ask::Append(7), None, Answer { sid: Some(1), cookie: Cookie::Set(1), ..done() });
+        story.logout(1).edit_found(|found| (found.user, found.list) = (None, vec![7]));
+        killed(&mut story, browser);
         story
     };
-    replaced(0).keeps_the_rules();
-    replaced(1).breaks("told");
+    anonymous(0).keeps_the_rules();
+    anonymous(1).breaks("told");
+    let mut of_a_user = ended();
+    killed(&mut of_a_user, 0);
+    of_a_user.breaks("told");
 }
 
 #[test]

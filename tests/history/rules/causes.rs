@@ -107,11 +107,10 @@ fn is_cause(view: &View<'_>, life: &Life<'_>, call: &Call, reason: EndReason) ->
 /// Whether a call may look at a session, and end it by time.
 fn may_judge(life: &Life<'_>, call: &Call) -> bool {
     match &call.ask {
-        // To create a session is an occasion to sweep.
-        Ask::Sweep | Ask::LogIn(_) => true,
+        Ask::Sweep => true,
         Ask::RevokeOne(sid) => *sid == life.sid,
         Ask::RevokeSubject { user, .. } | Ask::List(user) => Some(*user) == life.user(),
-        _ if call.began().is_some() || call.answer.outcome == Outcome::Unavailable => true,
+        Ask::LogIn(user) if Some(*user) == life.user() || life.may_be_followed(call) => true,
         _ => life.brought.iter().any(|other| other.start == call.start),
     }
 }

@@ -14,6 +14,7 @@ mod writes;
 #[cfg(test)]
 mod by_hand;
 
+pub(crate) use self::told::NEVER_TOLD;
 use super::check::{Findings, View};
 
 type Rule = fn(&View<'_>, &mut Findings);

@@ -11,6 +11,9 @@ use super::super::{
     record::{Ask, Call},
 };
 
+/// What may be so because a node has not asked yet.
+pub(crate) const NEVER_TOLD: &str = "its end was never told";
+
 pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
     let terms = &view.history.terms;
     let lost: Vec<&Call> = view.history.calls.iter().filter(|call| call.end.is_none()).collect();
@@ -19,7 +22,7 @@ pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
             [] => {
                 let is_required = terms.is_settled && life.birth.is_some() && !is_excused(life, &lost);
                 if is_required {
-                    findings.add(life.sid, "its end was never told");
+                    findings.add(life.sid, NEVER_TOLD);
                 }
             }
             [told] => {
@@ -44,8 +47,7 @@ fn is_excused(life: &Life<'_>, lost: &[&Call]) -> bool {
         {
             true
         }
-        // It also ends the anonymous session that followed the one of its cookie.
-        Ask::LogIn(_) if life.browser() == Some(call.browser) => true,
+        Ask::LogIn(_) if life.may_be_followed(call) => true,
         _ => life.brought.iter().any(|other| other.start == call.start),
     })
 }
