@@ -66,18 +66,7 @@ cargo run --quiet --manifest-path tests/public_api/Cargo.toml --target-dir targe
 step "BENCHMARKS.md shows the kept results"
 benches/peers/plot.py --check
 
-# What compiles for long and needs nothing of the tests goes on beside them, since they wait a lot: in two lanes, as most of it
-# is one compiler at a time. A lane is a group of processes of its own, so that all of it can be stopped.
-lanes=()
-beside() {
-    set -m
-    (renice -n 19 "$BASHPID"; set -e; "$1") > "target/$1.log" 2>&1 &
-    lanes+=("$!")
-    set +m
-}
-stop_lanes() {
-    for lane in "${lanes[@]}"; do kill -- "-$lane" 2>/dev/null || true; done
-}
+# What compiles for long and needs nothing of the tests goes on beside them, since they wait a lot.
 # Builds beside other crates, with the oldest Rust and dependencies, of the archive by itself, and with sets of features.
 other_builds() {
     tests/builds/check.sh target/builds
@@ -93,14 +82,15 @@ later_builds() {
     cargo bench --no-run --bench overhead --bench stores --bench through --bench binding
 }
 
-step "tests; beside them other builds (target/other_builds.log), and those of what comes later (target/later_builds.log)"
+step "tests; beside them other builds, and those of what comes later (target/beside.log)"
 cargo test --all-features --no-run
-trap stop_lanes EXIT
-beside other_builds
-beside later_builds
+set -m   # a group of processes of its own, so that all of it can be stopped
+(renice -n 19 "$BASHPID"; set -e; other_builds; later_builds) > target/beside.log 2>&1 &
+beside=$!
+set +m
+trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
 cargo test --all-features
-wait "${lanes[0]}" || { cat target/other_builds.log; exit 1; }
-wait "${lanes[1]}" || { cat target/later_builds.log; exit 1; }
+wait "$beside" || { cat target/beside.log; exit 1; }
 trap - EXIT
 
 step "interleavings of the memory store"
