@@ -53,13 +53,13 @@ const GATE: [(Visit, f64, f64); 7] = [
     (Visit::Forged, 9_270.0, 1.0),
     // One of the two allocations is the box of the record, which is built in it: each stop of an
     // unboxed record is a copy of 440 bytes. What the request knows of a session is built where it
-    // stays, too. Both together took a read from 15,100 to 12,280. That the store is asked only once whether it is
-    // in this process took it to 11,570.
+    // stays, too. Both together took a read from 15,100 to 12,280. That the store is asked only once
+    // whether it is in this process took it to 11,570.
     (Visit::LiveRead, 11_800.0, 2.0),
     (Visit::BoundRead, 25_150.0, 2.0),
     (Visit::PersistentNextSecond, 18_200.0, 5.0),
-    // At most twice the floor of a read. The store edits the data in place, and what few changes have is boxed:
-    // a change of more than 128 bytes is copied by a call at each stop. Before, it took 19,060.
+    // At most twice the floor of a read. The store edits the data in place, and what few changes have
+    // is boxed: a change of more than 128 bytes is copied by a call at each stop. Before, it took 19,060.
     (Visit::Write, 16_400.0, 6.0),
     // Its record stays in one box from the plan to the answer, and each attempt is built anew, so
     // that no copy is kept for a second one. Its tag is a SipHash: as SHA-256 it took 3,300 more.
