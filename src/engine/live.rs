@@ -78,7 +78,7 @@ impl Engine {
                 found.into_iter().partition(|record| record.end_reason_under(&policy, now).is_none());
             ended += over.len();
             if !over.is_empty() && self.clock_agrees(now).await {
-                self.end_those_over(&over, |_| policy, now, false).await?;
+                self.end_those_over(&over, |_| *policy, now, false).await?;
             }
             sessions.extend(live);
             if sessions.len() > limit {

@@ -2,6 +2,7 @@
 //! judged.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -95,6 +96,34 @@ impl RealmState {
     pub(crate) fn remembered(&self) -> Option<Policy> {
         self.last_policy.load().as_deref().copied()
     }
+
+    fn bound_by<'a>(&self, policy: &'a Policy) -> RealmPolicy<'a> {
+        let not_before = self.not_before();
+        if policy.not_before() == not_before {
+            RealmPolicy::Same(policy)
+        } else {
+            RealmPolicy::SignedOut(Box::new(policy.with_not_before(not_before)))
+        }
+    }
+}
+
+/// A policy with the moment at which everybody in the realm was signed out.
+#[derive(Debug)]
+pub(crate) enum RealmPolicy<'a> {
+    /// There is no such moment, so requests need no copy of their policy.
+    Same(&'a Policy),
+    SignedOut(Box<Policy>),
+}
+
+impl Deref for RealmPolicy<'_> {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        match self {
+            Self::Same(policy) => policy,
+            Self::SignedOut(policy) => policy,
+        }
+    }
 }
 
 /// Notes the end of the task, also when its runtime ends.
@@ -120,21 +149,25 @@ impl Engine {
     }
 
     /// The policy with the moment at which everybody was signed out, if that is known well enough.
-    pub(crate) fn known_policy(realm: &RealmState, policy: &Policy, now: Timestamp) -> Option<Policy> {
+    pub(crate) fn known_policy<'a>(
+        realm: &RealmState,
+        policy: &'a Policy,
+        now: Timestamp,
+    ) -> Option<RealmPolicy<'a>> {
         if !realm.poll.is_used.load(Ordering::Relaxed) {
             realm.poll.is_used.store(true, Ordering::Relaxed);
         }
-        realm.is_fresh(now).then(|| policy.with_not_before(realm.not_before()))
+        realm.is_fresh(now).then(|| realm.bound_by(policy))
     }
 
     /// The policy with the moment at which everybody was signed out; asks the store when it has not
     /// been asked for a second.
-    pub(crate) async fn policy_of(
+    pub(crate) async fn policy_of<'a>(
         &self,
         realm: &Arc<RealmState>,
-        policy: &Policy,
+        policy: &'a Policy,
         now: Timestamp,
-    ) -> Result<Policy, Error> {
+    ) -> Result<RealmPolicy<'a>, Error> {
         if let Some(policy) = Self::known_policy(realm, policy, now) {
             return Ok(policy);
         }
@@ -144,7 +177,7 @@ impl Engine {
         if !self.store.in_process() && self.clock.keeps_wall_time() {
             self.ask_in_background(realm);
         }
-        Ok(policy.with_not_before(realm.not_before()))
+        Ok(realm.bound_by(policy))
     }
 
     /// Asks the store for the moment. It is the smallest of its calls, so it also shows whether the

@@ -64,7 +64,7 @@ impl Engine {
         let swept =
             self.call(self.timer(Operation::Sweep), None, now, self.store.calls().sweep(sweep)).await?;
         let judge = |record: &Record| {
-            if record.realm == realm.name { policy } else { self.policy_of_other(record) }
+            if record.realm == realm.name { *policy } else { self.policy_of_other(record) }
         };
         let ended = self.end_those_over(&swept.found, judge, now, true).await?;
         let passed = self.full_pass(realm, &policy, now, limit).await?;

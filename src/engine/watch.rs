@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Engine, RealmState};
+use super::{Engine, RealmState, realm::RealmPolicy};
 use crate::{EndReason, Policy, SessionId, Timestamp, record::Timing, time::TimerMoment};
 
 /// How often a session is looked at for its streams: an end on another node is seen within 2 s
@@ -174,7 +174,7 @@ impl Engine {
         policy: &Policy,
         now: Timestamp,
     ) -> Option<Over> {
-        let policy = self.policy_of(realm, policy, now).await.unwrap_or(*policy);
+        let policy = self.policy_of(realm, policy, now).await.unwrap_or(RealmPolicy::Same(policy));
         match self.load(sid, now).await {
             Ok(Some(record)) => {
                 watched.seen().timing = record.timing;

@@ -132,10 +132,11 @@ where
                         *answered = Some(response);
                         return Poll::Pending;
                     }
-                    let response = ResponseBody::inner(response);
+                    let mut response = ResponseBody::inner(response);
                     let Some(session) = this.session.as_ref() else { return Poll::Ready(Ok(response)) };
-                    if !session.close() {
-                        return Poll::Ready(Ok(finish(this.session, response, false)));
+                    if session.respond_at_once(response.headers_mut()) {
+                        this.session.take().into_iter().for_each(Session::recycle);
+                        return Poll::Ready(Ok(response));
                     }
                     let committed =
                         commit(session, session.has_failed(response.status(), response.headers()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::RequestState;
+use super::{RequestState, plan::Draft};
 use crate::{
     Mode, SessionId, Timestamp,
     record::{AuthenticationMethod, Device, DeviceProof, Facts, Record, Timing},
@@ -97,10 +97,19 @@ impl SessionInfo {
 impl RequestState {
     /// The session as a page sees it: a login of this request is in it already.
     pub(crate) fn info(&self) -> Option<SessionInfo> {
-        if let Some(draft) = self.plan.new.as_ref().filter(|draft| draft.is_login()) {
+        if let Some(draft) = self.planned_login() {
             return Some(SessionInfo::new(&draft.record, &draft.record.timing, DeviceProof::NotBound));
         }
         let known = self.lasting()?;
         Some(SessionInfo::new(&known.record, &known.next_timing(), known.device))
+    }
+
+    /// The record of that session.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.planned_login().map(|draft| &*draft.record).or_else(|| Some(&*self.lasting()?.record))
+    }
+
+    fn planned_login(&self) -> Option<&Draft> {
+        self.plan.new.as_ref().filter(|draft| draft.is_login())
     }
 }

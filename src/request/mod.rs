@@ -207,14 +207,22 @@ impl RequestState {
         self.touch_must_succeed = true;
     }
 
-    /// The head of the response is about to be sent: no more changes. Says whether the store has to
-    /// be asked before.
-    pub(crate) fn close<'a>(&mut self, may_be_stale: bool, ctx: impl FnOnce() -> RequestContext<'a>) -> bool {
+    /// The head of the response is about to be sent: no more changes. Says what becomes of the
+    /// cookie, or `None` if the store has to be asked before.
+    pub(crate) fn close<'a>(
+        &mut self,
+        may_be_stale: bool,
+        ctx: impl FnOnce() -> RequestContext<'a>,
+    ) -> Option<CookieVerdict> {
         self.is_closed = true;
         self.may_be_stale |= may_be_stale;
-        !self.plan.is_empty()
-            || matches!(self.follows, Follows::Past(_))
-            || (!self.is_of_stranger() && !self.is_carried_out(Scope::Cookie, &ctx()))
+        if !self.plan.is_empty() || matches!(self.follows, Follows::Past(_)) {
+            return None;
+        }
+        if self.is_of_stranger() {
+            return Some(CookieVerdict::Keep);
+        }
+        Some(self.cookie_verdict(false, &ctx())).filter(|verdict| *verdict != CookieVerdict::Recheck)
     }
 
     /// Whether the browser sent no cookie and got no session: then the response says nothing of a

@@ -29,10 +29,7 @@ mod watch;
 use std::{
     fmt,
     net::IpAddr,
-    sync::{
-        Arc, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, MutexGuard, PoisonError},
 };
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
@@ -43,12 +40,12 @@ use self::recycle::State;
 pub use self::{data::ValueFor, key::Key, login::Login, summary::SessionSummary, watch::UntilEnded};
 pub use crate::request::{Outcome, SessionInfo};
 use crate::{
-    EndReason, Error, Policy, RequestHead, SessionId, Timestamp,
+    EndReason, Error, RequestHead, SessionId, Timestamp,
     cookie::{Candidates, SessionCookie, Token},
     engine::RealmState,
     record::{DeviceProof, PastSession, Timing},
     request::{CookieSent, RequestContext, Visit},
-    settings::LayerConfig,
+    settings::{LayerConfig, RequestPolicy},
 };
 
 /// The session of a request, as a handler uses it.
@@ -93,7 +90,7 @@ pub(crate) struct Inner {
     config: Arc<LayerConfig>,
     /// The realm of this request, if it is not that of the layer.
     realm: Option<Arc<RealmState>>,
-    policy: Policy,
+    policy: RequestPolicy,
     now: Timestamp,
     method: Method,
     uri: Uri,
@@ -102,8 +99,6 @@ pub(crate) struct Inner {
     ip: Option<IpAddr>,
     /// The session of a layer further out, with a cookie of another name.
     outer: Option<Session>,
-    /// Whether the handler looked at the session, so that the response depends on it.
-    looked: AtomicBool,
     /// The host, if the browser would drop a cookie of this response (E14).
     loses_cookie: Option<Box<str>>,
 }
@@ -137,7 +132,7 @@ impl Session {
     pub(crate) fn new(
         config: &Arc<LayerConfig>,
         realm: Option<Arc<RealmState>>,
-        policy: Policy,
+        policy: RequestPolicy,
         now: Timestamp,
         head: RequestHead<'_>,
         candidates: &Candidates,
@@ -153,7 +148,6 @@ impl Session {
             headers: (!config.hooks.is_empty()).then(|| head.headers.clone()),
             ip,
             outer: head.extensions.get::<Self>().cloned(),
-            looked: AtomicBool::new(false),
             loses_cookie: config.loses_cookie(head, candidates.brought),
             config: Arc::clone(config),
         };
@@ -188,17 +182,17 @@ impl Session {
 
     /// The user who is logged in.
     pub fn subject(&self) -> Option<Arc<str>> {
-        self.info()?.subject
+        self.look().request.record()?.subject.clone()
     }
 
     /// Whether this user is logged in.
     pub fn is_of(&self, subject: &str) -> bool {
-        self.subject().as_deref() == Some(subject)
+        self.look().request.record().is_some_and(|record| record.subject.as_deref() == Some(subject))
     }
 
     /// The public id.
     pub fn sid(&self) -> Option<SessionId> {
-        Some(self.info()?.sid)
+        Some(self.look().request.record()?.sid)
     }
 
     /// Why the session that this request's cookie led to is over; `None` when it is live, or
@@ -317,8 +311,9 @@ impl Session {
     }
 
     fn look(&self) -> MutexGuard<'_, State> {
-        self.inner().looked.store(true, Ordering::Relaxed);
-        self.state()
+        let mut state = self.state();
+        state.looked = true;
+        state
     }
 
     /// The state, for a change.

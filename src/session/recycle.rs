@@ -34,6 +34,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) request: RequestState,
+    /// Whether the handler looked at the session, so that the response depends on it.
+    pub(super) looked: bool,
     /// A login that was sent to the store, and may or may not have taken place.
     pub(super) unsettled: Option<UnsettledLogin>,
     /// Whether the browser sent a bound cookie, which then goes with the session cookie.
@@ -84,6 +86,7 @@ impl Session {
             slot.user_agent.clear();
             let state = slot.state.get_mut().unwrap_or_else(PoisonError::into_inner);
             state.request.reset();
+            state.looked = false;
             state.unsettled = None;
             state.has_bound_cookie = false;
             // `try_with`: the thread may be ending.

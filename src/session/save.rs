@@ -37,9 +37,12 @@ impl Session {
         let inner = self.inner();
         let visit = Visit { device: device.as_ref().map(|device| &device.check), ..self.visit() };
         let (engine, realm, policy, now) = (&inner.config.engine, inner.realm(), &inner.policy, inner.now);
+        let in_process = engine.store.in_process();
+        // The handler is not called yet, so nothing else changes the state between two locks.
+        let (mut is_live, mut touch) = (false, None);
         for token in candidates.tokens() {
             let (sid, secret) = (token.sid(), token.hash(&realm.name));
-            if self.state().request.is_live() {
+            if is_live {
                 // B6: nor does a logout end a second session whose device is not proven.
                 if visit.device.is_some_and(DeviceCheck::is_enforced) {
                     let passive = Activity::Passive;
@@ -52,10 +55,17 @@ impl Session {
                 self.state().request.arrived_beside(sid, secret);
                 continue;
             }
-            let take = |live| self.state().request.arrived(live, token.clone());
+            let take = |live| {
+                let mut state = self.state();
+                state.request.arrived(live, token.clone());
+                if in_process {
+                    touch = state.request.take_touch(&inner.context());
+                }
+            };
             let judged = engine.judge(sid, &secret, realm, policy, now, activity, &visit, take).await?;
             match judged {
                 Judged::Live | Judged::Unproven => {
+                    is_live = matches!(judged, Judged::Live);
                     if matches!(judged, Judged::Unproven) {
                         self.state().request.arrived_unproven();
                     }
@@ -79,15 +89,13 @@ impl Session {
         if device.is_some_and(|device| device.has_bound_cookie()) {
             self.state().has_bound_cookie = true;
         }
-        if engine.store.in_process() {
+        if let Some(touch) = touch {
             // Before the handler, since it costs no time: a slow handler does not let its user's
             // session expire.
-            if let Some(touch) = self.take_touch() {
-                match self.perform_touch(touch).await {
-                    Err(error) if error.is_store_failure() => return Err(error),
-                    // A session that ended just now is no session.
-                    Ok(()) | Err(_) => {}
-                }
+            match self.perform_touch(touch).await {
+                Err(error) if error.is_store_failure() => return Err(error),
+                // A session that ended just now is no session.
+                Ok(()) | Err(_) => {}
             }
         }
         Ok(())
@@ -167,7 +175,8 @@ impl Session {
             if let Some(touch) = self.start_touch() {
                 touch.await?;
             }
-            if self.close() { self.commit(false).await.map(drop) } else { Ok(()) }
+            let is_done = self.state().close(self.inner()).is_some();
+            if is_done { Ok(()) } else { self.commit(false).await.map(drop) }
         };
         stored.await.or_else(|error| if error.kind() == ErrorKind::Ended { Ok(()) } else { Err(error) })
     }
@@ -262,11 +271,6 @@ impl Session {
         inner.config.engine.emit(inner.now, realm, None, subject, EventKind::Refused(refusal));
     }
 
-    fn take_touch(&self) -> Option<TouchCall> {
-        let inner = self.inner();
-        self.state().request.take_touch(&inner.context())
-    }
-
     /// Performs the touch, and hands back the answer.
     async fn perform_touch(&self, touch: TouchCall) -> Result<(), Error> {
         let inner = self.inner();
@@ -277,7 +281,7 @@ impl Session {
 
     /// Starts to record the interaction, beside the handler; `None` when nothing is due.
     pub(crate) fn start_touch(&self) -> Option<Answer<'static, Result<(), Error>>> {
-        let call = self.take_touch()?;
+        let call = self.state().request.take_touch(&self.inner().context())?;
         let touching = self.clone();
         Some(self.answer(|| async move { touching.perform_touch(call).await }))
     }
@@ -295,17 +299,6 @@ impl Session {
     /// From now on an interaction that cannot be recorded fails the request.
     pub(crate) fn touch_must_succeed(&self) {
         self.state().request.touch_must_succeed();
-    }
-
-    /// Closes the session to changes; `false` when there is nothing to store and nothing to ask, as
-    /// for most requests.
-    pub(crate) fn close(&self) -> bool {
-        let inner = self.inner();
-        // Where the store is in this process it costs nothing to ask again, so there a handler that
-        // was merely slow counts as one that waited.
-        let in_process = inner.config.engine.store.in_process();
-        let mut state = self.state();
-        state.request.close(in_process, || inner.context()) || state.unsettled.is_some()
     }
 
     /// Runs a future of this session in place if the store answers at once.

@@ -12,7 +12,11 @@ use std::{
 
 use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri};
 
-use super::{DeviceConfig, hook::DynLoginHook, live::PolicySource};
+use super::{
+    DeviceConfig,
+    hook::DynLoginHook,
+    live::{PolicySource, RequestPolicy},
+};
 use crate::{
     LivePolicy, Policy, RequestHead, SystemClock,
     cookie::SessionCookie,
@@ -155,16 +159,13 @@ impl LayerConfig {
     }
 
     /// The policy of a request. A store in this process records every interaction (L9).
-    pub(crate) fn policy(&self, head: RequestHead<'_>) -> Policy {
-        self.exact(self.policy.policy(head))
+    pub(crate) fn policy(&self, head: RequestHead<'_>) -> RequestPolicy {
+        self.policy.policy(head, self.engine.store.in_process())
     }
 
     /// The policy of a response that outlasts its request: the live one.
     pub(crate) fn policy_of_stream(&self, realm: &RealmState) -> Policy {
-        self.exact(self.policy_without_request(realm))
-    }
-
-    fn exact(&self, policy: Policy) -> Policy {
+        let policy = self.policy_without_request(realm);
         if self.engine.store.in_process() { policy.with_granularity(Duration::ZERO) } else { policy }
     }
 }

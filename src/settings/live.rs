@@ -2,7 +2,9 @@
 
 use std::{
     fmt,
+    ops::Deref,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -27,21 +29,51 @@ pub struct LivePolicy(Arc<Shared>);
 
 struct Shared {
     /// What requests read: the policy with the part of its past that decisions need.
-    policy: ArcSwap<Policy>,
+    policy: ArcSwap<InForce>,
     history: Mutex<PolicyHistory>,
+}
+
+/// A policy in the two forms that requests are judged by. Made when the policy changes, so that a
+/// request shares one of them and copies neither.
+#[derive(Debug)]
+struct InForce {
+    policy: Policy,
+    /// Without granularity: a store in this process records every interaction (L9).
+    exact: Policy,
+}
+
+impl InForce {
+    fn new(policy: Policy) -> Arc<Self> {
+        Arc::new(Self { policy, exact: policy.with_granularity(Duration::ZERO) })
+    }
+}
+
+/// The policy of one request: that of its arrival, whatever is swapped in later.
+#[derive(Debug)]
+pub(crate) struct RequestPolicy {
+    in_force: Arc<InForce>,
+    is_exact: bool,
+}
+
+impl Deref for RequestPolicy {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        if self.is_exact { &self.in_force.exact } else { &self.in_force.policy }
+    }
 }
 
 impl LivePolicy {
     /// Starts with this policy.
     pub fn new(policy: Policy) -> Self {
         let history = PolicyHistory::new(now());
-        let policy = ArcSwap::from_pointee(history.stamped(policy));
+        let policy = ArcSwap::new(InForce::new(history.stamped(policy)));
         Self(Arc::new(Shared { policy, history: Mutex::new(history) }))
     }
 
     /// The current policy.
     pub fn load(&self) -> Policy {
-        **self.0.policy.load()
+        self.0.policy.load().policy
     }
 
     /// Replaces the policy. Requests in flight keep the policy of their arrival.
@@ -53,13 +85,13 @@ impl LivePolicy {
     pub fn swap(&self, policy: Policy) {
         let mut history = self.0.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.change(&self.load(), &policy, now());
-        self.0.policy.store(Arc::new(history.stamped(policy)));
+        self.0.policy.store(InForce::new(history.stamped(policy)));
     }
 
     /// Replaces the policy by one whose past is known.
     pub(crate) fn swap_with(&self, policy: Policy, past: PolicyHistory) {
         let mut history = self.0.history.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.policy.store(Arc::new(past.stamped(policy)));
+        self.0.policy.store(InForce::new(past.stamped(policy)));
         *history = past;
     }
 }
@@ -89,11 +121,13 @@ pub(crate) enum PolicySource {
 }
 
 impl PolicySource {
-    pub(crate) fn policy(&self, head: RequestHead<'_>) -> Policy {
-        match self {
-            Self::Live(policy) => policy.load(),
-            Self::PerRequest(choose) => choose(head),
-        }
+    /// The policy of a request. `is_exact`: each interaction is recorded, whatever the granularity.
+    pub(crate) fn policy(&self, head: RequestHead<'_>, is_exact: bool) -> RequestPolicy {
+        let in_force = match self {
+            Self::Live(policy) => policy.0.policy.load_full(),
+            Self::PerRequest(choose) => InForce::new(choose(head)),
+        };
+        RequestPolicy { in_force, is_exact }
     }
 
     /// The policy for sessions that are judged without a request; `None` where each request has its

@@ -23,7 +23,7 @@ pub(crate) use self::{
     device::{DeviceConfig, DeviceVisit, new_binding},
     hook::HookFn,
     layer::LayerConfig,
-    live::PolicySource,
+    live::{PolicySource, RequestPolicy},
 };
 pub use self::{
     hook::{LoginContext, LoginHook, LoginHookFuture, LoginRequest},
