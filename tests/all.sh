@@ -46,6 +46,8 @@ tests/valkey/install.sh target/valkey
 
 # A test that would say "left out" fails instead.
 export TENURE_ALL=1
+# Tests of servers and of browsers wait most of their time: with one for each of two processors they take twice as long.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 step "formatting"
