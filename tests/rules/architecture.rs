@@ -54,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "settings::LayerConfig",
             "settings::LoginContext",
             "settings::LoginRequest",
+            "settings::RequestPolicy",
             "settings::ask_for_proof",
             "settings::new_binding",
             "store",
