@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, RealmState, both};
+use super::{Engine, RealmState, concurrent::both};
 use crate::{
     Error, ErrorKind, Policy, SessionId, Timestamp,
     policy::Activity,

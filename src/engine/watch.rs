@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Engine, RealmState};
+use super::{Engine, RealmState, concurrent::first_of};
 use crate::{EndReason, Policy, SessionId, Timestamp, record::Timing, time::TimerMoment};
 
 /// How often a session is looked at for its streams: an end on another node is seen within 2 s
@@ -135,7 +135,7 @@ impl Engine {
                     seen.looked_at.map_or(Duration::ZERO, |at| LOOK_EVERY.saturating_sub(at.elapsed()));
                 if to_deadline < to_look && to_deadline > Duration::ZERO { to_deadline } else { to_look }
             };
-            super::first_of(woken, tokio::time::sleep(wait.max(Duration::from_millis(1)))).await;
+            first_of(woken, tokio::time::sleep(wait.max(Duration::from_millis(1)))).await;
             let over_by_now = stream.watched.seen().timing.end_reason_at(self.clock.now()).is_some();
             if over_by_now {
                 stream.watched.seen().looked_at = None; // the last known deadline has passed: look at once

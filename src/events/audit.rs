@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Causes, Event, EventKind, Observer};
+use super::{Event, EventKind, Observer, cause::Causes};
 
 /// An event as a line of an audit log: who, what, when and why. It contains no token and no session
 /// data.

@@ -1,12 +1,12 @@
 //! The one place where a store's answer is taken.
 
+use std::sync::Arc;
+
 use super::{
     CreateCall, Established, Follows, KnownSession, LoadCall, Past, RequestContext, RequestState,
     UpdatePurpose,
-    plan::{EndCall, EndPurpose},
+    call::{EndCall, EndPurpose},
 };
-use std::sync::Arc;
-
 use crate::{
     Error, ErrorKind, SessionId,
     cookie::Token,

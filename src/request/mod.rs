@@ -15,12 +15,14 @@
 
 // known.rs    the session that the request is about
 // judge.rs    what a loaded record means for who holds a token
-// plan.rs     what the handler wants, and the next call to the store that it takes
+// plan.rs     what the handler wants
+// call.rs     the next call to the store that this takes
 // answer.rs   the one place where a store's answer is taken
 // cookie.rs   whether the response sets, keeps or removes the cookie
 // info.rs     what a page sees
 
 mod answer;
+mod call;
 mod cookie;
 mod info;
 mod judge;
@@ -34,13 +36,11 @@ use std::{sync::Arc, time::Duration};
 pub use self::{answer::Outcome, info::SessionInfo};
 pub(crate) use self::{
     answer::{Progress, StoreAnswer, too_large},
+    call::{CreateCall, EndPurpose, Established, LoadCall, StoreCall, TouchCall, UpdateCall, UpdatePurpose},
     cookie::{CookieSent, CookieVerdict},
     judge::{Judgement, Live, OldSecret, judge},
     known::{KnownSession, Past, Visit},
-    plan::{
-        CreateCall, EndPurpose, Established, LoadCall, Scope, StoreCall, TouchCall, UpdateCall,
-        UpdatePurpose, new_record,
-    },
+    plan::{Scope, new_record},
 };
 use self::{known::Due, plan::Plan};
 use crate::{

@@ -1,17 +1,12 @@
 //! What each answer of a store means, event by event: what a whole request seldom gets to see.
 
 mod answer;
+mod call;
 mod cookie;
-mod plan;
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    judge::Live,
-    known::Due,
-    plan::{Draft, EndCall},
-    *,
-};
+use super::{call::EndCall, judge::Live, known::Due, plan::Draft, *};
 use crate::record::{
     Applied, CallId, Edits, EndOutcome, EndReason, Facts, LastSeen, Lifetimes, Proof, Record, Successor,
     TimingChange, UpdateOutcome, tests::blank,

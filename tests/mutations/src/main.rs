@@ -60,6 +60,7 @@ const FILES: &[&str] = &[
     "src/browser/logout.rs",
     "src/browser/origin.rs",
     "src/request/plan.rs",
+    "src/request/call.rs",
     "src/request/judge.rs",
     "src/request/cookie.rs",
     "src/request/answer.rs",
