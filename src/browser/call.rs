@@ -39,8 +39,8 @@ impl Call {
     pub(super) fn needs_same_origin(&self, head: RequestHead<'_>) -> bool {
         match self {
             Self::Status => false,
-            // A page of another site cannot send the headers of the protocol, so what browsers leave
-            // out here need not be there. What is there must be right.
+            // A page of another site cannot send the headers of the protocol, so what browsers
+            // leave out here need not be there. What is there must be right.
             Self::Device(_) => {
                 ["sec-fetch-site", "origin"].iter().any(|name| head.headers.contains_key(*name))
             }

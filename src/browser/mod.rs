@@ -53,15 +53,16 @@ use crate::{binding::DeviceBinding, settings::DeviceConfig};
 ///
 /// - **sessions** is for a page "where you are signed in":
 ///   - `GET sessions` returns the live sessions of the signed-in user, newest first, at most 1,000
-///     others: `{"sessions":[{"sid","current","device","bound","authenticated_at","last_interacted_at"}]}`.
+///     others:
+///     `{"sessions":[{"sid","current","device","bound","authenticated_at","last_interacted_at"}]}`.
 ///     It never extends the session.
 ///   - `DELETE sessions/{sid}` ends one of them, with the reason `revoked`, and answers 204. An id
 ///     that is not a live session of this user gets 404.
 ///   - `DELETE sessions` ends all but this one, in one write, and answers 204.
 ///
-///   Without a signed-in user they answer 401 with the `reason`. Ending others needs a login younger
-///   than [15 minutes](Self::with_authentication_within), else 401 `step_up`. A user may end their
-///   current session at any time; its cookie is removed as by a logout.
+///   Without a signed-in user they answer 401 with the `reason`. Ending others needs a login
+///   younger than [15 minutes](Self::with_authentication_within), else 401 `step_up`. A user may
+///   end their current session at any time; its cookie is removed as by a logout.
 ///
 /// Other methods get 405. All but status are refused (403) unless the request is
 /// [same-origin](is_same_origin).
@@ -110,15 +111,15 @@ impl ListSource {
     }
 }
 
-/// How young the login must be to end other sessions (P1): a copied cookie, which is mostly older,
+/// How young the login must be to end other sessions (P1). A copied cookie is mostly older, and
 /// must not be able to sign its owner out.
 const DEFAULT_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 impl Endpoints {
     /// Endpoints below this path.
     ///
-    /// In a layer that is inside a nested router it is the whole path, if the layer has
-    /// [`with_original_uri`](crate::SessionLayer::with_original_uri).
+    /// In a layer inside a nested router that has
+    /// [`with_original_uri`](crate::SessionLayer::with_original_uri), it is the whole path.
     ///
     /// # Errors
     ///
@@ -235,16 +236,17 @@ impl Endpoints {
     ///   the script, such as a nonce. It adopts its stylesheet, so `style-src` does not matter.
     /// - **Login without a page load.** Scripts cannot see the session cookie. To have the new
     ///   session noticed at once, dispatch an event after the login:
-    ///   `document.dispatchEvent(new Event('tenure:login'))`. Without it, the script asks the server
-    ///   when the page gets the focus, and a few times after it started, after an end, after
-    ///   activity and after other requests of the page: on average less than twice a minute, and not
-    ///   at all on a page that is left alone. So a login is noticed within about a minute.
+    ///   `document.dispatchEvent(new Event('tenure:login'))`. Without it, the script asks the
+    ///   server when the page gets the focus. It also asks a few times after it started, after an
+    ///   end, after activity and after other requests of the page. That is less than twice a minute
+    ///   on average, and never on a page that is left alone. So a login is noticed within about a
+    ///   minute.
     /// - **Plain http.** Where browsers drop `Secure` cookies, the console says so.
     ///
     /// # Configuration
     ///
-    /// Attributes of the tag configure it. Those of other elements are never read. The module has no
-    /// tag and takes the same names, without `data-`, from the query of its URL, as in
+    /// Attributes of the tag configure it. Those of other elements are never read. The module has
+    /// no tag and takes the same names, without `data-`, from the query of its URL, as in
     /// `import '/session/tenure.mjs?login=/sign-in'`.
     ///
     /// | attribute | meaning |
@@ -261,10 +263,10 @@ impl Endpoints {
     ///
     /// # Events
     ///
-    /// A page with its own dialog listens on `document` for `tenure:warning` (with `kind`,
-    /// `secondsLeft` and `deadline` in `detail`) and `tenure:ended` (with `reason`), and prevents
-    /// the default. `tenure:extended` reports an extension. `globalThis.tenure` has `status()`,
-    /// `refresh()`, `extend()` and `logout()`.
+    /// A page with its own dialog listens on `document` for `tenure:warning` and `tenure:ended`,
+    /// and prevents the default. The `detail` of the first has `kind`, `secondsLeft` and
+    /// `deadline`; that of the second has `reason`. `tenure:extended` reports an extension.
+    /// `globalThis.tenure` has `status()`, `refresh()`, `extend()` and `logout()`.
     pub fn script_path(&self) -> String {
         self.public_path(warning::script())
     }

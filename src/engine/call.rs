@@ -23,7 +23,7 @@ impl Engine {
         answer: Answer<'_, Result<T, Error>>,
     ) -> Result<T, Error> {
         let operation = timer.operation();
-        // Whatever a store calls its failure: here it is one, and nothing else (S6).
+        // Every error of a store counts as its failure, whatever kind the store gave it (S6).
         let failed = |error: Error| if error.is_store_failure() { error } else { Error::store(error) };
         let result = self.wait(operation, answer).await.map_err(failed);
         timer.stop((&result).into());

@@ -54,8 +54,7 @@ impl Engine {
         event.trace();
         metrics::event(&kind);
         for observer in &self.observers {
-            // What an observer does is its own business: a logout must not fail because an audit
-            // log panics.
+            // A panic of an observer ends here: a logout must not fail because an audit log panics.
             let observe = AssertUnwindSafe(|| observer.observe(event));
             if catch_unwind(observe).is_err() {
                 events::observer_panicked(kind.as_str());

@@ -1,6 +1,6 @@
 //! The only caller of a store: load, judge, end, create, sweep.
 //!
-//! Every call has a time budget, every failure is an event, and every end is reported once and
+//! Every call has a time budget, and every failure is an event. Every end is reported once, and
 //! wakes the streams that wait for it.
 
 // call.rs        one call to the store: its time budget, and what its failure means
@@ -92,7 +92,7 @@ impl Engine {
     /// S6.
     const DEFAULT_BUDGET: Duration = Duration::from_secs(2);
 
-    /// E3 asks for five minutes; an hour also serves those who come back from lunch.
+    /// E3 asks for five minutes; an hour also covers a lunch break.
     const DEFAULT_RETENTION: Duration = Duration::from_secs(3600);
 
     /// S12.
@@ -152,8 +152,8 @@ impl Engine {
 
     pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Box<Record>>, Error> {
         match self.store.calls().load(sid) {
-            // A fast path for the usual case: every stop of a record on its way is a copy of it. Not
-            // timed, as that would take longer than the call.
+            // A fast path for the usual case: each function on the way of a record would copy it.
+            // Not timed, as that would take longer than the call.
             Answer::Ready(Some(Ok(record))) if !self.shared.outage.is_on() => Ok(record),
             answer => self.call(self.timer(Operation::Load), Some(sid), at, answer).await,
         }
@@ -227,8 +227,9 @@ impl Engine {
         Ok(outcomes)
     }
 
-    /// Ends a session that was judged over at a moment, unless it was used since it was read, and
-    /// unless this node's clock cannot be trusted. `None` then.
+    /// Ends a session that was judged over at a moment, unless it was used since it was read.
+    /// `None` when it has ended before, or when it would end by time and this node's clock cannot
+    /// be trusted.
     pub(crate) async fn end_found_over(
         &self,
         record: &Record,

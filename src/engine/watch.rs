@@ -1,5 +1,5 @@
-//! Who waits for the end of a session: one look a second for each session, however many streams it
-//! has.
+//! Streams wait here for the end of their session: one load a second for each session, however many
+//! streams it has.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -41,7 +41,7 @@ struct Seen {
     timing: Timing,
     over: Option<Over>,
     looked_at: Option<TimerMoment>,
-    /// Tells streams apart by age.
+    /// The number of the next stream, which orders them by age.
     next_stream: u64,
     streams: BTreeSet<u64>,
 }
@@ -103,7 +103,7 @@ impl Engine {
         loop {
             let woken = stream.watched.wake.notified();
             let mut woken = pin!(woken);
-            // Before the look, so that an end that comes between is not missed.
+            // Before the load, so that an end that comes between is not missed.
             woken.as_mut().enable();
             let due = {
                 let mut seen = stream.watched.seen();

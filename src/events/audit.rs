@@ -38,7 +38,7 @@ pub struct AuditLine {
     /// Its value before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<serde_json::Value>,
-    /// Its value since.
+    /// Its value now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<serde_json::Value>,
 }

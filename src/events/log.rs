@@ -52,7 +52,7 @@ pub(crate) fn cookie_lost(cookie: &str, host: &str) {
         "session.cookie_lost",
         cookie,
         host,
-        advice = "serve the site over https: browsers drop a Secure cookie over plain http, so nobody stays logged in"
+        advice = "serve the site over https: browsers drop a Secure cookie over plain http, so users do not stay logged in"
     );
 }
 

@@ -30,9 +30,9 @@
 //! | `settings.store_failed` | error | `store`, `address`, `error`, `cause` | the settings could not be loaded; the policy in force stays |
 //! | `settings.store_recovered` | info | `store`, `address` | the settings are loaded again |
 //!
-//! An outage of the store is two events, whatever the number of requests that it fails: one when the
-//! first call fails, and one when calls succeed again and none has failed for a second. A store that
-//! fails every few seconds has to be without failure for longer. `cause` is the whole chain of
+//! An outage of the store is two events, whatever the number of requests that it fails: one when
+//! the first call fails, and one when calls succeed again and none has failed for a second. A store
+//! that fails every few seconds has to be without failure for longer. `cause` is the whole chain of
 //! causes, and `address` contains no password. Each layer judges its own store; clones of a layer
 //! judge together.
 //!
@@ -42,8 +42,8 @@
 //! token), `unknown` (a token that leads to no session), `anonymous` (a session without a user), or
 //! `skipped` (the session layer skips the request). The refresh of a bound session adds
 //! `proof_needed` (each one begins with this answer), `malformed_proof` (one that came without a
-//! session), and `not_now` (the session cannot be judged, so the browser has to try again). Observers
-//! do not get this event, because anybody can send such requests.
+//! session), and `not_now` (the session cannot be judged, so the browser has to try again).
+//! Observers do not get this event, because anybody can send such requests.
 //!
 //! The target is `tower_tenure`. Events name a session by its `sid` only; no token, data or user
 //! appears.
@@ -64,8 +64,8 @@
 //! The counter counts every recorded interaction, not only those whose event is emitted. The
 //! histogram times the calls to every store. Two are left out: a `load` or an `update` that a store
 //! in this process answers at once takes less time than reading the clock twice.
-//! [`describe_metrics`] says when the descriptions of both reach the recorder. `examples/grafana.json`
-//! in the repository is a dashboard of them for Grafana.
+//! [`describe_metrics`] says when the descriptions of both reach the recorder.
+//! `examples/grafana.json` in the repository is a dashboard of them for Grafana.
 
 // operation.rs   the calls to a store, and how they end
 // log.rs         what goes to `tracing`, also what is no event for observers
@@ -159,7 +159,7 @@ pub enum EventKind<'a> {
     Clamped(Clamped),
     /// A login was refused.
     Refused(&'a Refusal),
-    /// An outage of the store began: a call failed or timed out. What fails until it is over is no
+    /// An outage of the store began: a call failed or timed out. Failures until it is over emit no
     /// further event.
     #[non_exhaustive]
     StoreFailed {
@@ -189,8 +189,8 @@ pub enum EventKind<'a> {
     },
     /// Everybody in the realm was signed out. An event for the end of each session follows.
     EverybodySignedOut,
-    /// The management API changed a setting. Only on the node that it was asked of. A value of more
-    /// than 1 KiB is replaced by its size in words.
+    /// The management API changed a setting. Emitted only on the node that served the call. A value
+    /// of more than 1 KiB is replaced by a text that says its size.
     #[non_exhaustive]
     SettingChanged {
         /// Its name in the API.
@@ -210,8 +210,8 @@ pub enum EventKind<'a> {
     },
     /// The clocks agree again.
     ClocksAgree,
-    /// A secret that was replaced came back after its grace: from a copy of an old cookie, or from a
-    /// browser that never got the new one.
+    /// A secret that was replaced came back after its grace: from a copy of an old cookie, or from
+    /// a browser that never got the new one.
     SecretReused,
     /// The session was bound to the device of its browser.
     Bound,

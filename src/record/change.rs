@@ -53,7 +53,7 @@ pub struct Rotation {
 pub enum UpdateOutcome {
     /// It is recorded.
     Applied(Applied),
-    /// The session is over. Nothing was written. Has the tombstone while that is known.
+    /// The session is over, and nothing was written. Contains the tombstone while it is known.
     Gone(Option<Tombstone>),
     /// `if_revision` did not hold. Nothing was written.
     Conflict,

@@ -111,8 +111,8 @@ impl Data {
 }
 
 thread_local! {
-    /// Data under construction: a string of its own for each write would be one more allocation, and
-    /// bytes on the stack would need another check of UTF-8, which takes 150 instructions.
+    /// Data under construction: a string of its own for each write would be one more allocation,
+    /// and bytes on the stack would need another check of UTF-8, which takes 150 instructions.
     static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
 }
 

@@ -21,7 +21,7 @@ impl Json {
     ///
     /// When the value's `Serialize` fails, as it does for maps with keys that are not strings.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        // As long as it is short it needs no allocation of its own.
+        // A short text needs no allocation of its own.
         let mut text = SmallVec::<[u8; 256]>::new();
         match serde_json::to_writer(&mut text, value) {
             Ok(()) => Ok(Self(written(&text).into())),
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for Json {
         String::deserialize(deserializer).map(Self::from_text)
     }
 }
-/// What `serde_json` has written.
+/// The text that `serde_json` has written.
 fn written(json: &[u8]) -> &str {
     str::from_utf8(json).expect("JSON is text")
 }

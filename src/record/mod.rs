@@ -1,11 +1,11 @@
 //! For authors of stores: what a store keeps, as plain data, and the pure functions that change it.
 //!
-//! Applications need none of it. What they use is at the root of the crate: [`SessionInfo`](crate::SessionInfo),
-//! [`SessionSummary`](crate::SessionSummary), [`Facts`], [`Metadata`] and others.
+//! Applications need none of it. What they use is at the root of the crate:
+//! [`SessionInfo`](crate::SessionInfo), [`SessionSummary`](crate::SessionSummary), [`Facts`],
+//! [`Metadata`] and others.
 //!
-//! The types that a store reads or writes are exhaustive on purpose. A field or a case that is new
-//! in a later version must be seen by the compiler of a store that does not handle it yet, so it
-//! comes with a new major version.
+//! The types that a store reads or writes are exhaustive on purpose. A store that does not handle a
+//! new field or case must fail to compile. So a new one comes with a new major version.
 //!
 //! A [`Record`] is one session. A [`Change`] is what a request changes about it, an [`EndRequest`]
 //! ends it, and a [`SubjectMark`] ends all sessions of a subject at once. This module uses no

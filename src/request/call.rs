@@ -51,7 +51,7 @@ pub(crate) enum UpdatePurpose {
     /// To store what the handler planned; with the new token, if the secret is replaced, and the
     /// device that it is to be bound to.
     Plan { sid: SessionId, edits: Edits, token: Option<Box<Token>>, device: Option<Arc<BoundDevice>> },
-    /// To change one value by what it is, if nobody else changed it meanwhile.
+    /// To change one value by what it is, if no other request changed it meanwhile.
     CompareAndSet { sid: SessionId, edits: Edits },
 }
 
@@ -144,8 +144,8 @@ impl RequestState {
         Some(StoreCall::Update(update(known, change, purpose, ctx)))
     }
 
-    /// Whether there is no next call. Asked before it: a call is large, and to hand over that there is
-    /// none is not free.
+    /// Whether there is no next call. Asked before it: a call is large, and to hand over that there
+    /// is none is not free.
     #[inline]
     pub(crate) fn is_carried_out(&self, scope: Scope, ctx: &RequestContext<'_>) -> bool {
         match scope {
@@ -154,8 +154,8 @@ impl RequestState {
         }
     }
 
-    /// The next call that the plan needs, unless [`Self::is_carried_out`]; `None` when nothing is left
-    /// to do.
+    /// The next call that the plan needs, unless [`Self::is_carried_out`]; `None` when nothing is
+    /// left to do.
     ///
     /// The plan stays as it is until the call has succeeded, and its tokens are fixed. So a second
     /// attempt after a lost answer does the same thing once.
@@ -184,7 +184,7 @@ impl RequestState {
         }
         if self.starts_anonymous_session() {
             if self.known.is_none() && self.may_be_stale && self.past.is_some() {
-                // The write must not put its cookie over that of a login which came between.
+                // The cookie of this write must not overwrite that of a login which came between.
                 return Ok(self.recheck());
             }
             if !self.newer_cookie_exists(ctx) {

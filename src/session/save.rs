@@ -85,7 +85,7 @@ impl Session {
             if let Some(touch) = self.take_touch() {
                 match self.perform_touch(touch).await {
                     Err(error) if error.is_store_failure() => return Err(error),
-                    // A session that ended just now is no session.
+                    // A session that has just ended counts as absent.
                     Ok(()) | Err(_) => {}
                 }
             }
@@ -146,7 +146,7 @@ impl Session {
         let ctx = self.inner().context();
         let outcome = self.drive(if failed { Scope::Safety } else { Scope::All }, &ctx).await;
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::TooLarge) {
-            // What is for safety beside it goes on.
+            // The data is lost, but a logout or a rotation beside it is still stored.
             let _ = self.drive(Scope::Safety, &ctx).await;
         }
         // A login that was sent and not answered is undone now that the request gives it up.
@@ -182,7 +182,8 @@ impl Session {
             match self.answered(answer, ctx) {
                 Ok(Progress::Done | Progress::Conflict(_)) => {}
                 Ok(Progress::Refused(refusal)) => outcome = Outcome::Refused(refusal),
-                // The refusal says more than that what stood beside it is void.
+                // Both the refusal and this error are true. The refusal says more, so the caller
+                // gets it.
                 Err(error) if error.kind() == ErrorKind::Ended && outcome != Outcome::Done => {}
                 Err(error) => return Err(error),
             }

@@ -4,7 +4,7 @@ use super::*;
 
 /// Else a compare-and-set by what was loaded would put its value over one that it never saw.
 #[test]
-fn s3_the_revision_is_the_stores_only_if_nobody_else_wrote() {
+fn s3_the_revision_is_the_stores_only_if_no_other_request_wrote() {
     for (edits, revision, known) in
         [(edit(), 1, 1), (edit(), 2, 0), (Edits::default(), 0, 0), (Edits::default(), 1, 0)]
     {

@@ -84,7 +84,8 @@ fn s4_the_store_is_asked_before_the_response_if_a_tombstone_has_to_name_the_new_
     }
 }
 
-/// What was written beside a logout is lost if the browser has a newer cookie, and the logout is not.
+/// What was written beside a logout is lost if the browser has a newer cookie, and the logout is
+/// not.
 #[test]
 fn s4_a_logout_goes_on_without_what_was_written_for_a_browser_that_has_a_newer_cookie() {
     let world = World::new();
