@@ -258,8 +258,9 @@ impl Endpoints {
     /// | `data-texts`, `data-lang` | other texts, as a JSON object, and their language |
     /// | `data-endpoints` | the path of the endpoints, if the script is not served from there |
     ///
-    /// The login page gets `return_to` and `reason`, as from [`RequireSession`]. The endpoints are
-    /// always those of the page's origin.
+    /// The login page gets `return_to` and `reason`, as from
+    /// [`RequireSession`](crate::RequireSession). The endpoints are always those of the page's
+    /// origin.
     ///
     /// # Events
     ///
