@@ -165,9 +165,9 @@ pub enum EventKind<'a> {
     StoreFailed {
         /// The store.
         store: &'a StoreInfo,
-        /// Which call.
+        /// The call that failed.
         operation: Operation,
-        /// Why.
+        /// The error of the call.
         error: &'a Error,
     },
     /// The outage is over.

@@ -30,7 +30,7 @@ impl Data {
         self.iter().count()
     }
 
-    /// Whether there is none.
+    /// Whether there are no keys.
     pub const fn is_empty(&self) -> bool {
         self.0.is_none()
     }

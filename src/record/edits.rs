@@ -76,7 +76,7 @@ impl Edits {
         self.edits().iter().map(|(key, value)| (&**key, value.as_ref()))
     }
 
-    /// Whether there is none.
+    /// Whether there are no edits.
     pub const fn is_empty(&self) -> bool {
         self.0.is_none()
     }

@@ -68,7 +68,7 @@ pub struct LastSeen {
 pub struct AuthenticationMethod {
     /// Its name.
     pub name: String,
-    /// When.
+    /// When it was used.
     pub at: Timestamp,
 }
 
@@ -154,7 +154,7 @@ impl Metadata {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

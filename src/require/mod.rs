@@ -120,11 +120,11 @@ impl RequireSession {
 
     /// The address of this site as browsers see it, behind a proxy.
     ///
-    /// Its path is the prefix that the proxy takes off, and is put before the path in `return_to`.
-    /// It is not put before a login page: that is given as the browser sees it, with its prefix. A
+    /// Its path is the prefix that the proxy strips, and is put before the path in `return_to`. It
+    /// is not put before a login page: that is given as the browser sees it, with its prefix. A
     /// login page at this origin is one of this site.
     ///
-    /// For a prefix that a router takes off there is
+    /// For a prefix that a router strips there is
     /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri).
     ///
     /// # Example

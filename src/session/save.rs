@@ -126,9 +126,9 @@ impl Session {
 
     /// Stores what is planned so far, now rather than when the response goes out.
     ///
-    /// For a handler that must know: after a login it says whether the cap refused it, before a
-    /// long response it makes sure that the data is stored. What was saved stays, whatever the
-    /// handler answers.
+    /// For a handler that must know. After a login, the outcome says whether the cap refused it.
+    /// Before a long response, it makes sure that the data is stored. What was saved stays,
+    /// whatever the handler answers.
     ///
     /// # Errors
     ///

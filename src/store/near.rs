@@ -53,7 +53,7 @@ pub struct NearCache<S> {
 }
 
 impl<S> NearCache<S> {
-    /// How old a copy may be, unless set; and at most.
+    /// The maximum age of a copy, which is also the default.
     pub const MAX_AGE: Duration = Duration::from_secs(1);
 
     /// How many sessions are kept unless set.
@@ -64,7 +64,7 @@ impl<S> NearCache<S> {
         Self { store, copies: Arc::new(Copies::new(Self::MAX_AGE, Self::CAPACITY)) }
     }
 
-    /// Keeps copies for this long, and of so many sessions.
+    /// Keeps copies for at most `max_age`, of at most `capacity` sessions.
     ///
     /// # Errors
     ///
