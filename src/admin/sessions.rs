@@ -112,13 +112,13 @@ impl Sessions {
 
     /// Whether the store answers: one small read, within the time that a call may take.
     ///
-    /// For the readiness check of a load balancer. A node without its store answers 503 to everybody
-    /// who has a cookie, so it should get no requests while another node has its own.
+    /// For the readiness check of a load balancer. A node whose store is unavailable answers 503 to
+    /// every request with a cookie. So it should get no requests while another node is ready.
     ///
     /// # Errors
     ///
-    /// When the store fails or does not answer in time. It is an [event](crate::events) if an
-    /// outage begins with it.
+    /// When the store fails or does not answer in time. If an outage begins with this failure, it
+    /// is an [event](crate::events).
     ///
     /// # Example
     ///

@@ -38,8 +38,8 @@ pub struct DeviceBinding {
 impl DeviceBinding {
     const DEFAULT_COOKIE_LIFETIME: Duration = Duration::from_secs(600);
 
-    /// Binds sessions and refuses nothing: events and metrics tell what *enforce* would refuse. To
-    /// start with.
+    /// Binds sessions and refuses nothing. Events and metrics show what *enforce* would refuse, so
+    /// start with this mode.
     pub const fn observe() -> Self {
         Self { enforces: false, cookie_lifetime: Self::DEFAULT_COOKIE_LIFETIME }
     }
@@ -53,8 +53,8 @@ impl DeviceBinding {
     /// How long a proof holds: ten minutes unless set. A stolen copy works for that long at most,
     /// and each browser in use sends one refresh in that time.
     ///
-    /// From a minute on, browsers are told to drop the cookie up to five seconds earlier, so that
-    /// none is still on its way when it expires here.
+    /// If the lifetime is a minute or longer, the browser drops the cookie up to five seconds
+    /// earlier. So none is in flight when it expires here.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What the browser is told to do, as JSON.
+//! The instructions to the browser, as JSON.
 
 use serde::Serialize;
 

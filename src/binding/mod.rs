@@ -18,7 +18,7 @@
 // stamp.rs          a moment, authenticated by the session's seed
 // proof.rs          the signed token by which a device proves itself
 // header.rs         the structured header fields of the protocol
-// instructions.rs   what the browser is told to do
+// instructions.rs   the instructions to the browser
 
 mod config;
 mod header;

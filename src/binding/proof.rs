@@ -14,7 +14,8 @@ use crate::record::DeviceKey;
 const MAX_MODULUS_BYTES: usize = 512;
 const MAX_EXPONENT_BYTES: usize = 8;
 
-/// What a device sent to prove itself. Nothing in it is to be trusted before [`verify`](Self::verify).
+/// What a device sent to prove itself. Nothing in it is to be trusted before
+/// [`verify`](Self::verify).
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceToken {
     algorithm: Algorithm,

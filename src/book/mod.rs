@@ -1,4 +1,5 @@
-//! The book: how sessions live here, recipes to copy, how to run it, and how it compares with others.
+//! The book: how sessions live here, recipes to copy, how to run it, and how it compares with
+//! others.
 //!
 //! | chapter | for |
 //! |---|---|

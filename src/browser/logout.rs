@@ -15,8 +15,8 @@ use crate::{Error, ErrorKind};
 /// so default ports and dot segments make no difference.
 ///
 /// A `*` directly above a public suffix is refused, because anybody can register a name there:
-/// `https://*.co.uk`, and also `https://*.github.io`. The list is that of <https://publicsuffix.org>
-/// at the time of the `psl` crate's release.
+/// `https://*.co.uk`, and also `https://*.github.io`. The list is that of
+/// <https://publicsuffix.org> at the time of the `psl` crate's release.
 ///
 /// # Example
 ///

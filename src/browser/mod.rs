@@ -1,12 +1,15 @@
 //! Endpoints for pages: session status, extension and logout, the user's own sessions, and a script
 //! that warns before the end (feature `browser`).
 
+// call.rs       a request to one of the endpoints, and its response
+// status.rs     the status of a session, as JSON
 // device.rs     binding a session to its device, and proving the device again
 // own.rs        the user's own sessions: list, end one, end all others
 // logout.rs     where a logout may redirect to
 // origin.rs     whether a request is same-origin
 // warning/      the script and its stylesheet
 
+mod call;
 #[cfg(feature = "device-binding")]
 mod device;
 #[cfg(not(feature = "device-binding"))]
@@ -15,26 +18,22 @@ mod device;
 mod logout;
 mod origin;
 mod own;
+mod status;
 mod warning;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, header};
 use serde::Serialize;
 
-use self::{
-    device::{DeviceCall, DeviceEndpoints},
-    own::OwnCall,
-};
+pub(crate) use self::call::Call;
+use self::{call::AfterLogout, device::DeviceEndpoints, own::OwnCall};
 pub use self::{
     logout::{LogoutRefusal, LogoutUrls},
     origin::{Scheme, is_same_origin, is_same_origin_as},
 };
-use crate::{
-    Error, ErrorKind, PublicUrl, RequestHead, RequireSession, Session, SessionId, policy::Activity, require,
-    web::Problem,
-};
+use crate::{Error, ErrorKind, PublicUrl, RequestHead, require};
 #[cfg(feature = "device-binding")]
 use crate::{binding::DeviceBinding, settings::DeviceConfig};
 
@@ -54,15 +53,16 @@ use crate::{binding::DeviceBinding, settings::DeviceConfig};
 ///
 /// - **sessions** is for a page "where you are signed in":
 ///   - `GET sessions` returns the live sessions of the signed-in user, newest first, at most 1,000
-///     others: `{"sessions":[{"sid","current","device","bound","authenticated_at","last_interacted_at"}]}`.
+///     others:
+///     `{"sessions":[{"sid","current","device","bound","authenticated_at","last_interacted_at"}]}`.
 ///     It never extends the session.
 ///   - `DELETE sessions/{sid}` ends one of them, with the reason `revoked`, and answers 204. An id
 ///     that is not a live session of this user gets 404.
 ///   - `DELETE sessions` ends all but this one, in one write, and answers 204.
 ///
-///   Without a signed-in user they answer 401 with the `reason`. Ending others needs a login younger
-///   than [15 minutes](Self::with_authentication_within), else 401 `step_up`. A user may end their
-///   current session at any time; its cookie is removed as by a logout.
+///   Without a signed-in user they answer 401 with the `reason`. Ending others needs a login
+///   younger than [15 minutes](Self::with_authentication_within), else 401 `step_up`. A user may
+///   end their current session at any time; its cookie is removed as by a logout.
 ///
 /// Other methods get 405. All but status are refused (403) unless the request is
 /// [same-origin](is_same_origin).
@@ -111,15 +111,15 @@ impl ListSource {
     }
 }
 
-/// How young the login must be to end other sessions (P1): a copied cookie, which is mostly older,
+/// How young the login must be to end other sessions (P1). A copied cookie is mostly older, and
 /// must not be able to sign its owner out.
 const DEFAULT_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 impl Endpoints {
     /// Endpoints below this path.
     ///
-    /// In a layer that is inside a nested router it is the whole path, if the layer has
-    /// [`with_original_uri`](crate::SessionLayer::with_original_uri).
+    /// In a layer inside a nested router that has
+    /// [`with_original_uri`](crate::SessionLayer::with_original_uri), it is the whole path.
     ///
     /// # Errors
     ///
@@ -236,16 +236,17 @@ impl Endpoints {
     ///   the script, such as a nonce. It adopts its stylesheet, so `style-src` does not matter.
     /// - **Login without a page load.** Scripts cannot see the session cookie. To have the new
     ///   session noticed at once, dispatch an event after the login:
-    ///   `document.dispatchEvent(new Event('tenure:login'))`. Without it, the script asks the server
-    ///   when the page gets the focus, and a few times after it started, after an end, after
-    ///   activity and after other requests of the page: on average less than twice a minute, and not
-    ///   at all on a page that is left alone. So a login is noticed within about a minute.
+    ///   `document.dispatchEvent(new Event('tenure:login'))`. Without it, the script asks the
+    ///   server when the page gets the focus. It also asks a few times after it started, after an
+    ///   end, after activity and after other requests of the page. That is less than twice a minute
+    ///   on average, and never on a page that is left alone. So a login is noticed within about a
+    ///   minute.
     /// - **Plain http.** Where browsers drop `Secure` cookies, the console says so.
     ///
     /// # Configuration
     ///
-    /// Attributes of the tag configure it. Those of other elements are never read. The module has no
-    /// tag and takes the same names, without `data-`, from the query of its URL, as in
+    /// Attributes of the tag configure it. Those of other elements are never read. The module has
+    /// no tag and takes the same names, without `data-`, from the query of its URL, as in
     /// `import '/session/tenure.mjs?login=/sign-in'`.
     ///
     /// | attribute | meaning |
@@ -257,15 +258,16 @@ impl Endpoints {
     /// | `data-texts`, `data-lang` | other texts, as a JSON object, and their language |
     /// | `data-endpoints` | the path of the endpoints, if the script is not served from there |
     ///
-    /// The login page gets `return_to` and `reason`, as from [`RequireSession`]. The endpoints are
-    /// always those of the page's origin.
+    /// The login page gets `return_to` and `reason`, as from
+    /// [`RequireSession`](crate::RequireSession). The endpoints are always those of the page's
+    /// origin.
     ///
     /// # Events
     ///
-    /// A page with its own dialog listens on `document` for `tenure:warning` (with `kind`,
-    /// `secondsLeft` and `deadline` in `detail`) and `tenure:ended` (with `reason`), and prevents
-    /// the default. `tenure:extended` reports an extension. `globalThis.tenure` has `status()`,
-    /// `refresh()`, `extend()` and `logout()`.
+    /// A page with its own dialog listens on `document` for `tenure:warning` and `tenure:ended`,
+    /// and prevents the default. The `detail` of the first has `kind`, `secondsLeft` and
+    /// `deadline`; that of the second has `reason`. `tenure:extended` reports an extension.
+    /// `globalThis.tenure` has `status()`, `refresh()`, `extend()` and `logout()`.
     pub fn script_path(&self) -> String {
         self.public_path(warning::script())
     }
@@ -324,191 +326,8 @@ impl Endpoints {
     }
 }
 
-/// A request to one of the endpoints.
-#[derive(Debug)]
-pub(crate) enum Call {
-    Status,
-    Extend,
-    Logout(AfterLogout),
-    Device(DeviceCall),
-    Own(OwnCall),
-    WrongMethod(&'static str),
-    CrossSite,
-}
-
-#[derive(Debug)]
-pub(crate) struct AfterLogout {
-    redirect: Result<Option<String>, LogoutRefusal>,
-    clear_site_data: bool,
-}
-
-impl Call {
-    pub(crate) const fn activity(&self) -> Activity {
-        match self {
-            Self::Extend => Activity::Interaction,
-            Self::Own(call) => call.activity(),
-            _ => Activity::Passive,
-        }
-    }
-
-    /// Whether a page of another site must not ask for it.
-    fn needs_same_origin(&self, head: RequestHead<'_>) -> bool {
-        match self {
-            Self::Status => false,
-            // A page of another site cannot send the headers of the protocol, so what browsers leave
-            // out here need not be there. What is there must be right.
-            Self::Device(_) => {
-                ["sec-fetch-site", "origin"].iter().any(|name| head.headers.contains_key(*name))
-            }
-            _ => true,
-        }
-    }
-
-    /// Whether it brings a proof of the device, and so needs none beside it.
-    pub(crate) const fn proves_device(&self) -> bool {
-        matches!(self, Self::Device(_))
-    }
-
-    /// Whether it has to do with this session. A refresh names one. What is refused without a look
-    /// at the session does not load it, so its time does not say whether somebody is signed in.
-    pub(crate) fn is_about(&self, sid: SessionId) -> bool {
-        match self {
-            Self::Device(call) => call.is_about(sid),
-            Self::CrossSite => false,
-            _ => true,
-        }
-    }
-
-    /// Whether a dead cookie stays. The browser holds requests back until it has an answer to a
-    /// refresh, and their responses say why the session is over (E3).
-    pub(crate) const fn leaves_cookie(&self) -> bool {
-        match self {
-            Self::Device(call) => call.is_refresh(),
-            _ => false,
-        }
-    }
-
-    /// Whether the request fails if its interaction cannot be recorded: it is there for nothing
-    /// else.
-    pub(crate) const fn touch_must_succeed(&self) -> bool {
-        matches!(self, Self::Extend)
-    }
-
-    /// The response, once what the call does is stored.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
-    pub(crate) async fn respond(self, session: &Session) -> Result<Response<Bytes>, Error> {
-        Ok(match self {
-            Self::Own(call) => call.respond(session).await?,
-            Self::Device(call) => call.respond(session).await?,
-            Self::Status => {
-                session.conclude().await?;
-                status(session)
-            }
-            Self::Extend => {
-                session.conclude().await?;
-                let anybody = RequireSession::new().with_anonymous();
-                require::refuse(session, &anybody).unwrap_or_else(|| status(session))
-            }
-            Self::Logout(after) => {
-                session.logout()?;
-                session.conclude().await?;
-                after.respond()
-            }
-            Self::WrongMethod(allow) => {
-                session.conclude().await?;
-                wrong_method(allow)
-            }
-            Self::CrossSite => {
-                session.conclude().await?;
-                cross_site()
-            }
-        })
-    }
-}
-
-fn wrong_method(allow: &'static str) -> Response<Bytes> {
-    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response();
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
-    response
-}
-
-fn cross_site() -> Response<Bytes> {
-    let detail = "The request must come from a page of the same origin. Sec-Fetch-Site or Origin says otherwise, or is missing.";
-    require::denied("cross_site", None, detail);
-    Problem::new(StatusCode::FORBIDDEN, "Cross-site request refused").with_detail(detail).into_response()
-}
-
-impl AfterLogout {
-    fn respond(self) -> Response<Bytes> {
-        let mut response = match self.redirect {
-            Err(refusal) => Problem::new(StatusCode::BAD_REQUEST, "Signed out, but not redirected")
-                .with_detail(refusal.to_string())
-                .into_response(),
-            Ok(location) => {
-                let mut response = Response::new(Bytes::new());
-                *response.status_mut() = StatusCode::NO_CONTENT;
-                if let Some(Ok(location)) = location.map(HeaderValue::try_from) {
-                    *response.status_mut() = StatusCode::SEE_OTHER;
-                    response.headers_mut().insert(header::LOCATION, location);
-                }
-                response
-            }
-        };
-        if self.clear_site_data {
-            let everything = HeaderValue::from_static("\"cache\", \"cookies\", \"storage\"");
-            response.headers_mut().insert("clear-site-data", everything);
-        }
-        response
-    }
-}
-
-#[derive(Serialize)]
-struct Status {
-    live: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    now: String,
-    #[serde(flatten)]
-    session: Option<LiveStatus>,
-}
-
-#[derive(Serialize)]
-struct LiveStatus {
-    authenticated: bool,
-    mode: &'static str,
-    idle_expires_at: String,
-    expires_at: String,
-    seconds_left: f64,
-    idle_lifetime: f64,
-}
-
-/// Rounded to milliseconds.
-fn seconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
 fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
-}
-
-fn status(session: &Session) -> Response<Bytes> {
-    let now = session.now();
-    let info = session.info();
-    let live = info.as_ref().map(|info| LiveStatus {
-        authenticated: info.subject.is_some(),
-        mode: info.mode.as_str(),
-        idle_expires_at: info.idle_expires_at.to_string(),
-        expires_at: info.expires_at.to_string(),
-        seconds_left: seconds(info.deadline().since(now)),
-        idle_lifetime: seconds(info.idle_expires_at.since(info.last_interaction_at)),
-    });
-    let absent = if session.device().is_missing() { "unproven" } else { "none" };
-    let reason = info.is_none().then(|| session.end_reason().map_or(absent, crate::EndReason::as_str));
-    let status = Status { live: live.is_some(), reason, now: now.to_string(), session: live };
-    json(&status)
 }
 
 fn json(body: &impl Serialize) -> Response<Bytes> {

@@ -44,9 +44,9 @@ impl Engine {
         clock.is_alone.load(Ordering::Relaxed) || clock.agrees.load(Ordering::Relaxed)
     }
 
-    /// A moment of this node's clock by the clock that all nodes share. What nodes hand each other
-    /// besides deadlines (a rotation's grace, a "not before") is by that one, so a few seconds
-    /// between their clocks do not matter.
+    /// A moment of this node's clock by the clock that all nodes share. Besides deadlines, nodes
+    /// share the grace of a rotation and the moment of "sign out everywhere". Both are by that
+    /// clock, so a few seconds between the nodes' clocks do not matter.
     pub(crate) async fn shared_time(&self, moment: Timestamp) -> Timestamp {
         self.compare_clocks(moment).await;
         self.shared_time_as_known(moment)
@@ -88,7 +88,7 @@ impl Engine {
             clock.is_alone.store(true, Ordering::Relaxed);
             return;
         };
-        // Off by the way of the answer, some milliseconds.
+        // Off by the latency of the answer, some milliseconds.
         let ours = self.clock.now();
         let offset = theirs.as_unix_millis().saturating_sub(ours.as_unix_millis());
         let tolerance = i64::try_from(self.clock_tolerance.as_millis()).unwrap_or(i64::MAX);

@@ -15,9 +15,9 @@ use crate::{
     store::{CreateOutcome, Creation, handed_over},
 };
 
-/// How often a login is tried again because others changed the subject's sessions meanwhile. Of
-/// logins that find the cap full together one gets in each time, so it is also how many of them may
-/// come at once.
+/// How often a login is retried because others changed the subject's sessions meanwhile. When
+/// several logins find the cap full at once, one of them succeeds in each round. So this is also
+/// how many of them may come at once.
 const MAX_ATTEMPTS: usize = 256;
 
 /// How many sessions that replaced one another are followed.
@@ -186,7 +186,7 @@ impl Engine {
         }
         Err(Error::new(
             ErrorKind::Store,
-            "the user's sessions change faster than a login can make room among them",
+            "other logins of the user kept taking the place under the cap; try again",
         ))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, RealmState, both};
+use super::{Engine, RealmState, concurrent::both};
 use crate::{
     Error, ErrorKind, Policy, SessionId, Timestamp,
     policy::Activity,
@@ -73,7 +73,8 @@ impl Engine {
             }
             let over = match judgement {
                 Judgement::Live(live) => {
-                    // Not returned: each stop on its way is a copy.
+                    // The record is handed over, not returned: each function on its way would copy
+                    // it.
                     take(live);
                     return Ok(Judged::Live);
                 }
@@ -82,7 +83,7 @@ impl Engine {
                 Judgement::NotProved(secret) => return Ok(Judged::NotProved(secret)),
                 Judgement::Over(over) => over,
             };
-            // Not over a request that recorded its interaction since: that one is loaded again.
+            // A session whose interaction was recorded since is not ended, but loaded again.
             let end = || async { Ok(self.end_found_over(&over.record, &policy, now, over.reason).await) };
             let ended = match self.answer(end).await? {
                 // A failure is reported already. The session is over all the same.
@@ -95,7 +96,7 @@ impl Engine {
             }
         }
         // A store may read from a replica that is behind, but not for long.
-        let message = "the session store keeps showing a session as it was before its last interaction";
+        let message = "the session store keeps returning a session without its last interaction";
         Err(Error::new(ErrorKind::Store, message))
     }
 }

@@ -1,4 +1,5 @@
-//! The live sessions of a realm, without a request of their own: one, a page of them, and their end.
+//! The live sessions of a realm, without a request of their own: one, a page of them, and their
+//! end.
 
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ pub(crate) struct LivePage {
     pub(crate) next: Option<(Timestamp, SessionId)>,
 }
 
-/// A list reads so many sessions at a time, and returns what it has once it has ended this many that
-/// were over (S14).
+/// A list reads so many sessions at a time, and returns what it has once it has ended this many
+/// that were over (S14).
 const ENDED_BY_A_LIST: usize = 128;
 
 /// How many sessions of a subject are ended right after a revocation. The sweep ends the others;

@@ -1,11 +1,28 @@
 //! The only caller of a store: load, judge, end, create, sweep.
 //!
-//! Every call has a time budget, every failure is an event, and every end is reported once and
+//! Every call has a time budget, and every failure is an event. Every end is reported once, and
 //! wakes the streams that wait for it.
 
+// call.rs        one call to the store: its time budget, and what its failure means
+// emit.rs        events, to `tracing`, metrics and observers
+// outage.rs      when an outage begins, and when it is over
+// judge.rs       a token is looked up and judged
+// establish.rs   a session is created, and those that it replaces end
+// settle.rs      what became of a call whose caller went away
+// sweep.rs       sessions that are over are found and ended
+// watch.rs       streams that wait for the end of their session
+// live.rs        pages of live sessions
+// realm.rs       what a node knows of a realm
+// clock.rs       whether this node's clock agrees with the store's
+// changes.rs     events of changed settings
+// concurrent.rs  two futures at once
+
+mod call;
 #[cfg(feature = "management")]
 mod changes;
 mod clock;
+mod concurrent;
+mod emit;
 mod establish;
 mod judge;
 mod live;
@@ -18,31 +35,22 @@ mod watch;
 use std::{
     collections::HashMap,
     fmt,
-    future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
 #[cfg(feature = "management")]
 pub(crate) use self::changes::SettingValues;
-use self::{
-    clock::ClockState,
-    outage::{Outage, PastOutage},
-    settle::PendingEnd,
-    watch::Watches,
-};
+use self::{clock::ClockState, outage::Outage, settle::PendingEnd, watch::Watches};
 pub(crate) use self::{judge::Judged, live::LivePage, realm::RealmState, settle::UnsettledLogin};
 use crate::{
-    Clock, Error, ErrorKind, Policy, SessionId, Timestamp,
+    Clock, Error, Policy, SessionId, Timestamp,
     events::{
-        self, Event, EventKind, Observer, Operation, is_sampled,
-        metrics::{self, StoreTimer, StoreTimers},
+        EventKind, Observer, Operation, is_sampled,
+        metrics::{self, StoreTimers},
     },
     record::{Applied, CallId, Change, EndOptions, EndOutcome, EndReason, EndRequest, Record, UpdateOutcome},
     store::{Answer, AnyStore, Page, PlaceKey, StoreInfo},
@@ -84,7 +92,7 @@ impl Engine {
     /// S6.
     const DEFAULT_BUDGET: Duration = Duration::from_secs(2);
 
-    /// E3 asks for five minutes; an hour also serves those who come back from lunch.
+    /// E3 asks for five minutes; an hour also covers a lunch break.
     const DEFAULT_RETENTION: Duration = Duration::from_secs(3600);
 
     /// S12.
@@ -144,8 +152,8 @@ impl Engine {
 
     pub(crate) async fn load(&self, sid: SessionId, at: Timestamp) -> Result<Option<Box<Record>>, Error> {
         match self.store.calls().load(sid) {
-            // A fast path for the usual case: every stop of a record on its way is a copy of it. Not
-            // timed, as that would take longer than the call.
+            // A fast path for the usual case: each function on the way of a record would copy it.
+            // Not timed, as that would take longer than the call.
             Answer::Ready(Some(Ok(record))) if !self.shared.outage.is_on() => Ok(record),
             answer => self.call(self.timer(Operation::Load), Some(sid), at, answer).await,
         }
@@ -219,8 +227,9 @@ impl Engine {
         Ok(outcomes)
     }
 
-    /// Ends a session that was judged over at a moment, unless it was used since it was read, and
-    /// unless this node's clock cannot be trusted. `None` then.
+    /// Ends a session that was judged over at a moment, unless it was used since it was read.
+    /// `None` when it has ended before, or when it would end by time and this node's clock cannot
+    /// be trusted.
     pub(crate) async fn end_found_over(
         &self,
         record: &Record,
@@ -261,117 +270,6 @@ impl Engine {
     pub(crate) fn hint(&self, seen: &Record) -> Option<Box<Record>> {
         (!self.store.in_process()).then(|| Box::new(seen.clone()))
     }
-
-    fn report(&self, sid: SessionId, at: Timestamp, outcome: &EndOutcome) {
-        if let EndOutcome::Ended(session) = outcome {
-            self.ended(sid, session.reason, at, &session.realm, session.subject.as_deref());
-        }
-    }
-
-    pub(crate) fn created(&self, record: &Record) {
-        let (at, sid, subject) = (record.timing.created_at, Some(record.sid), record.subject.as_deref());
-        self.emit(at, &record.realm, sid, subject, EventKind::Created);
-        if subject.is_some() {
-            self.emit(at, &record.realm, sid, subject, EventKind::Authenticated);
-        }
-    }
-
-    fn ended(&self, sid: SessionId, reason: EndReason, at: Timestamp, realm: &str, subject: Option<&str>) {
-        self.emit(at, realm, Some(sid), subject, EventKind::Ended(reason));
-        self.shared.watches.wake(sid, reason);
-    }
-
-    /// Emits an event to `tracing`, the metrics and all observers.
-    pub(crate) fn emit(
-        &self,
-        at: Timestamp,
-        realm: &str,
-        sid: Option<SessionId>,
-        subject: Option<&str>,
-        kind: EventKind<'_>,
-    ) {
-        self.emit_event(&Event { at, realm, sid, subject, by: None, kind });
-    }
-
-    /// As [`Engine::emit`], for an event that says who did it.
-    pub(crate) fn emit_event(&self, event: &Event<'_>) {
-        let kind = event.kind;
-        event.trace();
-        metrics::event(&kind);
-        for observer in &self.observers {
-            // What an observer does is its own business: a logout must not fail because an audit
-            // log panics.
-            let observe = AssertUnwindSafe(|| observer.observe(event));
-            if catch_unwind(observe).is_err() {
-                events::observer_panicked(kind.as_str());
-            }
-        }
-    }
-
-    /// Starts to measure a call to the store: before it, since a store in this process has answered
-    /// when it returns.
-    fn timer(&self, operation: Operation) -> StoreTimer<'_> {
-        self.shared.timers.start(operation)
-    }
-
-    /// Waits for an answer, and emits an event when an outage begins or is over.
-    async fn call<T>(
-        &self,
-        timer: StoreTimer<'_>,
-        sid: Option<SessionId>,
-        at: Timestamp,
-        answer: Answer<'_, Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let operation = timer.operation();
-        // Whatever a store calls its failure: here it is one, and nothing else (S6).
-        let failed = |error: Error| if error.is_store_failure() { error } else { Error::store(error) };
-        let result = self.wait(operation, answer).await.map_err(failed);
-        timer.stop((&result).into());
-        match &result {
-            Ok(_) if self.shared.outage.is_on() => self.succeeded(at),
-            Ok(_) => {}
-            Err(error) => self.failed(operation, sid, at, error),
-        }
-        result
-    }
-
-    /// A call has failed: at the beginning of an outage, or in it (O3).
-    #[cold]
-    fn failed(&self, operation: Operation, sid: Option<SessionId>, at: Timestamp, error: &Error) {
-        let store = &self.shared.store_info;
-        if self.shared.outage.failed(at, self.clock.now()) {
-            self.emit(at, "", sid, None, EventKind::StoreFailed { store, operation, error });
-        } else {
-            events::call_failed(store, sid, operation, error);
-        }
-    }
-
-    /// A call has succeeded during an outage.
-    #[cold]
-    fn succeeded(&self, at: Timestamp) {
-        if let Some(PastOutage { lasted, failures }) = self.shared.outage.succeeded(at, self.clock.now()) {
-            let store = &self.shared.store_info;
-            self.emit(at, "", None, None, EventKind::StoreRecovered { store, lasted, failures });
-        }
-    }
-
-    /// Waits for an answer, but no longer than the budget.
-    async fn wait<T>(
-        &self,
-        operation: Operation,
-        mut answer: Answer<'_, Result<T, Error>>,
-    ) -> Result<T, Error> {
-        if let Answer::Ready(value) = &mut answer
-            && let Some(value) = value.take()
-        {
-            return value;
-        }
-        let late = || {
-            let message = format!("the session store did not answer `{operation}` within {:?}", self.budget);
-            Err(Error::new(ErrorKind::Timeout, message))
-        };
-        tokio::time::timeout(self.budget, answer).await.unwrap_or_else(|_| late())
-    }
 }
 
 impl fmt::Debug for Engine {
@@ -389,38 +287,4 @@ impl fmt::Debug for Engine {
 /// a change.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits for the first of two futures.
-pub(crate) async fn first_of(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    poll_fn(|cx| {
-        let ready = a.as_mut().poll(cx).is_ready() || b.as_mut().poll(cx).is_ready();
-        if ready { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
-/// Waits for both of two futures.
-pub(crate) async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|cx| {
-        if first.is_none()
-            && let Poll::Ready(value) = a.as_mut().poll(cx)
-        {
-            first = Some(value);
-        }
-        if second.is_none()
-            && let Poll::Ready(value) = b.as_mut().poll(cx)
-        {
-            second = Some(value);
-        }
-        if first.is_some() && second.is_some() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    match (first, second) {
-        (Some(first), Some(second)) => (first, second),
-        _ => unreachable!("both are there when the loop ends"),
-    }
 }

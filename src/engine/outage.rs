@@ -1,4 +1,4 @@
-//! Whether the store is away (O3): one event when an outage begins, and one when it is over.
+//! Whether the store is unavailable (O3): one event when an outage begins, and one when it is over.
 
 use std::{
     sync::{
@@ -40,8 +40,8 @@ pub(super) struct PastOutage {
 
 const QUIET: Duration = Duration::from_secs(1);
 
-/// A store that fails again within this time has to be quiet for twice as long, so that one which
-/// fails now and then does not fill the log.
+/// A store that fails again within this time must be without failure for twice as long. So a store
+/// that fails now and then does not fill the log.
 const SOON: Duration = Duration::from_secs(60);
 
 impl Outage {
@@ -107,7 +107,7 @@ mod tests {
         let past = PastOutage { lasted: Duration::from_millis(1400), failures: 2 };
         assert_eq!(outage.succeeded(at(400), at(1400)), Some(past));
         assert!(!outage.is_on());
-        assert_eq!(outage.succeeded(at(1400), at(2400)), None, "told once");
+        assert_eq!(outage.succeeded(at(1400), at(2400)), None, "emitted once");
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn o3_a_store_that_fails_now_and_then_is_told_of_less_and_less_often() {
+    fn o3_a_store_that_fails_now_and_then_is_reported_less_and_less_often() {
         let (outage, mut begun, mut now) = (Outage::default(), 0, 0);
         for _ in 0..1000 {
             begun += u32::from(outage.failed(at(now), at(now)));

@@ -44,8 +44,8 @@ struct Poll {
 
 const NEVER: i64 = i64::MIN;
 
-/// How long the answer of the store counts, in milliseconds. A request that finds it older asks
-/// again before it is judged, so the moment is in force on every node within this time (L14).
+/// How long the answer of the store counts, in milliseconds. A request that finds an older answer
+/// asks again before it is judged. So the moment is in force on every node within this time (L14).
 const FRESH_FOR: i64 = 1000;
 
 /// How often the task asks: sooner than an answer gets stale, with some time for the answer to
@@ -173,7 +173,7 @@ impl Engine {
         }
         self.ask_not_before(realm, now).await?;
         realm.asked_at.store(now.as_unix_millis(), Ordering::Relaxed);
-        // By a clock that stands still until a test moves it, the task's rounds would mean nothing.
+        // With a clock that only a test moves, the interval of the task would mean nothing.
         if !self.store.in_process() && self.clock.keeps_wall_time() {
             self.ask_in_background(realm);
         }
@@ -207,7 +207,7 @@ impl Engine {
                 idle_rounds = if used { 0 } else { idle_rounds + 1 };
                 let asked_at = clock.now();
                 let answer = tokio::time::timeout(budget, store.calls().not_before(&realm.name)).await;
-                // A failure leaves the answer to get stale: then requests ask, and report it.
+                // After a failure the answer goes stale. Then requests ask, and report the failure.
                 if let Ok(Ok(moment)) = answer {
                     realm.see(moment);
                     realm.asked_at.store(asked_at.as_unix_millis(), Ordering::Relaxed);

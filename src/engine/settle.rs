@@ -1,9 +1,9 @@
 //! Calls whose answer was lost.
 //!
-//! A call that fails, takes too long or is cancelled may have taken place all the same. Its effect
-//! must neither stay unreported (every end is an event, exactly once) nor stand by accident (a
-//! login that was answered with an error). So a task finds out in the background: an end names the
-//! call that made it, and a login is undone.
+//! A call that fails, takes too long or is cancelled may have taken effect all the same. If it was
+//! an end, it must still be reported, because every end is exactly one event. If it was a login
+//! that was answered with an error, it must not stand. So a task in the background asks the store:
+//! an end names the call that made it, and a login is undone.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl Engine {
                         let reason = record.ended.map_or(EndReason::Revoked, |ended| ended.reason);
                         self.ended(sid, reason, at, &record.realm, record.subject.as_deref());
                     }
-                    // Somebody else ended it, or it is gone: there is nothing to report.
+                    // Another call ended it, or it is gone: there is nothing to report.
                     Ok(Some(record)) if record.ended.is_some() => {}
                     Ok(_) | Err(_) => open.push((sid, call)),
                 }

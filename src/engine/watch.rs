@@ -1,5 +1,5 @@
-//! Who waits for the end of a session: one look a second for each session, however many streams it
-//! has.
+//! Streams wait here for the end of their session: one load a second for each session, however many
+//! streams it has.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Engine, RealmState, realm::RealmPolicy};
+use super::{Engine, RealmState, concurrent::first_of, realm::RealmPolicy};
 use crate::{EndReason, Policy, SessionId, Timestamp, record::Timing, time::TimerMoment};
 
 /// How often a session is looked at for its streams: an end on another node is seen within 2 s
@@ -41,7 +41,7 @@ struct Seen {
     timing: Timing,
     over: Option<Over>,
     looked_at: Option<TimerMoment>,
-    /// Tells streams apart by age.
+    /// The number of the next stream, which orders them by age.
     next_stream: u64,
     streams: BTreeSet<u64>,
 }
@@ -103,7 +103,7 @@ impl Engine {
         loop {
             let woken = stream.watched.wake.notified();
             let mut woken = pin!(woken);
-            // Before the look, so that an end that comes between is not missed.
+            // Before the load, so that an end that comes between is not missed.
             woken.as_mut().enable();
             let due = {
                 let mut seen = stream.watched.seen();
@@ -135,7 +135,7 @@ impl Engine {
                     seen.looked_at.map_or(Duration::ZERO, |at| LOOK_EVERY.saturating_sub(at.elapsed()));
                 if to_deadline < to_look && to_deadline > Duration::ZERO { to_deadline } else { to_look }
             };
-            super::first_of(woken, tokio::time::sleep(wait.max(Duration::from_millis(1)))).await;
+            first_of(woken, tokio::time::sleep(wait.max(Duration::from_millis(1)))).await;
             let over_by_now = stream.watched.seen().timing.end_reason_at(self.clock.now()).is_some();
             if over_by_now {
                 stream.watched.seen().looked_at = None; // the last known deadline has passed: look at once

@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Causes, Event, EventKind, Observer};
+use super::{Event, EventKind, Observer, cause::Causes};
 
 /// An event as a line of an audit log: who, what, when and why. It contains no token and no session
 /// data.
@@ -38,7 +38,7 @@ pub struct AuditLine {
     /// Its value before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<serde_json::Value>,
-    /// Its value since.
+    /// Its value now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<serde_json::Value>,
 }

@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn o3_the_whole_chain_is_told_without_repeating_itself() {
+    fn o3_the_whole_chain_is_shown_without_repeating_itself() {
         let refused = Layered("connection refused", None);
         let connect = Layered("db error: connection refused", Some(Box::new(refused)));
         let pool = Layered("no connection from the pool", Some(Box::new(connect)));

@@ -30,9 +30,9 @@
 //! | `settings.store_failed` | error | `store`, `address`, `error`, `cause` | the settings could not be loaded; the policy in force stays |
 //! | `settings.store_recovered` | info | `store`, `address` | the settings are loaded again |
 //!
-//! An outage of the store is two events, whatever the number of requests that it fails: one when the
-//! first call fails, and one when calls succeed again and none has failed for a second. A store that
-//! fails every few seconds has to be without failure for longer. `cause` is the whole chain of
+//! An outage of the store is two events, whatever the number of requests that it fails: one when
+//! the first call fails, and one when calls succeed again and none has failed for a second. A store
+//! that fails every few seconds has to be without failure for longer. `cause` is the whole chain of
 //! causes, and `address` contains no password. Each layer judges its own store; clones of a layer
 //! judge together.
 //!
@@ -42,8 +42,8 @@
 //! token), `unknown` (a token that leads to no session), `anonymous` (a session without a user), or
 //! `skipped` (the session layer skips the request). The refresh of a bound session adds
 //! `proof_needed` (each one begins with this answer), `malformed_proof` (one that came without a
-//! session), and `not_now` (the session cannot be judged, so the browser has to try again). Observers
-//! do not get this event, because anybody can send such requests.
+//! session), and `not_now` (the session cannot be judged, so the browser has to try again).
+//! Observers do not get this event, because anybody can send such requests.
 //!
 //! The target is `tower_tenure`. Events name a session by its `sid` only; no token, data or user
 //! appears.
@@ -64,26 +64,42 @@
 //! The counter counts every recorded interaction, not only those whose event is emitted. The
 //! histogram times the calls to every store. Two are left out: a `load` or an `update` that a store
 //! in this process answers at once takes less time than reading the clock twice.
-//! [`describe_metrics`] says when the descriptions of both reach the recorder. `examples/grafana.json`
-//! in the repository is a dashboard of them for Grafana.
+//! [`describe_metrics`] says when the descriptions of both reach the recorder.
+//! `examples/grafana.json` in the repository is a dashboard of them for Grafana.
+
+// operation.rs   the calls to a store, and how they end
+// log.rs         what goes to `tracing`, also what is no event for observers
+// cause.rs       the whole chain of causes of an error
+// audit.rs       observers that write an audit log, or keep recent events
+// metrics/       counters and the histogram
 
 mod audit;
 mod cause;
+mod log;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 #[cfg(not(feature = "metrics"))]
 #[path = "metrics/absent.rs"]
 pub(crate) mod metrics;
+mod operation;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-pub use self::audit::{AuditLine, AuditLog, RecentEvents};
-use self::cause::Causes;
 #[cfg(feature = "metrics")]
 pub use self::metrics::describe_metrics;
-
+pub use self::{
+    audit::{AuditLine, AuditLog, RecentEvents},
+    operation::Operation,
+};
+pub(crate) use self::{
+    log::{
+        call_failed, cookie_lost, denied, observer_panicked, settings_changed, settings_failed,
+        settings_recovered, value_unreadable,
+    },
+    operation::CallOutcome,
+};
 use crate::{
-    Error, ErrorKind, SessionId, Timestamp,
+    Error, SessionId, Timestamp,
     policy::{Clamped, Refusal},
     record::EndReason,
     store::StoreInfo,
@@ -143,15 +159,15 @@ pub enum EventKind<'a> {
     Clamped(Clamped),
     /// A login was refused.
     Refused(&'a Refusal),
-    /// An outage of the store began: a call failed or timed out. What fails until it is over is no
+    /// An outage of the store began: a call failed or timed out. Failures until it is over emit no
     /// further event.
     #[non_exhaustive]
     StoreFailed {
         /// The store.
         store: &'a StoreInfo,
-        /// Which call.
+        /// The call that failed.
         operation: Operation,
-        /// Why.
+        /// The error of the call.
         error: &'a Error,
     },
     /// The outage is over.
@@ -173,8 +189,8 @@ pub enum EventKind<'a> {
     },
     /// Everybody in the realm was signed out. An event for the end of each session follows.
     EverybodySignedOut,
-    /// The management API changed a setting. Only on the node that it was asked of. A value of more
-    /// than 1 KiB is replaced by its size in words.
+    /// The management API changed a setting. Emitted only on the node that served the call. A value
+    /// of more than 1 KiB is replaced by a text that says its size.
     #[non_exhaustive]
     SettingChanged {
         /// Its name in the API.
@@ -194,8 +210,8 @@ pub enum EventKind<'a> {
     },
     /// The clocks agree again.
     ClocksAgree,
-    /// A secret that was replaced came back after its grace: from a copy of an old cookie, or from a
-    /// browser that never got the new one.
+    /// A secret that was replaced came back after its grace: from a copy of an old cookie, or from
+    /// a browser that never got the new one.
     SecretReused,
     /// The session was bound to the device of its browser.
     Bound,
@@ -244,98 +260,6 @@ impl EventKind<'_> {
     }
 }
 
-/// The calls to a store, by the names of [`SessionStore`](crate::SessionStore)'s functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names of the functions")]
-#[non_exhaustive]
-pub enum Operation {
-    Create,
-    Load,
-    Update,
-    End,
-    EndMany,
-    Revoke,
-    NotBefore,
-    List,
-    Sweep,
-    Reschedule,
-    Time,
-}
-
-impl Operation {
-    #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Create,
-        Self::Load,
-        Self::Update,
-        Self::End,
-        Self::EndMany,
-        Self::Revoke,
-        Self::NotBefore,
-        Self::List,
-        Self::Sweep,
-        Self::Reschedule,
-        Self::Time,
-    ];
-
-    /// The function's name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Load => "load",
-            Self::Update => "update",
-            Self::End => "end",
-            Self::EndMany => "end_many",
-            Self::Revoke => "revoke",
-            Self::NotBefore => "not_before",
-            Self::List => "list",
-            Self::Sweep => "sweep",
-            Self::Reschedule => "reschedule",
-            Self::Time => "time",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// How a call to a store ended, for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CallOutcome {
-    Ok,
-    Error,
-    Timeout,
-    #[cfg(feature = "metrics")]
-    Cancelled,
-}
-
-#[cfg(feature = "metrics")]
-impl CallOutcome {
-    pub(crate) const ALL: [Self; 4] = [Self::Ok, Self::Error, Self::Timeout, Self::Cancelled];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
-            Self::Timeout => "timeout",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl<T> From<&Result<T, Error>> for CallOutcome {
-    fn from(result: &Result<T, Error>) -> Self {
-        match result {
-            Ok(_) => Self::Ok,
-            Err(error) if error.kind() == ErrorKind::Timeout => Self::Timeout,
-            Err(_) => Self::Error,
-        }
-    }
-}
-
 /// Receives every event, for example for audit logs and back-channel logout.
 ///
 /// It is called while a request is served, so it should move slow work to its own task. A closure
@@ -362,107 +286,4 @@ impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for ObserverFn<F> {
 /// share no counter.
 pub(crate) fn is_sampled(at: Timestamp, sid: SessionId) -> bool {
     (at.as_unix_millis().to_le_bytes()[0] ^ sid.as_bytes()[0]).trailing_zeros() >= 6
-}
-
-macro_rules! event {
-    ($level:ident, $name:literal, $($field:tt)*) => {
-        tracing::event!(name: $name, target: "tower_tenure", tracing::Level::$level, $($field)*, $name)
-    };
-}
-
-/// A request was not let through (O3). Not for observers: anybody could fill their logs.
-pub(crate) fn denied(reason: &'static str, sid: Option<SessionId>, detail: &'static str) {
-    let sid = sid.map(tracing::field::display);
-    event!(DEBUG, "session.denied", sid, reason, detail);
-}
-
-/// The shared settings were changed, on this node or another.
-pub(crate) fn settings_changed(version: u64) {
-    event!(INFO, "settings.changed", version);
-}
-
-/// The settings could not be loaded, and stay as they are. Emitted once until loading succeeds
-/// again.
-pub(crate) fn settings_failed(store: &StoreInfo, error: &Error) {
-    let (cause, address) = (Causes::of(error).map(tracing::field::display), store.address());
-    event!(ERROR, "settings.store_failed", store = store.kind(), address, %error, cause);
-}
-
-/// The settings are loaded again.
-pub(crate) fn settings_recovered(store: &StoreInfo) {
-    event!(INFO, "settings.store_recovered", store = store.kind(), address = store.address());
-}
-
-/// A call failed during an outage, which is an event already. Explains each 503 (O3).
-pub(crate) fn call_failed(store: &StoreInfo, sid: Option<SessionId>, operation: Operation, error: &Error) {
-    let cause = Causes::of(error).map(tracing::field::display);
-    let sid = sid.map(tracing::field::display);
-    event!(DEBUG, "session.store_call_failed", store = store.kind(), sid, %operation, %error, cause);
-}
-
-/// A value of session data is not what its key says: the application changed the type.
-pub(crate) fn value_unreadable(sid: Option<SessionId>, key: &str, expected: &str, error: &Error) {
-    let sid = sid.map(tracing::field::display);
-    event!(ERROR, "session.value_unreadable", sid, key, expected, %error);
-}
-
-/// A cookie was set that the browser drops. Emitted once by a layer.
-pub(crate) fn cookie_lost(cookie: &str, host: &str) {
-    event!(
-        WARN,
-        "session.cookie_lost",
-        cookie,
-        host,
-        advice = "serve the site over https: browsers drop a Secure cookie over plain http, so nobody stays logged in"
-    );
-}
-
-/// An observer panicked. The request goes on.
-pub(crate) fn observer_panicked(event: &str) {
-    event!(ERROR, "session.observer_panicked", event);
-}
-
-impl Event<'_> {
-    pub(crate) fn trace(&self) {
-        let sid = self.sid.map(tracing::field::display);
-        let (realm, by) = (self.realm, self.by);
-        match self.kind {
-            EventKind::Created => event!(INFO, "session.created", sid),
-            EventKind::Authenticated => event!(INFO, "session.authenticated", sid),
-            EventKind::Rotated => event!(INFO, "session.rotated", sid),
-            EventKind::Extended => event!(DEBUG, "session.extended", sid),
-            EventKind::Ended(reason) => event!(INFO, "session.ended", sid, %reason),
-            EventKind::Clamped(setting) => event!(WARN, "session.clamped", sid, setting = setting.as_str()),
-            EventKind::Refused(reason) => event!(WARN, "session.refused", sid, %reason),
-            EventKind::StoreFailed { store, operation, error } => {
-                let (cause, address) = (Causes::of(error).map(tracing::field::display), store.address());
-                let store = store.kind();
-                event!(ERROR, "session.store_failed", store, address, sid, %operation, %error, cause);
-            }
-            EventKind::StoreRecovered { store, lasted, failures } => {
-                let (store, address) = (store.kind(), store.address());
-                let lasted_millis = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
-                event!(INFO, "session.store_recovered", store, address, lasted_millis, failures);
-            }
-            EventKind::SignedOutEverywhere { .. } => {
-                event!(INFO, "session.signed_out_everywhere", realm, by);
-            }
-            EventKind::EverybodySignedOut => event!(WARN, "session.everybody_signed_out", realm, by),
-            EventKind::SettingChanged { setting, from, to } => {
-                event!(INFO, "session.setting_changed", realm, by, setting, %from, %to);
-            }
-            EventKind::ClocksApart { ahead_by_millis } => event!(
-                ERROR,
-                "session.clocks_apart",
-                ahead_by_millis,
-                advice = "correct the clocks; until they agree, this node ends no session by time"
-            ),
-            EventKind::ClocksAgree => event!(INFO, "session.clocks_agree", sid),
-            EventKind::SecretReused => event!(WARN, "session.secret_reused", sid),
-            EventKind::Bound => event!(INFO, "session.bound", sid),
-            EventKind::Unproven { refused } => event!(WARN, "session.unproven", sid, refused),
-            EventKind::ProofRefused { reason } => event!(WARN, "session.proof_refused", sid, reason),
-            EventKind::RefreshSkipped { reason } => event!(INFO, "session.refresh_skipped", sid, reason),
-        }
-    }
 }

@@ -34,7 +34,7 @@ use crate::{
 /// First replace the store, and leave the application as it is. Then replace `SessionManagerLayer`
 /// by [`SessionLayer`](crate::SessionLayer), and call [`TowerSessions::take`] to migrate each
 /// user's data at the next visit. The [book](crate::book::migrating) shows both steps, and how to
-/// sign nobody out.
+/// do them without signing anybody out.
 ///
 /// # Guarantees
 ///

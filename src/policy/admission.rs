@@ -68,7 +68,7 @@ impl Cap {
     /// At most 1,000 live sessions; the least recently active is evicted.
     pub const DEFAULT: Self = Self { most: NonZeroU32::new(1000).unwrap(), overflow: Overflow::Evict };
 
-    /// At most `max` live sessions.
+    /// At most this many live sessions.
     pub const fn new(most: NonZeroU32, overflow: Overflow) -> Self {
         Self { most, overflow }
     }

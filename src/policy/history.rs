@@ -156,7 +156,8 @@ mod tests {
         assert_eq!(lowered, Pair { idle: false, absolute: false });
     }
 
-    /// With more lowerings than are kept, the oldest are merged: no lowering is missed. Up to there none is made up.
+    /// With more lowerings than are kept, the oldest are merged: no lowering is missed. Up to there
+    /// none is made up.
     #[test]
     fn l6_many_lowerings_are_exact_up_to_what_is_kept_and_then_never_too_few() {
         for lowerings in [MAX_PEAKS, MAX_PEAKS + 1] {

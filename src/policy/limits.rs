@@ -6,7 +6,7 @@ use crate::{Error, record::Lifetimes};
 
 const DAY: u32 = 24 * 60;
 
-/// Upper limits for lifetimes. A value above a limit is superseded by it, not refused.
+/// Upper limits for lifetimes. A value above a limit is clamped to it, not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits(Lifetimes);
 

@@ -28,8 +28,8 @@ pub struct PolicySettings {
     pub cap: Option<Cap>,
     /// The URLs that a logout without a `client_id` may redirect to.
     pub allowed_logout_urls: Vec<String>,
-    /// What other versions of this crate, or other parts of an application, keep beside: carried
-    /// along as it is.
+    /// Fields of other versions of this crate, or of other parts of the application. They are
+    /// stored unchanged.
     pub other: BTreeMap<String, serde_json::Value>,
 }
 

@@ -10,7 +10,8 @@ use crate::Timestamp;
 /// What binds a session to a device: its own random seed and, once the browser has registered one,
 /// the public key of the device.
 ///
-/// `Debug` does not show the seed: whoever knows it can make the values that prove a device.
+/// `Debug` does not show the seed, because anybody who knows it can make the values that prove a
+/// device.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     seed: [u8; Self::SEED_BYTES],

@@ -39,9 +39,10 @@ pub struct Change {
 /// A new secret for a session, in place of the one that the request came with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// The secret it replaces. Of parallel rotations from the same secret the first wins.
+    /// The hash of the secret that it replaces. Of parallel rotations from the same secret the
+    /// first wins.
     pub from: SecretHash,
-    /// The new one.
+    /// The hash of the new secret.
     pub to: SecretHash,
     /// Until when the old secret is honoured, by the clock that all nodes share. A moment in the
     /// past invalidates it at once.
@@ -53,7 +54,7 @@ pub struct Rotation {
 pub enum UpdateOutcome {
     /// It is recorded.
     Applied(Applied),
-    /// The session is over. Nothing was written. Has the tombstone while that is known.
+    /// The session is over, and nothing was written. Contains the tombstone while it is known.
     Gone(Option<Tombstone>),
     /// `if_revision` did not hold. Nothing was written.
     Conflict,

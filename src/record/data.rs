@@ -1,84 +1,10 @@
 //! The data that handlers keep in a session.
 
-use std::{borrow::Cow, cell::Cell, cmp::Ordering, collections::BTreeMap, fmt, str, sync::Arc};
+use std::{borrow::Cow, cell::Cell, cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, DeserializeOwned},
-};
-use smallvec::SmallVec;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Error, ErrorKind};
-
-/// One value of session data, as JSON text.
-///
-/// It stays text until it is read, so reading one key parses only that value. `Debug` shows the
-/// length only.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Json(Arc<str>);
-
-impl Json {
-    /// Writes a value as JSON.
-    ///
-    /// # Errors
-    ///
-    /// When the value's `Serialize` fails, as it does for maps with keys that are not strings.
-    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        // As long as it is short it needs no allocation of its own.
-        let mut text = SmallVec::<[u8; 256]>::new();
-        match serde_json::to_writer(&mut text, value) {
-            Ok(()) => Ok(Self(written(&text).into())),
-            Err(error) => {
-                Err(Error::new(ErrorKind::Data, "the value cannot be written as JSON").with_source(error))
-            }
-        }
-    }
-
-    /// Reads the value back.
-    ///
-    /// # Errors
-    ///
-    /// When it is not a `T`. The message quotes no content.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        // serde_json's message may quote the value, which must stay out of errors (H5): report only
-        // the kind.
-        serde_json::from_str(&self.0).map_err(|error| {
-            let message = match error.classify() {
-                serde_json::error::Category::Data => "the session value is of another type",
-                _ => "the session value is not valid JSON",
-            };
-            Error::new(ErrorKind::Data, message)
-        })
-    }
-
-    /// The JSON text, for a store.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// A value from JSON text that a store kept. It is parsed when it is decoded.
-    pub fn from_text(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Debug for Json {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Json({} bytes)", self.0.len())
-    }
-}
-
-impl Serialize for Json {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::from_text)
-    }
-}
+use super::{Edits, Json};
 
 /// All data of a session: values by key, in the order of the keys.
 ///
@@ -104,7 +30,7 @@ impl Data {
         self.iter().count()
     }
 
-    /// Whether there is none.
+    /// Whether there are no keys.
     pub const fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -184,14 +110,9 @@ impl Data {
     }
 }
 
-/// What `serde_json` has written.
-fn written(json: &[u8]) -> &str {
-    str::from_utf8(json).expect("JSON is text")
-}
-
 thread_local! {
-    /// Data under construction: a string of its own for each write would be one more allocation, and
-    /// bytes on the stack would need another check of UTF-8, which takes 150 instructions.
+    /// Data under construction: a string of its own for each write would be one more allocation,
+    /// and bytes on the stack would need another check of UTF-8, which takes 150 instructions.
     static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
 }
 
@@ -213,7 +134,7 @@ fn put_number(into: &mut String, number: usize) {
 }
 
 /// How many bytes a text takes with its length before it.
-const fn text_bytes(text: &str) -> usize {
+pub(super) const fn text_bytes(text: &str) -> usize {
     let digits = match text.len().checked_ilog10() {
         Some(digits) => digits as usize + 1,
         None => 1,
@@ -286,119 +207,14 @@ impl<'de> Deserialize<'de> for Data {
     }
 }
 
-/// Keys set and removed by one request; the last edit of a key wins.
-///
-/// Cheap to clone: clones share the edits.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Edits(Option<Arc<SmallVec<[Edit; 2]>>>);
-
-/// In the order of the keys.
-type Edit = (Cow<'static, str>, Option<Json>);
-
-impl Edits {
-    /// Sets a key.
-    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: Json) {
-        self.put(key.into(), Some(value));
-    }
-
-    /// Removes a key.
-    pub fn remove(&mut self, key: impl Into<Cow<'static, str>>) {
-        self.put(key.into(), None);
-    }
-
-    fn put(&mut self, key: Cow<'static, str>, value: Option<Json>) {
-        let edits = Arc::make_mut(self.0.get_or_insert_default());
-        match edits.binary_search_by(|(known, _)| known.cmp(&key)) {
-            Ok(at) => edits[at].1 = value,
-            Err(at) => edits.insert(at, (key, value)),
-        }
-    }
-
-    /// Says nothing of a key any more.
-    pub(crate) fn forget(&mut self, key: &str) {
-        self.retain(|known, _| known != key);
-    }
-
-    /// Drops the edits that are the same in `other`.
-    pub(crate) fn subtract(&mut self, other: &Self) {
-        if let (Some(mine), Some(theirs)) = (&self.0, &other.0)
-            && Arc::ptr_eq(mine, theirs)
-        {
-            self.0 = None;
-        } else if !other.is_empty() {
-            self.retain(|key, value| other.get(key) != Some(value));
-        }
-    }
-
-    /// Drops the edits that are not to be kept.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&str, Option<&Json>) -> bool) {
-        if let Some(edits) = &mut self.0 {
-            let edits = Arc::make_mut(edits);
-            edits.retain(|(key, value)| keep(key, value.as_ref()));
-            if edits.is_empty() {
-                self.0 = None;
-            }
-        }
-    }
-
-    /// The edit of a key: `None` for no edit, `Some(None)` for a removal.
-    pub fn get(&self, key: &str) -> Option<Option<&Json>> {
-        let edits = self.edits();
-        let at = edits.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
-        Some(edits[at].1.as_ref())
-    }
-
-    /// All edited keys, each with its new value, or `None` when it is removed.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&Json>)> {
-        self.edits().iter().map(|(key, value)| (&**key, value.as_ref()))
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// How many bytes the values that are set take in the data.
-    fn bytes(&self) -> usize {
-        let set = self.iter().filter_map(|(key, value)| Some((key, value?.as_str())));
-        set.map(|(key, value)| text_bytes(key) + text_bytes(value)).sum()
-    }
-
-    fn edits(&self) -> &[Edit] {
-        self.0.as_deref().map_or(&[], SmallVec::as_slice)
-    }
-
-    /// The edits that turn `from` into `to`, without the keys in `except`.
-    pub(crate) fn difference(from: &Data, to: &Data, except: &Self) -> Self {
-        let mut edits = Self::default();
-        for (key, value) in to.iter().filter(|(key, _)| except.get(key).is_none()) {
-            if from.get(key).is_none_or(|known| known.as_str() != value) {
-                edits.set(key.to_owned(), Json::from_text(value));
-            }
-        }
-        for (key, _) in from.iter().filter(|(key, _)| except.get(key).is_none()) {
-            if to.get(key).is_none() {
-                edits.remove(key.to_owned());
-            }
-        }
-        edits
-    }
-
-    /// Whether any key is set, as opposed to removed.
-    pub fn sets_any(&self) -> bool {
-        self.iter().any(|(_, value)| value.is_some())
-    }
-}
-
-impl fmt::Debug for Edits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Edits({} keys)", self.edits().len())
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::record::edits::tests::edits;
+
+    pub(in crate::record) fn data<const N: usize>(all: [(&'static str, &str); N]) -> Data {
+        all.into_iter().map(|(key, value)| (key, Json::from_text(value))).collect()
+    }
 
     #[test]
     fn data_behaves_like_a_map_whatever_the_keys_and_values_hold() {
@@ -470,21 +286,6 @@ mod tests {
         }
     }
 
-    fn edits<const N: usize>(all: [(&'static str, Option<&str>); N]) -> Edits {
-        let mut edits = Edits::default();
-        for (key, value) in all {
-            match value {
-                Some(value) => edits.set(key, Json::from_text(value)),
-                None => edits.remove(key),
-            }
-        }
-        edits
-    }
-
-    fn data<const N: usize>(all: [(&'static str, &str); N]) -> Data {
-        all.into_iter().map(|(key, value)| (key, Json::from_text(value))).collect()
-    }
-
     #[test]
     fn a_length_has_no_more_digits_than_it_needs() {
         let text = "x".repeat(101);
@@ -506,37 +307,5 @@ mod tests {
         {
             assert!(data.fits_after(&edits, after) && !data.fits_after(&edits, after - 1), "{after}");
         }
-    }
-
-    #[test]
-    fn s3_only_what_is_stored_is_taken_from_the_edits_that_wait() {
-        let stored = edits([("a", Some("1")), ("b", Some("2")), ("c", None)]);
-        let mut since = stored.clone();
-        since.set("b", Json::from_text("3"));
-        since.remove("d");
-        since.subtract(&stored);
-        assert!(since == edits([("b", Some("3")), ("d", None)]));
-        since.subtract(&Edits::default());
-        assert!(!since.is_empty(), "nothing was stored");
-
-        let mut same = edits([("a", Some("1")), ("b", Some("2")), ("c", None)]);
-        same.subtract(&stored);
-        assert!(same.is_empty(), "nothing waits any more");
-    }
-
-    #[test]
-    fn a_difference_leads_from_one_to_the_other_but_for_the_exceptions() {
-        let from = data([("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")]);
-        let to = data([("a", "1"), ("b", "2"), ("e", "1"), ("f", "1")]);
-        let except = edits([("d", None), ("f", None)]);
-        let expected = edits([("b", Some("2")), ("c", None), ("e", Some("1"))]);
-        assert!(Edits::difference(&from, &to, &except) == expected);
-    }
-
-    #[test]
-    fn h5_a_value_that_cannot_be_read_says_whether_it_is_json_and_nothing_of_itself() {
-        let message = |text: &str| Json::from_text(text).decode::<u8>().unwrap_err().to_string();
-        assert_eq!(message("\"secret\""), "the session value is of another type");
-        assert_eq!(message("secret"), "the session value is not valid JSON");
     }
 }

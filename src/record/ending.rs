@@ -99,7 +99,7 @@ pub struct Successor {
 pub struct PastSession {
     /// Why it is over.
     pub reason: EndReason,
-    /// Since when.
+    /// Since when it is over.
     pub ended_at: Timestamp,
     /// The idle lifetime that it had.
     #[serde(rename = "idle_lifetime_seconds", serialize_with = "as_seconds")]
@@ -138,9 +138,9 @@ impl CallId {
 pub struct EndRequest {
     /// The reason. A session that is past a deadline at `at` ends for that deadline instead.
     pub reason: EndReason,
-    /// When.
+    /// The moment of the end, unless a deadline came before.
     pub at: Timestamp,
-    /// Which call this is.
+    /// The id of this call.
     pub call: CallId,
     /// How long the tombstone stays readable after the end, at least.
     pub retention: Millis,

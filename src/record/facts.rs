@@ -68,7 +68,7 @@ pub struct LastSeen {
 pub struct AuthenticationMethod {
     /// Its name.
     pub name: String,
-    /// When.
+    /// When it was used.
     pub at: Timestamp,
 }
 
@@ -116,8 +116,8 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// When the key is not 1 to 255 letters, digits, `_` or `-`, the value is over 255 characters,
-    /// or it would be the 26th entry. Nothing is changed then.
+    /// When the key is not 1 to 255 letters, digits, `_` or `-`, when the value is over 255
+    /// characters, or when it would be the 26th entry. Nothing is changed then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
         let refuse = |message: &'static str| Err(Error::new(ErrorKind::InvalidInput, message));
         let letters = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
@@ -154,7 +154,7 @@ impl Metadata {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,22 +1,38 @@
 //! For authors of stores: what a store keeps, as plain data, and the pure functions that change it.
 //!
-//! Applications need none of it. What they use is at the root of the crate: [`SessionInfo`](crate::SessionInfo),
-//! [`SessionSummary`](crate::SessionSummary), [`Facts`], [`Metadata`] and others.
+//! Applications need none of it. What they use is at the root of the crate:
+//! [`SessionInfo`](crate::SessionInfo), [`SessionSummary`](crate::SessionSummary), [`Facts`],
+//! [`Metadata`] and others.
 //!
-//! The types that a store reads or writes are exhaustive on purpose. A field or a case that is new
-//! in a later version must be seen by the compiler of a store that does not handle it yet, so it
-//! comes with a new major version.
+//! The types that a store reads or writes are exhaustive on purpose. A store that does not handle a
+//! new field or case must fail to compile. So a new one comes with a new major version.
 //!
 //! A [`Record`] is one session. A [`Change`] is what a request changes about it, an [`EndRequest`]
 //! ends it, and a [`SubjectMark`] ends all sessions of a subject at once. This module uses no
 //! clock, store, runtime or HTTP types.
 
+// data.rs         the data that handlers keep in a session
+// json.rs         one value of it
+// edits.rs        what one request changes about it
+// timing.rs       what deadlines are computed from
+// millis.rs       a length of time in whole milliseconds
+// id.rs           the public handle of a session
+// secret.rs       the hash of the cookie's secret
+// binding.rs      what binds a session to a device
+// facts.rs        facts for pages and logs, on which no decision depends
+// user_agent.rs   a readable device, by its user agent
+// change.rs       what one request changes about a session
+// ending.rs       how a session ends, and why
+// mark.rs         the end of all sessions of a subject
+
 mod binding;
 mod change;
 mod data;
+mod edits;
 mod ending;
 mod facts;
 mod id;
+mod json;
 mod mark;
 mod millis;
 mod secret;
@@ -32,13 +48,15 @@ use crate::Timestamp;
 pub use self::{
     binding::{Binding, BoundDevice, DeviceKey, DeviceProof},
     change::{Applied, Change, Rotation, UpdateOutcome},
-    data::{Data, Edits, Json},
+    data::Data,
+    edits::Edits,
     ending::{
         CallId, EndOptions, EndOutcome, EndReason, EndRequest, EndedSession, PastSession, Replacement,
         Successor, Tombstone,
     },
     facts::{AuthenticationMethod, Device, Facts, LastSeen, Metadata},
     id::{SessionId, Tag},
+    json::Json,
     mark::SubjectMark,
     millis::Millis,
     secret::{PreviousSecret, Proof, SecretHash},

@@ -1,12 +1,12 @@
 //! The one place where a store's answer is taken.
 
+use std::sync::Arc;
+
 use super::{
     CreateCall, Established, Follows, KnownSession, LoadCall, Past, RequestContext, RequestState,
     UpdatePurpose,
-    plan::{EndCall, EndPurpose},
+    call::{EndCall, EndPurpose},
 };
-use std::sync::Arc;
-
 use crate::{
     Error, ErrorKind, SessionId,
     cookie::Token,
@@ -213,7 +213,8 @@ impl RequestState {
         if let (Some(known), Some(found)) = (&mut self.known, found.filter(|found| is_live(found)))
             && known.record.sid == found.sid
         {
-            // All of it: the store may write what it is told was seen, if only the version is right.
+            // All of it: the store may write the whole record that it gets as `seen`, if the
+            // version is right.
             known.reloaded(found);
         }
     }
@@ -381,7 +382,7 @@ mod tests {
         request::{CookieSent, Due, Live, RequestState},
     };
 
-    /// A store that compares and sets writes the whole record that it is told was seen. So after a
+    /// A store that compares and sets writes the whole record that it gets as `seen`. So after a
     /// conflict nothing of the old one may stay: it would undo a rotation (H6).
     #[test]
     fn s3_after_a_conflict_the_whole_record_is_the_one_that_was_loaded() {

@@ -68,8 +68,8 @@ impl CookieFacts {
     const fn verdict(self) -> CookieVerdict {
         match self.session {
             SessionFact::Unchanged => CookieVerdict::Keep,
-            // Nobody else knows the token: it is sent also beside a failure, and not risked for a
-            // look that may fail.
+            // No other request has the token. So it is sent even beside a failure, and not made to
+            // depend on a recheck that may fail.
             SessionFact::NewToken if self.store_failed => CookieVerdict::Set,
             // The next response can refresh it.
             SessionFact::Moved if self.store_failed => CookieVerdict::Keep,
@@ -110,8 +110,8 @@ impl CookieSent {
 }
 
 impl Past {
-    /// Whether a login in the same browser replaced the session so shortly before that the browser
-    /// may not have had the new cookie when it sent this request.
+    /// Whether a login in the same browser has just replaced the session. Then the browser may not
+    /// have had the new cookie when it sent this request.
     pub(super) fn was_just_replaced(&self, ctx: &RequestContext<'_>) -> bool {
         let is_recent = |at: Timestamp| ctx.now.since(at) < ctx.in_flight_window;
         let superseded = self.session.reason == EndReason::Superseded && is_recent(self.session.ended_at);

@@ -12,10 +12,10 @@ use crate::{
 
 /// What a page needs to show of a session, as one consistent view.
 ///
-/// As JSON it is an object with these fields, but for `last_interacted_at`, as in the endpoints and
-/// the management API. Moments are text, `subject` and `authenticated_at` of
-/// an anonymous session are `null`, and the facts stand beside the other fields. Metadata is left
-/// out: it is the application's own, and may not be meant for the user.
+/// As JSON it is an object with these fields. `last_interaction_at` is named `last_interacted_at`
+/// there, as in the endpoints and the management API. Moments are text. `subject` and
+/// `authenticated_at` of an anonymous session are `null`. The facts are fields of the same object,
+/// without the metadata, which is the application's own and may not be meant for the user.
 ///
 /// # Example
 ///

@@ -162,8 +162,8 @@ mod tests {
         Lifetimes,
         cookie::Token,
         policy::Cap,
-        record::{CallId, Data, Json, Millis, PreviousSecret, Tombstone, tests::blank},
-        request::KnownSession,
+        record::{Data, Json, Millis, PreviousSecret, Tombstone, tests::blank},
+        request::{KnownSession, tests::tombstone},
     };
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -174,11 +174,6 @@ mod tests {
     fn session() -> Record {
         let data: Data = [("a", Json::from_text("1"))].into_iter().collect();
         Record { subject: Some("alice".into()), data, ..blank() }
-    }
-
-    fn tombstone(reason: EndReason, at: Timestamp) -> Tombstone {
-        let call = CallId::default();
-        Tombstone { reason, at, forget_at: at, call, successor: None, work_until: None }
     }
 
     fn judged(record: Record, policy: &Policy, now: Timestamp) -> Judgement {

@@ -49,7 +49,7 @@ pub(super) struct Due {
 impl Due {
     #[inline]
     pub(super) fn of(record: &Record, timing: TimingChange, confirms: bool, visit: &Visit<'_>) -> Self {
-        // Without an interaction it is not said where the session was seen last.
+        // Without an interaction, where the session was last seen stays as it is.
         let interacted = timing.interaction_at.is_some();
         let last_seen = if interacted { visit.unless_known(&record.facts.device.last) } else { None };
         Self { timing, confirms, last_seen, is_in_flight: false }
@@ -76,8 +76,8 @@ impl Kept {
     }
 }
 
-/// When a persistent cookie expires. That of a user lives longer than the session where work is
-/// kept for them, so that a login can prove which session it resumes.
+/// When a persistent cookie expires. Where work is kept for a user, their cookie outlives the
+/// session. So a login can prove which session it resumes.
 fn expires_at(record: &Record, keep_longer: Millis) -> Timestamp {
     let longer = if record.subject.is_some() { keep_longer } else { Millis::ZERO };
     record.timing.deadline() + longer
@@ -139,7 +139,7 @@ impl KnownSession {
 
     /// The edits are stored.
     pub(super) fn edited(&mut self, edits: Edits) {
-        // Those of an earlier save.
+        // Applies the edits of an earlier save first.
         self.record_with_data();
         self.unapplied = edits;
     }

@@ -15,12 +15,14 @@
 
 // known.rs    the session that the request is about
 // judge.rs    what a loaded record means for who holds a token
-// plan.rs     what the handler wants, and the next call to the store that it takes
+// plan.rs     what the handler wants
+// call.rs     the next call to the store that this takes
 // answer.rs   the one place where a store's answer is taken
 // cookie.rs   whether the response sets, keeps or removes the cookie
 // info.rs     what a page sees
 
 mod answer;
+mod call;
 mod cookie;
 mod info;
 mod judge;
@@ -34,13 +36,11 @@ use std::{sync::Arc, time::Duration};
 pub use self::{answer::Outcome, info::SessionInfo};
 pub(crate) use self::{
     answer::{Progress, StoreAnswer, too_large},
+    call::{CreateCall, EndPurpose, Established, LoadCall, StoreCall, TouchCall, UpdateCall, UpdatePurpose},
     cookie::{CookieSent, CookieVerdict},
     judge::{Judgement, Live, OldSecret, judge},
     known::{KnownSession, Past, Visit},
-    plan::{
-        CreateCall, EndPurpose, Established, LoadCall, Scope, StoreCall, TouchCall, UpdateCall,
-        UpdatePurpose, new_record,
-    },
+    plan::{Scope, new_record},
 };
 use self::{known::Due, plan::Plan};
 use crate::{
@@ -63,7 +63,8 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) max_data: usize,
     /// How long a request may be in flight that the browser sent before it had a newer cookie.
     pub(crate) in_flight_window: Duration,
-    /// Whether the store compares and sets, and so is faster when it is told what was seen.
+    /// Whether the store compares and sets, and so is faster when it gets the record as it was
+    /// seen.
     pub(crate) wants_hints: bool,
 }
 
@@ -116,7 +117,8 @@ impl RequestState {
     /// Back to the default, in place: nothing of a session outlives its request, and the room of
     /// the vector stays.
     pub(crate) fn reset(&mut self) {
-        // Field by field: to write the whole default takes 400 instructions, and most fields have it.
+        // Field by field: to write the whole default takes 400 instructions, and most fields have
+        // it.
         let Self {
             is_closed,
             cookie,
@@ -168,8 +170,8 @@ impl RequestState {
         self.cookie.displaced();
     }
 
-    /// A cookie led to a live session whose device the request does not prove. The session counts as
-    /// absent, and its cookie stays: the browser may prove the device in a moment.
+    /// A cookie led to a live session whose device the request does not prove. The session counts
+    /// as absent, and its cookie stays: the browser may prove the device in a moment.
     pub(crate) const fn arrived_unproven(&mut self) {
         self.absent_device = DeviceProof::Unproven;
         self.cookie.displaced();
@@ -185,8 +187,8 @@ impl RequestState {
         self.lasting().map_or(self.absent_device, |known| known.device)
     }
 
-    /// Whether there may be a live session though none was found: the cookie's secret was replaced a
-    /// moment ago, or this node's clock cannot be trusted.
+    /// Whether there may be a live session though none was found: the cookie's secret was replaced
+    /// a moment ago, or this node's clock cannot be trusted.
     #[cfg(feature = "device-binding")]
     pub(crate) fn may_be_live_elsewhere(&self) -> bool {
         let is_over = self.past.is_some_and(|past| past.is_certain);

@@ -6,14 +6,14 @@
 //!              └─ passes     └─ passes    │        └─ denied: 303 for a navigation, else 401
 //!                                         └─ no session layer outside: 500
 //! ```
-//!
-//! | file | holds |
-//! |---|---|
-//! | `mod.rs` | [`RequireSession`] and its settings, the refusal |
-//! | `rules.rs` | what denies a request and why, as pure functions |
-//! | `public.rs` | the address of the site as browsers see it |
-//! | `redirect.rs` | the login page, the redirect to it, and the way back |
-//! | `service.rs` | the tower service and its future |
+
+// | file | holds |
+// |---|---|
+// | `mod.rs` | `RequireSession` and its settings, the refusal |
+// | `rules.rs` | what denies a request and why, as pure functions |
+// | `public.rs` | the address of the site as browsers see it |
+// | `redirect.rs` | the login page, the redirect to it, and the way back |
+// | `service.rs` | the tower service and its future |
 
 mod public;
 mod redirect;
@@ -95,8 +95,8 @@ impl RequireSession {
         Self::default()
     }
 
-    /// Redirects browser navigations to this page instead: by `Sec-Fetch-Mode: navigate`, and where a
-    /// client does not send that, by `text/html` in `Accept`. Other requests get a 401.
+    /// Redirects browser navigations to this page instead: by `Sec-Fetch-Mode: navigate`, and where
+    /// a client does not send that, by `text/html` in `Accept`. Other requests get a 401.
     ///
     /// Make the page by [`LoginPage::from_static`] or [`LoginPage::new`].
     ///
@@ -105,10 +105,10 @@ impl RequireSession {
     /// nothing but what the redirect adds. Only the page passes; what it loads must be outside of
     /// this layer.
     ///
-    /// An absolute URL is taken for another site unless it begins with the
-    /// [public URL](Self::with_public_url). Without one, give a page of this site as a path: else it
-    /// would be redirected to itself, because the `Host` header cannot be trusted to say which site
-    /// this is.
+    /// An absolute URL counts as another site, unless it begins with the [public
+    /// URL](Self::with_public_url). Without a public URL, give a page of this site as a path.
+    /// Otherwise the page would be redirected to itself, because the `Host` header cannot be
+    /// trusted to say which site this is.
     ///
     /// A login page inside a nested router needs
     /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri), as the paths
@@ -120,11 +120,11 @@ impl RequireSession {
 
     /// The address of this site as browsers see it, behind a proxy.
     ///
-    /// Its path is the prefix that the proxy takes off, and is put before the path in `return_to`.
-    /// It is not put before a login page: that is given as the browser sees it, with its prefix. A
+    /// Its path is the prefix that the proxy strips, and is put before the path in `return_to`. It
+    /// is not put before a login page: that is given as the browser sees it, with its prefix. A
     /// login page at this origin is one of this site.
     ///
-    /// For a prefix that a router takes off there is
+    /// For a prefix that a router strips there is
     /// [`SessionLayer::with_original_uri`](crate::SessionLayer::with_original_uri).
     ///
     /// # Example
@@ -144,8 +144,8 @@ impl RequireSession {
     /// Requires that the login used this authentication method, else 401 `step_up`.
     ///
     /// The name is compared whole with those that were given to
-    /// [`Login::with_method`](crate::Login::with_method); RFC 8176 has
-    /// the usual ones. Of several calls, all must hold.
+    /// [`Login::with_method`](crate::Login::with_method); RFC 8176 has the usual ones. Of several
+    /// calls, all must hold.
     ///
     /// # Example
     ///
@@ -177,9 +177,9 @@ impl RequireSession {
         self
     }
 
-    /// A shorter idle lifetime for the routes inside. For them a session that was ever idle for
-    /// this long since its login is over (401 `idle`), also after activity elsewhere, until its
-    /// user logs in again.
+    /// A shorter idle lifetime for the routes inside. Once the session was idle for this long at
+    /// any time since its login, these routes answer 401 `idle` until its user logs in again.
+    /// Activity on other routes afterwards does not change that.
     ///
     /// A longer lifetime than the policy's changes nothing. Recorded interactions are as far apart
     /// as the policy's [granularity](crate::Policy::with_granularity), so the lifetime should be
@@ -248,8 +248,8 @@ impl RequireSession {
     }
 }
 
-/// The 401 of our own endpoints and extractors for a session that does not meet this; `None` for one
-/// that does.
+/// The 401 of our own endpoints and extractors for a session that does not meet this; `None` for
+/// one that does.
 #[cfg(any(feature = "axum", feature = "browser"))]
 pub(crate) fn refuse(session: &Session, require: &RequireSession) -> Option<Response<Bytes>> {
     let denial = require.judge(session)?;

@@ -55,7 +55,7 @@ impl PublicUrl {
         let uri: Uri = url.parse().map_err(|_| refuse())?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return Err(refuse()) };
         let is_web = *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP;
-        // The parser drops a fragment without a word.
+        // The parser drops a fragment silently.
         if !is_web || authority.host().is_empty() || url.contains(['@', '?', '#']) {
             return Err(refuse());
         }

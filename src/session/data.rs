@@ -59,8 +59,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Data`](ErrorKind::Data) when the value cannot be written as JSON,
-    /// [`TooLarge`](ErrorKind::TooLarge) when the data of the session would exceed its limit,
+    /// [`Data`](ErrorKind::Data) when the value cannot be written as JSON.
+    /// [`TooLarge`](ErrorKind::TooLarge) when the data of the session would exceed its limit.
     /// [`Closed`](ErrorKind::Closed) after the response head was sent. Nothing is changed then.
     pub fn insert<T>(&self, key: &Key<T>, value: impl ValueFor<T>) -> Result<(), Error> {
         self.put(key, value.into_json()?)
@@ -116,9 +116,11 @@ impl Session {
         Ok(())
     }
 
-    /// Changes a value by what it is at that moment, atomically, also against requests that change
-    /// it in parallel: for counters and the like. Stored at once. `change` may be called several
-    /// times, until no other request came between.
+    /// Computes a new value from the current one and stores it at once, atomically: for counters
+    /// and the like.
+    ///
+    /// No change of a parallel request is lost. `change` may be called several times, until no
+    /// other request came between.
     ///
     /// # Errors
     ///

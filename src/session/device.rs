@@ -83,7 +83,7 @@ impl Session {
             (known.record.sid, binding, known.proof)
         };
         let now = self.inner().shared_now();
-        // A thief of an older cookie cannot bind the session to his own device.
+        // A thief of an older cookie cannot bind the session to another device.
         if proof != Proof::Current {
             return Err(ProofRefusal::OldToken);
         }

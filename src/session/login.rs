@@ -35,9 +35,9 @@ pub struct Login<'a> {
 impl Session {
     /// Logs this user in: a new session with a new id, in place of the one that there is.
     ///
-    /// The session is persistent unless [`Login::with_mode`] or the policy's default mode says otherwise.
-    /// Mode and deadlines of one session can be set on the [`Login`] and by login hooks, and
-    /// nowhere else: a call outside a login does not compile.
+    /// The session is persistent unless [`Login::with_mode`] or the policy's default mode says
+    /// otherwise. Mode and deadlines of one session can be set on the [`Login`] and by login hooks,
+    /// and nowhere else: a call outside a login does not compile.
     ///
     /// The application says who the user is; checking a password or a token comes
     /// before. The data is kept when the same user or no user was logged in, and empty otherwise.
@@ -143,7 +143,7 @@ impl<'a> Login<'a> {
             return Err(error);
         }
         if subject.is_empty() || subject.len() > 512 || subject.contains('\0') {
-            let message = "a user to log in has a name of 1 to 512 bytes, none of them zero";
+            let message = "the name of a user must have 1 to 512 bytes, none of them zero";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let inner = session.inner();
@@ -228,8 +228,8 @@ impl<'a> IntoFuture for Login<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        // Prepared here, so that the future has in it only what the hooks need: a box of more than a
-        // kilobyte takes the allocator 700 instructions more.
+        // Prepared here, so that the future contains only what the hooks need. A box of more than a
+        // kilobyte costs the allocator 700 more instructions.
         match self.prepare() {
             Ok(login) if login.session.inner().config.hooks.is_empty() => Box::pin(ready(login.plan())),
             Ok(mut login) => Box::pin(async move {

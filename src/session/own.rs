@@ -11,11 +11,11 @@ const MAX_LISTED: usize = 1000;
 /// How many pages a list reads at most. One page ends a bounded number of sessions that are over.
 const MAX_PAGES: usize = 8;
 
-/// A user's own sessions, on all devices. All of it is about the user who is signed in, in the realm
-/// of this request.
+/// A user's own sessions, on all devices: those of the user who is signed in, in the realm of this
+/// request.
 impl Session {
-    /// The live sessions of the signed-in user on other devices and in other browsers, newest first.
-    /// [`Session::own`] also has that of this request.
+    /// The live sessions of the signed-in user on other devices and in other browsers, newest
+    /// first. [`Session::own`] includes that of this request.
     ///
     /// At most 1,000, which is the default [cap](crate::policy::Cap). Of a user with more, it has
     /// the oldest.
@@ -90,10 +90,10 @@ impl Session {
     }
 
     /// Signs the user out of one session, for the reason `revoked`. Returns whether it was a live
-    /// session of this user; of another user's session nothing is said and nothing changes.
+    /// session of this user. For another user's session it returns `false` and changes nothing.
     ///
-    /// It is over for the very next request. The session of this request ends when the response goes
-    /// out, as after [`Session::logout`].
+    /// The session is over for the very next request. The session of this request ends when the
+    /// response goes out, as after [`Session::logout`].
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Session {
     ///
     /// # Example
     ///
-    /// After a change of the password nobody else should stay signed in, and a copy of this cookie
+    /// After a change of the password, all other sessions should end, and a copy of this cookie
     /// should be useless:
     ///
     /// ```
@@ -156,9 +156,9 @@ impl Session {
     /// Signs the user out everywhere, here too: after a password was reset, or for "this was not
     /// me".
     ///
-    /// The other sessions are over at once, in one write whatever their number. This one is as well,
-    /// and the response removes its cookie. A login of this user in the same request is not possible
-    /// any more: to go on in this browser, use [`Session::sign_out_others`].
+    /// All other sessions end at once, in one write whatever their number. This one ends too, and
+    /// the response removes its cookie. After this call the request cannot log this user in again:
+    /// to go on in this browser, use [`Session::sign_out_others`].
     ///
     /// # Errors
     ///
@@ -182,8 +182,8 @@ impl Session {
 
     fn signed_in(&self) -> Result<(SessionId, Arc<str>), Error> {
         let signed_in = |info: SessionInfo| Some((info.sid, info.subject?));
-        let nobody =
-            || Error::new(ErrorKind::Ended, "no user is signed in, so there are no sessions of theirs");
-        self.info().and_then(signed_in).ok_or_else(nobody)
+        let refused =
+            || Error::new(ErrorKind::Ended, "no user is signed in, so no sessions were listed or ended");
+        self.info().and_then(signed_in).ok_or_else(refused)
     }
 }

@@ -94,7 +94,7 @@ impl Session {
             // session expire.
             match self.perform_touch(touch).await {
                 Err(error) if error.is_store_failure() => return Err(error),
-                // A session that ended just now is no session.
+                // A session that has just ended counts as absent.
                 Ok(()) | Err(_) => {}
             }
         }
@@ -134,9 +134,9 @@ impl Session {
 
     /// Stores what is planned so far, now rather than when the response goes out.
     ///
-    /// For a handler that must know: after a login it says whether the cap refused it, before a
-    /// long response it makes sure that the data is stored. What was saved stays, whatever the
-    /// handler answers.
+    /// For a handler that must know. After a login, the outcome says whether the cap refused it.
+    /// Before a long response, it makes sure that the data is stored. What was saved stays,
+    /// whatever the handler answers.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl Session {
         let ctx = self.inner().context();
         let outcome = self.drive(if failed { Scope::Safety } else { Scope::All }, &ctx).await;
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::TooLarge) {
-            // What is for safety beside it goes on.
+            // The data is lost, but a logout or a rotation beside it is still stored.
             let _ = self.drive(Scope::Safety, &ctx).await;
         }
         // A login that was sent and not answered is undone now that the request gives it up.
@@ -191,7 +191,8 @@ impl Session {
             match self.answered(answer, ctx) {
                 Ok(Progress::Done | Progress::Conflict(_)) => {}
                 Ok(Progress::Refused(refusal)) => outcome = Outcome::Refused(refusal),
-                // The refusal says more than that what stood beside it is void.
+                // Both the refusal and this error are true. The refusal says more, so the caller
+                // gets it.
                 Err(error) if error.kind() == ErrorKind::Ended && outcome != Outcome::Done => {}
                 Err(error) => return Err(error),
             }

@@ -40,8 +40,8 @@ pub struct SessionSummary {
     pub idle_expires_at: Timestamp,
     /// When the session expires in any case.
     pub expires_at: Timestamp,
-    /// Device, clients, authentication methods and metadata. Not in JSON: addresses and metadata are
-    /// for the application.
+    /// Device, clients, authentication methods and metadata. Not in JSON: addresses and metadata
+    /// are for the application.
     #[serde(skip)]
     pub facts: Arc<Facts>,
 }

@@ -18,9 +18,9 @@ use crate::{
 };
 
 impl Session {
-    /// Resolves when the session is over, by time or because it was ended, on this node or another:
-    /// within 1 s on this node, 2 s from another. Resolves at once without a session; `None` when
-    /// no reason is known.
+    /// Resolves when the session is over: within 1 s of its deadline or of a call that ended it on
+    /// this node, and within 2 s of a call on another node. Resolves at once without a session;
+    /// `None` when no reason is known.
     ///
     /// For handlers that hold a connection open, such as WebSockets. It keeps nothing alive:
     /// waiting is not an interaction. Needs a tokio runtime with timers. While the store cannot be
@@ -88,7 +88,8 @@ impl Session {
     pub async fn touch(&self) -> Result<(), Error> {
         let inner = self.inner();
         let (engine, realm, now) = (&inner.config.engine, inner.realm(), inner.config.engine.clock.now());
-        let ended = || Error::new(ErrorKind::Ended, "there is no live session to record an interaction of");
+        let ended =
+            || Error::new(ErrorKind::Ended, "there is no live session, so no interaction was recorded");
         let policy = inner.config.policy_of_stream(realm);
         let sid = {
             let state = self.look();

@@ -126,9 +126,9 @@ impl Creation {
 
     /// Decides what to store.
     ///
-    /// The store passes the mark of the record's subject, the records of `ends` in their order as
-    /// far as they exist (after [`Record::see_mark`]), and how many records count
-    /// ([`Creation::counts`]), those of `ends` included.
+    /// The store passes `mark`, the mark of the record's subject. `found` are the records of `ends`
+    /// in their order, after [`Record::see_mark`], as far as they exist. `count` is how many
+    /// records count by [`Creation::counts`], those of `ends` included.
     pub fn plan(
         mut self,
         mark: Option<&SubjectMark>,

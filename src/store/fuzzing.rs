@@ -1,4 +1,5 @@
-//! What is true of any bytes that a database gives back, over the corpus in `tests/fuzz` and bounded changes of it.
+//! What is true of any bytes that a database gives back, over the corpus in `tests/fuzz` and
+//! bounded changes of it.
 
 use super::packed::{pack, unpack};
 use crate::SessionId;

@@ -1,10 +1,9 @@
 //! The contract of stores, and the stores that implement it.
 //!
 //! [`SessionStore`] is the contract. [`MemoryStore`] is the store to start with; the [`guide`]
-//! helps to choose another. [`AnyStore`] is a type-erased store, for choosing one at run time, by
-//! a [URL](StoreUrl) for example. The
-//! conformance suite in [`testing`](crate::testing) checks a custom store;
-//! `examples/custom_store.rs` is one in about 60 lines.
+//! helps to choose another. [`AnyStore`] is a type-erased store, for choosing one at run time, by a
+//! [URL](StoreUrl) for example. The conformance suite in [`testing`](crate::testing) checks a
+//! custom store; `examples/custom_store.rs` is one in about 60 lines.
 
 mod any;
 mod creation;
@@ -70,7 +69,7 @@ pub use self::{
 ///    one.
 /// 3. **Reasons stay known.** A tombstone stays readable until its `forget_at`.
 /// 4. **Revocation is complete.** Once [`revoke`](SessionStore::revoke) of a subject has returned,
-///    the next `load` of every session stored before shows it as revoked, and a login that arrived
+///    the next `load` of every session stored before shows it as revoked. A login that arrived
 ///    before is not stored. The cost does not grow with the number of sessions.
 /// 5. **Caps hold** under parallel logins: count and creation are one step.
 /// 6. **Bounded work.** No call looks at more records than its limit allows, whatever else the
@@ -116,7 +115,7 @@ pub trait SessionStore: Send + Sync + 'static {
     fn load(&self, sid: SessionId) -> impl Future<Output = Result<Option<Box<Record>>, Error>> + Send;
 
     /// A copy of the record that was loaded less than a second ago, if one is at hand; see
-    /// [`NearCache`]. A store keeps none unless it says otherwise.
+    /// [`NearCache`]. The default keeps none.
     ///
     /// The middleware asks the store all the same, unless the copy shows a live session and that
     /// the request has its current cookie.

@@ -24,18 +24,18 @@ use crate::{
 ///
 /// # What it costs: a second
 ///
-/// A change by *another* node is seen when the copy is a second old, at the latest: a value that
-/// it wrote, a logout, a revocation. The age is counted from the moment at which the store was
-/// asked, by a monotonic clock, so the bound holds whatever the store, the network or the wall
-/// clock does. What this node itself changes is seen at once.
+/// A change by *another* node is seen when the copy is a second old, at the latest: a value that it
+/// wrote, a logout, a revocation. The age counts from the moment at which the store was asked, by a
+/// monotonic clock. So the bound holds whatever the store, the network or the wall clock does. What
+/// this node itself changes is seen at once.
 ///
 /// A copy is trusted for one thing only: that a session is live and that this is its current
-/// cookie. If the copy says anything else, the store is asked: no session counts as over, no
-/// cookie as unknown, because of an old copy. Changes never start from a copy without a check:
-/// the store refuses a change of something that has moved on.
+/// cookie. If the copy says anything else, the store is asked. So an old copy never makes a session
+/// count as over, or a cookie as unknown. Changes never start from a copy without a check: the
+/// store refuses a change of something that has moved on.
 ///
-/// Do without it where a second is too long, or where a load balancer sends the requests of one
-/// browser to different nodes and a page must show what the request before it wrote.
+/// Do not use it where a second is too long. Nor where a page must show what the request before it
+/// wrote, and a load balancer may send both to different nodes.
 ///
 /// # Example
 ///
@@ -53,7 +53,7 @@ pub struct NearCache<S> {
 }
 
 impl<S> NearCache<S> {
-    /// How old a copy may be, unless set; and at most.
+    /// The maximum age of a copy, which is also the default.
     pub const MAX_AGE: Duration = Duration::from_secs(1);
 
     /// How many sessions are kept unless set.
@@ -64,7 +64,7 @@ impl<S> NearCache<S> {
         Self { store, copies: Arc::new(Copies::new(Self::MAX_AGE, Self::CAPACITY)) }
     }
 
-    /// Keeps copies for this long, and of so many sessions.
+    /// Keeps copies for at most `max_age`, of at most `capacity` sessions.
     ///
     /// # Errors
     ///

@@ -241,7 +241,7 @@ mod tests {
 
     /// Whatever is in a database: a record, which comes back as it is, or an error.
     #[test]
-    fn h5_bytes_that_nobody_packed_are_a_record_or_an_error_and_no_panic() {
+    fn h5_bytes_that_were_never_packed_are_a_record_or_an_error_and_no_panic() {
         use proptest::{collection::vec, prelude::*, test_runner::Config};
 
         let good = pack(&Record { subject: Some("alice".into()), ..blank() }).unwrap();

@@ -44,8 +44,8 @@ impl PlaceKey {
     /// The tag of a subject in a realm: the first 48 bits of their
     /// [SipHash-2-4](https://www.aumasson.jp/siphash/siphash.pdf).
     pub fn tag(&self, realm: &str, subject: &str) -> Tag {
-        // Made for this: short input, short output, and a key without which nothing can be told
-        // about the input. It takes a twentieth of the instructions of SHA-256.
+        // Made for this: short input, short output, and a key without which the output reveals
+        // nothing about the input. It takes a twentieth of the instructions of SHA-256.
         let mut hash = SipHasher24::new_with_key(&self.0);
         // The length separates realm and subject.
         hash.write(&u64::try_from(realm.len()).unwrap_or(u64::MAX).to_le_bytes());

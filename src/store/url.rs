@@ -12,8 +12,8 @@ use crate::{Error, ErrorKind};
 /// | `postgres://…`, `postgresql://…` | `PostgresStore` | `postgres` |
 /// | `redis://…`, `rediss://…`, `unix:///PATH`, `redis+cluster://…`, `rediss+cluster://…` | `RedisStore` | `redis` |
 ///
-/// `valkey` and `valkeys` are other names of `redis` and `rediss`. The default is `memory`. Neither its errors nor its
-/// `Debug` show a password.
+/// `valkey` and `valkeys` are other names of `redis` and `rediss`. The default is `memory`. Neither
+/// its errors nor its `Debug` show a password.
 ///
 /// # Example
 ///

@@ -15,7 +15,8 @@ use time::{
 /// Arithmetic saturates and never panics.
 ///
 /// In JSON it is text as in RFC 3339, with milliseconds and in UTC. In binary formats it is the
-/// number of milliseconds, as it is in JSON outside of the years 0 to 9999. Of JSON it reads both.
+/// number of milliseconds, as it is in JSON outside of the years 0 to 9999. From JSON it reads
+/// both.
 ///
 /// # Example
 ///

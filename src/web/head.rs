@@ -23,9 +23,9 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, header, req
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The target as the client sent it, if the layer is outside of all routers that take a prefix
-    /// from it, or has [`with_original_uri`](crate::SessionLayer::with_original_uri). Otherwise the
-    /// target that reached the layer. A prefix that a proxy took is never in it.
+    /// The target as the client sent it, if the layer is outside of all routers that strip a
+    /// prefix, or has [`with_original_uri`](crate::SessionLayer::with_original_uri). Otherwise the
+    /// target that reached the layer. A prefix that a proxy stripped is never in it.
     pub uri: &'a Uri,
     /// The headers.
     pub headers: &'a HeaderMap,

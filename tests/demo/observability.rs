@@ -58,7 +58,8 @@ fn o1_the_example_serves_metrics_with_help_and_logs_events_as_json() {
 #[test]
 fn o1_the_dashboard_for_grafana_asks_for_metrics_labels_and_events_that_there_are() {
     let dashboard: Value = serde_json::from_str(include_str!("../../examples/grafana.json")).unwrap();
-    let documented = include_str!("../../src/events/mod.rs");
+    let documented =
+        concat!(include_str!("../../src/events/mod.rs"), include_str!("../../src/events/operation.rs"));
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
     let asked: Vec<_> = targets.map(|target| target["expr"].as_str().unwrap()).collect();

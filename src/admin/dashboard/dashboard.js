@@ -306,7 +306,7 @@ function row(session) {
     line.append(made);
     return made;
   };
-  cell().append(element('span', session.user_id || 'Anonymous', { className: session.user_id ? 'user' : 'user nobody' }), element('small', session.id));
+  cell().append(element('span', session.user_id || 'Anonymous', { className: session.user_id ? 'user' : 'user anonymous' }), element('small', session.id));
   cell('Device').append(document.createTextNode(''), element('small'));
   for (const [label, kind] of [['Signed in', 'age'], ['Last activity', 'age'], ['Ends when idle', 'countdown'], ['Ends at the latest', 'countdown']]) {
     const time = element('time');

@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind, require, web::Asset};
 /// The dashboard as a tower service: nest it in a router under its path, or serve it with hyper.
 ///
 /// It shows settings and live sessions through the [management API](crate::management), with a
-/// token that the user enters. Everything in the page is relative, so it also works behind a proxy
+/// token that the user enters. All URLs in the page are relative. So it also works behind a proxy
 /// that strips a path prefix, if the API is below the same prefix.
 ///
 /// # Example
@@ -74,9 +74,9 @@ impl Dashboard {
             let message = "the path of a dashboard must be like /admin: letters, digits and /-_., without a trailing slash";
             return Err(Error::new(ErrorKind::Configuration, message));
         }
-        // The page is at `/admin` or at `/admin/`, and only the browser knows which, and below which
-        // prefix of a proxy. So it refers to its files as `admin/…`, which both find (see `respond`),
-        // and its script finds the API from the page's own address.
+        // The page is at `/admin` or at `/admin/`, and only the browser knows which, and below
+        // which prefix of a proxy. So it refers to its files as `admin/…`, which both find (see
+        // `respond`), and its script finds the API from the page's own address.
         let last = base.rsplit('/').next().unwrap_or_default();
         let up = "../".repeat(base.matches('/').count());
         let api = format!("{up}{}", &api[1..]);

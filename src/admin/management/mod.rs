@@ -25,8 +25,8 @@
 //! | `GET /session-events` | `read:sessions` | the latest events, newest first, if they are [kept](Management::with_recent_events) |
 //!
 //! A session's expiry times are those under the settings in force, also before its next request.
-//! Additions: `device.description`, a readable device such as "Firefox on Windows", and `device.bound`,
-//! whether the session is bound to that device.
+//! Additions: `device.description`, a readable device such as "Firefox on Windows", and
+//! `device.bound`, whether the session is bound to that device.
 //!
 //! The settings that the official API has and this one does not use, such as `friendly_name` or
 //! `flags`, are kept and given back. So an exported tenant imports here and comes back unchanged.
@@ -122,8 +122,9 @@ impl Management {
         self
     }
 
-    /// Takes only paths without `/api/v2`, for a router that removes it. Otherwise a path with the
-    /// prefix twice is the same as one with it once.
+    /// Accepts only paths without `/api/v2`, for a router that removes this prefix. Without this
+    /// setting the prefix is optional, so a path that has it twice behind such a router would be
+    /// accepted.
     #[must_use]
     pub const fn nested(mut self) -> Self {
         self.is_nested = true;

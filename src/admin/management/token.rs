@@ -138,12 +138,12 @@ impl StaticTokens {
     /// The minimum length of a token, in characters.
     pub const MIN_LENGTH: usize = 16;
 
-    /// Adds a token, with the [`Caller`] whose it is or just its [`Scopes`].
+    /// Adds a token of a [`Caller`], or of a caller without a name, given by its [`Scopes`].
     ///
     /// # Errors
     ///
     /// When it has fewer than [`StaticTokens::MIN_LENGTH`] characters, since it could be guessed,
-    /// or one that a header cannot carry.
+    /// or a character that a header cannot carry.
     pub fn with(mut self, token: &str, caller: impl Into<Caller>) -> Result<Self, Error> {
         if token.len() < Self::MIN_LENGTH || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             let message = "a management token needs 16 characters or more, of visible ASCII; generate one, for example by `openssl rand -hex 24`";

@@ -220,7 +220,7 @@
     open();
   }
 
-  /** Beside the body, which pages swap and keep copies of. Whoever removes it gets it back. */
+  /** Beside the body, which pages swap and keep copies of. A page that removes it gets it back. */
   function open() {
     const root = doc('documentElement');
     if (!root || !dialog || dialog.isConnected) return;
@@ -323,8 +323,8 @@
     if (!session) return look();
   }
 
-  channel.onmessage = ({ data: news }) => {
-    if (news !== 'here') return look();
+  channel.onmessage = ({ data: word }) => {
+    if (word !== 'here') return look();
     // A script that has just started, perhaps in a window above this one.
     if (dialog && shown !== 'over' && leader() !== me) {
       const kind = shown;

@@ -16,8 +16,8 @@ const STORE: &str = "tower_tenure_store_seconds";
 
 /// Describes the metrics to the recorder that is installed: the `HELP` lines of Prometheus.
 ///
-/// A new [`SessionLayer`](crate::SessionLayer) does it. Call it yourself if you install the recorder
-/// after you made the layer.
+/// A new [`SessionLayer`](crate::SessionLayer) does it. Call it yourself if you install the
+/// recorder after you made the layer.
 ///
 /// # Example
 ///

@@ -60,7 +60,8 @@ impl Rare {
 }
 
 impl Entry {
-    /// Fields are cloned, none of which copies text: a record moved here would be copied on its way.
+    /// Fields are cloned, none of which copies text: a record moved here would be copied on its
+    /// way.
     pub(super) fn new(record: &Record) -> Self {
         let timing = &record.timing;
         let is_authenticated = timing.authenticated_at == Some(timing.created_at);

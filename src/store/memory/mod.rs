@@ -4,7 +4,7 @@
 //! of a subject share a tag, so one lock makes caps, lists and revocations exact. No call takes two
 //! locks.
 //!
-//! An interaction is recorded under a *read* lock, by an atomic maximum, so the readers of a busy
+//! An interaction is recorded under a *read* lock, by an atomic maximum. So the readers of a busy
 //! session do not wait for each other. An end takes the write lock, so it cannot interleave (S4).
 
 mod entry;

@@ -45,12 +45,13 @@ impl UserAgents {
     }
 }
 
-/// Facts that say nothing but the user agent, as all do where the layer finds no client address: one
-/// copy for all sessions of a shard, which saves 176 bytes a session. Not of the store, since each
-/// load counts a reference, and threads would wait for each other.
+/// Facts that say nothing but the user agent, as all do where the layer finds no client address:
+/// one copy for all sessions of a shard, which saves 176 bytes a session. Not of the store, since
+/// each load counts a reference, and threads would wait for each other.
 ///
-/// An entry has the address of its user agent, which the facts keep alive. Comparing it takes a tenth
-/// of hashing the text. User agents beyond [`MAX_KNOWN`] are not shared, and neither are their facts.
+/// An entry has the address of its user agent, which the facts keep alive. Comparing it takes a
+/// tenth of hashing the text. User agents beyond [`MAX_KNOWN`] are not shared, and neither are
+/// their facts.
 #[derive(Default)]
 pub(super) struct CommonFacts(Vec<(usize, Arc<Facts>)>);
 

@@ -1,26 +1,26 @@
 //! The PostgreSQL store (feature `postgres`).
 //!
-//! | file | holds |
-//! |---|---|
-//! | `mod.rs` | [`PostgresStore`] |
-//! | `options.rs` | [`PostgresOptions`] |
-//! | `write.rs` | changes and ends: compare-and-set of a record |
-//! | `create.rs` | new sessions, under their cap |
-//! | `revoke.rs` | "sign out everywhere" |
-//! | `sweep.rs` | what is due |
-//! | `shared.rs` | settings |
-//! | `schema.sql`, `schema.rs` | the tables and their version |
-//! | `statements.rs` | what is sent to the server |
-//! | `row.rs` | records and marks as rows, and back |
-//! | `connection.rs` | the pool |
-//! | `dial.rs`, `ssl.rs`, `tls.rs` | new connections, and whether they are encrypted |
-//! | `listen.rs` | waits for other nodes to change the settings |
-//!
 //! The server only stores bytes. Each record has a random version. A write applies the change in
 //! Rust and succeeds if the version is unchanged; if not, it starts over from the current record.
 //! Two things involve more than one row. A login counts the subject's sessions, under an advisory
 //! lock of their tag. And a subject's mark is a row with the same tag, which each load and each
 //! write reads.
+
+// | file | holds |
+// |---|---|
+// | `mod.rs` | `PostgresStore` |
+// | `options.rs` | `PostgresOptions` |
+// | `write.rs` | changes and ends: compare-and-set of a record |
+// | `create.rs` | new sessions, under their cap |
+// | `revoke.rs` | "sign out everywhere" |
+// | `sweep.rs` | what is due |
+// | `shared.rs` | settings |
+// | `schema.sql`, `schema.rs` | the tables and their version |
+// | `statements.rs` | what is sent to the server |
+// | `row.rs` | records and marks as rows, and back |
+// | `connection.rs` | the pool |
+// | `dial.rs`, `ssl.rs`, `tls.rs` | new connections, and whether they are encrypted |
+// | `listen.rs` | waits for other nodes to change the settings |
 
 mod connection;
 mod create;

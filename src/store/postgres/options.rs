@@ -33,19 +33,19 @@ impl PostgresOptions {
     ///
     /// # TLS
     ///
-    /// `sslmode` and `sslrootcert` mean what they mean for libpq; see [`PostgresSslMode`]. TLS needs
-    /// the feature `rustls`.
+    /// `sslmode` and `sslrootcert` mean what they mean for libpq; see [`PostgresSslMode`]. TLS
+    /// needs the feature `rustls`.
     ///
     /// - `sslmode` is `disable`, `allow`, `prefer` (the default), `require`, `verify-ca` or
     ///   `verify-full`. Over a network that others use, take `verify-full`.
-    /// - `sslrootcert` is a file with the trusted root certificates in PEM, or `system` for those of
-    ///   the operating system, with which the mode is `verify-full`. Where a certificate must be
-    ///   checked and no file is named, the system's are trusted.
+    /// - `sslrootcert` is a file with the trusted root certificates in PEM, or `system` for those
+    ///   of the operating system, which implies `verify-full`. Where a certificate must be checked
+    ///   and no file is named, the system's are trusted.
     /// - `sslnegotiation` and `channel_binding` are supported; client certificates, revocation
     ///   lists and Kerberos are not.
     ///
-    /// The server's name must be in `subjectAltName` of its certificate. A certificate that signed
-    /// itself can be its own root if it says `CA:FALSE`.
+    /// The server's name must be in `subjectAltName` of its certificate. A self-signed certificate
+    /// can be its own root if it says `CA:FALSE`.
     ///
     /// # Errors
     ///
@@ -96,8 +96,8 @@ impl PostgresOptions {
         self
     }
 
-    /// Trusts these root certificates in PEM, instead of the system's: of your own authority. They
-    /// replace `sslrootcert` of the URL.
+    /// Trusts these root certificates in PEM instead of the system's, for an authority of your own.
+    /// They replace `sslrootcert` of the URL.
     ///
     /// # Errors
     ///
@@ -120,8 +120,9 @@ impl PostgresOptions {
     ///
     /// # Errors
     ///
-    /// When the server cannot be reached, its certificate is not trusted or it refuses the login, when the database is not in UTF-8,
-    /// or when the schema has a version that cannot be migrated.
+    /// When the server cannot be reached, when its certificate is not trusted, or when it refuses
+    /// the login. When the database is not in UTF-8. When the schema has a version that cannot be
+    /// migrated.
     pub async fn connect(self) -> Result<PostgresStore, Error> {
         let dial = Dial::new(self.config, &self.ssl)?;
         let pool = connection::pool(dial.clone(), self.pool_size)?;

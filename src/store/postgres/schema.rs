@@ -146,7 +146,7 @@ impl Schema {
         }
         if version != 0 && version < migrations.oldest {
             let message = format!(
-                "the schema {name} has version {version}, from before the first release, which cannot be brought up: drop it \
+                "the schema {name} has version {version}, from before the first release, which cannot be migrated: drop it \
                 (`DROP SCHEMA {name} CASCADE`; everybody has to log in again), or choose another schema"
             );
             return Err(Error::new(ErrorKind::Configuration, message));

@@ -154,7 +154,7 @@ impl Ssl {
         };
         let what = if what == "sslrootcert" { what.to_owned() } else { format!("sslmode={what}") };
         let message = format!(
-            "`{what}` needs the feature `rustls`; enable it, or hand in a pool that has TLS of another kind"
+            "`{what}` needs the feature `rustls`; enable it, or pass in a pool with TLS of another kind"
         );
         Err(Error::new(ErrorKind::Configuration, message))
     }
@@ -177,7 +177,7 @@ fn unsupported(key: &str) -> Error {
         _ => "",
     };
     let message = format!(
-        "the parameter `{key}` of a PostgreSQL URL is not supported{what}; leave it out, or hand in a pool that has it"
+        "the parameter `{key}` of a PostgreSQL URL is not supported{what}; leave it out, or pass in a pool that has it"
     );
     Error::new(ErrorKind::Configuration, message)
 }

@@ -100,8 +100,8 @@ const LOAD_OF_TAG: &str =
     "SELECT state, version, sid, record FROM {s}.sessions WHERE tag = $1 AND sid = ANY ($2::uuid[])";
 
 /// Compare-and-set of a record; `$4` combines the versions of the record and of its marks. It
-/// returns nothing, since `RETURNING`, or the current record after a conflict, would take the server
-/// a third more instructions in every write.
+/// returns nothing, since `RETURNING`, or the current record after a conflict, would take the
+/// server a third more instructions in every write.
 const WRITE: &str = "
     UPDATE {s}.sessions SET
         version = $3, state = $5, due_at = CASE $5::smallint WHEN 0 THEN least(due_at, $6) ELSE $6 END, record = $7

@@ -18,7 +18,8 @@ pub(in crate::store) fn value(bytes: &[u8]) {
     let _ = Marks::read(&redis::Value::BulkString(bytes.to_vec()));
 }
 
-/// Any bytes are squeezed and come back, and no bytes swell without bounds when they are not squeezed ones.
+/// Any bytes are squeezed and come back, and no bytes swell without bounds when they are not
+/// squeezed ones.
 pub(in crate::store) fn squeezed(bytes: &[u8]) {
     // A packed record never begins with the mark of squeezed bytes.
     let packed = [&[2], bytes].concat();

@@ -1,8 +1,8 @@
 //! A connection to one server, which reconnects.
 //!
-//! This replaces the driver's connection manager, which keeps a connection to a server that has
-//! become a replica, and stops reconnecting after other than network failures. Here the next call
-//! replaces a failed connection.
+//! This replaces the driver's connection manager. That keeps a connection to a server that has
+//! become a replica, and stops reconnecting after a failure that is not the network's. Here the
+//! next call replaces a failed connection.
 
 use std::{
     io,

@@ -1,21 +1,21 @@
 //! The store for Redis, Valkey, or a cluster of either (feature `redis`).
 //!
-//! | file | holds |
-//! |---|---|
-//! | `mod.rs` | [`RedisStore`], and each operation in a line |
-//! | `options.rs` | [`RedisOptions`]: URLs, and what goes with them |
-//! | `place.rs` | what happens in one place: load, update, end, revoke, a subject's list |
-//! | `create.rs` | a new session, what ends first, and the cap (S9) |
-//! | `everyone.rs` | lists and sweeps of all sessions, and the indexes that they read |
-//! | `settings.rs` | settings that all nodes share |
-//! | `schema.rs` | the version of the schema, migrations, the key of the place tags, the server's clock |
-//! | `keys.rs`, `value.rs`, `marks.rs`, `squeeze.rs` | the names of the keys, and what they hold, in few bytes |
-//! | `script.rs`, `scripts/`, `reply.rs` | what is run on the server (`place.lua` begins with the keys), and what it answers |
-//! | `connection.rs`, `link.rs`, `cluster.rs`, `error.rs` | whom to ask; a server, the nodes of a cluster, how connections come back; failures |
-//!
 //! All sessions of a tag are fields of one hash, its place; one more field has the marks of its
 //! subjects. A load is one `HMGET`. A write names the version that it replaces; the server only
 //! compares and sets.
+
+// | file | holds |
+// |---|---|
+// | `mod.rs` | `RedisStore`, and each operation in a line |
+// | `options.rs` | `RedisOptions`: URLs, and what goes with them |
+// | `place.rs` | what happens in one place: load, update, end, revoke, a subject's list |
+// | `create.rs` | a new session, what ends first, and the cap (S9) |
+// | `everyone.rs` | lists and sweeps of all sessions, and the indexes that they read |
+// | `settings.rs` | settings that all nodes share |
+// | `schema.rs` | the version of the schema, migrations, the key of the place tags, the server's clock |
+// | `keys.rs`, `value.rs`, `marks.rs`, `squeeze.rs` | the names of the keys, and what they hold, in few bytes |
+// | `script.rs`, `scripts/`, `reply.rs` | what is run on the server (`place.lua` begins with the keys), and what it answers |
+// | `connection.rs`, `link.rs`, `cluster.rs`, `error.rs` | whom to ask; a server, the nodes of a cluster, how connections come back; failures |
 
 mod cluster;
 mod connection;

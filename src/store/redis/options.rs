@@ -107,7 +107,8 @@ impl RedisOptions {
         self
     }
 
-    /// Trusts this certificate in PEM instead of the system's: of your own server or authority.
+    /// Trusts this certificate in PEM instead of the system's, for a server or an authority of your
+    /// own.
     ///
     /// # Errors
     ///

@@ -1,22 +1,22 @@
 //! The SQLite store: one file (feature `sqlite`).
 //!
-//! | file | holds |
-//! |---|---|
-//! | `mod.rs` | [`SqliteStore`], [`SqliteOptions`] |
-//! | `schema.rs` | the tables, and their version |
-//! | `slot.rs` | records as rows that are written in place |
-//! | `places.rs` | from an id to its slot, and the sessions of a subject |
-//! | `operations.rs` | the operations of the contract, each in one transaction |
-//! | `marks.rs` | revocations of all sessions of a subject, and the queue of the sweep |
-//! | `sweep.rs` | the sweep, and what it calls for |
-//! | `settings.rs` | documents of settings |
-//! | `work.rs`, `database.rs` | the threads: one that writes, and some that read |
-//! | `erase.rs` | when dropped data is erased from the log |
-//!
 //! Writes go to one thread, which runs the waiting ones in one transaction and answers once that is
 //! on disk. So each operation reads, runs the pure functions of [`record`](crate::record), and
 //! writes, without another write in between. Reads go to other threads, each with a snapshot, and
 //! do not wait for writes.
+
+// | file | holds |
+// |---|---|
+// | `mod.rs` | `SqliteStore`, `SqliteOptions` |
+// | `schema.rs` | the tables, and their version |
+// | `slot.rs` | records as rows that are written in place |
+// | `places.rs` | from an id to its slot, and the sessions of a subject |
+// | `operations.rs` | the operations of the contract, each in one transaction |
+// | `marks.rs` | revocations of all sessions of a subject, and the queue of the sweep |
+// | `sweep.rs` | the sweep, and what it calls for |
+// | `settings.rs` | documents of settings |
+// | `work.rs`, `database.rs` | the threads: one that writes, and some that read |
+// | `erase.rs` | when dropped data is erased from the log |
 
 mod database;
 mod erase;
@@ -189,8 +189,8 @@ fn wait_for_others(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_handler(Some(wait as fn(i32) -> bool))
 }
 
-/// Sets the write-ahead log. `SQLite` does not call the busy handler for this, and fails while another
-/// process opens a new file in the same moment.
+/// Sets the write-ahead log. `SQLite` does not call the busy handler for this, and fails while
+/// another process opens a new file in the same moment.
 fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
     for tries in 0.. {
         let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));

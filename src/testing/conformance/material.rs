@@ -63,7 +63,7 @@ impl User {
     }
 }
 
-/// A device with a key that this byte tells from others.
+/// A device whose key is made from this byte.
 pub(super) fn device(key: u8, bound_at: Timestamp) -> Arc<BoundDevice> {
     let key = match key % 2 {
         0 => DeviceKey::Es256 { x: [key; 32], y: [0; 32] },

@@ -1,8 +1,8 @@
 //! The conformance suite, which every store must pass.
 //!
 //! [`check`] runs all checks against a store; [`checks`] lists them, to run one by one. A check
-//! that fails panics with its name, which begins with the number of a [rule](crate::rules), and
-//! with what the store did and should have done.
+//! that fails panics with its name, and with what the store did and should have done. The name
+//! begins with the number of a [rule](crate::rules).
 //!
 //! # Example
 //!

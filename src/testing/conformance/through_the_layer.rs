@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{SessionStore, policy::Overflow, testing::records};
 
-/// Live until a millisecond before, however often the user comes; `idle`, and rid of the cookie, from then on.
+/// Live until a millisecond before, however often the user comes; `idle`, and rid of the cookie,
+/// from then on.
 pub(super) async fn l2_a_session_is_over_exactly_at_its_idle_deadline<S: SessionStore>(bench: Bench<S>) {
     let site = Site::new(&bench, |policy| policy);
     let mut browser = site.browser();
@@ -143,7 +144,8 @@ pub(super) async fn l14_signing_everybody_out_leaves_visitors_and_later_logins<S
     bench.welcome("after that", &user.visit("/").await);
 }
 
-/// Neither its cookie, nor its cap, list and revocation; and it is none the worse for having been tried there.
+/// Neither its cookie, nor its cap, list and revocation; and it is none the worse for having been
+/// tried there.
 pub(super) async fn c10_a_cookie_of_one_realm_is_nothing_in_another<S: SessionStore>(bench: Bench<S>) {
     let here = Site::new(&bench, |policy| policy.with_cap(Some(cap(1, Overflow::Evict))));
     let realm = format!("another {}", bench.realm).into();
@@ -272,8 +274,8 @@ pub(super) async fn c2_a_persistent_cookie_is_refreshed_when_the_deadline_moves<
         let line = reply.set_cookie.as_ref()?;
         line.split("; ").find_map(|part| part.strip_prefix("Max-Age="))?.parse::<u64>().ok()
     };
-    // The cookie goes at the whole second that is not before the deadline, counted from the whole second of
-    // the arrival.
+    // The cookie goes at the whole second that is not before the deadline, counted from the whole
+    // second of the arrival.
     let around = |found: Option<u64>, wanted: Duration| {
         found.is_some_and(|found| found == wanted.as_secs() || found == wanted.as_secs() + 1)
     };
@@ -285,7 +287,8 @@ pub(super) async fn c2_a_persistent_cookie_is_refreshed_when_the_deadline_moves<
     bench.expect(around(refreshed, IDLE), "a persistent cookie is not refreshed when its deadline moves");
 }
 
-/// Requests in flight during a rotation do not get lost, and a stolen old cookie is soon worth nothing.
+/// Requests in flight during a rotation do not get lost, and a stolen old cookie is soon worth
+/// nothing.
 pub(super) async fn c6_the_old_cookie_works_within_the_grace_and_not_after<S: SessionStore>(bench: Bench<S>) {
     let grace = 10 * SECOND;
     let site = Site::new(&bench, |policy| policy.with_rotation_grace(grace));

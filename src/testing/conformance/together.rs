@@ -6,7 +6,8 @@ use super::bench::Bench;
 use crate::{SessionStore, store::Answer};
 
 impl<S: SessionStore> Bench<S> {
-    /// Runs futures at the same time: on threads for a store in this process, else as one task. In their order.
+    /// Runs futures at the same time: on threads for a store in this process, else as one task. In
+    /// their order.
     pub(super) async fn together<T: Send, F: Future<Output = T> + Send>(
         &self,
         futures: impl IntoIterator<Item = F>,

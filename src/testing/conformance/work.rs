@@ -41,8 +41,8 @@ async fn takes<S: SessionStore>(bench: &Bench<S>, old: &mut Record, user: &User,
     handed_over(&outcome).is_some()
 }
 
-/// It stays in the tombstone, which is neither live nor listed, and which no change reaches; a login of the
-/// same user takes it, and then it is gone.
+/// It stays in the tombstone, which is neither live nor listed, and which no change reaches; a
+/// login of the same user takes it, and then it is gone.
 pub(super) async fn l13_work_waits_in_the_tombstone_and_is_taken_once<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let mut old = waiting(&bench, &user).await;
@@ -80,7 +80,8 @@ pub(super) async fn l13_work_is_for_its_user_and_its_time_only<S: SessionStore>(
     bench.expect(last, "work was not kept to the end of its time, or an attempt that failed took it");
 }
 
-/// A session that was signed out or revoked leaves nothing, nor does an anonymous one, nor an empty one.
+/// A session that was signed out or revoked leaves nothing, nor does an anonymous one, nor an empty
+/// one.
 pub(super) async fn l13_no_work_waits_but_that_of_a_session_that_was_over_by_time<S: SessionStore>(
     bench: Bench<S>,
 ) {
@@ -107,8 +108,8 @@ pub(super) async fn l13_no_work_waits_but_that_of_a_session_that_was_over_by_tim
     bench.same("until when no data waits", record.ended.and_then(|ended| ended.work_until), None);
 }
 
-/// "Sign out everywhere" covers work that waits, and work of a session that ended by it; not that of a
-/// session that came later.
+/// "Sign out everywhere" covers work that waits, and work of a session that ended by it; not that
+/// of a session that came later.
 pub(super) async fn l13_no_work_outlives_a_revocation_that_covers_it<S: SessionStore>(bench: Bench<S>) {
     let user = bench.user();
     let mut old = waiting(&bench, &user).await;
