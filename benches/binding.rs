@@ -1,11 +1,12 @@
-//! Proofs of devices: how many a core verifies, through the whole layer over the memory store.
+//! Proofs of devices: how many one core verifies, through the whole layer over the memory store.
 //!
 //! ```text
 //! cargo bench --bench binding
 //! ```
 //!
-//! A refresh without a proof is answered with a challenge. One with a proof also verifies its signature, and sets a bound
-//! cookie. What a bound session costs on every other request is in `cargo bench --bench overhead`.
+//! A refresh without a proof gets a challenge. A refresh with a proof also verifies the signature,
+//! and sets a bound cookie. `cargo bench --bench overhead` has the cost of a bound session on every
+//! other request.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
 
@@ -28,7 +29,7 @@ use scenarios::{
 const LENGTH: Duration = Duration::from_secs(2);
 
 fn main() {
-    // `cargo test --benches`: whether it works.
+    // For `cargo test --benches`, which only checks that it works.
     let length = if std::env::args().any(|arg| arg == "--bench") { LENGTH } else { Duration::ZERO };
     println!("refreshes per second on one core");
     for (name, device) in [("ES256", SoftwareDevice::es256()), ("RS256, 2048", SoftwareDevice::rs256())] {
@@ -50,7 +51,7 @@ fn main() {
 
 /// A refresh with this proof, or without one. Building it takes about a microsecond.
 fn refresh(cookies: &str, proof: Option<&str>) -> Request<Body> {
-    // The token is 16 bytes of the session's id, and its secret.
+    // The token is the 16 bytes of the session's id, then its secret.
     let token = Base64UrlUnpadded::decode_vec(&cookies[..64]).expect("a token");
     let sid = Base64UrlUnpadded::encode_string(&token[..16]);
     let mut refresh = request(Method::POST, "/session/refresh", Some(cookies));

@@ -1,4 +1,5 @@
-//! What a session layer adds to bare axum: allocations, instructions and time of one request, as one table.
+//! What a session layer adds to bare axum: allocations, instructions and time of one request, as
+//! one table.
 //!
 //! ```text
 //! cargo bench --bench overhead                    # everything, about two minutes
@@ -7,14 +8,17 @@
 //! cargo bench --bench overhead -- --gate          # fails when a request costs more than `GATE` allows
 //! ```
 //!
-//! Every number stands beside that of bare axum for the same request in the same run. Building the request is in none.
+//! Every number is shown beside that of bare axum for the same request in the same run. No number
+//! includes building the request.
 //!
-//! - Allocations and bytes: counted by the global allocator of `allocation-counter`, exact. It is told not to count while
-//!   the rest is measured, and then costs some 15 instructions an allocation, in each row.
-//! - Instructions: callgrind's count for 2N requests less that for N, so that set-up cancels. Exact but for the chance in
-//!   hash seeds. Callgrind hides the CPU's SHA instructions, so the one SHA-256 of a cookie's secret counts for about 3,600
-//!   where a real CPU of today executes some 200.
-//! - Time: criterion's median. On a machine with other work the noisy one of the three.
+//! - Allocations and bytes: counted exactly by the global allocator of `allocation-counter`. It
+//!   does not count during the other measurements, where it costs about 15 instructions an
+//!   allocation in each row.
+//! - Instructions: callgrind's count for 2N requests less that for N, so that set-up cancels. Exact
+//!   except for random hash seeds. Callgrind hides the CPU's SHA instructions, so the one SHA-256
+//!   of a cookie's secret counts for about 3,600 instructions, where a current CPU executes about
+//!   200.
+//! - Time: criterion's median. On a busy machine this is the noisiest of the three.
 
 mod measure;
 mod scenarios;
@@ -33,7 +37,7 @@ fn main() {
     let filter = args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str);
     let visits = Visit::ALL.into_iter().filter(|visit| visit.name().contains(filter));
     if !args.iter().any(|arg| arg == "--bench") {
-        // `cargo test --benches`: whether it all works.
+        // For `cargo test --benches`, which only checks that it works.
         for visit in visits {
             for stack in stacks(visit) {
                 drop(Scenario::new(*stack, visit).visit());
@@ -46,27 +50,28 @@ fn main() {
     print(&table);
 }
 
-/// What a request may add to bare axum: instructions and allocations. Some 2 % above what it adds
-/// today, so that a regression fails. A number that has become too generous is lowered.
+/// The instructions and allocations that a request may add to bare axum. About 2 % above today's
+/// values, so that a regression fails. Lower a limit when the real value drops.
 const GATE: [(Visit, f64, f64); 7] = [
     (Visit::NoCookie, 2_330.0, 1.0),
     (Visit::Forged, 9_270.0, 1.0),
-    // One of the two allocations is the box of the record, which is built in it: each stop of an
-    // unboxed record is a copy of 440 bytes. What the request knows of a session is built where it
-    // stays, too. Both together took a read from 15,100 to 12,280. That the store is asked only once
-    // whether it is in this process took it to 11,570.
+    // One of the two allocations is the record's box. The record is built in the box, because each
+    // move of an unboxed record copies 440 bytes. The request's state of a session is built in
+    // place, too. Both together took a read from 15,100 to 12,280. Asking the store only once
+    // whether it is in-process took it to 11,570.
     (Visit::LiveRead, 11_800.0, 2.0),
     (Visit::BoundRead, 25_150.0, 2.0),
     (Visit::PersistentNextSecond, 18_200.0, 5.0),
-    // At most twice the floor of a read. The store edits the data in place, and what few changes have
-    // is boxed: a change of more than 128 bytes is copied by a call at each stop. Before, it took 19,060.
+    // At most twice the floor of a read. The store edits the data in place, and rare parts of a
+    // change are boxed: each move of a change above 128 bytes is a call to copy it. Before, it took
+    // 19,060.
     (Visit::Write, 16_400.0, 6.0),
-    // Its record stays in one box from the plan to the answer, and each attempt is built anew, so
-    // that no copy is kept for a second one. Its tag is a SipHash: as SHA-256 it took 3,300 more.
+    // Its record stays in one box from the plan to the answer. Each attempt is built again, so that
+    // no copy is kept for a second attempt. Its tag is a SipHash. As SHA-256 it took 3,300 more.
     (Visit::Login, 19_400.0, 12.0),
 ];
 
-/// Fails when a request costs more than it may.
+/// Fails if a request costs more than its limit.
 fn gate() {
     let mut failures = Vec::new();
     println!("added to bare axum, and how much may be: instructions, allocations");
@@ -86,7 +91,7 @@ fn gate() {
     assert!(failures.is_empty(), "these requests cost more than they may: {failures:?}");
 }
 
-/// What is compared for a kind of request: bare axum first.
+/// The stacks that are compared for a kind of request, bare axum first.
 fn stacks(visit: Visit) -> &'static [Stack] {
     match visit {
         Visit::NoCookie => {
@@ -118,7 +123,7 @@ fn measure_all(visit: Visit) -> Vec<(Stack, Measured)> {
     stacks(visit).iter().map(measure).collect()
 }
 
-/// A cookie that nobody issued costs one look-up, and nothing that is still there afterwards.
+/// A forged cookie costs one look-up, and leaves nothing in memory.
 fn forged_cookies_leave_nothing() {
     const REQUESTS: u64 = 1000;
     let mut scenario = Scenario::new(Stack::Counted, Visit::Forged);

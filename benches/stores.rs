@@ -1,7 +1,8 @@
-//! How far each store goes: `cargo bench --bench stores`, then a table.
+//! The capacity of each store: `cargo bench --bench stores` prints a table.
 //!
-//! Fills a store with sessions of many users, and with as many of a single one, and times what is asked of it: requests, pages of
-//! lists, "sign out everywhere" of that single user, and the sweep that ends and removes what is over, with requests beside it.
+//! Fills a store with sessions of many users, and with as many of a single user. Then it times
+//! requests, pages of lists, "sign out everywhere" of the single user, and the sweep that ends and
+//! removes expired sessions, with concurrent requests.
 //!
 //! ```text
 //! STORES_SESSIONS=1000000 cargo bench --bench stores     # 20,000 unless set
@@ -41,16 +42,16 @@ use tower_tenure::{
     store::{CreateOutcome, Page, PlaceKey, PostgresStore, RedisStore, Revocation, SqliteStore, Sweep},
 };
 
-/// How many sessions the first user has.
+/// The number of the first user's sessions.
 const OF_FIRST_USER: u64 = 1000;
 
 /// The user who has as many sessions as there are others.
 const CROWD: &str = "crowd";
 
-/// Beside so few, a load is compared with one beside all.
+/// The size of the small store whose loads are compared with those of the full one.
 const FEW: u64 = 10_000;
 
-/// What was measured of one store: a name and a text each.
+/// The measurements of one store: names and texts.
 type Column = Vec<(&'static str, String)>;
 
 #[tokio::main(worker_threads = 2)]
@@ -190,7 +191,7 @@ async fn measure<S: SessionStore>(store: S, few: S, sessions: u64, size: impl Fn
         let (store, sids, done) = (Arc::clone(&store), Arc::clone(&sids), Arc::clone(&done));
         let load = move |number| {
             let (store, sid) = (Arc::clone(&store), at(&sids, number));
-            // Some are removed meanwhile.
+            // The sweep removes some of them meanwhile.
             async move { drop(store.load(sid).await.expect("it loads")) }
         };
         async move { drive(callers::<S>(), Until::Set(done), load).await }
@@ -212,12 +213,12 @@ fn user(number: u64) -> String {
     format!("user {}", if number < OF_FIRST_USER { 0 } else { number / 5 })
 }
 
-/// How many requests at the same time.
+/// The number of concurrent requests.
 fn callers<S: SessionStore>() -> u64 {
     if S::IN_PROCESS { 2 } else { 64 }
 }
 
-/// How many sessions the single user has.
+/// The number of the single user's sessions.
 fn crowd(sessions: u64) -> u64 {
     setting("STORES_CROWD", sessions)
 }
@@ -226,7 +227,7 @@ fn longest_sweep() -> Duration {
     Duration::from_secs(setting("STORES_SWEEP_SECONDS", 120))
 }
 
-/// Logins with these numbers, timed in ten steps.
+/// Performs logins with these numbers, timed in ten steps.
 async fn fill<S: SessionStore>(store: &Arc<S>, numbers: Range<u64>, user: fn(u64) -> String) -> Vec<Served> {
     let key = store.place_key();
     let (first, sessions) = (numbers.start, numbers.end - numbers.start);
@@ -247,7 +248,8 @@ async fn fill<S: SessionStore>(store: &Arc<S>, numbers: Range<u64>, user: fn(u64
     tenths
 }
 
-/// The ids of the first sessions, in the order of their random bits, so that memory is visited here and there.
+/// The ids of the first sessions, ordered by their random bits, so that memory is accessed in a
+/// scattered order.
 fn scattered<S: SessionStore>(store: &Arc<S>, sessions: u64) -> Arc<[SessionId]> {
     let key = store.place_key();
     let mut sids: Vec<_> = (0..sessions).map(|number| sid(key, number, &user(number))).collect();
@@ -275,7 +277,7 @@ async fn touch<S: SessionStore>(store: Arc<S>, sid: SessionId) {
     store.update(sid, change, None).await.expect("it is updated");
 }
 
-/// How long a page takes.
+/// The time of a page.
 async fn pages<S: SessionStore>(store: &Arc<S>, page: Page, least: usize) -> String {
     let (median, longest) = each(21, async || {
         let found = store.list(page.clone()).await.expect("it lists").len();
@@ -285,7 +287,7 @@ async fn pages<S: SessionStore>(store: &Arc<S>, page: Page, least: usize) -> Str
     format!("{median:.1?} (at most {longest:.1?})")
 }
 
-/// How long it takes to sign a user out everywhere: the first time, and again.
+/// The time to sign a user out everywhere: the first time, and again.
 async fn revoke<S: SessionStore>(store: &Arc<S>, user: &str) -> String {
     let key = store.place_key();
     let revocation = Revocation {
@@ -301,7 +303,7 @@ async fn revoke<S: SessionStore>(store: &Arc<S>, user: &str) -> String {
     format!("{first:.1?}, then {again:.1?} (at most {longest:.1?})")
 }
 
-/// Ends what is over. How many that were.
+/// Ends the expired sessions. Returns their number.
 async fn sweep_ends<S: SessionStore>(
     store: &Arc<S>,
     least: u64,
@@ -333,17 +335,17 @@ async fn sweep_ends<S: SessionStore>(
     ended
 }
 
-/// Removes what is left of the ended.
+/// Removes the tombstones.
 async fn sweep_tombstones<S: SessionStore>(
     store: &Arc<S>,
     least: u64,
     note: &mut impl FnMut(&'static str, String),
 ) {
     let (begun, mut removed, mut passes) = (Instant::now(), 0, 0);
-    // The first pass may have begun in the middle.
+    // The first pass may have begun in the middle, so there is a second one.
     while passes < 2 && removed < least && begun.elapsed() < longest_sweep() {
         let now = LATER + Duration::from_secs(1200);
-        // Of a realm that has no sessions, since the others are to stay.
+        // A realm without sessions, because the other sessions must stay.
         let swept =
             store.sweep(Sweep { realm: Some("none".into()), now, limit: 1000 }).await.expect("it sweeps");
         removed += swept.removed as u64;
@@ -355,7 +357,8 @@ async fn sweep_tombstones<S: SessionStore>(
     assert!(removed >= least || begun.elapsed() >= longest_sweep(), "{removed} of {least}");
 }
 
-/// Loads beside few and beside all, in turn: the median round of each, and the median ratio of their times.
+/// Loads from the small and the full store, in turn. Returns the median round of each, and the
+/// median ratio of their times.
 async fn compare<S: SessionStore>(
     few: &Arc<S>,
     store: &Arc<S>,
@@ -378,8 +381,8 @@ async fn compare<S: SessionStore>(
     (middle(beside_few), middle(beside_all), median(ratios))
 }
 
-/// The least that a store in memory can do: a hash map from ids to records in boxes, and a copy of the record. Beside it
-/// stands what the processor's caches do to any such store as it grows.
+/// The minimum for a store in memory: a hash map from ids to boxed records, and a copy of the
+/// record. It shows the effect of the CPU caches on any such store as it grows.
 fn bare_map(sessions: u64) -> Column {
     type Map = HashMap<SessionId, Box<Record>>;
     const TURN: usize = 50_000;

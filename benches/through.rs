@@ -1,4 +1,5 @@
-//! The whole layer over each network server, beside one bare command with the same client library, in one run.
+//! The whole layer over each network server, compared with one bare command by the same client
+//! library, in one run.
 //!
 //! ```text
 //! cargo bench --bench through                          # about a minute for each server
@@ -9,9 +10,11 @@
 //! THROUGH_FSYNC=off cargo bench --bench through        # PostgreSQL that does not wait for the disk
 //! ```
 //!
-//! A request goes through `SessionLayer` around a small service, in this process and without HTTP's wire; 64 at a time, by two
-//! threads of Tokio's. It is compared with a bare command that no HTTP is around, and with the same in such a service. The sides take turns within each round, and each ratio
-//! is the median of those of the rounds, so that what else the machine does strikes both.
+//! A request goes through `SessionLayer` around a small service, in this process and without an
+//! HTTP connection. 64 concurrent requests run on two Tokio threads. They are compared with a bare
+//! command outside of HTTP, and with the same command in such a service. The sides take turns
+//! within each round, so that other load on the machine affects both. Each ratio is the median of
+//! the rounds' ratios.
 //!
 //! | request | bare in Redis | bare in PostgreSQL |
 //! |---|---|---|
@@ -19,7 +22,8 @@
 //! | write: it stores one value | `GET`, then `SET` | `SELECT`, then `UPDATE` |
 //! | login | `SET` of a new key | `INSERT` |
 //!
-//! Bare values have 250 bytes, as records do. CPU is the server's and this process's in microseconds a request.
+//! Bare values have 250 bytes, like records. CPU is the CPU time of the server and of this process
+//! in microseconds a request.
 
 #![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "numbers to print")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
@@ -96,7 +100,7 @@ async fn compare(server: &str, layered: Layered, bare: impl Ask, meter: &impl Cp
         let mut rounds = Vec::new();
         let until = || Until::Time(Duration::from_secs_f64(seconds()));
         for round in 0..rounds_of_each() {
-            // Who goes first changes.
+            // The first side changes with each round.
             let mut sides = [None, None, None];
             for which in (0..3).map(|which| (which + round) % 3) {
                 sides[which] = Some(match which {
@@ -111,7 +115,7 @@ async fn compare(server: &str, layered: Layered, bare: impl Ask, meter: &impl Cp
     }
 }
 
-/// Requests at the same time.
+/// Concurrent requests.
 fn callers() -> u64 {
     setting("THROUGH_CALLERS", 64)
 }
@@ -157,7 +161,7 @@ fn print(request: Request, rounds: &[[Turn; 3]]) {
     );
 }
 
-/// How long it takes to find and copy a session in a near cache, by one thread.
+/// The time to find and copy a session in a near cache, on one thread.
 async fn hits() {
     let store = NearCache::new(MemoryStore::new());
     let mut sids = Vec::new();
@@ -179,7 +183,7 @@ async fn hits() {
     println!("\nA hit among {SESSIONS} copies, scattered: **{:.0} ns**", median(nanos));
 }
 
-/// The layer over the memory store beside few sessions and beside many: logins and reads.
+/// Logins and reads through the layer over the memory store, with few sessions and with many.
 async fn memory() {
     let many = setting("STORES_SESSIONS", 100_000).max(SESSIONS);
     let few = Layered::new(MemoryStore::new());
@@ -197,7 +201,7 @@ async fn memory() {
         let (mut rates, mut ratios) = (Vec::new(), Vec::new());
         for _ in 0..rounds_of_each() {
             let until = || match request {
-                // Few, so that few stay few.
+                // Few logins, so that the small store stays small.
                 Request::Login => Until::Calls(2000),
                 _ => Until::Time(Duration::from_secs_f64(seconds() / 2.0)),
             };

@@ -31,7 +31,7 @@ use tower_tenure::{
     store::{CreateOutcome, Creation, CreationPlan, Page, PlaceKey, Revocation, Sweep, Swept},
 };
 
-/// Keeps a few hundred sessions in a JSON file: every write writes the whole file.
+/// Stores a few hundred sessions in a JSON file. Every write rewrites the whole file.
 pub(crate) struct FileStore {
     path: PathBuf,
     table: Mutex<Table>,

@@ -1,11 +1,13 @@
 //! A session bound to the device of its browser, and a copied cookie that stops working.
 //!
-//! `cargo run --example device_bound`, then start Chrome as it prints, log in, and press the button.
-//! The certificate is made at the start, for development only. Browsers bind a session only where
-//! they trust the certificate, so Chrome is told its hash. The other flag has the key in software;
-//! without it Chrome keeps the key in the device's TPM or secure enclave, if there is one.
+//! `cargo run --example device_bound`, then start Chrome as it prints, log in, and press the
+//! button. The certificate is generated at the start, for development only. Browsers bind a session
+//! only if they trust the certificate, so one flag gives Chrome its hash. The other flag keeps the
+//! key in software. Without it Chrome keeps the key in the device's TPM or secure enclave, if there
+//! is one.
 //!
-//! Run the copied command twice: at once, and a minute later. It prints `ada`, then why not.
+//! Run the copied command twice: at once, and a minute later. It prints `ada`, then the reason for
+//! the refusal.
 
 #[path = "demo/tls.rs"]
 #[expect(dead_code, reason = "the demo also reads certificates from files")]
@@ -73,16 +75,16 @@ async fn page(session: Session) -> Html<String> {
     Html(format!("<!doctype html><meta http-equiv=refresh content=3><title>Bound</title>{content}"))
 }
 
-/// The cookies of this session, as a command. A script of the page cannot read them, because they
-/// are `HttpOnly`, so the server says them here: an intruder's work in one click. No real site has
-/// such a route. It is a `POST`, to which `SameSite=Lax` cookies of a visitor from elsewhere do not
-/// come, and a page of another site cannot read the response.
+/// The cookies of this session, as a command. They are `HttpOnly`, so a script cannot read them,
+/// and the server shows them here to simulate a theft. No real site has such a route. It is a
+/// `POST`, so browsers send it no `SameSite=Lax` cookies from another site, and a page of another
+/// site cannot read the response.
 async fn curl(uri: Uri, headers: HeaderMap) -> Html<String> {
     // HTTP/2 has the host in the URI, and may have a line for each cookie.
     let lines = |name| headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
     let host = uri.authority().map(Authority::as_str).or_else(|| lines(header::HOST).next());
     let cookies: Vec<_> = lines(header::COOKIE).collect();
-    // Cookies may hold anything, such as markup, or a quote that ends the argument.
+    // Cookies may contain anything, such as markup, or a quote that ends the argument.
     let plain = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && !"-_=;: .".contains(c), "");
     let (host, cookies) = (plain(host.unwrap_or_default()), plain(&cookies.join("; ")));
     Html(format!(

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn background_polls_keep_nobody_signed_in() {
+    async fn background_polls_keep_no_user_signed_in() {
         let visit = Visit::start().await;
         let poll = || Request::get("/me").header("Session-Activity", "passive");
         for _ in 0..14 {

@@ -18,7 +18,7 @@ fn log_as_json() {
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
 }
 
-/// Before the session layer is made, so that its metrics are described.
+/// Install this before the session layer is created, so that its metrics are described.
 fn record_metrics() -> Result<PrometheusHandle, Box<dyn std::error::Error>> {
     let latencies = Matcher::Full("tower_tenure_store_seconds".to_owned());
     let recorder = PrometheusBuilder::new().set_buckets_for_metric(latencies, &STORE_BUCKETS)?;
@@ -27,7 +27,7 @@ fn record_metrics() -> Result<PrometheusHandle, Box<dyn std::error::Error>> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            upkeep.run_upkeep(); // else the samples of a histogram pile up until the next scrape
+            upkeep.run_upkeep(); // otherwise the samples of a histogram accumulate until the next scrape
         }
     });
     Ok(handle)

@@ -1,5 +1,5 @@
-//! A login with a password: a page of its own, "remember me", a message that shows once, and a change
-//! of password that needs a fresh login and signs out everywhere else.
+//! A login with a password: a login page, "remember me", a message that shows once, and a change of
+//! password that needs a fresh login and signs out everywhere else.
 //!
 //! `cargo run --example password_login [ADDRESS]`, then sign in as `alice` with `correct horse`.
 
@@ -26,7 +26,7 @@ use tower_tenure::{
 /// A message for the next page.
 const FLASH: Key<String> = Key::new("flash");
 
-/// A change of password needs a login that is not older.
+/// The maximum age of a login for a change of password.
 const FRESH: Duration = Duration::from_secs(300);
 
 /// The application's users: names, and hashes of passwords.
@@ -35,7 +35,8 @@ struct Users(Arc<RwLock<HashMap<String, String>>>);
 
 impl Users {
     async fn set(&self, name: &str, password: String) {
-        // A hash of a password takes long by intention: not on a thread that serves requests.
+        // Hashing a password is slow by design, so it does not run on a thread that serves
+        // requests.
         let hash = spawn_blocking(move || {
             let salt = SaltString::generate(&mut OsRng);
             let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
@@ -45,7 +46,8 @@ impl Users {
     }
 
     async fn check(&self, name: &str, password: String) -> bool {
-        // For an unknown name a hash is computed, too, so that the time does not tell which names there are.
+        // A hash is computed for an unknown name, too, so that the response time does not reveal
+        // which names exist.
         const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         let hash = self.0.read().await.get(name).cloned().unwrap_or_else(|| NOBODY.to_owned());
         let check = spawn_blocking(move || {
@@ -56,7 +58,7 @@ impl Users {
     }
 }
 
-/// What [`RequireSession`] adds to the address of the login page.
+/// The query that [`RequireSession`] adds to the URL of the login page.
 #[derive(Deserialize)]
 struct Asked {
     #[serde(default)]
@@ -151,7 +153,7 @@ async fn change_password(
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, body).into_response());
     }
     users.set(&name, form.password).await;
-    // Whoever knew the old password is out, also with a copy of this browser's cookie.
+    // This signs out anyone who knew the old password or has a copy of this browser's cookie.
     session.rotate_now()?;
     session.sign_out_others().await?;
     session.insert(&FLASH, "The password is changed. All other devices are signed out.")?;

@@ -47,7 +47,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    // One layer for all connections, since it has the store.
+    // One layer for all connections, because it owns the store.
     let service =
         ServiceBuilder::new().layer(SessionLayer::new(MemoryStore::new())).service(service_fn(answer));
     let listener = TcpListener::bind("127.0.0.1:3000").await?;

@@ -45,7 +45,7 @@ async fn socket(upgrade: WebSocketUpgrade, session: Session, request: Request) -
         return (StatusCode::FORBIDDEN, "the origin is another site, or is missing\n").into_response();
     }
     upgrade.on_upgrade(async move |socket| {
-        // It fails when the other side has gone. Then nothing is left to do.
+        // It fails if the other side is gone, and then nothing is left to do.
         let _ = echo(socket, session).await;
     })
 }
@@ -56,7 +56,7 @@ async fn echo(mut socket: WebSocket, session: Session) -> Result<(), axum::Error
         let message = tokio::select! {
             biased;
             reason = &mut ended => {
-                // 1008: a policy is violated. What the page does: offer to sign in, and not reconnect.
+                // 1008: policy violation. The page should offer to sign in, and not reconnect.
                 let reason = reason.map_or("ended", |reason| reason.as_str());
                 let close = CloseFrame { code: 1008, reason: reason.into() };
                 return socket.send(Message::Close(Some(close))).await;
@@ -65,11 +65,11 @@ async fn echo(mut socket: WebSocket, session: Session) -> Result<(), axum::Error
         };
         match message.transpose()? {
             Some(Message::Text(text)) => {
-                // What the user sends is activity, as a request is. Without this the session idles
-                // out while its user talks.
+                // A message from the user is activity, like a request. Without this the session
+                // would expire as idle during the conversation.
                 match session.touch().await {
                     Ok(()) => socket.send(Message::Text(text)).await?,
-                    // The next round says why.
+                    // The next iteration sends the reason.
                     Err(error) if error.kind() == ErrorKind::Ended => {}
                     Err(error) => return Err(axum::Error::new(error)),
                 }

@@ -1,5 +1,5 @@
 //! Several tenants on one store, chosen by the host name. Each is a realm: its cookies, lists and
-//! revocations mean nothing at another. Each has a policy of its own.
+//! revocations have no effect at another tenant. Each has its own policy.
 //!
 //! ```console
 //! $ cargo run --example tenants -- 127.0.0.1:3000
@@ -52,8 +52,8 @@ impl Tenant {
     }
 }
 
-/// Names the tenant of a request, once for all that follows. A host that is no tenant's is refused
-/// here, so the session layer only sees names that the application knows.
+/// Determines the tenant of a request once. An unknown host is refused here, so the session layer
+/// sees only names that the application knows.
 async fn choose_tenant(mut request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     // Over HTTP/2 the host is in the URI.

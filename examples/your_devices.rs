@@ -23,8 +23,8 @@ use tower_tenure::{
     Error, MemoryStore, RequireSession, Session, SessionId, SessionLayer, SessionSummary, User,
 };
 
-/// Ending other sessions needs a recent login. Otherwise, who finds an open browser could lock its
-/// user out.
+/// Ending other sessions needs a recent login. Otherwise anyone who finds an open browser could
+/// lock its user out.
 const RECENT: Duration = Duration::from_secs(15 * 60);
 
 async fn list(User(name): User, session: Session) -> Result<Html<String>, Error> {
@@ -39,7 +39,7 @@ async fn list(User(name): User, session: Session) -> Result<Html<String>, Error>
 }
 
 fn item(one: &SessionSummary) -> String {
-    // The description comes from a header, so it is escaped as all text of users is.
+    // The description comes from a header, so it is escaped like all text from users.
     let device = escaped(&one.device);
     if one.current {
         return format!("<li>{device}, this device</li>");
@@ -58,7 +58,7 @@ struct Chosen {
 }
 
 async fn end_one(session: Session, Form(chosen): Form<Chosen>) -> Result<Response, Error> {
-    // `false` for a session of another user, too, and nothing happens to it.
+    // Also `false` for a session of another user, which stays.
     if !session.sign_out_one(chosen.sid).await? {
         return Ok((StatusCode::NOT_FOUND, "You have no live session with this id.\n").into_response());
     }

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Everything that can be checked, on a fresh Debian machine with Rust: installs what is missing, then formatting, lints,
-# dependencies, the archive of a release, documentation, every test with every feature, the searches of interleavings and
-# of orders of messages, and the benchmarks' own checks.
-# Runs as root or as a user who may use sudo. Nothing is left out: what can not run fails.
+# Runs all checks on a fresh Debian machine with Rust. It installs what is missing, and then checks
+# formatting, lints, dependencies, the archive of a release, documentation, every test with every
+# feature, the searches of interleavings and of orders of messages, and the benchmarks' own checks.
+# Runs as root or as a user with sudo. Nothing is skipped: a check that cannot run fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 step() { printf '\n== %s (after %d s)\n' "$*" "$SECONDS"; }
 
-# need COMMAND PACKAGE...: installs the Debian packages if there is no such command.
+# need COMMAND PACKAGE...: installs the Debian packages if the command is missing.
 missing=()
 need() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
 need chromium chromium
@@ -30,7 +30,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
 fi
 
-# A minimal toolchain has neither.
+# A minimal toolchain has neither component.
 if ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
     rustup component add rustfmt clippy
 fi
@@ -44,7 +44,7 @@ tests/pages/install.sh target/pages
 step "a Valkey server"
 tests/valkey/install.sh target/valkey
 
-# A test that would say "left out" fails instead.
+# A test that would print "left out" fails instead.
 export TENURE_ALL=1
 # Tests of servers and of browsers wait most of their time: with one for each of two processors they take twice as long.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
@@ -68,11 +68,12 @@ cargo run --quiet --manifest-path tests/public_api/Cargo.toml --target-dir targe
 step "BENCHMARKS.md shows the kept results"
 benches/peers/plot.py --check
 
-# What compiles for long and needs nothing of the tests goes on beside them, since they wait a lot.
-# Builds beside other crates, with the oldest Rust and dependencies, of the archive by itself, and with sets of features.
+# Slow builds that do not depend on the tests run in parallel with them, because the tests mostly
+# wait. Builds beside other crates, with the oldest Rust and dependencies, of the archive by itself,
+# and with sets of features.
 other_builds() {
     tests/builds/check.sh target/builds
-    # In a folder of its own, since tests build examples meanwhile.
+    # In a separate folder, because tests build examples meanwhile.
     tests/package/sets.sh target/archive target/sets
 }
 interleavings() {

@@ -1,5 +1,6 @@
-//! What a request may cost over bare axum, in allocations and look-ups (issue "overhead"): exact counts, so that a
-//! regression fails here. `cargo bench --bench overhead` prints the same with instructions and time.
+//! The cost of a request over bare axum, in allocations and store look-ups (issue "overhead"). The
+//! counts are exact, so a regression fails here. `cargo bench --bench overhead` prints the same,
+//! with instructions and time.
 
 #[path = "../benches/scenarios/mod.rs"]
 #[expect(dead_code, reason = "the bench compares more than what is promised")]
@@ -13,21 +14,21 @@ use self::scenarios::{Scenario, Stack, Visit, bound::SoftwareDevice};
 
 const REQUESTS: usize = 200;
 
-/// Serves requests that come from hyper, but for the wire.
+/// Serves requests as hyper does, without the network.
 fn served(stack: Stack, visit: Visit) -> AllocationInfo {
     let mut scenario = Scenario::new(stack, visit);
     let requests = scenario.requests(REQUESTS);
     serve(&mut scenario, requests)
 }
 
-/// The count is of this thread only, so other tests do not disturb it.
+/// Only this thread's allocations are counted, so other tests do not disturb the count.
 fn serve(scenario: &mut Scenario, requests: Vec<Request<Body>>) -> AllocationInfo {
     let info = measure(|| requests.into_iter().for_each(|request| drop(scenario.serve(request))));
     assert!(info.count_total >= 1, "the counting allocator is in place");
     info
 }
 
-/// Asserts that each request adds at most so many allocations to those of bare axum.
+/// Asserts that each request adds at most this many allocations to those of bare axum.
 fn assert_adds_at_most(most: u64, visit: Visit) {
     let bare = served(Stack::Bare, visit).count_total;
     let ours = served(Stack::Tenure, visit).count_total;
@@ -48,7 +49,7 @@ fn a_request_without_a_cookie_adds_at_most_one_allocation() {
 
 #[test]
 fn neither_does_one_that_was_built_by_hand() {
-    // Its values are not shared yet, so a layer that clones one of them allocates.
+    // Its values are not shared yet, so the layer's first clone of one allocates.
     let build = || Request::get("/plain").header("user-agent", "curl/8.0").body(Body::empty());
     let [bare, ours] = [Stack::Bare, Stack::Tenure].map(|stack| {
         let requests = (0..REQUESTS).map(|_| build().expect("a request")).collect();
@@ -92,7 +93,7 @@ fn a_malformed_cookie_reaches_no_store_and_leaves_nothing_behind() {
     assert_eq!((info.count_current, info.bytes_current), (0, 0), "allocations that outlive the requests");
 }
 
-/// B6: what a request of a bound session adds to that of another one, with both of its cookies, and the clock past the grace.
+/// B6: the cost that binding adds to a request, with both cookies and after the grace.
 #[test]
 fn a_live_read_of_a_bound_session_adds_no_allocation() {
     let [plain, bound] = [false, true].map(|binds| {
@@ -113,7 +114,8 @@ fn a_live_read_of_a_bound_session_adds_no_allocation() {
 
 type Serve = Box<dyn FnMut(Request<Body>) -> http::response::Parts>;
 
-/// A site with a session, and its cookies; bound to a device, or with cookies that only look so.
+/// A site with a session, and its cookies. The session is bound to a device, or has cookies of the
+/// same form.
 fn bound_site(binds: bool) -> (Serve, String) {
     use std::{convert::Infallible, time::Duration};
 

@@ -1,7 +1,9 @@
-//! A server under everything at once: people at work, forged cookies as fast as they can be sent, megabytes of headers,
-//! bodies that trickle in, and clients that hang up. Nothing may grow (issue "proof in the open").
+//! A server under combined load: normal users, a flood of forged cookies, megabytes of headers,
+//! slow bodies, and clients that disconnect. Memory, descriptors, tasks, rows and latency must not
+//! grow (issue "proof in the open").
 //!
-//! `TENURE_SEARCH=75 cargo test --release --test soak -- --nocapture` runs for ten minutes, and prints what it measures.
+//! `TENURE_SEARCH=75 cargo test --release --test soak -- --nocapture` runs for ten minutes, and
+//! prints what it measures.
 
 #![expect(
     clippy::disallowed_methods,
@@ -42,22 +44,23 @@ use tower_tenure::{
 
 const PEOPLE: usize = 8;
 const FORGERS: usize = 4;
-/// Requests that a forger sends before it reads the answers.
+/// The number of requests that a forger sends before it reads the answers.
 const BATCH: usize = 64;
-/// Of each session, by the layer's clock: 3 seconds of the machine's.
+/// The lifetime of each session by the layer's clock, which is 3 seconds of real time.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// How much faster the layer's clock is. It keeps for five minutes why a session ended, and the rows are to go in time.
+/// The speed of the layer's clock. Tombstones are retained for five minutes, and this removes them
+/// within the test.
 const FAST: u32 = 100;
-/// Forged cookies a second, of all forgers together: a million a minute.
+/// Forged cookies a second by all forgers together: a million a minute.
 const AIM: u64 = 1_000_000 / 60;
 
-/// What the clients counted, and whether they go on.
+/// What the clients count, and whether they continue.
 #[derive(Default)]
 struct Counts {
     stop: AtomicBool,
     forged: AtomicU64,
     hostile: AtomicU64,
-    /// How long each request of a person took.
+    /// The latencies of the users' requests.
     latencies: Mutex<Vec<Duration>>,
 }
 
@@ -66,7 +69,7 @@ impl Counts {
         !self.stop.load(Relaxed)
     }
 
-    /// The median of the requests since the last call, how many there were, and the 99th percentile.
+    /// The median of the requests since the last call, their number, and the 99th percentile.
     fn latency(&self) -> (Duration, usize, Duration) {
         let mut all = std::mem::take(&mut *self.latencies.lock().unwrap_or_else(PoisonError::into_inner));
         all.sort_unstable();
@@ -85,7 +88,7 @@ impl Clock for FastClock {
     }
 }
 
-/// A client's end of a connection: raw, so that it can be rude.
+/// The client's end of a connection, on raw TCP, so that it can violate the protocol.
 struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -93,7 +96,7 @@ struct Wire {
     from: usize,
 }
 
-/// What a client looks at in a response.
+/// The parts of a response that a client reads.
 struct Response {
     status: u16,
     cookie: Option<String>,
@@ -112,8 +115,8 @@ impl Wire {
         self.response().await
     }
 
-    /// The head of the next response. Takes little time, so that one thread can send a million requests a
-    /// minute.
+    /// The head of the next response. It is parsed minimally, so that one thread can send a million
+    /// requests a minute.
     async fn head(&mut self) -> Option<&str> {
         let mut seen = self.from;
         loop {
@@ -152,7 +155,7 @@ impl Wire {
     }
 }
 
-/// Numbers that need not be secret.
+/// Pseudorandom numbers, not for secrets.
 struct Dice(u64);
 
 impl Dice {
@@ -201,7 +204,7 @@ async fn person(number: usize, address: SocketAddr, counts: Arc<Counts>) {
             let begun = Instant::now();
             let response = wire.ask(&request).await.expect("a person's connection stays");
             counts.latencies.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed());
-            // The machine may have other work, for so long that the session is over.
+            // On a busy machine the session may have expired meanwhile.
             if login.elapsed() * FAST > LIFETIME / 2 {
                 break;
             }
@@ -218,10 +221,10 @@ async fn person(number: usize, address: SocketAddr, counts: Arc<Counts>) {
     }
 }
 
-/// Sends cookies that nobody issued: of no form, of the right form, and with the public id of a session that lives.
+/// Sends forged cookies: malformed, well-formed, and with the public id of a live session.
 async fn forger(number: usize, address: SocketAddr, genuine: String, counts: Arc<Counts>) {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (number as u64 + 1));
-    // Two halves of different ones make a new one, which costs the client less than a new one.
+    // Two halves of existing tokens make another one, which is cheaper than generating one.
     let tokens: Vec<_> = (0..512).map(|_| dice.token()).collect();
     let mut wire = Wire::connect(address).await;
     let begun = Instant::now();
@@ -250,13 +253,14 @@ async fn forger(number: usize, address: SocketAddr, genuine: String, counts: Arc
         }
         sent += BATCH as u64;
         counts.forged.fetch_add(BATCH as u64, Relaxed);
-        // Not faster than the aim, so that the latency is that under a known load.
+        // Not faster than the target rate, so that the latency belongs to a known load.
         let due = Duration::from_secs_f64(sent as f64 * FORGERS as f64 / AIM as f64);
         sleep(due.saturating_sub(begun.elapsed())).await;
     }
 }
 
-/// A megabyte of headers, a body that trickles in, a client that hangs up in the middle, one that does not read.
+/// A megabyte of headers, a slow body, a client that disconnects in the middle, and one that does
+/// not read.
 async fn nuisance(number: usize, address: SocketAddr, counts: Arc<Counts>) {
     let megabyte = "junk=0123456789; ".repeat((1 << 20) / 17);
     let mut dice = Dice(number as u64 + 77);
@@ -264,7 +268,7 @@ async fn nuisance(number: usize, address: SocketAddr, counts: Arc<Counts>) {
         let mut wire = Wire::connect(address).await;
         match (number as u64 + dice.roll()) % 4 {
             0 => {
-                // The server may stop reading, which ends the writing with an error.
+                // The server may stop reading, and then writing fails.
                 let request = format!("GET /me HTTP/1.1\r\nHost: soak\r\nCookie: {megabyte}\r\n\r\n");
                 if let Some(response) = wire.ask(&request).await {
                     assert!(response.status < 500);
@@ -289,7 +293,7 @@ async fn nuisance(number: usize, address: SocketAddr, counts: Arc<Counts>) {
                 sleep(Duration::from_millis(20)).await;
             }
             _ => {
-                // Hangs up while the handler, which logs somebody in, is at work.
+                // Disconnects while the handler of a login runs.
                 let head = "POST /login/hasty HTTP/1.1\r\nHost: soak\r\n\r\n";
                 let _ = wire.stream.write_all(head.as_bytes()).await;
             }
@@ -319,7 +323,7 @@ fn routes() -> Router {
         .route("/swallow", put(async |_: Session, _: String| ()))
 }
 
-/// What must not grow.
+/// The measures that must not grow.
 #[derive(Debug)]
 struct Footprint {
     kilobytes: u64,
@@ -339,7 +343,7 @@ fn footprint(server: &Runtime, store: &MemoryStore) -> Footprint {
     }
 }
 
-/// Waits until it is so, which may take a while after a storm.
+/// Waits for a condition, which may take a while after the load.
 fn eventually(is_so: impl Fn() -> bool) -> bool {
     (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
@@ -356,7 +360,7 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     let second = Duration::from_secs(1);
     let lifetimes = Lifetimes::new(LIFETIME, LIFETIME).expect("a lifetime that is not zero");
     let policy = Policy::both(lifetimes);
-    // What is over is forgotten soon, so that a leak does not hide behind what is kept on purpose.
+    // Short retention, so that intentionally kept tombstones do not hide a leak.
     let layer = SessionLayer::new(store.clone())
         .with_policy(policy)
         .with_end_reason_retention(LIFETIME)
@@ -365,7 +369,8 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     let address = server.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        // Without it, a batch of answers waits 40 ms for the client's acknowledgement of the first.
+        // Without `TCP_NODELAY` a batch of answers waits 40 ms for the client's acknowledgement of
+        // the first.
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("an option of TCP"));
         tokio::spawn(sessions.clone().sweep_every(second));
         let service = routes().layer(layer);
@@ -384,7 +389,7 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     let (idle, requests, slow) = counts.latency();
     println!("idle: {requests} requests, median {idle:?}, p99 {slow:?}");
 
-    // A session that lives throughout, whose public id the forgers know.
+    // A session that stays live throughout, whose public id the forgers know.
     let genuine = clients.block_on(async {
         let mut wire = Wire::connect(address).await;
         let login = "POST /login/person-0 HTTP/1.1\r\nHost: soak\r\nContent-Length: 0\r\n\r\n";
@@ -398,7 +403,7 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     tasks.extend(rude);
 
     let length = 8 * second * search::cases(1);
-    // Allocators and tables reach their size first.
+    // Allocators and tables reach their final size first.
     let warm_up = length / 2;
     std::thread::sleep(warm_up);
     let _ = counts.latency();
@@ -429,16 +434,19 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     });
 
     assert!(rate > 100.0 && hostile > 20, "there was a storm: {rate} a second, {hostile} rude clients");
-    // The smallest of the later samples: a leak raises all of them, a burst of big headers only some.
+    // The smallest of the later samples: a leak raises all of them, but a burst of large headers
+    // only some.
     let least = samples.iter().map(|now| now.kilobytes).min().expect("samples");
     assert!(
         least <= warm.kilobytes + warm.kilobytes / 5 + 8 * 1024,
         "memory grew from {warm:?}: {samples:?}"
     );
     let rows = samples.iter().map(|now| now.rows).max().expect("samples");
-    // Eight people at fewer than 30 rounds a second leave sessions for 3 seconds each, and tombstones for as long.
+    // Eight users at fewer than 30 rounds a second leave sessions for 3 seconds each, and
+    // tombstones for the same time.
     assert!(rows < 5_000, "{rows} rows");
-    // The idle latency is mostly the machine's, and other work on it shows: a generous bound, of a median.
+    // The idle latency depends mostly on the machine and its other load, so this is a generous
+    // bound on a median.
     assert!(
         medians[2] <= 50 * idle + Duration::from_millis(200),
         "people wait {:?}, idle {idle:?}",

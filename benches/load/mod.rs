@@ -1,4 +1,5 @@
-//! Many callers at the same time, and how fast they were served: shared by `benches/stores.rs` and `benches/through.rs`.
+//! Many concurrent callers, and how fast they are served. `benches/stores.rs` and
+//! `benches/through.rs` share it.
 //!
 //! | file | holds |
 //! |---|---|
@@ -25,11 +26,11 @@ use times::Times;
 /// When the callers stop.
 #[derive(Clone)]
 pub(crate) enum Until {
-    /// After so many calls of all together.
+    /// After this many calls of all callers together.
     Calls(u64),
     /// After this time.
     Time(Duration),
-    /// When it is set.
+    /// When the flag is set.
     Set(Arc<AtomicBool>),
 }
 
@@ -47,7 +48,7 @@ impl Until {
 pub(crate) struct Served {
     pub(crate) calls: u64,
     pub(crate) time: Duration,
-    /// The time that half of the calls stay under, 99 of 100, and 999 of 1000.
+    /// The 50th, 99th and 99.9th percentiles of the calls' times.
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
     pub(crate) p999: Duration,
@@ -65,11 +66,12 @@ impl fmt::Display for Served {
     }
 }
 
-/// After so many calls the others get their turn: over a store in this process no call waits.
+/// A caller yields after this many calls, because calls to an in-process store never wait.
 const TURN: usize = 32;
 
-/// Lets so many callers call, each again as soon as it is answered. Calls are numbered from 0; a caller stops before the first
-/// number that is too high, but makes one call at least.
+/// Runs this many callers. Each makes its next call as soon as it gets an answer. Calls are
+/// numbered from 0. A caller stops before the first number that is too high, but makes at least one
+/// call.
 pub(crate) async fn drive<F>(
     callers: u64,
     until: Until,
@@ -108,7 +110,7 @@ where
     Served { calls: times.calls(), time, p50, p99, p999 }
 }
 
-/// How long one call takes: the median of some, and the longest.
+/// The time of one call: the median of several, and the maximum.
 pub(crate) async fn each<F: Future<Output = ()>>(times: usize, call: impl Fn() -> F) -> (Duration, Duration) {
     let mut taken = Vec::with_capacity(times);
     for _ in 0..times {
@@ -131,13 +133,13 @@ pub(crate) fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
     env::var(name).map_or(otherwise, read)
 }
 
-/// Whether the command line names this part, or none.
+/// Whether the command line names this part, or no part.
 pub(crate) fn is_wanted(part: &str) -> bool {
     let mut named = env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
     named.peek().is_none() || named.any(|named| named == part)
 }
 
-/// Bytes of this process in memory.
+/// The resident memory of this process, in bytes.
 pub(crate) fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,4 +1,4 @@
-//! Made-up sessions: two values, and a user agent of about 100 bytes.
+//! Synthetic sessions with two values and a user agent of about 100 bytes.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -16,20 +16,20 @@ use tower_tenure::{
 
 pub(crate) const START: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
 
-/// When a third of the sessions is over.
+/// When a third of the sessions has expired.
 pub(crate) const LATER: Timestamp = Timestamp::from_unix_millis(1_700_000_060_000);
 
 pub(crate) const REALM: &str = "__Host-id";
 
-/// A subject, and where its sessions are.
+/// A subject and the tag of its sessions.
 pub(crate) fn subject(place_key: PlaceKey, name: &str) -> (Tag, Arc<str>) {
     (place_key.tag(REALM, name), name.into())
 }
 
-/// Whether sessions know the client's address. Behind a layer without a client IP source they do not.
+/// Whether sessions have the client's address. They do not if the layer has no client IP source.
 static WITH_ADDRESS: LazyLock<bool> = LazyLock::new(|| setting("STORES_ADDRESS", true));
 
-/// The session with this number, of this subject. A third of them are over soon.
+/// The subject's session with this number. A third of them expire soon.
 pub(crate) fn creation(place_key: PlaceKey, number: u64, subject: &str) -> Creation {
     let lifetimes = if number.is_multiple_of(3) {
         Lifetimes::new(Duration::from_secs(10), Duration::from_secs(20)).expect("they are good")
@@ -37,7 +37,7 @@ pub(crate) fn creation(place_key: PlaceKey, number: u64, subject: &str) -> Creat
         Lifetimes::from_minutes(60, 600)
     };
     let policy = Policy::both(lifetimes);
-    // So that they have an order.
+    // Distinct times, so that the sessions have an order.
     let created_at = START + Duration::from_millis(number % 1000);
     let timing = open(&policy, created_at, &Overrides::default()).expect("a login").timing;
     let mut edits = Edits::default();
@@ -62,7 +62,7 @@ pub(crate) fn creation(place_key: PlaceKey, number: u64, subject: &str) -> Creat
     Creation { edits, ..Creation::new(record) }
 }
 
-/// Its id: random but for the place.
+/// Its id, which is random except for the tag.
 pub(crate) fn sid(place_key: PlaceKey, number: u64, subject: &str) -> SessionId {
     let mut bytes = [0; SessionId::BYTES];
     bytes[..8].copy_from_slice(&mixed(!number));
@@ -70,7 +70,7 @@ pub(crate) fn sid(place_key: PlaceKey, number: u64, subject: &str) -> SessionId 
     place_key.place(SessionId::from_bytes(bytes), REALM, subject)
 }
 
-/// Some of the 101 to 117 bytes that today's browsers send.
+/// User agents of 101 to 117 bytes, as current browsers send.
 pub(crate) fn user_agent(number: u64) -> String {
     const SYSTEMS: [&str; 4] = [
         "X11; Linux x86_64",
@@ -84,7 +84,7 @@ pub(crate) fn user_agent(number: u64) -> String {
     )
 }
 
-/// `SplitMix64`: as good as random, and each number once.
+/// `SplitMix64`: pseudorandom, and each number occurs once.
 fn mixed(number: u64) -> [u8; 8] {
     let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,11 +1,11 @@
-//! The times of calls, in memory that does not grow with their number.
+//! A histogram of the calls' times, whose size does not grow with their number.
 
 use std::time::Duration;
 
-/// Buckets to a power of two, so that a time is known to 1.6 %.
+/// Buckets per power of two, for a resolution of 1.6 %.
 const STEPS: usize = 64;
 
-/// How many calls took how long.
+/// The number of calls in each bucket.
 pub(crate) struct Times(Vec<u64>);
 
 impl Times {
@@ -25,7 +25,7 @@ impl Times {
         self.0.iter().sum()
     }
 
-    /// The time that so many of 1000 calls stay under.
+    /// The time below which this many of 1000 calls stay.
     pub(crate) fn within(&self, of_1000: u64) -> Duration {
         let wanted = self.calls() * of_1000 / 1000;
         let mut calls = 0;

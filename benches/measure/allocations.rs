@@ -6,7 +6,7 @@ use allocation_counter::measure;
 
 use crate::scenarios::{Scenario, Stack, Visit};
 
-/// Allocations and bytes of one request, without those that built it.
+/// Allocations and bytes of one request, without those for building it.
 pub(crate) fn each(stack: Stack, visit: Visit) -> (f64, f64) {
     const REQUESTS: u32 = 500;
     let mut scenario = Scenario::new(stack, visit);
@@ -16,7 +16,8 @@ pub(crate) fn each(stack: Stack, visit: Visit) -> (f64, f64) {
     (each(info.count_total), each(info.bytes_total))
 }
 
-/// The bytes that so many requests leave allocated when all is over: their building and dropping included, so exact.
+/// The bytes that this many requests leave allocated at the end. Exact, because building and
+/// dropping them is included.
 pub(crate) fn left_by(scenario: &mut Scenario, requests: u64) -> i64 {
     let info = measure(|| (0..requests).for_each(|_| drop(scenario.visit())));
     assert!(info.count_total > 0, "the allocator counts");

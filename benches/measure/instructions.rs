@@ -1,4 +1,4 @@
-//! Instructions, counted by callgrind, in which this program starts itself.
+//! Instructions, counted by callgrind. This program starts itself under it.
 
 use std::process::{Child, Command, Stdio, exit};
 
@@ -7,17 +7,17 @@ use crate::scenarios::{Scenario, Stack, Visit};
 /// N of "2N less N".
 const REQUESTS: u32 = 400;
 
-/// Whether callgrind is there.
+/// Checks that callgrind is installed.
 ///
 /// # Errors
 ///
-/// Why not.
+/// The reason why it cannot be started.
 pub(crate) fn available() -> Result<(), String> {
     let version = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
     match version {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`valgrind --version` ended with {status}")),
-        Err(error) => Err(format!("`valgrind` can not be started: {error}")),
+        Err(error) => Err(format!("`valgrind` cannot be started: {error}")),
     }
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// `--serve "<stack>" "<visit>" <requests>`: also by hand, to see with `callgrind_annotate` where they go.
+    /// `--serve "<stack>" "<visit>" <requests>`. Also useful by hand, with `callgrind_annotate`.
     pub(crate) fn parse(args: &[String]) -> Option<Self> {
         let [flag, stack, visit, serve, ..] = args else { return None };
         (flag == "--serve").then(|| Self {
@@ -58,7 +58,7 @@ impl Run {
             .expect("valgrind starts: it did before")
     }
 
-    /// Serves, and leaves without dropping what was built for a longer run.
+    /// Serves, and exits without dropping what was built for a longer run.
     pub(crate) fn serve(&self) {
         let mut scenario = Scenario::new(self.stack, self.visit);
         let mut requests = scenario.requests(self.serve.max(2 * REQUESTS) as usize).into_iter();
@@ -73,5 +73,5 @@ fn collected(child: Child) -> f64 {
     let output = child.wait_with_output().expect("valgrind ends");
     let text = String::from_utf8_lossy(&output.stderr);
     let collected = text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-    collected.unwrap_or_else(|| panic!("callgrind told no count:\n{text}"))
+    collected.unwrap_or_else(|| panic!("callgrind printed no count:\n{text}"))
 }

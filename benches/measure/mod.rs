@@ -1,10 +1,10 @@
-//! The three ways in which a request is measured.
+//! The three measurements of a request.
 
 pub(crate) mod allocations;
 pub(crate) mod instructions;
 pub(crate) mod time;
 
-/// What one request costs.
+/// The cost of one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
     pub(crate) allocations: f64,
@@ -19,7 +19,7 @@ impl Measured {
         [Some(self.allocations), Some(self.bytes), self.instructions, self.nanoseconds]
     }
 
-    /// What it costs more than another.
+    /// The additional cost over another request.
     pub(crate) fn added_to(&self, other: &Self) -> [Option<f64>; 4] {
         let (ours, theirs) = (self.columns(), other.columns());
         std::array::from_fn(|column| Some(ours[column]? - theirs[column]?))

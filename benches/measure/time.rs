@@ -6,7 +6,7 @@ use criterion::{BatchSize, Criterion};
 
 use crate::scenarios::{Scenario, Stack, Visit};
 
-/// Nanoseconds of one request: criterion's median, as it writes it down.
+/// Nanoseconds of one request: the median from criterion's report.
 pub(crate) fn each(stack: Stack, visit: Visit) -> Option<f64> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("overhead");
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(0.5);
@@ -30,7 +30,8 @@ fn bench(mut criterion: Criterion, group: &str, name: &str, stack: Stack, visit:
     let mut scenario = Scenario::new(stack, visit);
     let mut group = criterion.benchmark_group(group);
     group.bench_function(name, |bencher| {
-        // In batches, so that building the requests is not in it. Both closures need the scenario, each in its turn.
+        // In batches, so that the time excludes building the requests. Both closures need the
+        // scenario, one after the other.
         let scenario = RefCell::new(&mut scenario);
         bencher.iter_batched(
             || scenario.borrow_mut().request(),

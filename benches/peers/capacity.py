@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""How many cores and how much memory so many sessions and requests take: a simulation from measured service times.
+"""The cores and the memory that sessions and requests need: a simulation from measured service times.
 
-    benches/peers/capacity.py    writes results/capacity.json in some 20 seconds; plot.py puts it into BENCHMARKS.md
+    benches/peers/capacity.py    writes results/capacity.json in about 20 seconds
 
-Python with nothing but its standard library, and a seed, so that the same inputs give the same numbers.
+plot.py shows the results in BENCHMARKS.md. Only Python's standard library is used, with a seed, so that
+the same inputs give the same numbers.
 
-Inputs: the CPU time of a request in this process and in the server, by results/load.txt (reads, one caller and 64) and
-results/through.txt (writes, logins and the near cache), and the bytes of a session by results/scale.txt.
+Inputs: the CPU time of a request in this process and in the server, from results/load.txt (reads with one
+caller and with 64) and results/through.txt (writes, logins and the near cache), and the bytes of a session
+from results/scale.txt.
 
-A thread that wakes up takes all the work that waits for it. That costs a time for waking up, which all of it shares,
-and a time for each. Two measurements give both: one caller, where each request wakes each thread up, and 64 callers.
+A thread that wakes up takes all waiting work. Waking up has a cost that this work shares, and each item
+has its own cost. Two measurements give both: one caller, where each request wakes each thread, and 64
+callers.
 """
 
 import hashlib
@@ -26,7 +29,7 @@ RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 INPUTS = ("load.txt", "through.txt", "scale.txt")
 SEED = 13
 
-# What is assumed, not measured.
+# Assumptions, not measurements.
 MIX = {"Read": 0.90, "Write": 0.09, "Login": 0.01}
 NETWORK = 100.0  # µs to the server, and as many back
 PAUSE = 10.0  # s between the requests of a session in use
@@ -37,7 +40,7 @@ MISSES = 0.1  # of a near cache, where a page asks ten times within its second, 
 
 
 class Threads:
-    """Threads of one program, and the work that waits for them."""
+    """The threads of one program and their waiting work."""
 
     def __init__(self, threads):
         self.idle, self.count, self.waiting = threads, threads, deque()
@@ -46,7 +49,7 @@ class Threads:
 
 
 class Machine:
-    """Cores that run threads, those first whose work has waited longest."""
+    """Cores that run threads, those with the longest waiting work first."""
 
     def __init__(self, cores, *threads):
         self.cores, self.threads = cores, threads
@@ -70,7 +73,7 @@ class Simulation:
             if not ready:
                 return
             threads = min(ready, key=lambda threads: threads.waiting[0][0])
-            # Its share of what waits.
+            # Its share of the waiting requests.
             batch = [threads.waiting.popleft() for _ in range(-(-len(threads.waiting) // threads.count))]
             time = max(work[1] for work in batch) + sum(work[2] for work in batch)
             machine.cores -= 1
@@ -88,14 +91,14 @@ class Simulation:
         self.run(machine)
 
     def go(self, requests):
-        """Until so many requests are answered."""
+        """Runs until this many requests are answered."""
         while self.events and len(self.times) < requests:
             self.now, _, what, values = heapq.heappop(self.events)
             what(*values)
 
 
 class Layer:
-    """Nodes and one server, and requests that go from those to this and back."""
+    """Nodes and one server, with requests from the nodes to the server and back."""
 
     def __init__(self, costs, node_cores, together=False, network=0.0, misses=None):
         self.simulation, self.costs, self.network, self.misses = Simulation(), costs, network, misses
@@ -127,7 +130,7 @@ class Layer:
         work(self.node, self.workers, *half, lambda: simulation.at(simulation.now + self.network, there))
 
     def closed(self, callers, requests):
-        """Callers that ask again as soon as they are answered: requests a second, and their times."""
+        """Callers that send the next request after each answer. Returns requests a second, and their times."""
 
         def ask():
             self.request("Read", ask)
@@ -138,7 +141,7 @@ class Layer:
         return 1e6 * requests / self.simulation.now, sorted(self.simulation.times)
 
     def open(self, rate, mix, requests):
-        """Requests that arrive by chance."""
+        """Requests that arrive at random."""
         kinds, weights = list(mix), list(mix.values())
 
         def arrive():
@@ -154,11 +157,11 @@ def quantiles(times):
     return [times[int(len(times) * part)] for part in (0.5, 0.99, 0.999)]
 
 
-# --- what was measured
+# --- measurements
 
 
 def tables(name):
-    """The tables of a file: what stands above each, and its rows by their first cell."""
+    """The tables of a file: the text above each, and its rows by their first cell."""
     title, head, found = "", None, {}
     for line in (RESULTS / name).read_text().splitlines():
         if line.startswith("|---"):
@@ -176,14 +179,14 @@ def tables(name):
 
 
 def through(name, start):
-    """The rows of a comparison whose title begins so: the rate, CPU time in both, and times to answer."""
+    """The rows of the comparison with this title: the rate, CPU time in both, and response times."""
     rows = next(rows for title, rows in tables(name).items() if title.startswith(start))
     columns = {"rate": 3, "server": 7, "node": 11, "p50": 14, "p99": 15}
     return {kind: {k: float(row[c]) for k, c in columns.items() if c < len(row)} for kind, row in rows.items()}
 
 
 def costs():
-    """What waking up costs and what each request does, so that the CPU time with one caller and with 64 is as measured."""
+    """The costs of waking up and of each request that match the CPU times measured with one caller and with 64."""
     one, many = (through("load.txt", f"Redis: {callers} request")["Read"] for callers in (1, 64))
     shares = {"node": 1.0, "server": 1.0}  # of waking up that a request has at 64
     for _ in range(8):
@@ -211,7 +214,7 @@ def bytes_a_session():
     return float(rows["bytes a session"][-1])
 
 
-# --- what is predicted
+# --- predictions
 
 
 def checked(costs):
@@ -228,7 +231,7 @@ def checked(costs):
 
 
 def of_mix(costs, shares, mix, place, misses):
-    """CPU µs of a request at a busy node or server."""
+    """The CPU µs of a request at a busy node or server."""
     total = 0.0
     for kind, part in mix.items():
         wakes = 2 if place == "node" else 1
@@ -244,13 +247,13 @@ def planned(costs, shares, each):
     rows = []
     for sessions, rate in [(10**5, 10**3), (10**6, 10**4), (10**7, 10**5), (10**8, 10**6)]:
         for misses in (None, MISSES):
-            # Requests that also record that the session is in use.
+            # Requests that also record an interaction.
             touches = min(MIX["Read"], PAUSE / TOUCH)
             mix = {**MIX, "Read": MIX["Read"] - touches, "Write": MIX["Write"] + touches}
             node, server = (of_mix(costs, shares, mix, place, misses) for place in ("node", "server"))
             servers = max(-(-rate * server / 1e6 // UTILIZED), -(-sessions * each / 1e9 // GIGABYTES), 1)
             cores = max(-(-rate * node / 1e6 // UTILIZED), 1)
-            # One server, and its part of the nodes.
+            # One server and its share of the nodes.
             layer = Layer(costs, max(1, round(cores / servers)), network=NETWORK, misses=misses)
             times = quantiles(layer.open(rate / servers, mix, 40_000))
             rows.append({
@@ -274,7 +277,7 @@ def loaded(costs, shares):
 
 
 def digest():
-    """Says whether the kept results are those of these inputs."""
+    """A hash of the inputs, which shows whether the stored results are current."""
     parts = [(RESULTS / name).read_bytes() for name in INPUTS] + [pathlib.Path(__file__).read_bytes()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 

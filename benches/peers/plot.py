@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes the generated parts of BENCHMARKS.md and the plots from results/*.json.
+"""Generates parts of BENCHMARKS.md, and the plots, from results/*.json.
 
     benches/peers/plot.py            writes BENCHMARKS.md and plots/*.svg
-    benches/peers/plot.py --check    fails where they disagree with the results
+    benches/peers/plot.py --check    fails if they disagree with the results
 
-Python with nothing but its standard library: tests/all.sh runs the check, and a program that must be compiled would
-cost more than it checks. A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+Only Python's standard library is used: tests/all.sh runs the check, and compiling a program would cost
+more than the check. A generated part is between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 import json
@@ -22,7 +22,7 @@ PAGE = HERE.parent.parent / "BENCHMARKS.md"
 OURS = "tower-tenure"
 FLOOR = "hand-written floor"
 
-COLOURS = {  # Of middling lightness, so that they stand out from white and from black.
+COLOURS = {  # Of medium lightness, for contrast with both white and black.
     FLOOR: "#8a8f98",
     OURS: "#2f81f7",
     "tower-sessions 0.15": "#e3a008",
@@ -81,7 +81,7 @@ def of_kind(results, file, kind):
 
 
 def added(rows, request, stack, column):
-    """What a request costs more than through the layer that does nothing."""
+    """The additional cost of a request over the layer that does nothing."""
     find = {row["stack"]: row[column] for row in rows if row["request"] == request}
     if find.get(stack) is None or find.get("no-op layer") is None:
         return None
@@ -93,7 +93,7 @@ def added_cpu(rows, request, stack):
 
 
 def part_runs(results):
-    """Which run each file of results is of."""
+    """The run of each file of results."""
     rows = []
     results = {name: run for name, run in results.items() if "command" in run}
     for name, run in results.items():
@@ -134,7 +134,7 @@ def part_allocations(results):
 
 
 def part_ratios(results):
-    """Ours, as a ratio of each other."""
+    """Our costs as a ratio of each other library's."""
     rows = of_kind(results, "memory", "request")
     requests = names(rows, "request")
     body = []
@@ -170,7 +170,7 @@ def part_threads(results):
 
 
 def part_losses(results):
-    """Where another library adds less than ours."""
+    """The requests for which another library adds less than ours."""
     lines = []
     for what, unit, cell in [
         ("CPU time", "ns", added_cpu),
@@ -205,7 +205,7 @@ def part_probes(results):
 
 
 def part_through(_):
-    """Ours over network stores beside one bare command: the tables of results/through.txt, with fewer columns."""
+    """Our layer over network stores and one bare command: results/through.txt with fewer columns."""
     text, head = [], None
     for line in (HERE / "results" / "through.txt").read_text().splitlines():
         if line.startswith("# "):
@@ -229,13 +229,13 @@ def part_through(_):
 
 
 def named(head, column):
-    """A heading of its own for what stands below a group's."""
+    """The heading of a column, with the name of its group."""
     group = {7: "server µs:", 8: "server:", 11: "client µs:"}.get(column, "")
     return f"{group} {head[column]}".strip()
 
 
 def part_network(results):
-    """Each layer over Redis and PostgreSQL beside the bare command by its client."""
+    """Each layer over Redis and PostgreSQL, and the bare command by the same client."""
     text = []
     rows = of_kind(results, "network", "network")
     for server in names(rows, "server"):
@@ -254,7 +254,7 @@ def part_network(results):
 
 
 def part_scale(_):
-    """The tables of results/scale.txt, which says of each by which command it was made."""
+    """The tables of results/scale.txt, each with the command that made it."""
     lines = (HERE / "results" / "scale.txt").read_text().splitlines()
     return "\n".join(line[2:] if line.startswith("# ") else line for line in lines).strip()
 
@@ -267,7 +267,7 @@ def of_capacity(results, kind):
 
 
 def part_check(results):
-    """What the simulation says of this machine, beside what was measured."""
+    """The simulation of this machine, and the measurements."""
     names = {"rate": "requests/s", "p50": "half within, µs", "p99": "99 % within, µs"}
     body = []
     for row in of_capacity(results, "check"):

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Runs the benchmarks and probes beside other session layers, and writes results/*.json, plots/*.svg and BENCHMARKS.md.
+# Runs the benchmarks and probes of this and other session layers, and writes results/*.json,
+# plots/*.svg and BENCHMARKS.md.
 #
 #   benches/peers/run.sh                 everything
 #   benches/peers/run.sh memory          only this; probes and network are the others
 #
-# Instructions need valgrind; network needs redis-server and PostgreSQL, and some 150 more crates.
+# Instructions need valgrind. network needs redis-server, PostgreSQL, and about 150 more crates.
 set -euo pipefail
 cd "$(dirname "$0")"
 

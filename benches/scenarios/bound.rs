@@ -8,7 +8,8 @@ use http::{HeaderValue, Method, header, response::Parts};
 pub(crate) use self::device::SoftwareDevice;
 use super::{Serve, issued, request};
 
-/// Logs in and binds the session. Gives both cookies: what goes behind `__Host-id=`. `None` where no binding is offered.
+/// Logs in and binds the session. Returns both cookies, as the text after `__Host-id=`. `None` if
+/// no binding is offered.
 pub(crate) fn bind(device: &SoftwareDevice, serve: &mut Serve) -> Option<String> {
     let login = serve(request(Method::POST, "/login", None));
     let offer = text(&login, "secure-session-registration")?;
@@ -22,7 +23,7 @@ pub(crate) fn bind(device: &SoftwareDevice, serve: &mut Serve) -> Option<String>
     Some(format!("{token}; {}", cookie.split(';').next()?))
 }
 
-/// Both cookies of nobody.
+/// Two well-formed cookies without a session.
 pub(super) fn made_up() -> String {
     format!("{}; __Host-id-bound={}", super::made_up(), "A".repeat(54))
 }

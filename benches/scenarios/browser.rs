@@ -1,10 +1,11 @@
-//! What a browser sends.
+//! A browser's requests.
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 
-/// A browser's request, in the form that hyper gives it: target and values are slices of the buffer that was read.
+/// A browser's request as hyper produces it: the target and the values are slices of the read
+/// buffer.
 pub(crate) fn request(method: Method, path: &str, cookies: Option<&str>) -> Request<Body> {
     const FIXED: [(HeaderName, &str); 5] = [
         (header::HOST, "www.example.com"),

@@ -10,7 +10,7 @@ use std::{
 
 use tower_tenure::{Clock, SystemClock, Timestamp};
 
-/// Costs what the system's clock costs, but moves by the same step with every request.
+/// As expensive as the system's clock, but advances by a fixed step with every request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clockwork(Arc<Hands>);
 

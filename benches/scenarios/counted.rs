@@ -19,12 +19,12 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// How many look-ups there were so far.
+    /// The number of look-ups so far.
     pub(crate) fn loads(&self) -> u64 {
         self.loads.load(Ordering::Relaxed)
     }
 
-    /// How many records there are.
+    /// The number of records.
     pub(crate) fn len(&self) -> usize {
         self.store.len()
     }

@@ -1,7 +1,8 @@
-//! The least that a session layer can cost, written by hand: finds one cookie, takes SHA-256 of its secret, looks it up
-//! once in a sharded map, compares two deadlines, stores the interaction and hands the session to the handler.
+//! The minimal cost of a session layer, as handwritten code. It finds one cookie, hashes its secret
+//! with SHA-256, looks it up once in a sharded map, compares two deadlines, stores the interaction,
+//! and passes the session to the handler.
 //!
-//! It has no persistent cookies, no data, no revocation, no policy to swap and no second store.
+//! It has no persistent cookies, no data, no revocation, no replaceable policy and no second store.
 
 use std::{
     collections::HashMap,
@@ -41,7 +42,7 @@ struct Held {
     last_interaction_at: AtomicI64,
 }
 
-/// What the handler gets.
+/// The session that the handler gets.
 #[derive(Clone)]
 struct Handle(Arc<Held>);
 
@@ -81,7 +82,7 @@ impl FloorLayer {
         })
     }
 
-    /// A new session for the bench to visit; returns its token.
+    /// Creates a session for the benchmark. Returns its token.
     fn open(&self) -> String {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let seed = COUNT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
@@ -102,7 +103,7 @@ impl FloorLayer {
     }
 }
 
-/// The same routes; only `/read` looks at the session, and `/login` opens one.
+/// The same routes. Only `/read` uses the session, and `/login` opens one.
 pub(super) fn routes() -> Router {
     Router::new()
         .route("/plain", get(plain))

@@ -1,5 +1,6 @@
-//! Who asks what of which stack: shared by `benches/overhead.rs` and `tests/budget.rs`. The package in `benches/peers`
-//! shares `serve.rs`, `browser.rs`, `clockwork.rs` and `floor.rs`.
+//! The scenarios, a stack and a kind of request, which `benches/overhead.rs` and `tests/budget.rs`
+//! share. The package in `benches/peers` shares `serve.rs`, `browser.rs`, `clockwork.rs` and
+//! `floor.rs`.
 //!
 //! | file | holds |
 //! |---|---|
@@ -31,25 +32,25 @@ use crate::scenarios::counted::Counted;
 pub(crate) enum Visit {
     /// A stranger.
     NoCookie,
-    /// A well-formed cookie that nobody issued.
+    /// A well-formed cookie that was never issued.
     Forged,
-    /// A cookie of our name that can not be ours.
+    /// A malformed cookie under our name.
     Malformed,
-    /// A live session, always the same one; the handler does not look at it.
+    /// A live session, always the same one. The handler does not use it.
     Live,
-    /// The same, and the handler asks who it is.
+    /// The same, and the handler reads the user.
     LiveRead,
-    /// The same, and the session is bound to its device, where the layer binds sessions.
+    /// The same, and the session is bound to its device if the layer binds sessions.
     BoundRead,
-    /// A live session, another one each time.
+    /// A live session, with another one each time.
     Scattered,
-    /// The same, and the handler asks who it is.
+    /// The same, and the handler reads the user.
     ScatteredRead,
-    /// A live persistent session, within the second for which the browser has been told the deadline.
+    /// A live persistent session. The browser has the deadline of the current second.
     Persistent,
-    /// The same, a second later each time: `Set-Cookie` each time.
+    /// The same, but a second later each time, so each response has a `Set-Cookie`.
     PersistentNextSecond,
-    /// A live session into which the handler writes one value.
+    /// A live session. The handler writes one value.
     Write,
     /// A stranger who logs in.
     Login,
@@ -97,7 +98,7 @@ impl Visit {
         }
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     const fn sessions(self) -> usize {
         match self {
             Self::NoCookie | Self::Malformed | Self::Login => 0,
@@ -106,7 +107,8 @@ impl Visit {
         }
     }
 
-    /// How far the clock moves with each request. Where it can, far enough for each interaction to be recorded.
+    /// The clock's step with each request. If possible, it is large enough for each interaction to
+    /// be recorded.
     const fn step_millis(self) -> i64 {
         match self {
             Self::PersistentNextSecond => 1000,
@@ -114,7 +116,8 @@ impl Visit {
         }
     }
 
-    /// Whether ours answers with a `Set-Cookie`: if it does for a live session, that is not the session it should be.
+    /// Whether our layer answers with a `Set-Cookie`. An unexpected one for a live session means
+    /// that the session was not found.
     const fn sets_cookie(self) -> bool {
         matches!(self, Self::Forged | Self::Malformed | Self::PersistentNextSecond | Self::Login)
     }
@@ -128,7 +131,7 @@ impl Visit {
 pub(crate) struct Scenario {
     visit: Visit,
     serve: Serve,
-    /// The cookies that the browsers hold: what goes behind `__Host-id=`.
+    /// The browsers' cookies, as the text after `__Host-id=`.
     cookies: Vec<String>,
     next: usize,
     clockwork: Clockwork,
@@ -171,18 +174,19 @@ impl Scenario {
     /// Builds the next request.
     pub(crate) fn request(&mut self) -> Request<Body> {
         let (method, path) = self.visit.route();
-        // A stride without a common divisor visits all in an order that no prefetcher foresees.
+        // A stride that is coprime to the number visits all in an order that no prefetcher
+        // predicts.
         self.next += 7919;
         let cookie = self.cookies.get(self.next % self.cookies.len().max(1));
         request(method, path, cookie.map(String::as_str))
     }
 
-    /// Builds so many requests, so that building them is not counted.
+    /// Builds this many requests in advance, so that the measurement excludes it.
     pub(crate) fn requests(&mut self, count: usize) -> Vec<Request<Body>> {
         (0..count).map(|_| self.request()).collect()
     }
 
-    /// Serves a request as a server does, to the last frame of the body.
+    /// Serves a request as a server does, up to the last frame of the body.
     #[inline(never)] // a name for callgrind's `--toggle-collect`
     pub(crate) fn serve(&mut self, request: Request<Body>) -> Parts {
         (self.serve)(request)
@@ -194,14 +198,15 @@ impl Scenario {
         self.serve(request)
     }
 
-    /// Moves the clock to the start of a second that the browser knows of: the next 900 requests fall into it.
+    /// Moves the clock to the start of a second whose deadline the browser has. The next 900
+    /// requests fall into that second.
     pub(crate) fn start_second(&mut self) {
         self.clockwork.to_next_second();
         self.visit();
     }
 }
 
-/// A request of a browser that holds our cookie.
+/// A request of a browser with our cookie.
 pub(crate) fn request(method: Method, path: &str, token: Option<&str>) -> Request<Body> {
     let cookie = token.map(|token| format!("__Host-id={token}"));
     browser::request(method, path, cookie.as_deref())
@@ -213,7 +218,7 @@ fn issued(response: &Parts) -> Option<String> {
     Some(value.strip_prefix("__Host-id=")?.split(';').next()?.to_owned())
 }
 
-/// A token that nobody issued.
+/// A token that was never issued.
 fn made_up() -> String {
     "AbCdEfGh".repeat(8)
 }

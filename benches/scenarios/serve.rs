@@ -1,4 +1,4 @@
-//! How a service is called, the same for all that are compared.
+//! How a service is called, in the same way for all stacks.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use http::{Request, Response, response::Parts};
 use http_body_util::BodyExt;
 use tower::{Service, ServiceExt};
 
-/// A stack with its type forgotten; the call through the box is the same for all.
+/// A type-erased stack. The call through the box costs the same for all.
 pub(crate) type Serve = Box<dyn FnMut(Request<Body>) -> Parts>;
 
 pub(crate) async fn plain() -> &'static str {

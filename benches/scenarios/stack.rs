@@ -1,4 +1,4 @@
-//! The same routes bare, and inside each of the layers that are compared.
+//! The same routes bare, and inside each of the compared layers.
 
 use std::{
     hint::black_box,
@@ -26,16 +26,16 @@ use super::{
     serve::{Noop, Serve, erased, plain},
 };
 
-/// What is around the routes.
+/// The layer around the routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stack {
-    /// Nothing: what all are compared with.
+    /// No layer, the baseline of all comparisons.
     Bare,
     /// A layer that does nothing, around the router.
     Noop,
     /// The same by `Router::layer`, which boxes.
     NoopInside,
-    /// The least that a session layer can cost, around the router.
+    /// The minimal cost of a session layer, around the router.
     Floor,
     /// Ours, around the router.
     Tenure,
@@ -92,14 +92,15 @@ impl Stack {
     }
 }
 
-/// A bound cookie as long as it can be, so that none expires before the bench ends.
+/// The longest possible lifetime of bound cookies, so that none expires during the benchmark.
 fn endpoints() -> Endpoints {
     let day = Duration::from_secs(24 * 3600);
     let binding = DeviceBinding::enforce().with_cookie_lifetime(day).expect("a day is not too long");
     Endpoints::at("/session").expect("a path").with_device_binding(binding)
 }
 
-/// So long that no session is over before the bench is, and a persistent cookie moves each second.
+/// So long that no session expires during the benchmark, and the expiry of a persistent cookie
+/// moves each second.
 fn policy() -> Policy {
     Policy::both(Lifetimes::from_minutes(24 * 60, 3650 * 24 * 60)).with_limits(Limits::NONE)
 }

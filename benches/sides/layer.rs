@@ -21,7 +21,7 @@ const CART: Key<[u64; 3]> = Key::new("cart");
 const THEME: Key<String> = Key::new("theme");
 const VISITS: Key<u64> = Key::new("visits");
 
-/// The layer, and the browsers that have logged in.
+/// The layer and the logged-in browsers.
 #[derive(Clone)]
 pub(crate) struct Layered(Arc<Shared>);
 
@@ -33,7 +33,7 @@ struct Shared {
     user_agents: Vec<HeaderValue>,
 }
 
-/// What a handler is asked for, as an extension of the request.
+/// The handler's operation, as an extension of the request.
 #[derive(Clone, Copy)]
 struct Task(Request, u64);
 
@@ -59,7 +59,7 @@ impl Ask for Layered {
         let shared = &*self.0;
         let number = match request {
             Request::Login => shared.next_user.fetch_add(1, Ordering::Relaxed),
-            // A stride that visits the sessions here and there.
+            // A stride that visits the sessions in a scattered order.
             _ => number.wrapping_mul(7919),
         };
         let (browser, cookie) = if request == Request::Login {

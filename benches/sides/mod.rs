@@ -1,4 +1,4 @@
-//! What `benches/through.rs` compares, and what it costs whom.
+//! The sides that `benches/through.rs` compares, and the meters of their CPU time.
 //!
 //! | file | holds |
 //! |---|---|
@@ -13,7 +13,7 @@ use std::fs;
 
 use crate::load::{Served, Until, drive};
 
-/// What is asked for.
+/// The kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Read,
@@ -21,9 +21,9 @@ pub(crate) enum Request {
     Login,
 }
 
-/// A side of the comparison. Clones are the same one.
+/// A side of the comparison. Clones share everything.
 pub(crate) trait Ask: Clone + Send + Sync + 'static {
-    /// Numbers say which session or value; a login makes another one.
+    /// Numbers select a session or value. A login creates another one.
     fn ask(self, request: Request, number: u64) -> impl Future<Output = ()> + Send;
 }
 
@@ -32,7 +32,7 @@ pub(crate) trait Cpu {
     /// Microseconds of CPU time that it has used.
     async fn server(&self) -> f64;
 
-    /// How often it carried out each command.
+    /// How often the server executed each command.
     async fn commands(&self) -> Vec<(String, f64)>;
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn on_cpu(pid: u32) -> f64 {
     text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0) / 1000.0
 }
 
-/// What a side came to in its turn: how fast it was, and what a request cost.
+/// The result of a side's turn: its speed, and the cost of a request.
 pub(crate) struct Turn {
     pub(crate) served: Served,
     /// Microseconds of CPU time.
@@ -58,13 +58,13 @@ pub(crate) struct Turn {
     pub(crate) commands: String,
 }
 
-/// Lets so many callers ask this side.
+/// Runs this many callers on this side.
 pub(crate) async fn run(side: &impl Ask, callers: u64, until: Until, request: Request) -> Served {
     let side = side.clone();
     drive(callers, until, move |number| side.clone().ask(request, number)).await
 }
 
-/// As [`run`], and measures both processes.
+/// Like [`run`], and measures both processes.
 pub(crate) async fn turn(
     side: &impl Ask,
     callers: u64,

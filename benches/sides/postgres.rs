@@ -11,7 +11,7 @@ use tokio_postgres::NoTls;
 use super::{Ask, Cpu, Request, on_cpu, value};
 use crate::{SESSIONS, servers::Server};
 
-/// As the store's, unless another is chosen.
+/// The same as the store's, unless another is chosen.
 const CONNECTIONS: usize = 16;
 
 const SELECT: &str = "SELECT record FROM bare WHERE key = $1";
@@ -71,7 +71,7 @@ impl<'a> Meter<'a> {
 }
 
 impl Cpu for Meter<'_> {
-    /// Of the processes that serve a connection: what else the server has in the background is of both sides.
+    /// Only the processes that serve a connection. Background processes serve both sides.
     async fn server(&self) -> f64 {
         let backends = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
         let backends = self.0.ask(&[backends]);

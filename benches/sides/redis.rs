@@ -50,7 +50,7 @@ impl Ask for Bare {
     }
 }
 
-/// Asks the server by its own client.
+/// Queries the server with its own client.
 pub(crate) struct Meter<'a>(&'a Server);
 
 impl<'a> Meter<'a> {

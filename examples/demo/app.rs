@@ -91,7 +91,7 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
     tokio::spawn(sessions.sessions().sweep_every(SWEEP_PAUSE));
 
     let me = logged_in.clone().with_login_page(LoginPage::new(site::path("/"))?);
-    // An old login is led to the list, which asks to sign in again.
+    // An old login is redirected to the list, which asks to sign in again.
     let sign_out = logged_in
         .clone()
         .with_authentication_within(sessions::WITHIN)
@@ -123,7 +123,7 @@ pub(crate) async fn router(flags: Flags, stopped: watch::Receiver<bool>) -> Resu
 
     Ok(Router::new()
         .route("/public", get(async || "Anyone may read this, and no session is looked at.\n"))
-        .route("/favicon.ico", get(StatusCode::NO_CONTENT)) // pages have an inline one
+        .route("/favicon.ico", get(StatusCode::NO_CONTENT)) // pages have an inline icon
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
         .nest_service("/api/v2", management)

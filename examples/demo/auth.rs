@@ -160,7 +160,7 @@ async fn log_in(session: &Session, wanted: &Wanted) -> Result<Outcome, Error> {
         login = login.with_idle_lifetime(lifetime);
     }
     match login.await? {
-        // Stored now, so that the response can say when a cap refuses it.
+        // Stored now, so that the response can report a refusal by a cap.
         Outcome::Done => session.save().await,
         refused @ Outcome::Refused(_) => Ok(refused),
     }

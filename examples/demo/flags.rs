@@ -166,7 +166,7 @@ fn from_environment(
     Ok(found)
 }
 
-/// Reads the command line, and the environment for what it does not say.
+/// Reads the command line, and the environment for flags that are absent there.
 ///
 /// # Errors
 ///

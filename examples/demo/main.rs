@@ -101,7 +101,7 @@ where
     L: Listener<Addr = SocketAddr>,
 {
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
-    // Only a listener with a tap tells the address of its clients, whatever the listener.
+    // `tap_io` gives access to a client's address for any type of listener.
     let serving = axum::serve(listener.tap_io(|_| {}), service).with_graceful_shutdown(wait(stopped.clone()));
     tokio::select! {
         served = serving => served,

@@ -1,11 +1,12 @@
 // The page works without this. It adds countdowns, and buttons that need no reload.
 //
-// Deadlines are absolute times of the server; each answer measures how far this clock is off. Polling is passive
-// (`Session-Activity: passive`), so an open page keeps no session alive. Only the server decides that a session is over.
+// Deadlines are absolute times of the server, and each answer measures this clock's offset. Polling
+// is passive (`Session-Activity: passive`), so an open page keeps no session alive. Only the server
+// decides that a session is over.
 
 const ASK_EVERY = 15_000;
 const PASSIVE = { "Session-Activity": "passive" };
-/** What a proxy may have put before every path. */
+/** The prefix that a proxy may add to every path. */
 const BASE = new URL(".", import.meta.url).pathname.slice(0, -1);
 const $ = (id) => document.getElementById(id);
 
@@ -13,9 +14,9 @@ let me = null; // the last answer of the server
 let ahead = 0; // milliseconds that the server's clock is ahead of this one
 let over = false;
 
-// --- talking to the server -------------------------------------------------------------------------------------------
+// --- requests to the server ----------------------------------------------------------------------
 
-/** A request; `null` when the session turned out to be over, which is shown then. */
+/** A request. Returns `null` if the session is over, and shows that. */
 async function call(method, path, { body, passive } = {}) {
   const headers = { Accept: "application/json, */*", ...(passive && PASSIVE) };
   const response = await fetch(BASE + path, { method, body, headers, cache: "no-store" });
@@ -29,7 +30,7 @@ async function call(method, path, { body, passive } = {}) {
 
 let asking = null;
 
-/** Asks how the session is. Several questions at once are one. */
+/** Asks for the state of the session. Concurrent calls share one request. */
 function ask() {
   asking ??= really_ask().catch(() => say("The server cannot be reached right now.", true)).finally(() => { asking = null; });
   return asking;
@@ -38,7 +39,8 @@ function ask() {
 async function really_ask() {
   const sent = Date.now();
   const response = await fetch(`${BASE}/session/status`, { cache: "no-store" });
-  if (!response.ok) throw new Error(response.statusText); // the store is unavailable, so the state is unknown
+  // The store is unavailable, so the state is unknown.
+  if (!response.ok) throw new Error(response.statusText);
   const status = await response.json();
   ahead = Date.parse(status.now) - (sent + Date.now()) / 2;
   if (!status.live || !status.authenticated) return end(status.reason);
@@ -48,7 +50,7 @@ async function really_ask() {
   if (facts?.ok) show(await facts.json());
 }
 
-// --- what is shown ---------------------------------------------------------------------------------------------------
+// --- what the page shows -------------------------------------------------------------------------
 
 function show(facts) {
   // A login in another tab.
@@ -68,7 +70,7 @@ function show(facts) {
   tick();
 }
 
-/** A moment in the reader's own zone; the day only when it is not today. */
+/** A time in the reader's zone, with the day only if it is not today. */
 function moment(element, iso, before = "") {
   const at = new Date(iso);
   const today = at.toDateString() === new Date().toDateString();
@@ -117,7 +119,7 @@ function small(text) {
   return element;
 }
 
-/** `15 minutes`, as the server words it. */
+/** `15 minutes`, in the same words as the server. */
 function words(millis) {
   const units = [["day", 86_400_000], ["hour", 3_600_000], ["minute", 60_000], ["second", 1000], ["millisecond", 1]];
   const first = Math.max(0, units.findIndex(([, unit]) => millis >= unit));
@@ -143,7 +145,7 @@ function say(text, bad = false) {
 function end(reason) {
   if (over || !$("signed-in")) return;
   over = true;
-  globalThis.tenure?.refresh(); // it takes its warning down
+  globalThis.tenure?.refresh(); // removes its warning
   explain(reason === "none" ? "signed_out" : reason, me && whole);
   $("signed-in").hidden = true;
   $("signed-out").hidden = false;
@@ -159,9 +161,9 @@ function explain(reason, lasted) {
   for (const note of document.querySelectorAll("[data-reason]")) note.hidden = note.dataset.reason !== reason;
 }
 
-// --- what can be done ------------------------------------------------------------------------------------------------
+// --- actions -------------------------------------------------------------------------------------
 
-/** Does it when the button is pressed, and asks afterwards what became of the session. */
+/** Runs the action when the button is pressed, then asks for the state of the session. */
 function on(button, act) {
   $(button).addEventListener("click", (event) => {
     event.preventDefault();
@@ -222,10 +224,10 @@ function start() {
     busy(event.submitter ?? $("data").querySelector("button"), acts[event.submitter?.value ?? "save"]);
   });
 
-  // After a logout the cookie is gone, so only this tab can still say why.
+  // After a logout the cookie is removed, so only this tab knows the reason.
   $("logout").addEventListener("submit", () => sessionStorage.setItem("ended", "signed_out"));
 
-  // What the warning of the crate's own script came to; at the end this page shows where to sign in again.
+  // Events of the crate's warning script. At the end of the session this page shows the login form.
   document.addEventListener("tenure:extended", ask);
   document.addEventListener("tenure:ended", ({ detail }) => end(detail.reason));
 
@@ -237,7 +239,10 @@ function start() {
   ask().then(listen);
 }
 
-/** The stream of events, for as long as the session lives. Not an `EventSource`: that could not say that it is passive. */
+/**
+ * The stream of events, for as long as the session is live. Not an `EventSource`, which cannot send
+ * the header for passive requests.
+ */
 async function listen() {
   const dot = $("stream");
   while (!over) {

@@ -58,8 +58,8 @@ fn signed_out(session: &Session, policy: Policy, query: Option<&str>, hidden: bo
     let pairs = form::pairs(query.unwrap_or_default().as_bytes()).unwrap_or_default();
     let given = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
     let return_to = given("return_to").filter(|path| is_same_origin_path(path));
-    // The redirect that led here took the cookie away, so that only its query knows why. Anybody can write a query: it only
-    // chooses among the notes of the page.
+    // The redirect to this page removed the cookie, so only its query has the reason. Anyone can
+    // write a query, so it only selects one of the page's notes.
     let past = session.past();
     let reason = past.map_or_else(|| given("reason").unwrap_or("none"), |past| past.reason.as_str());
     fill(SIGNED_OUT, |name| match name {
@@ -118,8 +118,8 @@ fn device(info: &SessionInfo) -> String {
     }
 }
 
-/// Replaces `{{name}}` by values in one pass, so the content of a value is never replaced. `base` is
-/// the prefix of all paths.
+/// Replaces `{{name}}` by values in one pass, so the content of a value is never replaced. `base`
+/// is the prefix of all paths.
 pub(crate) fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
     let mut parts = template.split("{{");
     let mut filled = parts.next().unwrap_or_default().to_owned();

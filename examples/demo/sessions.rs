@@ -31,7 +31,7 @@ pub(crate) async fn list(session: Session, RawQuery(query): RawQuery) -> Result<
     let now = session.now();
     let pairs = form::pairs(query.unwrap_or_default().as_bytes()).unwrap_or_default();
     let given = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-    // Anybody can write a query: it only chooses among the notes of the page.
+    // Anyone can write a query, so it only selects one of the page's notes.
     let done = match given("done") {
         Some("one") => "That device is signed out.",
         Some("all") => "All other devices are signed out.",

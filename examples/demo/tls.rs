@@ -64,8 +64,8 @@ pub(crate) fn config(
     Ok(Arc::new(config))
 }
 
-/// Connections whose handshake is over. Each handshake has a task of its own, so a slow or broken
-/// one delays nobody else.
+/// Connections whose handshake is complete. Each handshake runs in its own task, so a slow or
+/// broken one delays no other client.
 pub(crate) struct TlsListener {
     connections: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
     address: SocketAddr,

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# tests/builds/check.sh TARGET: builds of this crate beside others that share a dependency with it, the examples that
-# are crates of their own, and builds with the oldest Rust and the oldest dependencies that this crate declares. Each has
-# a lock file of its own; `cargo update` there takes what is newest.
+# tests/builds/check.sh TARGET: builds this crate beside others that share a dependency with it, the
+# examples that are separate crates, and this crate with the oldest Rust and the oldest dependencies
+# that it declares. Each build has its own lock file. `cargo update` there selects the newest
+# versions.
 set -euo pipefail
 export CARGO_TARGET_DIR=$PWD/$1
 cd "$(dirname "$0")"
@@ -10,7 +11,7 @@ cd "$(dirname "$0")"
 (cd sqlx_0_9 && cargo check --quiet)
 (cd axum_login && cargo test --quiet)
 
-# Examples that need libraries of their own.
+# Examples with their own dependencies.
 (cd ../../examples/crates && cargo fmt --check && cargo test --quiet)
 
 declared() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1"; }
@@ -21,9 +22,11 @@ if [ "$(declared oldest_rust/Cargo.toml)" != "$oldest" ]; then
 fi
 rustup toolchain install "$oldest" --profile minimal --no-self-update
 
-# The oldest Rust with the oldest versions that Cargo.toml allows, for every feature but `redis`. That driver asks for a
-# newer tokio and arc-swap than we do, so with it the lower bounds are its own. Without what only tests need, whose lower
-# bounds nobody meets. The resolution is unstable, so the stable cargo is told to allow it, for that command alone.
+# The oldest Rust with the oldest versions that Cargo.toml allows, for every feature except `redis`.
+# That driver requires a newer tokio and arc-swap than this crate, so with it the lower bounds would
+# be the driver's. Dev-dependencies are left out, because their lower bounds do not matter to users.
+# Minimal versions are unstable, so RUSTC_BOOTSTRAP allows them in the stable cargo, for that
+# command alone.
 bounds=$CARGO_TARGET_DIR/lower_bounds
 mkdir -p "$bounds"
 ln -sfn "$(cd ../.. && pwd)/src" "$bounds/src"

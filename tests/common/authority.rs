@@ -1,4 +1,4 @@
-//! A certificate authority of a test, certificates by it, and what trusts it.
+//! A test's certificate authority, its certificates, and clients that trust it.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 /// The name of the site that [`Authority::flag`] serves.
 pub const HOST: &str = "app.example.com";
 
-/// A certificate authority with a folder of its own, which goes with it.
+/// A certificate authority with its own folder, which is removed on drop.
 #[derive(Debug)]
 pub struct Authority {
     dir: PathBuf,
@@ -66,12 +66,12 @@ impl Authority {
         self.dir.join(name).display().to_string()
     }
 
-    /// The demo's flag to serve with the certificate.
+    /// The demo's flag for serving with the certificate.
     pub fn flag(&self) -> String {
         format!("--tls={},{}", self.file("site.pem"), self.file("site.key"))
     }
 
-    /// What a client of our own needs to trust it.
+    /// The TLS configuration of a client that trusts the authority.
     pub fn client_config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
@@ -81,8 +81,8 @@ impl Authority {
         Arc::new(config.with_root_certificates(roots).with_no_client_auth())
     }
 
-    /// A home for a browser that trusts it. `None`, said on stderr, where there is no `certutil`; under `tests/all.sh` that
-    /// is a failure.
+    /// A home directory for a browser that trusts the authority. `None`, with a message on stderr,
+    /// if there is no `certutil`. Under `tests/all.sh` that is a failure.
     pub fn home(&self, test: &str) -> Option<&Path> {
         let database = self.dir.join(".pki/nssdb");
         fs::create_dir_all(&database).expect("a temporary directory can be made");

@@ -1,10 +1,10 @@
-//! The stores that outlive the demo's process, by what `--store` takes.
+//! The stores that outlive the demo's process, as values of `--store`.
 
 use std::{env, fs, path::PathBuf, process};
 
 use super::servers::{Kind, Server};
 
-/// A store with what it runs on, which goes when this is dropped.
+/// A store with its server or folder, which is removed on drop.
 pub enum Backend {
     Sqlite(PathBuf),
     Server(Server),
@@ -17,12 +17,12 @@ impl Backend {
         Self::Sqlite(dir)
     }
 
-    /// `None`, said on stderr, where it is not installed.
+    /// `None`, with a message on stderr, if the server is not installed.
     pub fn server(kind: Kind, test: &str) -> Option<Self> {
         Server::start(kind, &format!("{test} on {kind:?}")).map(Self::Server)
     }
 
-    /// What `--store` takes.
+    /// The value of `--store`.
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(dir) => format!("sqlite:{}", dir.join("sessions.db").display()),

@@ -37,7 +37,7 @@ pub fn site_routed(
     })
 }
 
-/// As [`site_over`], with this policy and these settings.
+/// Like [`site_over`], with this policy and these settings.
 pub fn site_with(
     store: impl Into<AnyStore>,
     binding: DeviceBinding,
@@ -50,7 +50,7 @@ pub fn site_with(
     })
 }
 
-/// The text under a name in a structured header: `name="text"`.
+/// The text of a parameter in a structured header: `name="text"`.
 pub fn parameter(header: &str, name: &str) -> String {
     let (_, rest) = header.split_once(&format!("{name}=\"")).unwrap();
     rest.split('"').next().unwrap().to_owned()
@@ -120,7 +120,7 @@ impl Bound {
         refresh(&self.browser, &self.sid, Some(&proof)).await
     }
 
-    /// The same browser without its bound cookie: a thief with the session cookie only.
+    /// The same browser without its bound cookie, like a thief who has only the session cookie.
     pub fn without_bound_cookie(&self) -> Browser {
         let thief = self.browser.copy();
         let cookies = thief.cookie_header().unwrap();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::authority::Authority;
 
-/// A `chromedriver` on a port of its own, with a profile of its own that survives a restart of the browser.
+/// A `chromedriver` on its own port, with its own profile, which survives a restart of the browser.
 pub(crate) struct Chrome {
     driver: Child,
     address: SocketAddr,
@@ -23,12 +23,13 @@ pub(crate) struct Chrome {
 }
 
 impl Chrome {
-    /// Starts the driver. `None`, said on stderr, where there is no Chromium; under `tests/all.sh` that is a failure.
+    /// Starts the driver. `None`, with a message on stderr, if there is no Chromium. Under
+    /// `tests/all.sh` that is a failure.
     pub(crate) fn start(test: &str) -> Option<Self> {
         Self::run(test, &mut Command::new("chromedriver"))
     }
 
-    /// As [`Chrome::start`], for browsers that trust the certificates of this authority.
+    /// Like [`Chrome::start`], for browsers that trust the certificates of this authority.
     pub(crate) fn trusting(authority: &Authority, test: &str) -> Option<Self> {
         Self::run(test, Command::new("chromedriver").env("HOME", authority.home(test)?))
     }
@@ -41,7 +42,7 @@ impl Chrome {
                 std::env::var_os("TENURE_ALL").is_none(),
                 "chromedriver is missing, and nothing may be left out"
             );
-            // Not `eprintln`, which the test harness would keep to itself.
+            // Not `eprintln`, which the test harness would capture.
             let _ = writeln!(
                 std::io::stderr(),
                 "left out: {test} (needs chromium and chromedriver; see tests/all.sh)"
@@ -55,21 +56,22 @@ impl Chrome {
         });
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let profile = std::env::temp_dir().join(format!("tenure-chrome-{}-{number}", std::process::id()));
-        let address = (Ipv4Addr::LOCALHOST, port.expect("chromedriver tells its port")).into();
+        let address = (Ipv4Addr::LOCALHOST, port.expect("chromedriver prints its port")).into();
         Some(Self { driver, address, profile })
     }
 
-    /// Opens a browser window. Closing the client quits the browser in an orderly way; opening again is a restart.
+    /// Opens a browser window. Closing the client quits the browser cleanly, and opening again is a
+    /// restart.
     pub(crate) async fn open(&self) -> Client {
         self.open_with(&[]).await
     }
 
-    /// As [`Chrome::open`], with more flags.
+    /// Like [`Chrome::open`], with more flags.
     pub(crate) async fn open_with(&self, flags: &[&str]) -> Client {
         let profile = format!("--user-data-dir={}", self.profile.display());
         let args = [
             "--headless=new",
-            "--no-sandbox", // it needs what root and containers do not have, and the only pages are ours
+            "--no-sandbox", // the sandbox does not work for root or in containers, and all pages are ours
             "--disable-gpu",
             "--disable-quic",
             "--disable-dev-shm-usage",
@@ -94,8 +96,8 @@ impl Chrome {
     }
 }
 
-/// Also after a failed test, which closed no browser: the driver quits those that it started when it is asked to end, but not
-/// when it is killed.
+/// Terminates the driver instead of killing it. Then it also quits the browsers that a failed test
+/// left open.
 impl Drop for Chrome {
     fn drop(&mut self) {
         let asked = TcpStream::connect(self.address).and_then(|mut driver| {
@@ -111,19 +113,20 @@ impl Drop for Chrome {
     }
 }
 
-/// What the page complained of: script errors, failed requests, violations of the content security policy.
+/// The page's errors: script errors, failed requests, and violations of the content security
+/// policy.
 pub(crate) async fn complaints(client: &Client) -> Vec<Value> {
     let severe = |entry: &Value| entry["level"] == "SEVERE" || entry["source"] == "security";
     log(client).await.into_iter().filter(severe).collect()
 }
 
-/// What is new in the browser's log.
+/// The new entries of the browser's log.
 pub(crate) async fn log(client: &Client) -> Vec<Value> {
-    let log = client.issue_cmd(BrowserLog).await.expect("chromedriver tells the browser's log");
+    let log = client.issue_cmd(BrowserLog).await.expect("chromedriver returns the browser's log");
     log.as_array().cloned().unwrap_or_default()
 }
 
-/// `POST /session/{id}/se/log`, which fantoccini has no method for.
+/// `POST /session/{id}/se/log`, for which fantoccini has no method.
 #[derive(Debug)]
 struct BrowserLog;
 
@@ -137,7 +140,7 @@ impl WebDriverCompatibleCommand for BrowserLog {
     }
 }
 
-/// A command of the browser's own protocol, which `WebDriver` has no name for.
+/// A command of the Chrome `DevTools` protocol, for which `WebDriver` has no command.
 pub(crate) async fn cdp(client: &Client, name: &str, parameters: Value) -> Value {
     client
         .issue_cmd(Cdp(json!({ "cmd": name, "params": parameters })))

@@ -1,4 +1,4 @@
-//! A client of the demo: plain HTTP, and a jar for one cookie.
+//! A client of the demo: plain HTTP and a jar for one cookie.
 
 use std::{
     io::{self, Read, Write},
@@ -23,7 +23,7 @@ impl Demo {
 pub struct Browser {
     pub address: SocketAddr,
     pub cookie: Option<String>,
-    /// What it asks for, if that is not its address.
+    /// The `Host` of its requests, if it differs from the address.
     pub host: Option<String>,
     /// How long it waits for an answer.
     pub patience: Duration,
@@ -36,7 +36,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads what came over a connection until it was closed; `None` if that is no whole head.
+    /// Reads from a connection until it is closed. `None` without a complete head.
     fn parse(raw: Vec<u8>) -> Option<Self> {
         let raw = String::from_utf8(raw).ok()?;
         let (head, body) = raw.split_once("\r\n\r\n")?;
@@ -64,7 +64,7 @@ impl Answer {
 ///
 /// # Errors
 ///
-/// When the server cannot be reached, or is not trusted.
+/// If the server cannot be reached or is not trusted.
 pub fn send_over_tls(
     address: SocketAddr,
     tls: &Arc<ClientConfig>,
@@ -96,7 +96,7 @@ impl Browser {
         Self { address, cookie: None, host: None, patience: Duration::from_secs(15) }
     }
 
-    /// Sends a request and gives what comes back, byte by byte.
+    /// Sends a request and returns the raw response.
     pub fn connect(&self, line: &str, headers: &[&str], body: &[u8]) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(self.patience))?;
@@ -112,12 +112,12 @@ impl Browser {
             head += "\r\n";
         }
         head += "Connection: close\r\n\r\n";
-        // A server that refuses a long body may close before it has read it.
+        // A server that refuses a long body may close the connection before it has read it.
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
         Ok(stream)
     }
 
-    /// `None` when no whole head of an answer came: the server has gone, or took too long.
+    /// `None` without a complete head: the server is gone or took too long.
     pub fn try_send(&mut self, line: &str, headers: &[&str], body: &[u8]) -> Option<Answer> {
         let mut raw = Vec::new();
         let _ = self.connect(line, headers, body).ok()?.read_to_end(&mut raw);

@@ -1,4 +1,4 @@
-//! The demo as a process of its own, and other examples.
+//! The demo and other examples as processes.
 
 use std::{
     env,
@@ -16,10 +16,11 @@ fn binary() -> PathBuf {
     PATH.get_or_init(|| built("demo")).clone()
 }
 
-/// A built example. Built here too, since `cargo test --test NAME` leaves an old one.
+/// The path of an example. It is built here, because `cargo test --test NAME` does not rebuild it.
 pub fn built(example: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    // What a test is told of its package would count as news, and have dependencies built again.
+    // The environment of a test contains variables of its package. They would make cargo rebuild
+    // dependencies.
     for (name, _) in env::vars_os() {
         if name
             .to_str()
@@ -71,7 +72,7 @@ impl Drop for Running {
     }
 }
 
-/// A demo, or another example that says where it listens.
+/// A demo, or another example that prints its address.
 pub struct Demo {
     pub process: Running,
     pub address: SocketAddr,

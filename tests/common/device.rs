@@ -1,4 +1,4 @@
-//! A device with a key, as a browser has one, that signs whatever a test tells it to.
+//! A device with a key, like that of a browser, which signs what a test passes to it.
 
 #![allow(
     dead_code,
@@ -30,7 +30,7 @@ impl SoftwareDevice {
         Self::Es256(Box::new(EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap()))
     }
 
-    /// The RSA key of the tests: making one takes seconds.
+    /// The fixed RSA key of the tests, because generating one takes seconds.
     pub fn rs256() -> Self {
         Self::Rs256(Box::new(RsaKeyPair::from_der(include_bytes!("rsa_key.der")).unwrap()))
     }
@@ -56,7 +56,7 @@ impl SoftwareDevice {
         }
     }
 
-    /// The proof of a registration: with the public key.
+    /// The proof of a registration, which includes the public key.
     pub fn register(&self, challenge: &str) -> String {
         let header = json!({"alg": self.algorithm(), "typ": "dbsc+jwt", "jwk": self.jwk()});
         self.sign(&header, &json!({"jti": challenge}))
@@ -73,7 +73,7 @@ impl SoftwareDevice {
         self.sign_text(&header.to_string(), &payload.to_string())
     }
 
-    /// The same of texts that need not be JSON.
+    /// The same for texts that need not be JSON.
     pub fn sign_text(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", base64(header.as_bytes()), base64(payload.as_bytes()));
         let signature = self.signature(signed.as_bytes());

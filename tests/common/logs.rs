@@ -1,4 +1,4 @@
-//! What `tracing` says in one thread, while other tests run in others.
+//! Captures `tracing` in one thread, while other tests run in other threads.
 
 use std::{
     fmt::{Debug, Write},
@@ -14,18 +14,19 @@ use tracing::{
 
 /// Runs this with the subscriber, on a runtime of this thread alone.
 pub fn under<T>(subscriber: impl Subscriber + Send + Sync + 'static, what: impl Future<Output = T>) -> T {
-    // While there is one subscriber only, `tracing` asks that of the thread which meets an event first, and other tests'
-    // threads have none.
+    // With only one dispatcher, `tracing` asks the subscriber of the thread that first reaches an
+    // event, and caches its interest. Other tests' threads have no subscriber, which would turn the
+    // event off. A second dispatcher prevents this.
     let _second = Dispatch::new(NoSubscriber::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tracing::subscriber::with_default(subscriber, || runtime.block_on(what))
 }
 
-/// Collects every store call that failed in this thread, for as long as it lives: ` operation=load error=…`.
+/// Collects every failed store call of this thread until it is dropped: ` operation=load error=…`.
 pub struct FailedCalls {
     lines: Arc<Mutex<Vec<String>>>,
     _guard: DefaultGuard,
-    /// As in [`under`].
+    /// For the same reason as in [`under`].
     _second: Dispatch,
 }
 

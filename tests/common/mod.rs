@@ -1,6 +1,7 @@
-//! What the tests share. Each binary (`tests/NAME/main.rs`) includes all of it, once.
+//! Shared parts of the tests. Each binary (`tests/NAME/main.rs`) includes all of it once.
 //!
-//! Also included alone: [`servers`] by benches and a unit test, [`search`] and [`store`] by `tests/interleavings`.
+//! Some modules are included separately: [`servers`] by benches and a unit test, [`search`] and
+//! [`store`] by `tests/interleavings`.
 
 #![allow(
     dead_code,

@@ -1,4 +1,4 @@
-//! What holds for a store that several nodes share, shown on two handles to one server.
+//! Guarantees of a store that several nodes share, tested with two handles to one server.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
     store::{REALM, all, cap, departure, end, login, revocation, second, sid},
 };
 
-/// S7: one that waits is woken within a second of a change on the other.
+/// S7: a waiting node is woken within a second after a change on the other node.
 pub(crate) async fn are_woken_by_new_settings<S: SettingsStore + Clone>(here: &S, there: &S) {
     for _ in 0..3 {
         let waiting = tokio::spawn({
@@ -30,7 +30,7 @@ pub(crate) async fn are_woken_by_new_settings<S: SettingsStore + Clone>(here: &S
     }
 }
 
-/// A login under a cap, as the middleware makes it. Whether it was admitted.
+/// A login under a cap, as the middleware does it. Returns whether it was admitted.
 pub(crate) async fn log_in<S: SessionStore>(node: &S, number: u32, cap: Cap) -> bool {
     let now = second(number);
     let mut creation = Creation { cap: Some(cap.most()), ..login(number, now) };
@@ -51,7 +51,7 @@ pub(crate) async fn log_in<S: SessionStore>(node: &S, number: u32, cap: Cap) -> 
     }
 }
 
-/// S9: at most three live sessions, whatever comes in parallel.
+/// S9: at most three live sessions under parallel logins on both nodes.
 pub(crate) async fn hold_a_cap<S: SessionStore + Clone>(nodes: &[S; 2]) {
     for (base, overflow) in [(1, Overflow::Refuse), (101, Overflow::Evict)] {
         nodes[0].revoke(revocation(second(base - 1), None)).await.unwrap();
@@ -69,8 +69,8 @@ pub(crate) async fn hold_a_cap<S: SessionStore + Clone>(nodes: &[S; 2]) {
     }
 }
 
-/// What two nodes do at once about sessions that a revocation covers, until there are none: how many they ended. Each end is
-/// reported by one of them.
+/// Interleaving: two nodes sweep concurrently until no covered session is left. Exactly one of them
+/// reports each end. Returns the number of ends.
 async fn end_what_was_revoked<S: SessionStore>(nodes: &[S; 2], at: u32) -> usize {
     let mut ended = HashSet::new();
     loop {
@@ -102,7 +102,8 @@ async fn end_what_was_revoked<S: SessionStore>(nodes: &[S; 2], at: u32) -> usize
     }
 }
 
-/// S10: whatever is stored before a revocation has returned is over after it, and ends once; no login from before it comes later.
+/// S10. Interleaving: logins commit before, during and after a revocation. What was stored before
+/// it returned is over and ends once. No login that arrived before it is stored later.
 pub(crate) async fn revoke_a_subject<S: SessionStore + Clone>(here: &S, there: &S) {
     for round in 0..10_u32 {
         let at = round * 1000;
@@ -135,7 +136,7 @@ pub(crate) async fn revoke_a_subject<S: SessionStore + Clone>(here: &S, there: &
     }
 }
 
-/// S6: a server that was away is used again without a restart of ours.
+/// S6: after an outage the server is used again without a restart of the application.
 pub(crate) async fn outlive_their_server<S: SessionStore>(store: &S, server: &mut Server) {
     store.create(login(1, second(0))).await.unwrap();
 

@@ -1,4 +1,4 @@
-//! A network between a store and its server, with weather.
+//! A proxy between a store and its server, which simulates network faults.
 
 use std::{
     io::{Read, Write},
@@ -8,22 +8,22 @@ use std::{
     time::Duration,
 };
 
-/// What becomes of what is sent.
+/// The fault that the proxy simulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weather {
-    /// It arrives.
+    /// No fault.
     Fair,
-    /// Connections are closed as soon as they are made, and those that there are now.
+    /// Existing connections are closed, and new ones are closed at once.
     Refusing,
-    /// Answers come so much later.
+    /// Answers are delayed by this time.
     Late(Duration),
-    /// Nothing arrives any more, and nothing is said of it.
+    /// Data is dropped silently.
     Swallowing,
-    /// So many bytes of an answer arrive, then the connection is closed.
+    /// This many bytes of an answer arrive, then the connection is closed.
     Cutting(usize),
-    /// Something else comes in place of an answer.
+    /// Garbage arrives instead of an answer.
     Garbage,
-    /// So many answers arrive, and then no more: the connection is closed in place of the next.
+    /// This many answers arrive, and the connection is closed before the next one.
     Answering(usize),
 }
 
@@ -38,7 +38,7 @@ struct Sky {
     streams: Vec<TcpStream>,
 }
 
-/// On a connection, who spoke last.
+/// The side that sent last on a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Client,
@@ -56,7 +56,7 @@ impl Proxy {
                 if look(&above, |sky| sky.weather) == Weather::Refusing {
                     continue;
                 }
-                // A server that is down refuses, and so do we.
+                // If the server refuses the connection, the proxy closes the client's.
                 if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)) {
                     connect(client, server, &above);
                 }
@@ -75,7 +75,7 @@ impl Proxy {
         }
     }
 
-    /// How often somebody asked and was answered since this was last called.
+    /// The number of round trips since the last call.
     pub fn take_turns(&self) -> u32 {
         look(&self.sky, |sky| std::mem::take(&mut sky.turns))
     }
@@ -96,7 +96,7 @@ fn connect(client: TcpStream, server: TcpStream, sky: &Arc<Mutex<Sky>>) {
     thread::spawn(move || carry(answers.0, answers.1, Side::Server, &above, &last));
 }
 
-/// Carries what one side says to the other until one has enough.
+/// Forwards data from one side to the other until one of them closes.
 fn carry(mut from: TcpStream, mut to: TcpStream, side: Side, sky: &Mutex<Sky>, last: &Mutex<Side>) {
     let mut buffer = vec![0; 65536];
     while let Ok(read @ 1..) = from.read(&mut buffer) {

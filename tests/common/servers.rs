@@ -1,4 +1,5 @@
-//! Real servers for tests: each on a private port of the loopback, in a temporary directory of its own, stopped when dropped.
+//! Real servers for tests. Each has a private port on the loopback and its own temporary directory,
+//! and is stopped on drop.
 
 #![allow(
     dead_code,
@@ -18,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// What can be started.
+/// The kinds of servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Redis,
@@ -28,7 +29,7 @@ pub enum Kind {
     Postgres,
 }
 
-/// Every kind there is.
+/// All kinds.
 pub const KINDS: [Kind; 4] = [Kind::Redis, Kind::Valkey, Kind::Cluster, Kind::Postgres];
 
 impl Kind {
@@ -52,7 +53,7 @@ pub struct Server {
     dir: PathBuf,
     nodes: Vec<Node>,
     flags: Vec<String>,
-    /// Empty for none.
+    /// Empty for no password.
     password: String,
 }
 
@@ -62,26 +63,27 @@ struct Node {
     process: Option<Child>,
 }
 
-/// How long a server may take to start.
+/// The longest time that a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Server {
-    /// Starts one. `None`, said on stderr, where it is not installed; under `tests/all.sh` that is a failure.
+    /// Starts a server. `None`, with a message on stderr, if it is not installed. Under
+    /// `tests/all.sh` that is a failure.
     pub fn start(kind: Kind, test: &str) -> Option<Self> {
         Self::start_with(kind, test, &[])
     }
 
-    /// As [`Server::start`], with more flags for each process.
+    /// Like [`Server::start`], with more flags for each process.
     pub fn start_with(kind: Kind, test: &str, flags: &[&str]) -> Option<Self> {
         Self::start_with_password(kind, test, flags, "")
     }
 
-    /// As [`Server::start_with`], where a flag sets a password.
+    /// Like [`Server::start_with`], with flags that set a password.
     pub fn start_with_password(kind: Kind, test: &str, flags: &[&str], password: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if kind.program().is_none() {
             assert!(Kind::may_be_missing(), "{kind:?} is missing, and nothing may be left out");
-            // Not `eprintln`, which the test harness would keep to itself.
+            // Not `eprintln`, which the test harness would capture.
             let _ = writeln!(std::io::stderr(), "left out: {test} (needs {kind:?}; see tests/all.sh)");
             return None;
         }
@@ -95,12 +97,12 @@ impl Server {
         Some(server)
     }
 
-    /// Where clients connect. Of a cluster, the first node.
+    /// The URL for clients. For a cluster, that of the first node.
     pub fn url(&self) -> String {
         self.url_at(self.port())
     }
 
-    /// As [`Server::url`], by way of another port: a proxy's.
+    /// Like [`Server::url`], with another port, such as a proxy's.
     pub fn url_at(&self, port: u16) -> String {
         match self.kind {
             Kind::Redis | Kind::Valkey => format!("redis://127.0.0.1:{port}"),
@@ -118,12 +120,12 @@ impl Server {
         self.nodes.iter().map(|node| node.port).collect()
     }
 
-    /// The directory that goes with the server.
+    /// The server's temporary directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Kills it, with all it has in memory.
+    /// Kills the server, which loses what it has only in memory.
     pub fn kill(&mut self) {
         for node in &mut self.nodes {
             if let Some(mut process) = node.process.take() {
@@ -135,17 +137,17 @@ impl Server {
         }
     }
 
-    /// Stops it where it stands: connections stay open, and nobody answers.
+    /// Freezes the server's processes: connections stay open but get no answers.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes the frozen processes.
     pub fn thaw(&self) {
         self.signal("CONT");
     }
 
-    /// Starts it again on the same port with what it had on disk.
+    /// Restarts the server on the same port with its data on disk.
     pub fn restart(&mut self) {
         self.kill();
         for index in 0..self.nodes.len() {
@@ -154,7 +156,7 @@ impl Server {
         self.wait_until_ready(false);
     }
 
-    /// Puts an empty server in its place, on the same port.
+    /// Replaces the server by an empty one on the same port.
     pub fn replace(&mut self) {
         self.kill();
         let _ = fs::remove_dir_all(&self.dir);
@@ -165,12 +167,13 @@ impl Server {
         self.wait_until_ready(false);
     }
 
-    /// Runs a command of the server's own client, and gives what it printed: `redis-cli` arguments, or SQL.
+    /// Runs a command in the server's own client (`redis-cli` arguments, or SQL), and returns its
+    /// output.
     pub fn ask(&self, arguments: &[&str]) -> String {
         self.ask_at(self.port(), arguments)
     }
 
-    /// As [`Server::ask`], on one node of a cluster.
+    /// Like [`Server::ask`], on one node of a cluster.
     pub fn ask_at(&self, port: u16, arguments: &[&str]) -> String {
         let port = port.to_string();
         let mut command = match self.kind {
@@ -248,14 +251,14 @@ impl Server {
         self.nodes[index].process = Some(command.spawn().expect("the server starts"));
     }
 
-    /// `is_new`: nobody knows its ports yet.
+    /// `is_new`: no client knows its ports yet, so they may change.
     fn wait_until_ready(&mut self, is_new: bool) {
         for index in 0..self.nodes.len() {
             until("the server answers", || {
-                // What a killed one left, a process or a connection on the port, may stand in the way for a moment.
+                // A process or a connection of a killed server may occupy the port for a moment.
                 let process = self.nodes[index].process.as_mut();
                 if process.is_some_and(|process| matches!(process.try_wait(), Ok(Some(_)))) {
-                    // Or another server was faster, and stays.
+                    // Or another server took the port, and stays.
                     if is_new {
                         self.nodes[index].port = free_port();
                     }
@@ -294,7 +297,7 @@ impl Drop for Server {
     }
 }
 
-/// Asks again and again, a few milliseconds apart, until it is so.
+/// Polls a condition every few milliseconds until it is true.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     const PAUSE: Duration = Duration::from_millis(20);
     let mut waited = Duration::ZERO;
@@ -311,7 +314,7 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("it has an address").port()
 }
 
-/// Valkey has no package in Debian 12: `tests/valkey/install.sh target/valkey` installs one.
+/// Debian 12 has no package of Valkey. `tests/valkey/install.sh target/valkey` installs it.
 fn valkey_program() -> Option<PathBuf> {
     let named = std::env::var_os("TENURE_VALKEY").map(PathBuf::from);
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/valkey/valkey-server");
@@ -330,7 +333,8 @@ fn which(program: &str) -> Option<PathBuf> {
     places.map(|place| place.join(program)).find(|file| file.is_file())
 }
 
-/// Debian keeps the programs of each version in a place of its own; the newest is taken.
+/// Debian installs the programs of each version in a separate directory. The newest version is
+/// used.
 fn postgres_program(name: &str) -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(Result::ok);
     let mut versions: Vec<_> = versions.map(|entry| entry.path()).collect();
@@ -345,7 +349,7 @@ fn as_postgres(program: &Path) -> Command {
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
-    command.current_dir("/tmp"); // it can not be where root's checkout is
+    command.current_dir("/tmp"); // it cannot read root's checkout
     command
 }
 
@@ -353,7 +357,8 @@ fn is_root() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nUid:\t0\t"))
 }
 
-/// A process and those that it started: PostgreSQL has one for each connection, each in a group of its own.
+/// A process and its children. PostgreSQL has one process for each connection, each in its own
+/// group.
 fn family(pid: u32) -> Vec<u32> {
     let mut pids = vec![pid];
     for entry in fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
@@ -361,7 +366,7 @@ fn family(pid: u32) -> Vec<u32> {
             continue;
         };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // After the name, which may hold anything, come the state and the parent.
+        // The state and the parent follow the name, which may contain any characters.
         let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
         if parent.is_some_and(|parent| parent == pid.to_string()) {
             pids.push(child);

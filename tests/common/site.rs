@@ -1,4 +1,4 @@
-//! What the integration tests share: a small site behind a layer, a browser that talks to it, and a clock to turn.
+//! A small site behind a session layer, a browser that talks to it, and a manual clock.
 
 use std::sync::Mutex;
 
@@ -17,12 +17,12 @@ use tower_tenure::{
     middleware::ResponseBody, testing::ManualClock,
 };
 
-/// A site behind a session layer, with the clock that the layer reads.
+/// A site behind a session layer, with the layer's clock.
 #[derive(Clone)]
 pub struct Site {
     service: BoxCloneSyncService<Request<Body>, Response<ResponseBody<Body>>, std::convert::Infallible>,
     pub clock: ManualClock,
-    /// What administers its sessions.
+    /// The administration of its sessions.
     pub sessions: Sessions,
 }
 
@@ -37,7 +37,7 @@ impl Site {
         Self::over(SessionLayer::new(MemoryStore::new()), usual_routes(), set)
     }
 
-    /// These routes behind this layer; its clock is a manual one.
+    /// These routes behind this layer, with a manual clock.
     pub fn over(layer: SessionLayer, routes: Router, set: impl FnOnce(SessionLayer) -> SessionLayer) -> Self {
         let clock = ManualClock::default();
         let layer = set(layer.with_clock(clock.clone()));
@@ -45,31 +45,31 @@ impl Site {
         Self { service: BoxCloneSyncService::new(layer.layer(routes)), clock, sessions }
     }
 
-    /// A browser that has never been here.
+    /// A browser without cookies.
     pub fn browser(&self) -> Browser {
         Browser { site: self.clone(), cookies: Mutex::default() }
     }
 
-    /// A browser where this user is logged in.
+    /// A browser in which this user is logged in.
     pub async fn log_in(&self, user: &str) -> Browser {
         let browser = self.browser();
         assert_eq!(browser.post(&format!("/login/{user}")).await.status, StatusCode::OK);
         browser
     }
 
-    /// How many live sessions a user has, or all users and visitors together.
+    /// The number of live sessions of a user, or of all users and visitors together.
     pub async fn live(&self, user: Option<&str>) -> usize {
         self.sessions.list(user, None, 1000).await.unwrap().sessions.len()
     }
 
-    /// Sends one request as it is.
+    /// Sends one request unchanged.
     pub async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.service.clone().oneshot(request).await.unwrap();
         Reply::read(response).await
     }
 }
 
-/// A response, read to its end.
+/// A response with its whole body.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -101,14 +101,14 @@ impl Reply {
         self.set_cookies().iter().any(|line| line.contains("Max-Age=0"))
     }
 
-    /// `reason` of a problem (E1).
+    /// The `reason` of a problem (E1).
     pub fn reason(&self) -> Option<String> {
         let problem: serde_json::Value = serde_json::from_str(&self.body).ok()?;
         Some(problem.get("reason")?.as_str()?.to_owned())
     }
 }
 
-/// Keeps cookies as a browser does, by name, and drops those that a response removes.
+/// Stores cookies by name, as a browser does, and drops those that a response removes.
 pub struct Browser {
     site: Site,
     cookies: Mutex<Vec<(String, String)>>,
@@ -136,13 +136,13 @@ impl Browser {
         self.request(Request::get(path).header(name, value).body(Body::empty()).unwrap()).await
     }
 
-    /// Sends a request from another tab, and goes on while it is in flight.
+    /// Sends a request from another tab, and continues while it is in flight.
     pub fn spawn(&self, method: Method, path: &str) -> JoinHandle<Reply> {
         let (tab, path) = (self.copy(), path.to_owned());
         tokio::spawn(async move { tab.send(method, &path).await })
     }
 
-    /// Sends a request with the cookies it has, and takes those of the response.
+    /// Sends a request with the browser's cookies, and stores those of the response.
     pub async fn request(&self, mut request: Request<Body>) -> Reply {
         if let Some(cookies) = self.cookie_header() {
             request.headers_mut().insert(header::COOKIE, cookies.parse().unwrap());
@@ -160,14 +160,14 @@ impl Browser {
         reply
     }
 
-    /// What it would send as `Cookie`.
+    /// The `Cookie` header that it would send.
     pub fn cookie_header(&self) -> Option<String> {
         let cookies = self.cookies.lock().unwrap();
         let pairs: Vec<_> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         (!pairs.is_empty()).then(|| pairs.join("; "))
     }
 
-    /// Puts a `Cookie` header's worth of cookies in place of those it has.
+    /// Replaces its cookies by those of a `Cookie` header.
     pub fn set_cookies(&self, header: Option<&str>) {
         let pairs =
             header.into_iter().flat_map(|header| header.split("; ")).filter_map(|pair| pair.split_once('='));
@@ -175,19 +175,20 @@ impl Browser {
             pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     }
 
-    /// The same browser at another site, which may be another node of this one.
+    /// The same browser at another site, which may be another node of this site.
     pub fn at(&self, site: &Site) -> Self {
         Self { site: site.clone(), ..self.copy() }
     }
 
-    /// Another with the same cookies, for instance a tab with a request in flight.
+    /// A copy with the same cookies, for instance a tab with a request in flight.
     pub fn copy(&self) -> Self {
         Self { site: self.site.clone(), cookies: Mutex::new(self.cookies.lock().unwrap().clone()) }
     }
 }
 
-/// `GET /` reads nothing; `/me` is protected; `/login/{user}`, `/logout`, `/rotate`; `/data/{key}` reads, writes, removes
-/// text; `/add/{key}` counts atomically; `/fail` writes and answers 500.
+/// `GET /` does not use the session. `/me` is protected. `/login/{user}`, `/logout` and `/rotate`
+/// do what they say. `/data/{key}` reads, writes and removes text. `/add/{key}` counts atomically.
+/// `/fail` writes and answers 500.
 pub fn usual_routes() -> Router {
     let me = get(async |session: Session| session.subject().unwrap_or_default().to_string());
     Router::new()

@@ -17,12 +17,12 @@ use tower_tenure::{
 
 pub(crate) const SUBJECT: &str = "alice";
 
-/// Where the sessions of [`SUBJECT`] are, in the realm [`REALM`].
+/// The tag of [`SUBJECT`] in the realm [`REALM`].
 pub(crate) const TAG: Tag = Tag::from_bytes(*b"alice!");
 
 pub(crate) const REALM: &str = "__Host-id";
 
-/// Runs a call of a store within this process, which answers at the first poll.
+/// Runs a call to an in-process store, which must complete at the first poll.
 pub(crate) fn now_or_never<T>(call: impl Future<Output = Result<T, Error>>) -> T {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer.expect("the memory store does not fail"),
@@ -35,7 +35,7 @@ pub(crate) fn second(seconds: u32) -> Timestamp {
     Timestamp::from_unix_millis(1_700_000_000_000 + i64::from(seconds) * 1000)
 }
 
-/// Ids of [`SUBJECT`]'s sessions: with the same tag, and another number each.
+/// The id of [`SUBJECT`]'s session with this number. All have the same tag.
 pub(crate) fn sid(number: u32) -> SessionId {
     sid_at(TAG, number)
 }
@@ -47,12 +47,13 @@ pub(crate) fn sid_at(tag: Tag, number: u32) -> SessionId {
     SessionId::from_bytes(bytes).with_tag(tag)
 }
 
-/// A session of [`SUBJECT`], with a day idle and three days absolute.
+/// A session of [`SUBJECT`], with an idle lifetime of one day and an absolute lifetime of three
+/// days.
 pub(crate) fn login(number: u32, at: Timestamp) -> Creation {
     login_of(SUBJECT, TAG, number, at)
 }
 
-/// The same of another subject.
+/// The same for another subject.
 pub(crate) fn login_of(subject: &str, tag: Tag, number: u32, at: Timestamp) -> Creation {
     let mut overrides = Overrides::default();
     overrides.mode(tower_tenure::Mode::NonPersistent);
@@ -80,10 +81,10 @@ pub(crate) fn all() -> Page {
     Page { realm: REALM.into(), subject: Some((TAG, SUBJECT.into())), after: None, limit: usize::MAX }
 }
 
-/// An end by a call of its own.
+/// An end with a new call id.
 pub(crate) fn end(reason: EndReason, at: Timestamp) -> EndRequest {
     use std::hash::{BuildHasher, Hasher};
-    // Unique, without a source of randomness of our own.
+    // Unique without our own source of randomness.
     let call = std::hash::RandomState::new().build_hasher().finish();
     EndRequest::new(reason, at, CallId::new(call))
 }
@@ -99,12 +100,12 @@ pub(crate) fn revocation(at: Timestamp, except: Option<SessionId>) -> Revocation
     }
 }
 
-/// Why a session is over, by its tombstone.
+/// The end reason in a session's tombstone.
 pub(crate) fn reason(record: &Record) -> Option<EndReason> {
     record.ended.map(|ended| ended.reason)
 }
 
-/// Why a call ended a session, if it did.
+/// The reason for which a call ended a session, if it did.
 pub(crate) fn ended(outcome: &EndOutcome) -> Option<EndReason> {
     match outcome {
         EndOutcome::Ended(session) => Some(session.reason),
@@ -112,7 +113,7 @@ pub(crate) fn ended(outcome: &EndOutcome) -> Option<EndReason> {
     }
 }
 
-/// A login that takes the place of another session of the same subject, and its data.
+/// A login that replaces another session of the same subject and takes over its data.
 pub(crate) fn replacing(creation: Creation, old: SessionId) -> Creation {
     let subject: Arc<str> = creation.record.subject.clone().unwrap();
     let sid = creation.record.sid;
@@ -126,17 +127,17 @@ pub(crate) fn cap(most: u32, overflow: Overflow) -> Cap {
     Cap::new(most.try_into().unwrap(), overflow)
 }
 
-/// What came of a login under a cap.
+/// The result of a login under a cap.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    /// The new session; `None` when the cap refused it.
+    /// The new session. `None` if the cap refused it.
     pub(crate) record: Option<Record>,
-    /// The sessions that its calls ended, each with its reason.
+    /// The sessions that its calls ended, each with the reason.
     pub(crate) ended: Vec<(SessionId, EndReason)>,
 }
 
-/// A login under a cap, as the middleware makes it: judges the sessions of a full cap, and creates again with
-/// their ends.
+/// A login under a cap, as the middleware does it: if the cap is full, it decides which sessions to
+/// end, and creates again with these ends.
 pub(crate) fn log_in(
     creation: Creation,
     cap: Cap,
@@ -169,7 +170,7 @@ pub(crate) fn log_in(
     }
 }
 
-/// How a session ends that makes room for a login.
+/// The end of a session that makes room for a login.
 pub(crate) fn departure(departure: Departure, now: Timestamp) -> (SessionId, EndRequest) {
     let mut request = end(departure.reason, now);
     request.options.if_idle_since = Some(departure.last_interaction_at);

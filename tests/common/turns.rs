@@ -11,8 +11,9 @@ use std::{
     time::Duration,
 };
 
-/// A connection without a byte either way for two to four of these is closed, so that the next request goes to another node:
-/// shorter than the pauses of a test, and longer than any answer takes.
+/// A connection that is idle in both directions for two to four of these is closed, so that the
+/// next request goes to another node. It is shorter than the pauses of a test, and longer than any
+/// answer takes.
 const QUIET: Duration = Duration::from_millis(250);
 
 /// The nodes take turns.
@@ -40,7 +41,7 @@ impl Turns {
         Self { port, connections }
     }
 
-    /// How many connections each node has had.
+    /// The number of connections of each node so far.
     pub fn connections(&self) -> Vec<usize> {
         self.connections.iter().map(|count| count.load(Ordering::Relaxed)).collect()
     }
@@ -57,7 +58,7 @@ fn connect(client: &TcpStream, node: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Carries bytes one way, until neither way had any for a while.
+/// Forwards bytes in one direction, until both directions are idle for a while.
 fn carry(mut from: TcpStream, mut to: TcpStream, quiet: &AtomicUsize) {
     let mut buffer = vec![0; 65536];
     loop {
@@ -69,7 +70,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, quiet: &AtomicUsize) {
                 }
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                // Both ways count.
+                // Both directions count.
                 if quiet.fetch_add(1, Ordering::Relaxed) >= 4 {
                     break;
                 }

@@ -1,4 +1,4 @@
-//! A demo and a real browser on its page.
+//! A demo with a real browser on its page.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,7 +13,7 @@ pub(crate) type Result = std::result::Result<(), CmdError>;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A demo, or another server, and a browser on its page.
+/// A demo or another server, with a browser on its page.
 pub(crate) struct Visit<S = Demo> {
     pub(crate) demo: S,
     pub(crate) chrome: Chrome,
@@ -36,7 +36,7 @@ impl Visit {
         Self::start_with(test, flags, &[]).await
     }
 
-    /// As [`Visit::start`], with flags for the browser.
+    /// Like [`Visit::start`], with flags for the browser.
     pub(crate) async fn start_with(test: &str, flags: &[&str], browser_flags: &[&str]) -> Option<Self> {
         let chrome = Chrome::start(test)?;
         let visit = Self { demo: Demo::start(flags), client: chrome.open_with(browser_flags).await, chrome };
@@ -44,7 +44,7 @@ impl Visit {
         Some(visit)
     }
 
-    /// Logs in by the form of the demo's page.
+    /// Logs in with the form of the demo's page.
     pub(crate) async fn log_in(&self, user: &str, remember: bool) -> Result {
         self.fill("user", user).await?;
         if remember {
@@ -64,7 +64,7 @@ impl<S: Visited> Visit<S> {
         self.client.goto(&self.url("/")).await
     }
 
-    /// Waits until an element can be seen and says this.
+    /// Waits until an element is visible and contains this text.
     pub(crate) async fn sees(&self, selector: &str, text: &str) -> Result {
         let script = "const e = document.querySelector(arguments[0]);
             return !!e && e.checkVisibility() && e.textContent.includes(arguments[1]);";
@@ -84,7 +84,7 @@ impl<S: Visited> Visit<S> {
         seen.unwrap_or(Ok(()))
     }
 
-    /// A picture to look at, in the folder that `TENURE_PICTURES` names.
+    /// Saves a screenshot in the folder that `TENURE_PICTURES` names.
     pub(crate) async fn picture(&self, name: &str) -> Result {
         if let Some(folder) = std::env::var_os("TENURE_PICTURES") {
             let picture = self.client.screenshot().await?;
@@ -94,7 +94,7 @@ impl<S: Visited> Visit<S> {
         Ok(())
     }
 
-    /// Types this in place of what a field holds.
+    /// Replaces the content of a field by typing this.
     pub(crate) async fn fill(&self, id: &str, text: &str) -> Result {
         let field = self.client.find(Locator::Id(id)).await?;
         field.clear().await?;
@@ -105,30 +105,31 @@ impl<S: Visited> Visit<S> {
         self.client.find(Locator::Css(selector)).await?.click().await
     }
 
-    /// Sends keys to whatever has the focus.
+    /// Sends keys to the focused element.
     pub(crate) async fn press(&self, keys: &str) -> Result {
         self.client.active_element().await?.send_keys(keys).await
     }
 
-    /// As [`Visit::press`], for a key that is no letter.
+    /// Like [`Visit::press`], for a key without a letter.
     pub(crate) async fn press_key(&self, key: Key) -> Result {
         self.press(&char::from(key).to_string()).await
     }
 
-    /// Waits until a field holds this.
+    /// Waits until a field contains this.
     pub(crate) async fn holds(&self, id: &str, value: &str) -> Result {
         let script = "return document.getElementById(arguments[0])?.value === arguments[1];";
         self.becomes_true(script, vec![id.into(), value.into()]).await
     }
 
-    /// Quits the browser in an orderly way and starts it again with the same profile.
+    /// Quits the browser cleanly and starts it again with the same profile.
     pub(crate) async fn restart(&mut self) -> Result {
         self.client.clone().close().await?;
         self.client = self.chrome.open().await;
         self.home().await
     }
 
-    /// No script error and no violation of the content security policy so far; then quits.
+    /// Checks that there was no script error and no violation of the content security policy, then
+    /// quits.
     pub(crate) async fn finish(self) -> Result {
         assert_eq!(chrome::complaints(&self.client).await, [] as [serde_json::Value; 0]);
         self.client.close().await

@@ -1,4 +1,4 @@
-//! What axe-core finds wrong with the pages for people who use them by other means (WCAG 2.2 AA): nothing, in light and dark.
+//! Accessibility of the pages by axe-core (WCAG 2.2 AA): no violation, in light and dark.
 
 use std::{fs, io::Write, path::Path};
 
@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 
 use crate::common::{chrome, client::FORM, visit::Visit};
 
-/// The script, which `tests/sdk/install.sh` has put there.
+/// The script that `tests/sdk/install.sh` installs.
 fn axe() -> Option<String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sdk/node_modules/axe-core/axe.min.js");
     let script = fs::read_to_string(file).ok();
     if script.is_none() {
         assert!(std::env::var_os("TENURE_ALL").is_none(), "axe-core is missing, and nothing may be left out");
-        // Not `eprintln`, which the test harness would keep to itself.
+        // Not `eprintln`, which the test harness would capture.
         let _ =
             writeln!(std::io::stderr(), "left out: accessibility (needs tests/sdk/install.sh target/sdk)");
     }
     script
 }
 
-/// In both colour schemes: no violation of WCAG 2.2 A and AA, and of what is best practice.
+/// In both colour schemes: no violation of WCAG 2.2 A and AA, or of axe-core's best practices.
 async fn is_clean(visit: &Visit, axe: &str, what: &str) {
     for scheme in ["light", "dark"] {
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });

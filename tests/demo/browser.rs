@@ -1,6 +1,8 @@
-//! The demo in a real browser (SPEC C1, C2, E3, Q): headless Chromium with real cookies, also across a restart.
+//! The demo in a real browser (SPEC C1, C2, E3, Q): headless Chromium with real cookies, including
+//! a restart of the browser.
 //!
-//! Time is the wall clock here, because there are two processes between; waiting is for something to be seen, not for a time.
+//! These tests use the wall clock, because the demo and the browser are other processes. They wait
+//! for conditions, not for times.
 
 use fantoccini::Locator;
 
@@ -43,7 +45,7 @@ async fn e3_an_open_page_says_why_the_session_ended() {
     visit.log_in("Ada", true).await.unwrap();
     visit.sees("[data-reason=absolute]", "reached its maximum lifetime").await.unwrap();
 
-    // Reloaded, the server says the same.
+    // After a reload the server says the same.
     visit.home().await.unwrap();
     visit.finish().await.unwrap();
 }

@@ -1,5 +1,5 @@
-//! The dashboard in a real browser (SPEC D1): settings, live sessions, revocation, by mouse and by keyboard, and a server that
-//! goes away.
+//! The dashboard in a real browser (SPEC D1): settings, live sessions and revocation, by mouse and
+//! by keyboard, and an outage of the server.
 
 use fantoccini::{Locator, key::Key};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::common::{
 const TOKEN: &str = "--management-token=root-root-root-root";
 
 impl Visit {
-    /// On the dashboard, with the token given.
+    /// Opens the dashboard and enters the token.
     async fn enter(test: &str, flags: &[&str]) -> Option<Self> {
         let visit = Self::start(test, &[&[TOKEN], flags].concat()).await?;
         visit.client.goto(&visit.url("/admin")).await.unwrap();
@@ -100,7 +100,7 @@ async fn d1_the_lifetimes_are_shown_and_changed_in_minutes() {
     visit.holds("session_lifetime", "10080").await.unwrap();
     assert_eq!(visit.settings()["session_lifetime"], 168);
 
-    // Another administrator changes something; what is being typed here stays.
+    // Another administrator changes a setting. Unsaved input here stays.
     visit.fill("session_lifetime", "777").await.unwrap();
     let changed = br#"{"idle_session_lifetime_in_minutes": 45}"#;
     let headers = ["Authorization: Bearer root-root-root-root", "Content-Type: application/json"];
@@ -174,7 +174,7 @@ async fn d1_it_works_by_keyboard_alone_and_on_a_phone() {
             }
             visit.press(&tab).await.unwrap();
         }
-        panic!("{what} can not be reached");
+        panic!("{what} cannot be reached");
     };
     reach("session_lifetime").await;
     visit.press(&format!("{}{}1440", Key::Control + "a", char::from(Key::Null))).await.unwrap();
@@ -199,7 +199,7 @@ async fn d1_it_works_by_keyboard_alone_and_on_a_phone() {
 }
 
 #[tokio::test]
-async fn d1_while_the_server_is_away_nothing_is_lost_and_errors_are_told_in_words() {
+async fn d1_while_the_server_is_away_nothing_is_lost_and_errors_are_shown_in_words() {
     let backend = Backend::sqlite("dashboard");
     let store = format!("--store={}", backend.url());
     let Some(mut visit) = Visit::start("the dashboard without its server", &[TOKEN, &store]).await else {
@@ -236,7 +236,7 @@ async fn d1_while_the_server_is_away_nothing_is_lost_and_errors_are_told_in_word
     visit.client.close().await.unwrap();
 }
 
-/// E7: the table still had the expiry of before.
+/// E7: the table still showed the previous expiry.
 #[tokio::test]
 async fn d1_what_was_saved_is_what_the_table_shows_and_the_events_say_who_changed_it() {
     let Some(visit) = Visit::enter("saved settings in the dashboard", &[]).await else { return };
@@ -252,7 +252,7 @@ async fn d1_what_was_saved_is_what_the_table_shows_and_the_events_say_who_change
     visit.finish().await.unwrap();
 }
 
-/// E9: a read-only token got a form to edit.
+/// E9: a read-only token got an editable form.
 #[tokio::test]
 async fn d1_a_token_that_can_do_less_gets_a_page_that_does_less_and_says_so() {
     let flags = [
@@ -325,7 +325,8 @@ async fn d1_the_table_is_sorted_by_its_heads_newest_first_at_the_start() {
     visit.finish().await.unwrap();
 }
 
-/// E13: a page of 16,467 px, with the events at the very end, and 326 px wide on a screen of 320.
+/// E13: the page was 16,467 px long with the events at the very end, and 326 px wide on a screen of
+/// 320 px.
 #[tokio::test]
 async fn d1_fifty_sessions_fit_a_phone_and_the_events_are_in_reach() {
     let Some(visit) = Visit::enter("the dashboard on a phone", &[]).await else { return };

@@ -1,6 +1,7 @@
-//! Sessions bound to their device (SPEC B), by the browser that knows the protocol: Chromium, over TLS.
+//! Sessions bound to their device (SPEC B), in Chromium, which supports the protocol, over TLS.
 //!
-//! Time is the wall clock here: there are processes between, and the browser has no other.
+//! These tests use the wall clock, because the browser has no other and the demo is another
+//! process.
 
 #![expect(clippy::disallowed_methods, reason = "these tests look at the clock")]
 
@@ -30,12 +31,12 @@ use crate::common::{
 
 const BOUND_COOKIE: &str = "__Host-id-bound";
 const BOUND_COOKIE_LIFETIME: Duration = Duration::from_secs(5);
-/// How long after the binding a request may come without the bound cookie.
+/// How long after the binding a request needs no bound cookie.
 const GRACE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A browser that binds sessions, with a key in software, and writes down what it does on the network.
+/// A browser that binds sessions with a software key, and logs its network events.
 struct Bound {
     chrome: Chrome,
     client: Client,
@@ -51,7 +52,7 @@ impl Bound {
         bound
     }
 
-    /// Quits in an orderly way and starts again with the same profile, and a new log.
+    /// Quits cleanly, and starts again with the same profile and a new log.
     async fn restart(&mut self, log: PathBuf) {
         self.client.clone().close().await.unwrap();
         self.client = open(&self.chrome, &log).await;
@@ -93,7 +94,7 @@ impl Bound {
         tokio::time::timeout(PATIENCE, changed).await.unwrap_or_else(|_| self.fail("no new bound cookie"))
     }
 
-    /// Asks from the page; gives status and text.
+    /// Fetches from the page. Returns the status and the text.
     async fn fetch(&self, path: &str) -> (u64, String) {
         let script = "const [path, done] = arguments;
             fetch(path).then(async (r) => done([r.status, await r.text()]), (e) => done([0, String(e)]));";
@@ -110,10 +111,10 @@ impl Bound {
 
     fn fail(&self, what: &str) -> ! {
         let events: Vec<_> = events(&self.log).iter().map(|event| format!("{event}\n")).collect();
-        panic!("{what}\nwhat the browser wrote down:\n{}", events.concat());
+        panic!("{what}\nwhat the browser logged:\n{}", events.concat());
     }
 
-    /// Quits the browser, and gives what it wrote down about bindings.
+    /// Quits the browser and returns its logged events about bindings.
     async fn close(self) -> Vec<Value> {
         self.client.clone().close().await.unwrap();
         events(&self.log)
@@ -134,8 +135,8 @@ async fn open(chrome: &Chrome, log: &Path) -> Client {
         .await
 }
 
-/// The events about bindings in a log of the browser, and the requests to the endpoints. One event is one line, and the last
-/// ones may be missing while the browser runs.
+/// The events about bindings in a browser's log, and the requests to the endpoints. Each event is
+/// one line. The last ones may be missing while the browser runs.
 fn events(log: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let mut lines = text.lines();
@@ -156,13 +157,13 @@ fn events(log: &Path) -> Vec<Value> {
     found
 }
 
-/// What came of each attempt, in order.
+/// The result of each attempt, in order.
 fn results<'a>(events: &'a [Value], name: &str) -> Vec<&'a str> {
     let of_name = events.iter().filter(|event| event["name"] == name);
     of_name.filter_map(|event| event["params"]["status"].as_str()).collect()
 }
 
-/// A client with cookies, and without a key.
+/// A client with the cookies but without the key.
 struct Thief<'a> {
     address: SocketAddr,
     tls: &'a Arc<ClientConfig>,
@@ -219,7 +220,7 @@ async fn b4_b5_b6_chromium_proves_itself_on_two_nodes_until_the_session_ends() {
     let thief = Thief { address: nodes[0].address, tls: &tls, cookies };
     let me = thief.send("GET /me", &[]);
     assert_eq!((me.status, me.json()["user"].as_str()), (200, Some("Ada")), "{}", me.body);
-    // Without the key it gets no other one.
+    // Without the key it cannot get a new one.
     let refused = thief.send("POST /session/refresh", &[&sid]);
     let challenge = refused.header("secure-session-challenge").unwrap().split('"').nth(1).unwrap();
     let proof = SoftwareDevice::es256().refresh(challenge);
@@ -231,7 +232,7 @@ async fn b4_b5_b6_chromium_proves_itself_on_two_nodes_until_the_session_ends() {
     assert_eq!(thief.send("GET /me", &[]).reason(), (401, "unproven".to_owned()));
     browser.is_signed_in().await;
 
-    // With the session the binding ends.
+    // The binding ends with the session.
     browser.goto("/").await;
     browser.click("#logout button").await;
     browser.client.wait().at_most(PATIENCE).for_element(Locator::Css("#signed-out")).await.unwrap();
@@ -275,7 +276,8 @@ async fn b7_a_bound_session_survives_a_restart_of_chromium() {
     assert!(refreshes.iter().all(|status| *status == "refreshed"), "{refreshes:?}");
 }
 
-/// The example, as a person follows it: with the browser's flags that it prints, and the command that it copies.
+/// The example, as a reader follows it: with the browser flags that it prints, and the command to
+/// copy.
 #[tokio::test]
 async fn b6_the_cookies_that_the_example_copies_stop_working() {
     const TEST: &str = "the example device_bound";
@@ -305,7 +307,7 @@ async fn b6_the_cookies_that_the_example_copies_stop_working() {
     // The grace after the binding.
     tokio::time::sleep(GRACE).await;
     assert!(is_bound().await, "it still proves itself");
-    // The page loads itself again now and then.
+    // The page reloads itself from time to time.
     let button = "document.querySelector(\"form[action='/curl'] button\").click();";
     client.execute(button, vec![]).await.unwrap();
     let command = find("#curl").await.unwrap().text().await.unwrap();
@@ -316,7 +318,7 @@ async fn b6_the_cookies_that_the_example_copies_stop_working() {
     assert_eq!(run(), "ada\n", "{command}");
     let copied = Instant::now();
     while !run().contains("unproven") {
-        assert!(copied.elapsed() < PATIENCE, "the copied cookies work for ever");
+        assert!(copied.elapsed() < PATIENCE, "the copied cookies never stop working");
         tokio::time::sleep(PAUSE).await;
     }
     client.goto(words.last().unwrap()).await.unwrap();

@@ -20,12 +20,12 @@ use crate::common::{
 const LOGIN: (&str, &[u8]) = ("POST /login", b"user=ada");
 
 #[test]
-fn q_the_demo_serves_https_and_slow_or_broken_handshakes_stop_nobody() {
+fn q_the_demo_serves_https_and_slow_or_broken_handshakes_delay_no_other_client() {
     let authority = Authority::new();
     let mut demo = Demo::start(&[&authority.flag()]);
     assert_eq!((&*demo.scheme, &*Demo::start(&[]).scheme), ("https", "http"));
     let (address, tls) = (demo.address, authority.client_config());
-    // Say nothing, say something else, and go away in the middle.
+    // Clients that send nothing, send something else than TLS, or disconnect in the middle.
     let mut slow: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
     for stream in slow.iter_mut().take(30) {
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -49,7 +49,7 @@ fn q_the_demo_serves_https_and_slow_or_broken_handshakes_stop_nobody() {
     assert_eq!(extend(&origin("http")).status, 403);
     assert_eq!(extend(&origin("https")).status, 200);
 
-    // The others still shake hands.
+    // Other clients can still complete the handshake.
     let asked = Instant::now();
     signal("TERM", demo.process.id());
     assert_eq!(demo.process.wait().unwrap().code(), Some(0));

@@ -1,7 +1,8 @@
-//! The demo as a process: over HTTP, in a real browser, and for the official clients of the management API.
+//! The demo as a process: over HTTP, in a real browser, and with the official clients of the
+//! management API.
 //!
-//! Where Chromium, a server or a client is not installed, its tests say on stderr that they are left out; with `TENURE_ALL` set
-//! they fail.
+//! If Chromium, a server or a client is not installed, its tests print on stderr that they are
+//! skipped. With `TENURE_ALL` set they fail.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,5 @@
-//! `examples/observability.rs` as an operator sees it: the metrics of a login and a refusal, JSON logs, readiness.
+//! `examples/observability.rs` as an operator sees it: the metrics of a login and a refusal, JSON
+//! logs, readiness.
 
 use std::{
     io::{BufRead, BufReader},
@@ -42,19 +43,19 @@ fn o1_the_example_serves_metrics_with_help_and_logs_events_as_json() {
     }
 
     let events: Vec<_> = (0..3).map(|_| line()).collect();
-    let told: Vec<_> = events
+    let logged: Vec<_> = events
         .iter()
         .map(|event| (event["level"].as_str().unwrap(), event["message"].as_str().unwrap()))
         .collect();
     assert_eq!(
-        told,
+        logged,
         [("DEBUG", "session.denied"), ("INFO", "session.created"), ("INFO", "session.authenticated")]
     );
     assert_eq!((&events[0]["target"], &events[0]["reason"]), (&"tower_tenure".into(), &"none".into()));
     assert_eq!(events[1]["sid"].as_str().unwrap().len(), 22);
 }
 
-/// The dashboard asks for nothing that the crate does not export, and says what to do with each answer.
+/// The dashboard queries only metrics that the crate exports, and each panel says how to react.
 #[test]
 fn o1_the_dashboard_for_grafana_asks_for_metrics_labels_and_events_that_there_are() {
     let dashboard: Value = serde_json::from_str(include_str!("../../examples/grafana.json")).unwrap();

@@ -1,4 +1,5 @@
-//! "Where you are signed in" (SPEC P): the endpoints of the demo over HTTP, and its page in a real browser.
+//! "Where you are signed in" (SPEC P): the endpoints of the demo over HTTP, and its page in a real
+//! browser.
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use crate::common::{
 const SAME_ORIGIN: &str = "Sec-Fetch-Site: same-origin";
 const HTML: &str = "Accept: text/html";
 
-/// A device on which this user is signed in.
+/// A browser in which this user is signed in.
 fn device(demo: &Demo, user: &str, user_agent: &str) -> Browser {
     let mut browser = demo.browser();
     let answer = browser.send(
@@ -55,8 +56,8 @@ fn p1_the_endpoints_list_and_end_the_users_own_sessions() {
     assert_eq!(another.get("/me").reason(), (401, "revoked".into()));
     assert_eq!((list(&mut ada).len(), list(&mut bob).len()), (1, 1));
 
-    let mut nobody = demo.browser();
-    let answer = nobody.send("GET /session/sessions", &[SAME_ORIGIN], b"");
+    let mut stranger = demo.browser();
+    let answer = stranger.send("GET /session/sessions", &[SAME_ORIGIN], b"");
     assert_eq!(answer.reason(), (401, "none".into()));
 }
 
@@ -118,7 +119,8 @@ async fn p3_a_person_signs_out_of_one_device_and_of_all_others() {
     visit.finish().await.unwrap();
 }
 
-/// What the redirect of a step-up leads to. The boundary of 15 minutes is tested with a manual clock.
+/// Where the redirect of a step-up leads. A test with a manual clock covers the boundary of 15
+/// minutes.
 #[tokio::test]
 async fn p3_an_old_login_is_asked_to_sign_in_again_and_comes_back() {
     let Some(visit) = Visit::start("own sessions after a step-up", &[]).await else { return };

@@ -1,4 +1,4 @@
-//! A site of a test's own pages with the script that warns, and a real browser on it.
+//! A site with a test's own pages and the warning script, in a real browser.
 
 use std::{
     collections::HashMap,
@@ -36,14 +36,14 @@ use crate::common::{
     visit::{Result, Visit, Visited},
 };
 
-/// A page's one tag.
+/// The one script tag that a page needs.
 pub(super) const TAG: &str = "<script src=/session/tenure.js defer></script>";
 
-/// A site of a test's own pages behind a session layer.
+/// A site with a test's own pages behind a session layer.
 pub(super) struct Pages {
     pub(super) address: SocketAddr,
     server: JoinHandle<()>,
-    /// How many requests there were for the status.
+    /// The number of requests for the status.
     asked: Arc<AtomicUsize>,
 }
 
@@ -60,7 +60,8 @@ impl Visited for Pages {
 }
 
 impl Pages {
-    /// Serves these pages, each a path, what its head and its body hold, and its content security policy.
+    /// Serves these pages. Each has a path, the contents of its head and body, and a content
+    /// security policy.
     async fn start(idle: Duration, pages: &[(&'static str, &str, &str, &'static str)]) -> Self {
         let pages: HashMap<_, _> = pages
             .iter()
@@ -103,13 +104,13 @@ impl Pages {
     }
 }
 
-/// A library that swaps the body of a page, as npm has it.
+/// A library from npm that swaps the body of a page.
 fn library(name: &str) -> impl IntoResponse + use<> {
     let file = fs::read(library_file(name));
     file.map(|script| ([("content-type", "text/javascript")], script)).map_err(|_| StatusCode::NOT_FOUND)
 }
 
-/// Where `tests/pages/install.sh` has put it.
+/// Where `tests/pages/install.sh` installs it.
 pub(super) fn library_file(name: &str) -> PathBuf {
     let file = match name {
         "turbo" => "@hotwired/turbo/dist/turbo.es2017-umd.js",
@@ -120,7 +121,7 @@ pub(super) fn library_file(name: &str) -> PathBuf {
 }
 
 impl Visit<Pages> {
-    /// A browser on the first of these pages.
+    /// Opens the first of these pages in a browser.
     pub(super) async fn pages(
         test: &str,
         idle: Duration,
@@ -137,7 +138,7 @@ impl Visit<Pages> {
         self.client.goto(&self.url(path)).await
     }
 
-    /// Logs in as a page does that loads no other for it.
+    /// Logs in without a page load.
     pub(super) async fn fetch_login(&self) {
         let fetch = "const done = arguments[0]; fetch(`${origin}/login`, { method: 'POST' }).then((r) => done(r.status));";
         assert_eq!(self.client.execute_async(fetch, vec![]).await.unwrap(), 200);
@@ -153,7 +154,7 @@ impl Visit<Pages> {
         self.becomes_true("return !!globalThis.tenure?.status()?.live;", vec![]).await.unwrap();
     }
 
-    /// Without a session, and having said so.
+    /// Logs out, and waits until the page says so.
     pub(super) async fn is_over(&self) {
         let logout = "const done = arguments[0];
             fetch(`${origin}/session/logout`, { method: 'POST' }).then(() => tenure.refresh()).then(() => done(1));";
@@ -161,7 +162,7 @@ impl Visit<Pages> {
         self.sees(DIALOG, "You are signed out").await.unwrap();
     }
 
-    /// How often the console has said it.
+    /// How often the console showed the hint.
     pub(super) async fn hints(&self) -> usize {
         let log = chrome::log(&self.client).await;
         log.iter().filter(|entry| entry["message"].to_string().contains("drop Secure cookies")).count()
@@ -171,7 +172,7 @@ impl Visit<Pages> {
         self.demo.asked.load(Ordering::Relaxed)
     }
 
-    /// Requests for the status that this causes within half a second.
+    /// The number of requests for the status that the script causes within half a second.
     pub(super) async fn asks(&self, script: &str) -> usize {
         let before = self.asked();
         self.run(script).await;
@@ -179,7 +180,7 @@ impl Visit<Pages> {
         self.asked() - before
     }
 
-    /// One dialog, modal, with what its labels refer to.
+    /// Checks that there is one modal dialog, whose labels refer to existing elements.
     pub(super) async fn has_one_dialog(&self) {
         self.sees(DIALOG, "Are you still there?").await.unwrap();
         let facts = "return [document.querySelectorAll('dialog').length, document.querySelectorAll('#tenure-title').length,

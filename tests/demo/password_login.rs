@@ -1,4 +1,4 @@
-//! `examples/password_login.rs` as a user meets it.
+//! `examples/password_login.rs` as a user sees it.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn navigate(browser: &mut Browser, path: &str) -> Answer {
 }
 
 #[test]
-fn e2_h6_the_example_signs_in_remembers_tells_once_and_signs_out_everywhere_else() {
+fn e2_h6_the_example_signs_in_remembers_says_it_once_and_signs_out_everywhere_else() {
     let example = Demo::spawn(Command::new(demo::built("password_login")).arg("127.0.0.1:0"));
     let (mut here, mut there) = (example.browser(), example.browser());
 

@@ -1,4 +1,5 @@
-//! The official clients of the management API, from `PyPI` and npm, against the demo (MANAGEMENT-API: "by changing the base URL").
+//! The official clients of the management API, from `PyPI` and npm, against the demo
+//! (MANAGEMENT-API: "by changing the base URL").
 
 use std::{
     fs,
@@ -11,13 +12,13 @@ use serde_json::{Value, json};
 
 use crate::common::{authority::Authority, demo::Demo};
 
-/// Where `tests/sdk/install.sh` has put them.
+/// Where `tests/sdk/install.sh` installs them.
 fn installed(name: &str) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sdk");
     let found = folder.join(name).exists().then_some(folder);
     if found.is_none() {
         assert!(std::env::var_os("TENURE_ALL").is_none(), "{name} is missing, and nothing may be left out");
-        // Not `eprintln`, which the test harness would keep to itself.
+        // Not `eprintln`, which the test harness would capture.
         let _ = writeln!(
             std::io::stderr(),
             "left out: the official client (needs tests/sdk/install.sh target/sdk)"
@@ -59,8 +60,8 @@ fn m1_the_official_node_client_works_unchanged() {
     run(Command::new("node").arg("tests/sdk/client.mjs").arg(origin).arg(folder));
 }
 
-/// E12: through TLS, as the tool speaks nothing else. It leaves out some flags of old migrations by itself, unless the
-/// tenant has them, so the file has none of those.
+/// E12: over TLS, because the tool supports nothing else. It leaves out some flags of old
+/// migrations unless the tenant has them, so the file has none of those.
 #[test]
 fn e12_the_official_deploy_tool_imports_a_full_tenant_file_and_exports_it_unchanged() {
     const TOKEN: &str = "root-root-root-root";

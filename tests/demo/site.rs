@@ -1,7 +1,7 @@
-//! The demo as a black box (SPEC Q): the built binary, real HTTP, nothing of the crate.
+//! The demo as a black box (SPEC Q): the built binary over real HTTP, without the crate's API.
 //!
-//! Time is the wall clock here, because there is a process between; deadlines are one to two seconds, and every test
-//! runs a server of its own beside the others.
+//! These tests use the wall clock, because the demo is another process. Deadlines are one to two
+//! seconds, and every test runs its own server, in parallel with others.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -33,15 +33,16 @@ fn refused(flags: &[&str]) -> String {
     said
 }
 
-/// Each flag has an environment variable; a flag wins; repeatable ones hold several values.
+/// Each flag has an environment variable, and the flag takes precedence. The variable of a
+/// repeatable flag holds several values.
 #[test]
 fn q_the_environment_says_what_the_flags_do_not() {
-    let told = |name: &str, value: &str, flags: &[&str]| {
+    let started_with = |name: &str, value: &str, flags: &[&str]| {
         let Output { status, stderr, .. } =
             command(flags).env(name, value).output().expect("the demo starts");
         (status.code(), String::from_utf8(stderr).expect("stderr is UTF-8"))
     };
-    // What is wrong is named as it was written.
+    // The message names the variable or flag that is wrong.
     for (name, value) in [
         ("TENURE_IDLE", "0s"),
         ("TENURE_EPHEMERAL_ABSOLUTE", "soon"),
@@ -51,12 +52,12 @@ fn q_the_environment_says_what_the_flags_do_not() {
         ("TENURE_MANAGEMENT_TOKEN", "long-enough-token-1 short"),
         ("TENURE_CLIENT", "shop=https://shop.example/ nonsense"),
     ] {
-        let (code, said) = told(name, value, &[]);
+        let (code, said) = started_with(name, value, &[]);
         assert_eq!((code, said.lines().count()), (Some(2), 1), "{name}: {said}");
         assert!(said.contains(name), "{said}");
     }
-    // With a flag beside it the variable is not even read.
-    let (code, said) = told("TENURE_IDLE", "0s", &["--idle", "soon"]);
+    // If the flag is given, the variable is not even read.
+    let (code, said) = started_with("TENURE_IDLE", "0s", &["--idle", "soon"]);
     assert!(code == Some(2) && said.contains("--idle") && !said.contains("TENURE_IDLE"), "{said}");
 
     let mut with_variables = command(&["--idle=2h"]);
@@ -121,7 +122,7 @@ fn q_bad_flags_are_one_line_and_exit_code_2() {
     }
     assert!(refused(&["--idle", "0s"]).contains("--idle"), "names the flag");
     assert!(refused(&["--store", "mysql://root:hunter2@db/x"]).contains("use memory"));
-    for (store, mend) in [
+    for (store, fix) in [
         ("memory:x", "use memory"),
         ("sqlite", "use memory"),
         ("sqlite:", "path of a file"),
@@ -133,7 +134,7 @@ fn q_bad_flags_are_one_line_and_exit_code_2() {
         ("redis+cluster://:hunter2@127.0.0.1:1", "store"),
     ] {
         let said = refused(&["--store", store]);
-        assert!(said.contains(mend), "{store}: {said}");
+        assert!(said.contains(fix), "{store}: {said}");
         assert!(!said.contains(":hunter2"), "{said}");
     }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -149,7 +150,7 @@ fn q_help_is_no_mistake() {
 }
 
 #[test]
-fn q_all_flags_are_taken_and_a_token_is_told_only_if_nobody_chose_one() {
+fn q_all_flags_are_accepted_and_a_token_is_printed_only_if_none_was_given() {
     let mut demo = Demo::start(&[]);
     let mut line = String::new();
     demo.out.read_line(&mut line).unwrap();
@@ -177,7 +178,7 @@ fn q_all_flags_are_taken_and_a_token_is_told_only_if_nobody_chose_one() {
 }
 
 #[test]
-fn q_login_tells_what_me_tells_and_l1_the_mode_picks_the_lifetimes() {
+fn q_login_shows_what_me_shows_and_l1_the_mode_picks_the_lifetimes() {
     let demo = Demo::start(&["--idle=2h", "--absolute=3h", "--ephemeral-idle=4h", "--ephemeral-absolute=5h"]);
     for (form, mode, idle, absolute) in
         [("user=ada&remember=1", "persistent", 2, 3), ("user=ada", "non-persistent", 4, 5)]
@@ -185,8 +186,8 @@ fn q_login_tells_what_me_tells_and_l1_the_mode_picks_the_lifetimes() {
         let mut browser = demo.browser();
         let login = browser.login(form);
         assert_eq!((login.status, login.header("cache-control")), (200, Some("no-store")));
-        let told = login.json();
-        let mut names: Vec<_> = told.as_object().unwrap().keys().map(String::as_str).collect();
+        let facts = login.json();
+        let mut names: Vec<_> = facts.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
         let wanted = [
             "authenticated_at",
@@ -199,19 +200,20 @@ fn q_login_tells_what_me_tells_and_l1_the_mode_picks_the_lifetimes() {
             "user",
         ];
         assert_eq!(names, wanted);
-        assert_eq!((told["user"].as_str(), told["mode"].as_str()), (Some("ada"), Some(mode)));
-        let hours = |later: &str, earlier: &str| (moment(&told[later]) - moment(&told[earlier])) / 3_600_000;
+        assert_eq!((facts["user"].as_str(), facts["mode"].as_str()), (Some("ada"), Some(mode)));
+        let hours =
+            |later: &str, earlier: &str| (moment(&facts[later]) - moment(&facts[earlier])) / 3_600_000;
         assert_eq!(hours("idle_expires_at", "last_interacted_at"), idle);
         assert_eq!(hours("expires_at", "created_at"), absolute);
-        assert_eq!(told["created_at"], told["authenticated_at"]);
+        assert_eq!(facts["created_at"], facts["authenticated_at"]);
 
         let set = login.header("set-cookie").unwrap();
         assert!(set.starts_with("__Host-id=") && set.contains("HttpOnly") && set.contains("Secure"), "{set}");
         assert_eq!(set.contains("Max-Age"), mode == "persistent", "C2: {set}");
 
         let me = browser.get("/me");
-        assert_eq!((me.status, &me.json()["sid"]), (200, &told["sid"]));
-        assert!(me.json()["last_interacted_at"].as_str() >= told["last_interacted_at"].as_str());
+        assert_eq!((me.status, &me.json()["sid"]), (200, &facts["sid"]));
+        assert!(me.json()["last_interacted_at"].as_str() >= facts["last_interacted_at"].as_str());
     }
 }
 
@@ -276,7 +278,7 @@ fn q_a_login_that_makes_no_sense_is_400_and_one_that_is_over_is_403() {
         browser.cookie = earlier;
         assert_eq!(browser.get("/me").reason(), (401, "revoked".into()), "L6: the earlier session ends");
     }
-    // Absent, by being empty; and as far off as can be.
+    // Empty values count as absent, and the largest value is accepted.
     let form = "user=ada&expires_in=&idle_expires_in=&idle_lifetime=&return_to=";
     assert_eq!(demo.browser().login(form).status, 200);
     assert_eq!(demo.browser().login("user=ada&expires_in=9223372036854775807").status, 200);
@@ -320,9 +322,9 @@ fn l2_a_session_ends_by_idle_and_by_absolute_deadline_and_l8_status_keeps_none_a
 fn l6_overrides_of_one_login_count_for_that_session() {
     let demo = Demo::start(&["--limits=self-service"]);
     let left = |form: &str| {
-        let told = demo.browser().login(&format!("user=ada&{form}")).json();
-        let created = moment(&told["created_at"]);
-        let after = |name: &str| (moment(&told[name]) - created) / 1000;
+        let facts = demo.browser().login(&format!("user=ada&{form}")).json();
+        let created = moment(&facts["created_at"]);
+        let after = |name: &str| (moment(&facts[name]) - created) / 1000;
         (after("idle_expires_at"), after("expires_at"))
     };
     let (day, days) = (86_400, 3 * 86_400);
@@ -612,7 +614,7 @@ fn h4_the_stream_of_events_ends_with_the_session() {
     assert!(stream.join().unwrap().contains("event: tick"));
 }
 
-/// The redirect takes the cookie away, by which the page could have known.
+/// Guards: the redirect removes the cookie from which the page could have read the reason.
 #[test]
 fn e1_the_login_page_says_why_it_is_shown() {
     let demo = Demo::start(&["--idle=1s"]);
@@ -650,7 +652,7 @@ fn q_the_page_works_without_a_script_and_takes_nothing_at_its_word() {
     assert_eq!(page.header("content-security-policy"), Some(csp));
     assert_eq!(page.header("cache-control"), Some("no-store"));
     assert!(page.body.contains("value=\"/data/x&quot;&gt;\""), "return_to is carried, escaped");
-    assert!(page.body.contains("<td>15 minutes</td>"), "the lifetimes are told");
+    assert!(page.body.contains("<td>15 minutes</td>"), "the lifetimes are shown");
 
     let form = b"user=%3Cscript%3E%22%27%26%7B%7Bsid%7D%7D&remember=1";
     assert_eq!(browser.send("POST /login", &[FORM, "Accept: text/html"], form).status, 303);
@@ -658,7 +660,7 @@ fn q_the_page_works_without_a_script_and_takes_nothing_at_its_word() {
     let sid = browser.get("/me").json()["sid"].as_str().unwrap().to_owned();
     assert!(page.body.contains("<h1 id=\"user-name\">&lt;script&gt;&quot;&#39;&amp;{{sid}}</h1>"));
     assert!(page.body.contains(&format!("<code id=\"sid\">{sid}</code>")));
-    assert!(page.body.contains("15 minutes</p>"), "the time left is told");
+    assert!(page.body.contains("15 minutes</p>"), "the time left is shown");
     let token = browser.cookie.as_deref().unwrap().split_once('=').unwrap().1;
     assert!(!page.body.contains(token), "H5");
     assert!(!page.body.contains("style=") && !page.body.contains("onclick"), "nothing inline");

@@ -1,4 +1,4 @@
-//! `examples/streams.rs`: what is open when the session ends.
+//! `examples/streams.rs`: open streams close when the session ends.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -11,7 +11,7 @@ use crate::common::{
     demo::{self, Demo},
 };
 
-/// A WebSocket, by hand: frames of at most 125 bytes.
+/// A minimal WebSocket client: frames of at most 125 bytes.
 struct Socket(BufReader<TcpStream>);
 
 impl Socket {
@@ -34,7 +34,7 @@ impl Socket {
     }
 
     fn send(&mut self, text: &str) {
-        // Masked by zeros (RFC 6455, section 5.3), which changes nothing.
+        // Masked with zeros (RFC 6455, section 5.3), which leaves the payload unchanged.
         let head = [0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
         self.0.get_mut().write_all(&[&head, text.as_bytes()].concat()).unwrap();
     }

@@ -1,4 +1,4 @@
-//! `examples/tenants.rs` as users of two tenants meet it.
+//! `examples/tenants.rs` as users of two tenants see it.
 
 use std::process::Command;
 

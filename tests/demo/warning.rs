@@ -1,4 +1,4 @@
-//! The script that warns before a session ends (SPEC T2), as it is served, and in a real browser.
+//! The script that warns before a session ends (SPEC T2): as served, and in a real browser.
 
 use axum::{
     body::Body,
@@ -15,7 +15,7 @@ use crate::common::{
     visit::{Result, Visit, Visited},
 };
 
-/// Warned of 20 seconds before, so after 4.
+/// The warning comes 20 seconds before the end, so after 4 seconds.
 const SHORT: [&str; 2] = ["--idle=24s", "--ephemeral-idle=24s"];
 
 #[tokio::test]
@@ -82,7 +82,7 @@ impl<S: Visited> Visit<S> {
 }
 
 impl Visit {
-    /// Logged in on the demo's page, as a browser that remembers.
+    /// Logged in on the demo's page with a persistent session.
     async fn logged_in(test: &str, flags: &[&str]) -> Option<Self> {
         let visit = Self::start(test, flags).await?;
         visit.log_in("ada", false).await.unwrap();
@@ -93,7 +93,7 @@ impl Visit {
         self.run("return document.activeElement.textContent;").await.as_str().unwrap_or_default().to_owned()
     }
 
-    /// The same session without the browser.
+    /// A client outside of the browser with the same session.
     async fn cookie(&self) -> Browser {
         let cookie = self.client.get_named_cookie("__Host-id").await.unwrap();
         Browser { cookie: Some(format!("__Host-id={}", cookie.value())), ..self.demo.browser() }
@@ -132,7 +132,7 @@ async fn t2_the_dialog_warns_says_how_long_and_extends_by_mouse_and_by_keyboard(
             "Stay signed in"
         ])
     );
-    // What can be seen counts by the second; what is read out does not.
+    // The visible text counts down each second. The live region does not.
     let read =
         "return ['clock', 'live'].map((name) => document.querySelector('.tenure-' + name).textContent);";
     let before_that = visit.run(read).await;
@@ -144,7 +144,7 @@ async fn t2_the_dialog_warns_says_how_long_and_extends_by_mouse_and_by_keyboard(
         .await
         .unwrap();
     assert_eq!(visit.run(read).await[1], before_that[1]);
-    // What is typed or clicked while it is up extends nothing.
+    // Keys and clicks outside the dialog extend nothing while it is shown.
     visit.press_key(Key::Shift).await.unwrap();
     assert_eq!(visit.idle_expires_at().await, before);
     visit.click(".tenure-main").await.unwrap();
@@ -177,7 +177,7 @@ async fn t2_before_the_absolute_deadline_there_is_no_stay() {
     assert_eq!(visit.run(buttons).await, json!(["Close", "Sign out"]));
     visit.press_key(Key::Escape).await.unwrap();
     visit.no_dialog().await.unwrap();
-    // Work is saved, and it does not come again.
+    // The user saves work, and the warning does not come back.
     visit.click("#add").await.unwrap();
     visit.sees("#count", "1").await.unwrap();
     assert_eq!(visit.run("return !!document.querySelector('dialog.tenure')").await, false);
@@ -217,7 +217,7 @@ async fn t2_an_extension_and_a_logout_in_one_tab_show_in_the_other() {
 }
 
 #[tokio::test]
-async fn t2_while_the_server_is_away_nobody_is_signed_out_and_it_says_so() {
+async fn t2_while_the_server_is_away_no_user_is_signed_out_and_it_says_so() {
     let Some(visit) = Visit::logged_in("the warning without a server", &SHORT).await else { return };
     visit.sees(DIALOG, "Are you still there?").await.unwrap();
     signal(&visit, "STOP");
@@ -232,7 +232,8 @@ async fn t2_while_the_server_is_away_nobody_is_signed_out_and_it_says_so() {
     visit.run("delete globalThis.fetch; location.reload();").await;
     visit.sees("#user-name", "ada").await.unwrap();
 
-    // Offline before the warning was due: it comes all the same, and what comes back is believed.
+    // Offline before the warning is due: the warning comes anyway. Once online, the server's answer
+    // counts.
     visit
         .run("globalThis.there = fetch; globalThis.fetch = () => Promise.reject(new TypeError('offline'));")
         .await;
@@ -253,14 +254,14 @@ fn signal(visit: &Visit, name: &str) {
     let _ = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
 }
 
-/// A page of somebody else's, with the one tag.
+/// A page of another application with the one script tag.
 async fn with_tag(visit: &Visit, attributes: &str) {
     visit.client.goto(&visit.url("/public")).await.unwrap();
     let script = "const tag = document.createElement('script'); tag.src = '/session/tenure.js';
         for (const [name, value] of Object.entries(arguments[0])) tag.dataset[name] = value;
-        globalThis.told = []; for (const name of ['warning', 'extended', 'ended'])
+        globalThis.seen = []; for (const name of ['warning', 'extended', 'ended'])
             document.addEventListener('tenure:' + name, (event) => {
-                told.push([name, event.detail.kind || event.detail.reason || '']);
+                seen.push([name, event.detail.kind || event.detail.reason || '']);
                 if (arguments[0].own) event.preventDefault();
             });
         document.head.append(tag);";
@@ -284,7 +285,7 @@ async fn t2_the_end_is_said_in_words_with_the_way_back_and_attributes_and_events
     visit.sees(DIALOG, "There was no activity for too long.").await.unwrap();
     visit.press_key(Key::Escape).await.unwrap();
     visit.sees(DIALOG, "You are signed out").await.unwrap();
-    assert_eq!(visit.run("return told").await, json!([["warning", "idle"], ["ended", "idle"]]));
+    assert_eq!(visit.run("return seen").await, json!([["warning", "idle"], ["ended", "idle"]]));
     visit.picture("warning-over.png").await.unwrap();
     visit.click(".tenure-main").await.unwrap();
     visit.sees("#signed-out h2", "Sign in").await.unwrap();
@@ -292,29 +293,29 @@ async fn t2_the_end_is_said_in_words_with_the_way_back_and_attributes_and_events
         visit.client.current_url().await.unwrap().as_str().ends_with("/?return_to=%2Fpublic&reason=idle")
     );
 
-    // Whoever draws a dialog of their own gets the events, and ours stays away.
+    // A page with its own dialog gets the events, and ours is not shown.
     visit.fill("user", "ada").await.unwrap();
     visit.click("#signed-out button.primary").await.unwrap();
     visit.sees("body", "Anyone may read this").await.unwrap();
     visit.home().await.unwrap();
     visit.sees("#user-name", "ada").await.unwrap();
     with_tag(&visit, r#"{"own": "1"}"#).await;
-    visit.becomes_true("return told.length === 1;", vec![]).await.unwrap();
+    visit.becomes_true("return seen.length === 1;", vec![]).await.unwrap();
     assert_eq!(
-        visit.run("return [told, !!document.querySelector('dialog.tenure')]").await,
+        visit.run("return [seen, !!document.querySelector('dialog.tenure')]").await,
         json!([[["warning", "idle"]], false])
     );
     visit.run("return tenure.extend()").await;
-    visit.becomes_true("return told.length > 1;", vec![]).await.unwrap();
-    assert_eq!(visit.run("return told[1][0]").await, "extended");
+    visit.becomes_true("return seen.length > 1;", vec![]).await.unwrap();
+    assert_eq!(visit.run("return seen[1][0]").await, "extended");
     visit.run("return tenure.logout()").await;
-    visit.becomes_true("return told.at(-1)[0] === 'ended';", vec![]).await.unwrap();
-    assert_eq!(visit.run("return told.at(-1)[1]").await, "signed_out");
+    visit.becomes_true("return seen.at(-1)[0] === 'ended';", vec![]).await.unwrap();
+    assert_eq!(visit.run("return seen.at(-1)[1]").await, "signed_out");
     visit.finish().await.unwrap();
 }
 
 #[tokio::test]
-async fn t2_a_revocation_is_told_when_the_page_is_looked_at_again() {
+async fn t2_a_revocation_is_shown_when_the_page_becomes_visible_again() {
     let Some(visit) = Visit::logged_in("a revocation", &["--management-token=root-root-root-root"]).await
     else {
         return;
@@ -334,7 +335,8 @@ async fn t2_a_revocation_is_told_when_the_page_is_looked_at_again() {
 #[tokio::test]
 async fn t2_clocks_that_are_set_and_tabs_that_sleep_wake_to_the_truth() {
     let Some(visit) = Visit::logged_in("clocks", &SHORT).await else { return };
-    // A user whose clock is an hour ahead, or behind, is warned at the same time, and not signed out.
+    // A user whose clock is an hour ahead or behind is warned at the right time, and not signed
+    // out.
     for hours in [1, -1] {
         let set = format!("const there = Date.now; Date.now = () => there() + {hours} * 3600000;");
         visit.client.goto(&visit.url("/public")).await.unwrap();
@@ -347,7 +349,7 @@ async fn t2_clocks_that_are_set_and_tabs_that_sleep_wake_to_the_truth() {
         visit.click(".tenure-main").await.unwrap();
         visit.no_dialog().await.unwrap();
     }
-    // A tab that was frozen for longer than the session had.
+    // A tab that was frozen for longer than the session's remaining time.
     visit.home().await.unwrap();
     chrome::cdp(&visit.client, "Page.setWebLifecycleState", json!({ "state": "frozen" })).await;
     tokio::time::sleep(std::time::Duration::from_secs(25)).await;
@@ -429,7 +431,7 @@ async fn t2_a_page_from_the_history_wakes_to_the_truth_and_another_application_h
     visit.client.goto(&visit.url("/public")).await.unwrap();
     visit.run("globalThis.asked = 0; const there = fetch; globalThis.fetch = (...all) => { asked += 1; return there(...all); };").await;
     with_tag_here(&visit).await;
-    // Another application on this origin has its own channel; a tab of ours has ours.
+    // Another application on this origin has its own broadcast channel.
     let asked = visit.run("return asked").await;
     visit.run("new BroadcastChannel('tenure /other').postMessage('ended');").await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;

@@ -1,5 +1,6 @@
-//! What pages do to the script that warns (SPEC T2), in a real browser: they swap their body, evaluate it again, forbid
-//! styles, shadow properties of the document, log in without a page load, and have frames.
+//! The warning script (SPEC T2) on difficult pages, in a real browser: pages that swap their body,
+//! run the script again, forbid styles, shadow properties of the document, log in without a page
+//! load, or have frames.
 
 use std::{io::Write, time::Duration};
 
@@ -11,20 +12,20 @@ use super::{
 };
 use crate::common::visit::Visit;
 
-/// Warned of 20 seconds before, so after 4.
+/// The warning comes 20 seconds before the end, so after 4 seconds.
 const SHORT: Duration = Duration::from_secs(24);
 const LONG: Duration = Duration::from_secs(600);
 
-/// Swaps the body by a library while the dialog is up, while it is not, and back.
+/// A library swaps the body while the dialog is shown, while it is not, and back.
 async fn survives_swaps(name: &str) {
     if !library_file(name).exists() {
         assert!(std::env::var_os("TENURE_ALL").is_none(), "{name} is missing, and nothing may be left out");
-        // Not `eprintln`, which the test harness would keep to itself.
+        // Not `eprintln`, which the test harness would capture.
         let _ = writeln!(std::io::stderr(), "left out: {name} (needs tests/pages/install.sh target/pages)");
         return;
     }
     let head = format!("{TAG}<script src=/lib/{name}></script>");
-    // The page that is swapped in evaluates the script again.
+    // The swapped-in page runs the script again.
     let body = |here: &str, to: &str, more: &str| {
         format!(
             "<h1>{here}</h1><a id=go href={to} hx-get={to} hx-target=body hx-push-url=true>{to}</a>{more}"
@@ -39,7 +40,7 @@ async fn survives_swaps(name: &str) {
     visit.run("globalThis.loaded = true; document.getElementById('go').click();").await;
     visit.sees("h1", "second").await.unwrap();
     visit.has_one_dialog().await;
-    // The timers go on, and the buttons work.
+    // The timers continue, and the buttons work.
     let said = visit.run("return document.querySelector('.tenure-clock').textContent").await;
     let counts = "return document.querySelector('.tenure-clock').textContent !== arguments[0];";
     visit.becomes_true(counts, vec![said]).await.unwrap();
@@ -49,7 +50,7 @@ async fn survives_swaps(name: &str) {
     visit.sees("h1", "first").await.unwrap();
     visit.has_one_dialog().await;
     visit.stays().await;
-    // No dead copy of a dialog comes from a cache of pages.
+    // The library's page cache does not restore a dead copy of a dialog.
     visit.client.back().await.unwrap();
     visit.sees("h1", "second").await.unwrap();
     visit.no_dialog().await.unwrap();
@@ -141,7 +142,7 @@ async fn t2_the_attributes_of_the_last_tag_count() {
     visit.sees(DIALOG, "Rester").await.unwrap();
     assert_eq!(visit.run("return document.querySelector('dialog.tenure').lang").await, "fr");
 
-    // A module has no tag, and none is taken for its own.
+    // A module has no script tag, and uses the attributes of no other tag.
     visit.open("/module").await.unwrap();
     visit.sees(DIALOG, "Are you still there?").await.unwrap();
     let text = "return [document.querySelector('dialog.tenure').lang, document.activeElement.textContent]";
@@ -173,7 +174,7 @@ async fn t2_under_a_policy_of_a_nonce_alone_it_is_styled_and_counts_once() {
     visit.finish().await.unwrap();
 }
 
-/// Markup that shadows what scripts look for.
+/// Markup that shadows the properties that scripts use.
 const CLOBBER: &str = "<base href=http://localhost:1/>
     <img name=currentScript src='data:,' data-login='javascript:pwned=1' data-endpoints=//localhost:1>
     <form name=documentElement></form><form name=head></form><form name=createElement></form>
@@ -183,12 +184,13 @@ const CLOBBER: &str = "<base href=http://localhost:1/>
 
 #[tokio::test]
 async fn t2_markup_is_not_taken_for_the_script_and_breaks_nothing() {
-    // Its markup is there before the script runs, which is deferred.
+    // The script is deferred, so the markup exists before it runs.
     let Some(visit) = Visit::pages("clobbering", SHORT, &[("/page", TAG, CLOBBER, "")]).await else { return };
     visit.log_in_on("/page").await;
     assert_eq!(visit.run("return document.currentScript.tagName").await, "IMG", "it is shadowed");
     visit.has_one_dialog().await;
-    // What clicks for a test looks for the element in `document.documentElement`, which is shadowed too.
+    // WebDriver's click needs `document.documentElement`, which is shadowed too, so a script
+    // clicks.
     let click = "document.querySelector('.tenure-main').click()";
     visit.run(click).await;
     visit.no_dialog().await.unwrap();
@@ -251,7 +253,7 @@ async fn t2_a_login_without_a_page_load_starts_warnings_and_activity() {
     visit.fetch_login().await;
     visit.has_one_dialog().await;
     visit.stays().await;
-    // Again after an end that the page itself takes care of.
+    // The same after an end that the page handles itself.
     visit.is_over().await;
     visit.fetch_login().await;
     visit.has_one_dialog().await;
@@ -265,7 +267,7 @@ async fn t2_after_a_login_that_no_request_of_the_page_shows_activity_or_an_event
         return;
     };
     visit.becomes_true("return !!globalThis.tenure", vec![]).await.unwrap();
-    // The requests of a worker are not the page's.
+    // The page does not see the requests of a worker.
     let login = "const done = arguments[0];
         const source = `fetch('${origin}/login', { method: 'POST' }).then((r) => postMessage(r.status))`;
         const worker = new Worker(URL.createObjectURL(new Blob([source])));
@@ -278,7 +280,7 @@ async fn t2_after_a_login_that_no_request_of_the_page_shows_activity_or_an_event
     visit.run(minute).await;
     visit.click("h1").await.unwrap();
     visit.knows_the_session().await;
-    // The click counts.
+    // The click counts as an interaction.
     visit
         .becomes_true(
             "const { now, idle_expires_at, idle_lifetime } = tenure.status();
@@ -333,7 +335,7 @@ async fn t2_a_page_and_its_frames_have_one_dialog_and_one_status_request() {
         "for (const at of [window, ...Array.from(frames, (at) => at)]) at.dispatchEvent(new Event('focus'))";
     assert_eq!(visit.asks(everywhere).await, 1);
     visit.stays().await;
-    // A login in a frame is one of the page.
+    // A login in a frame counts for the whole page.
     visit.is_over().await;
     let login =
         "const done = arguments[0]; frames[0].fetch('/login', { method: 'POST' }).then(() => done(1));";
@@ -341,7 +343,8 @@ async fn t2_a_page_and_its_frames_have_one_dialog_and_one_status_request() {
     visit.has_one_dialog().await;
     assert_eq!(visit.run(dialogs).await, json!([1, 0, 0, 0, 0, 0]));
 
-    // Where the page has no script, the first frame that can be seen shows it; a script that comes later takes over.
+    // If the top page has no script, the first visible frame shows the dialog. A script that is
+    // added to the top page later takes over.
     visit.open("/bare").await.unwrap();
     let shown = format!("return JSON.stringify((() => {{ {dialogs} }})()) === arguments[0]");
     visit.becomes_true(&shown, vec!["[0,0,1,0,0,0,0]".into()]).await.unwrap();

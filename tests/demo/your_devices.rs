@@ -1,4 +1,4 @@
-//! `examples/your_devices.rs` as a user meets it.
+//! `examples/your_devices.rs` as a user sees it.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ fn sids(page: &str) -> Vec<String> {
     page.split(r#"name="sid" value=""#).skip(1).map(|rest| rest[..22].to_owned()).collect()
 }
 
-/// Found by what its line says: logins of one millisecond stand in any order.
+/// Found by the text of its line, because logins of the same millisecond are in any order.
 fn sid_of(device: &str, page: &str) -> String {
     let (_, line) = page.split_once(&format!("<li>{device}, ")).expect(page);
     sids(line).swap_remove(0)

@@ -1,4 +1,4 @@
-//! Cookies that come (SPEC C5), and lines that go (C1).
+//! Incoming `Cookie` lines (SPEC C5), and outgoing `Set-Cookie` lines (C1).
 
 use axum::{
     body::Body,
@@ -11,7 +11,8 @@ use crate::common::{Reply, Site, usual_routes};
 
 const NAME: &[u8] = b"__Host-id=";
 
-/// `Cookie` lines, one a line of the input; `\x01` and `\x02` are the tokens of a live session and of none.
+/// One `Cookie` line for each line of the input. `\x01` is the token of a live session, and `\x02`
+/// an unknown one.
 pub(crate) fn header() -> Target {
     let (runtime, site) = (runtime(), Site::new());
     let cookie = runtime.block_on(site.log_in("alice")).cookie_header().expect("a cookie");
@@ -43,12 +44,12 @@ pub(crate) fn header() -> Target {
             let removes = !values.is_empty() && tokens.len() <= 3;
             assert_eq!((reply.set_cookies().len(), reply.removes_cookie()), (usize::from(removes), removes));
         }
-        // Nothing that came is in what goes.
+        // The response does not reflect the unknown token.
         assert!(!format!("{reply:?}").contains(&other));
     })
 }
 
-/// The values under our name, read the slow way: a list between semicolons.
+/// The values under our name, parsed naively: a list separated by semicolons.
 fn values(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b';').filter_map(|pair| pair.trim_ascii().strip_prefix(NAME))
 }
@@ -57,7 +58,7 @@ fn is_token(value: &[u8]) -> bool {
     value.len() == 64 && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
 }
 
-/// Settings of a cookie: a byte of flags, then name, domain and path, one a line.
+/// Settings of a cookie: a byte of flags, then name, domain and path, each on its own line.
 pub(crate) fn set_cookie() -> Target {
     let runtime = runtime();
     Box::new(move |bytes| {
@@ -71,7 +72,7 @@ pub(crate) fn set_cookie() -> Target {
     })
 }
 
-/// Whatever an application is configured with: refused (`false`), or a line that says exactly that.
+/// Any configuration is either refused (`false`), or gives a line with exactly these attributes.
 pub(crate) fn says_what_is_set(
     runtime: &tokio::runtime::Runtime,
     name: &str,
@@ -96,12 +97,13 @@ pub(crate) fn says_what_is_set(
     let reply: Reply = runtime.block_on(site.send(request.expect("a request")));
     let lines = reply.set_cookies();
     assert_eq!(lines.len(), 1);
-    let (told, token, mut said) = strictly(lines[0]).unwrap_or_else(|| panic!("not RFC 6265: {}", lines[0]));
-    assert_eq!((told, token.len()), (name, 64));
+    let (set_name, token, mut said) =
+        strictly(lines[0]).unwrap_or_else(|| panic!("not RFC 6265: {}", lines[0]));
+    assert_eq!((set_name, token.len()), (name, 64));
     let dates = said.iter().filter(|(name, _)| matches!(*name, "Expires" | "Max-Age")).count();
     assert_eq!(dates, if persistent { 2 } else { 0 });
     said.retain(|(name, _)| !matches!(*name, "Expires" | "Max-Age"));
-    // A leading dot of a domain means nothing (RFC 6265, section 5.2.3).
+    // A leading dot of a domain is ignored (RFC 6265, section 5.2.3).
     let domain = domain.map(|domain| domain.strip_prefix('.').unwrap_or(domain));
     let mut expected = vec![("HttpOnly", None), ("SameSite", Some("Lax")), ("Path", Some(path))];
     expected.extend(domain.map(|domain| ("Domain", Some(domain))));
@@ -113,10 +115,11 @@ pub(crate) fn says_what_is_set(
     true
 }
 
-/// A name, and what stands after its `=`, if there is one.
+/// A name, and the value after its `=`, if there is one.
 type Attribute<'a> = (&'a str, Option<&'a str>);
 
-/// RFC 6265, section 4.1.1, to the letter: name, value and attributes; `None` for a line that is not of this grammar.
+/// RFC 6265, section 4.1.1, strictly: name, value and attributes. `None` for a line outside this
+/// grammar.
 fn strictly(line: &str) -> Option<(&str, &str, Vec<Attribute<'_>>)> {
     let is_token = |text: &str| {
         let special = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);

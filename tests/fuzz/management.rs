@@ -1,4 +1,5 @@
-//! Calls of the management API (SPEC M1): whatever comes, the answer is JSON and no fault of the server.
+//! Calls of the management API (SPEC M1): any input gets an answer in JSON, and never a server
+//! error.
 
 use axum::{
     body::Body,
@@ -19,15 +20,15 @@ const METHODS: [Method; 6] =
     [Method::GET, Method::PATCH, Method::PUT, Method::POST, Method::DELETE, Method::HEAD];
 const KINDS: [&str; 3] = ["application/json", "application/x-www-form-urlencoded", "text/plain"];
 
-/// A byte for the method, one for the type of the body, a line with the target, and the body. `\x01` in the target is
-/// the id of a session.
+/// The input is a byte for the method, one for the body's type, a line with the target, and the
+/// body. `\x01` in the target is the id of a session.
 pub(crate) fn calls() -> Target {
     let runtime = runtime();
     Box::new(move |bytes| {
         let [method, kind, rest @ ..] = bytes else { return };
         let mut parts = rest.splitn(2, |byte| *byte == b'\n');
         let (target, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        // A place of its own for each input, because one may change settings that the next would meet.
+        // Each input has its own place, because an input may change settings.
         let request = async {
             let policy = SharedPolicy::open(MemoryStore::new(), Policy::default()).await.expect("settings");
             let live = policy.live();

@@ -1,4 +1,4 @@
-//! Headers of device binding: structured fields, and proofs that prove nothing (SPEC B8).
+//! Headers of device binding: structured fields, and invalid proofs (SPEC B8).
 
 use axum::{
     body::Body,
@@ -12,14 +12,15 @@ use crate::common::{
     bound::{Bound, log_in, site_over},
 };
 
-/// A byte says which header of which request; `\x01` is the session's public id, `\x02` a challenge that is not for this
-/// purpose. With the top bit, the rest is header and payload of a proof in two lines, which a stranger's device signs.
+/// The first byte selects the request and its header. `\x01` is the session's public id, and `\x02`
+/// a challenge for another purpose. With the top bit set, the rest is the header and the payload of
+/// a proof in two lines, which a stranger's device signs.
 pub(crate) fn proofs() -> Target {
     let (runtime, stranger) = (runtime(), SoftwareDevice::es256());
     let (site, bound, offered, challenges) = runtime.block_on(async {
         let site = site_over(MemoryStore::new(), DeviceBinding::enforce());
         let bound = Bound::new(&site, SoftwareDevice::es256()).await;
-        // After the grace in which a session need not be proved.
+        // After the grace in which a session needs no proof.
         site.clock.advance(31 * SECOND);
         let offered = site.browser();
         let challenges = [log_in(&offered, "bob").await, bound.challenge().await];
@@ -52,7 +53,8 @@ pub(crate) fn proofs() -> Target {
         assert!(matches!(reply.status.as_u16(), 200 | 400 | 401 | 403), "{reply:?}");
         assert!(reply.status != StatusCode::OK || reply.body.contains("\"continue\": false"), "{reply:?}");
         assert_eq!(reply.set_cookies(), [""; 0], "{reply:?}");
-        // What was there is there: now and then, because it costs more than the target.
+        // Checks from time to time that the sessions are unchanged, because the check costs more
+        // than the target.
         runs += 1;
         if runs.is_multiple_of(64) {
             runtime.block_on(async {

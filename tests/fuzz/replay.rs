@@ -1,10 +1,11 @@
-//! The kept corpus, and bounded changes of it. `TENURE_SEARCH=100` makes a hundred times as many.
+//! The stored corpus and bounded mutations of it. `TENURE_SEARCH=100` makes a hundred times as
+//! many.
 
 use std::{fs, path::PathBuf, thread};
 
 use crate::{common::search, fuzz::TARGETS};
 
-/// A source of changes; the same ones in each run.
+/// A source of mutations, the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -15,7 +16,7 @@ impl Dice {
         usize::try_from(self.0 >> 20).unwrap_or_default() % end.max(1)
     }
 
-    /// One of the inputs with up to four changes.
+    /// One of the inputs with up to four mutations.
     fn change(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
         let mut input = corpus[self.below(corpus.len())].clone();
         for _ in 0..=self.below(4) {

@@ -1,11 +1,11 @@
-//! Where a browser is sent: back to a page after a login, and away after a logout (SPEC E2, R1).
+//! Redirects: back to a page after a login, and elsewhere after a logout (SPEC E2, R1).
 
 use tower_tenure::{browser::LogoutUrls, is_same_origin_path};
 use url::Url;
 
 use super::Target;
 
-/// A `return_to`, which the `url` crate reads as a browser does.
+/// A `return_to`, which the `url` crate parses as a browser does.
 pub(crate) fn return_to() -> Target {
     let pages = ["https://app.example/", "https://app.example/a/b?c#d", "http://127.0.0.1:3000/login"]
         .map(|page| Url::parse(page).expect("a URL"));
@@ -22,7 +22,7 @@ pub(crate) fn return_to() -> Target {
     })
 }
 
-/// A `returnTo`, or an entry of the list and a `returnTo` in two lines.
+/// The input is a `returnTo`, or an entry of the list and a `returnTo` in two lines.
 pub(crate) fn logout_url() -> Target {
     let urls = allowed();
     Box::new(move |bytes| {
@@ -35,10 +35,11 @@ pub(crate) fn logout_url() -> Target {
     })
 }
 
-/// Whether it is accepted; then it leads a browser to the list, wherever that stands.
+/// Whether it is accepted. If so, checks that it leads a browser to a URL on the list, whatever
+/// page the browser is on.
 pub(crate) fn leads_only_to_the_list(urls: &LogoutUrls, text: &str) -> bool {
     let Ok(Some(location)) = urls.redirect(Some(text), None) else { return false };
-    // Where the browser goes, and where it would go by what was asked.
+    // Where the browser goes, and where it would go by the request alone.
     let here = Url::parse("http://elsewhere.example/deep/page").expect("a URL");
     for url in [&*location, text].map(|target| here.join(target).expect("it was accepted")) {
         assert!(is_on_the_list(&url), "{text:?} leads to {url}");
@@ -62,10 +63,10 @@ pub(crate) fn allows_no_more_than_its_own_host(entry: &str, text: &str) {
     }
 }
 
-/// An entry of the list, in its parts.
+/// An entry of the list, split into its parts.
 struct Entry {
     scheme: &'static str,
-    /// What comes before and after the `*` of a leftmost label.
+    /// The parts before and after the `*` of a leftmost label.
     star: Option<(&'static str, &'static str)>,
     labels: &'static [&'static str],
     port: u16,
@@ -90,7 +91,7 @@ const ALLOWED: [Entry; 5] = [
     entry("https", None, &["xn--bcher-kva", "example"], 443, "/"),
 ];
 
-/// The list that is searched.
+/// The list of the search.
 pub(crate) fn allowed() -> LogoutUrls {
     ALLOWED.iter().fold(LogoutUrls::new(), |urls, Entry { scheme, star, labels, port, path }| {
         let star = star.map(|(before, after)| format!("{before}*{after}.")).unwrap_or_default();
@@ -98,7 +99,7 @@ pub(crate) fn allowed() -> LogoutUrls {
     })
 }
 
-/// Whether a browser that goes there stays on the list; written from the rule, not from the code.
+/// Whether the URL is on the list, written from the rule and not from the code.
 fn is_on_the_list(url: &Url) -> bool {
     let labels: Vec<&str> = url.host_str().unwrap_or_default().split('.').collect();
     let plain = url.username().is_empty() && url.password().is_none();

@@ -1,4 +1,4 @@
-//! A store with one bug at a time, of the kinds that clients can see.
+//! A store with one bug at a time, each visible to clients.
 
 use std::{
     collections::HashMap,
@@ -12,17 +12,18 @@ use tower_tenure::{
     store::{CreateOutcome, Creation, Page, PlaceKey, Revocation, Sweep, Swept},
 };
 
-/// What is wrong with the store. Once in a while, where that says so: a bug that shows at once is no test of a search.
+/// What is wrong with the store. Some bugs occur only in a part of the calls, because a bug that
+/// always occurs does not test the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
     None,
-    /// One in ten writes is acknowledged and not made.
+    /// One in ten writes is acknowledged but not applied.
     LosesAWrite,
-    /// A write is made, and answered as if it was not: so it is made again.
+    /// A write is applied but answered with a conflict, so it is applied again.
     WritesTwice,
-    /// One in ten reads gives what the last one gave.
+    /// One in ten reads returns the result of the previous read.
     ReadsStale,
-    /// A logout is acknowledged and not made.
+    /// A logout is acknowledged but has no effect.
     LogoutWithoutEffect,
     RevokeOneIgnored,
     RevokeSubjectMissesOne,
@@ -37,20 +38,20 @@ pub(crate) enum Bug {
     IdleDeadlineStays,
     DiesEarly,
     CapByOne,
-    EndToldTwice,
-    EndNotTold,
-    EndToldOtherwise,
+    EndEmittedTwice,
+    EndNotEmitted,
+    EndEmittedOtherwise,
     /// The old secret proves the session after its grace.
     RotationKeepsTheOld,
     /// The new secret is not stored.
     RotationLosesTheNew,
-    /// One in twenty reads gives the record of another session.
+    /// One in twenty reads returns the record of another session.
     SessionOfAnother,
     TouchRevives,
     SweepRemovesLive,
     LoweringIgnored,
     ListMissesOne,
-    /// One in ten logins is acknowledged and not stored.
+    /// One in ten logins is acknowledged but not stored.
     LoginNotStored,
 }
 
@@ -63,13 +64,13 @@ pub(crate) struct Planted {
 #[derive(Default)]
 struct State {
     count: u32,
-    /// Records as they were at some time.
+    /// Earlier states of records.
     known: HashMap<SessionId, Record>,
     /// The last session that was read.
     last: Option<Record>,
-    /// What is not in the store any more.
+    /// Sessions that are no longer in the store.
     gone: Vec<SessionId>,
-    /// What came back.
+    /// Sessions that the store revived.
     revived: HashMap<SessionId, Record>,
 }
 
@@ -86,7 +87,7 @@ impl Planted {
         self.bug == bug
     }
 
-    /// Whether it is this bug, and its turn: one in so many.
+    /// Whether the planted bug is this one, and occurs now: once in `times` calls.
     fn now_and_then(&self, bug: Bug, times: u32) -> bool {
         if self.bug != bug {
             return false;
@@ -120,7 +121,7 @@ impl SessionStore for Planted {
             _ => {}
         }
         let sid = creation.record.sid;
-        if self.is(Bug::EndNotTold) {
+        if self.is(Bug::EndNotEmitted) {
             let outcome = self.store.create(creation).await?;
             return Ok(match outcome {
                 CreateOutcome::Created { record, ended } => {
@@ -239,13 +240,13 @@ impl SessionStore for Planted {
         let reason = request.reason;
         let outcome = self.store.end(sid, request, seen).await?;
         Ok(match outcome {
-            EndOutcome::AlreadyEnded { .. } if self.is(Bug::EndToldTwice) => {
+            EndOutcome::AlreadyEnded { .. } if self.is(Bug::EndEmittedTwice) => {
                 let record = self.store.load(sid).await?.expect("its tombstone");
                 let Record { subject, realm, .. } = *record;
                 EndOutcome::Ended(EndedSession { reason, subject, realm, data: None })
             }
-            EndOutcome::Ended(_) if self.is(Bug::EndNotTold) => EndOutcome::Unknown,
-            EndOutcome::Ended(session) if self.is(Bug::EndToldOtherwise) => {
+            EndOutcome::Ended(_) if self.is(Bug::EndNotEmitted) => EndOutcome::Unknown,
+            EndOutcome::Ended(session) if self.is(Bug::EndEmittedOtherwise) => {
                 EndOutcome::Ended(EndedSession { reason: EndReason::SignedOut, ..session })
             }
             other => other,

@@ -1,4 +1,4 @@
-//! The judgement of a record: an index of it, and the rules one after another.
+//! Checks a history: builds an index of it, and applies the rules one after another.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,30 +6,30 @@ use std::{
 };
 
 use super::{
-    record::{Ask, Browser, Call, History, Outcome, Sid, Token, Told, User},
+    record::{Ask, Browser, Call, Emitted, History, Outcome, Sid, Token, User},
     rules,
 };
 
-/// A record, with what belongs to each session found beforehand.
+/// A history with an index of what belongs to each session.
 pub(crate) struct View<'a> {
     pub(crate) history: &'a History,
     pub(crate) sessions: BTreeMap<Sid, Life<'a>>,
-    /// The session that a cookie belongs to, and the call whose answer set it.
+    /// The session of each cookie, and the call whose answer set it.
     pub(crate) tokens: HashMap<Token, (Sid, &'a Call)>,
-    /// The call that writes a number.
+    /// The call that writes each number.
     pub(crate) writers: HashMap<u32, &'a Call>,
 }
 
-/// What the record says of a session.
+/// What the history contains about a session.
 pub(crate) struct Life<'a> {
     pub(crate) sid: Sid,
-    /// The call that began it, by its own answer. `None` where that was lost.
+    /// The call that began the session, by its own answer. `None` if that answer was lost.
     pub(crate) birth: Option<&'a Call>,
     /// The calls that found it live.
     pub(crate) finds: Vec<&'a Call>,
-    /// The calls that brought a cookie of it.
+    /// The calls that sent a cookie of the session.
     pub(crate) brought: Vec<&'a Call>,
-    pub(crate) told: Vec<&'a Told>,
+    pub(crate) emitted: Vec<&'a Emitted>,
 }
 
 impl Life<'_> {
@@ -44,8 +44,8 @@ impl Life<'_> {
         Some(self.birth?.browser)
     }
 
-    /// Whether a login may end it without its cookie: an anonymous session that followed one which was over, by a login of the
-    /// same browser that still had the cookie of that one.
+    /// Whether a login may end the session without its cookie. That is so for an anonymous session
+    /// that followed an ended one, if the browser's login still had the cookie of the ended one.
     pub(crate) fn may_be_followed(&self, login: &Call) -> bool {
         self.user().is_none() && self.browser() == Some(login.browser)
     }
@@ -76,8 +76,8 @@ impl<'a> View<'a> {
                 view.life(sid).brought.push(call);
             }
         }
-        for told in &history.told {
-            view.life(told.sid).told.push(told);
+        for emitted in &history.emitted {
+            view.life(emitted.sid).emitted.push(emitted);
         }
         view
     }
@@ -88,15 +88,15 @@ impl<'a> View<'a> {
             birth: None,
             finds: Vec::new(),
             brought: Vec::new(),
-            told: Vec::new(),
+            emitted: Vec::new(),
         })
     }
 
-    /// The earliest moment, by a node's clock, at which the idle deadline may have come for a call that began at tick `before`
-    /// and had done its work by tick `by`.
+    /// The earliest time, by a node's clock, at which the idle deadline may have passed for a call
+    /// that began at tick `before` and was done by tick `by`.
     pub(crate) fn idle_floor(&self, life: &Life<'_>, before: u64, by: u64) -> Option<i64> {
         let (birth, terms) = (life.birth?, &self.history.terms);
-        // Where calls to the store may fail, an interaction that is answered need not be recorded.
+        // If calls to the store may fail, an answered interaction may be unrecorded.
         let certain = life.finds.iter().filter(|call| {
             !terms.has_faults
                 && call.ask.is_interaction()
@@ -107,20 +107,21 @@ impl<'a> View<'a> {
         Some(last + self.history.shortest_between(birth.start.tick, by).0)
     }
 
-    /// The earliest moment at which the absolute deadline may have come.
+    /// The earliest time at which the absolute deadline may have passed.
     pub(crate) fn absolute_floor(&self, life: &Life<'_>, by: u64) -> Option<i64> {
         let birth = life.birth?;
         Some(birth.clock + self.history.shortest_between(birth.start.tick, by).1)
     }
 
-    /// The tick after which the session is over by an answer or an event, and what that was.
+    /// The tick after which the session is over by an answer or an event, and a description of it.
     pub(crate) fn end_known(&self, life: &Life<'_>) -> Option<(u64, String)> {
-        let told = life.told.iter().map(|told| (told.when.tick, format!("it was told: {}", told.reason)));
+        let emitted =
+            life.emitted.iter().map(|emitted| (emitted.when.tick, format!("an event: {}", emitted.reason)));
         let answered = life.brought.iter().chain(&life.finds).filter_map(|call| {
             let end = call.end?.tick;
             let found_it = call.found() == Some(life.sid);
             let ends = matches!(call.ask, Ask::LogOut | Ask::LogIn(_)) && call.is_done() && found_it;
-            // Where calls to the store fail, a deadline that passed by one node's clock need not be recorded.
+            // If calls to the store fail, an end by one node's clock may be unrecorded.
             let shown = call.answer.past.is_some() && !self.history.terms.has_faults;
             (ends || shown).then(|| (end, format!("after {call}")))
         });
@@ -128,11 +129,11 @@ impl<'a> View<'a> {
             let is_it = call.ask == Ask::RevokeOne(life.sid) && call.is_done();
             is_it.then(|| (call.ended(), format!("after {call}")))
         });
-        told.chain(answered).chain(revoked).min_by_key(|(tick, _)| *tick)
+        emitted.chain(answered).chain(revoked).min_by_key(|(tick, _)| *tick)
     }
 }
 
-/// A rule that the record breaks.
+/// A rule that the history breaks.
 #[derive(Debug)]
 pub(crate) struct Violation {
     pub(crate) rule: &'static str,
@@ -140,13 +141,13 @@ pub(crate) struct Violation {
     sid: Option<Sid>,
 }
 
-/// All that is wrong with a record, with the story of the sessions that it is about.
+/// All violations of a history, with the stories of the sessions concerned.
 pub(crate) struct Broken {
     pub(crate) violations: Vec<Violation>,
     stories: Vec<String>,
 }
 
-/// Where a rule says what is wrong.
+/// Collects the violations of a rule.
 pub(crate) struct Findings {
     rule: &'static str,
     violations: Vec<Violation>,
@@ -161,7 +162,7 @@ impl Findings {
 /// How many violations are shown in full.
 const SHOWN: usize = 3;
 
-/// Whether a record keeps all rules.
+/// Checks a history against all rules.
 pub(crate) fn check(history: &History) -> Result<(), Broken> {
     let view = View::new(history);
     let mut violations = Vec::new();
@@ -178,7 +179,7 @@ pub(crate) fn check(history: &History) -> Result<(), Broken> {
     Err(Broken { violations, stories })
 }
 
-/// All that the record has of a session, in order.
+/// Everything in the history about a session, in order.
 fn story(view: &View<'_>, sid: Sid) -> String {
     let mut lines: Vec<(u64, String)> = Vec::new();
     let user = view.sessions.get(&sid).and_then(Life::user);
@@ -193,8 +194,8 @@ fn story(view: &View<'_>, sid: Sid) -> String {
     let calls = view.history.calls.iter();
     let calls = calls.filter(|call| mentions(call) || brought.iter().any(|other| other.start == call.start));
     lines.extend(calls.map(|call| (call.start.tick, call.to_string())));
-    let told = view.history.told.iter().filter(|told| told.sid == sid);
-    lines.extend(told.map(|told| (told.when.tick, format!("{told:?}"))));
+    let emitted = view.history.emitted.iter().filter(|emitted| emitted.sid == sid);
+    lines.extend(emitted.map(|emitted| (emitted.when.tick, format!("{emitted:?}"))));
     lines.extend(view.history.policies.iter().map(|policy| (policy.from.tick, format!("{policy:?}"))));
     lines.sort();
     let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
@@ -202,9 +203,9 @@ fn story(view: &View<'_>, sid: Sid) -> String {
 }
 
 impl Broken {
-    /// Whether nothing is wrong but that an end was not told yet.
-    pub(crate) fn is_untold(&self) -> bool {
-        self.violations.iter().all(|violation| violation.what == rules::NEVER_TOLD)
+    /// Whether the only violations are ends that were not emitted yet.
+    pub(crate) fn is_only_missing_events(&self) -> bool {
+        self.violations.iter().all(|violation| violation.what == rules::NEVER_EMITTED)
     }
 }
 

@@ -1,10 +1,10 @@
-//! What clients do, chosen by dice: the same in each run of a seed.
+//! Random actions of clients, the same in each run of a seed.
 
 use std::time::Duration;
 
 use super::record::{Ask, Sid, User};
 
-/// Numbers that depend on the seed alone: `SplitMix64` (Steele, Lea and Flood 2014).
+/// Pseudorandom numbers from a seed: `SplitMix64` (Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
@@ -31,13 +31,13 @@ impl Dice {
     }
 }
 
-/// What is tried in a run.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) calls: usize,
     pub(crate) cap: u32,
-    /// Whether the cap refuses a login, rather than evicts a session.
+    /// Whether the cap refuses a login instead of evicting a session.
     pub(crate) refuses: bool,
     pub(crate) idle: Duration,
     pub(crate) absolute: Duration,
@@ -45,13 +45,13 @@ pub(crate) struct Plan {
     pub(crate) grace: Duration,
     /// How far the clock of the second node is ahead, in milliseconds.
     pub(crate) ahead: i64,
-    /// Of how many calls to the store one fails, or loses its answer; 0 for none.
+    /// One in this many calls to the store fails or loses its answer. 0 for none.
     pub(crate) faults: u64,
-    /// Whether nodes are killed now and then.
+    /// Whether nodes are killed from time to time.
     pub(crate) kills: bool,
-    /// How often each call to the store waits, at most, so that others come in between.
+    /// How often each call to the store yields at most, so that other calls interleave with it.
     pub(crate) pauses: u64,
-    /// Whether the server has faults of its own.
+    /// Whether the server itself has faults.
     pub(crate) bad_server: bool,
 }
 
@@ -61,7 +61,7 @@ pub(crate) const TABS: u8 = 2;
 pub(crate) const REGISTERS: u64 = 3;
 
 impl Plan {
-    /// A run of so many calls, all else as the seed has it.
+    /// A run of this many calls. The seed determines everything else.
     pub(crate) fn of(seed: u64, calls: usize) -> Self {
         let mut dice = Dice::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 7);
         let seconds = Duration::from_secs;
@@ -74,7 +74,7 @@ impl Plan {
             absolute: seconds(90),
             granularity: if dice.one_in(2) { Duration::ZERO } else { seconds(3) },
             grace: if dice.one_in(3) { Duration::ZERO } else { seconds(10) },
-            // Not a whole number of steps, so that no two nodes have the same moment.
+            // Not a whole number of steps, so that two nodes never have the same time.
             ahead: i64::try_from(dice.below(400)).expect("a small number") * 10 - 1995,
             faults: 0,
             kills: false,
@@ -94,14 +94,14 @@ impl Plan {
     }
 }
 
-/// What happens next. Besides calls: time goes on, and administrators change the policy.
+/// The next step: a call, a change of the policy, or the kill of a node.
 pub(crate) enum Step {
     Call(Ask),
     SetPolicy { idle: Duration, absolute: Duration },
     KillNode,
 }
 
-/// How far time goes on before a call, in steps of ten milliseconds.
+/// How much time passes before a call, in steps of ten milliseconds.
 pub(crate) fn time_passes(dice: &mut Dice) -> Duration {
     let tens = match dice.below(200) {
         0 => 1500 + dice.below(1000),
@@ -111,7 +111,7 @@ pub(crate) fn time_passes(dice: &mut Dice) -> Duration {
     Duration::from_millis(10 * tens)
 }
 
-/// What a tab does next. `sids` are sessions that there have been.
+/// What a tab does next. `sids` is the number of sessions so far.
 pub(crate) fn step(dice: &mut Dice, plan: &Plan, number: u32, sids: u32) -> Step {
     let user = |dice: &mut Dice| User::try_from(dice.below(USERS)).expect("a few users");
     let recent = |dice: &mut Dice| -> Option<Sid> {

@@ -1,4 +1,4 @@
-//! A node's connection to the store, its clock, and its life.
+//! A node's connection to the store, its clock, and the life of its process.
 
 use std::{
     future::poll_fn,
@@ -21,7 +21,7 @@ use tower_tenure::{
 
 use super::clients::Dice;
 
-/// The clock of a node: so far ahead of the true time.
+/// The clock of a node: the true time plus an offset.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeClock {
     pub(crate) true_time: ManualClock,
@@ -51,7 +51,7 @@ impl Life {
         self.is_over.load(Ordering::SeqCst)
     }
 
-    /// What of a call comes before the end; `None` if that came first.
+    /// The call's result, or `None` if the process ended first.
     pub(crate) async fn before_its_end<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         match select(pin!(call), pin!(self.ends.notified())).await {
             Either::Left((answer, _)) => Some(answer),
@@ -60,8 +60,8 @@ impl Life {
     }
 }
 
-/// A node's connection to the store: its calls wait and fail as the dice say, and never come to an end once the node was
-/// killed. The store's clock shows the true time.
+/// A node's connection to the store. Its calls yield and fail at random, and never complete once
+/// the node was killed. The store's clock shows the true time.
 pub(crate) struct Connection<S> {
     pub(crate) store: Arc<S>,
     pub(crate) life: Arc<Life>,
@@ -184,7 +184,8 @@ impl<S: SessionStore> SessionStore for Connection<S> {
         self.call(self.store.end_many(requests)).await
     }
 
-    /// The true time, at once: an answer that takes its time makes nodes differ by as much, which is not what is tried here.
+    /// The true time, without delay: a slow answer would make the nodes' clocks differ, which is
+    /// not under test here.
     async fn time(&self) -> Result<Option<Timestamp>, Error> {
         Ok(Some(self.true_time.now()))
     }

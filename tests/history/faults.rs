@@ -1,4 +1,5 @@
-//! What befalls a server while clients use it: it stands still, its connections are cut, it is killed and started again.
+//! Faults of a server while clients use it: it stops responding, its connections are cut, or it is
+//! killed and restarted.
 
 use std::{
     sync::{
@@ -17,14 +18,14 @@ use crate::common::{
 
 /// A server with its faults, until [`Faults::stop`].
 pub(crate) struct Faults {
-    /// While it is set, no new fault begins.
+    /// While this is set, no new fault begins.
     pub(crate) is_calm: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<(Server, u32)>,
 }
 
 impl Faults {
-    /// `proxy` is on the way to the server, if anything is.
+    /// `proxy` is between the clients and the server, if there is one.
     pub(crate) fn begin(mut server: Server, proxy: Option<Arc<Proxy>>, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -66,7 +67,7 @@ impl Faults {
         Self { is_calm, stop, thread }
     }
 
-    /// The server, in good health, and how many faults there were.
+    /// Stops the faults. Returns the healthy server and the number of faults.
     pub(crate) fn stop(self) -> (Server, u32) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("faults do not fail")

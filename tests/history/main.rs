@@ -1,8 +1,10 @@
-//! Histories: random clients against each store with two nodes, everything recorded, and rules that judge the record alone.
+//! Histories: random clients use each store through two nodes, everything is recorded, and rules
+//! check the recorded history alone.
 //!
-//! `TENURE_SEARCH=100` tries a hundred times as many. A failure names the seed. A million calls of each store:
-//! `TENURE_SEARCH=63 cargo test --release --test history memory::`, and `TENURE_SEARCH=500 … over_redis_keep` and the like. With
-//! faults of the server (`that_fails`) each 500 calls take eight seconds.
+//! `TENURE_SEARCH=100` runs a hundred times as many. A failure names the seed. For a million calls
+//! of each store, run `TENURE_SEARCH=63 cargo test --release --test history memory::`, and
+//! `TENURE_SEARCH=500 … over_redis_keep` and the like. With faults of the server (`that_fails`)
+//! each 500 calls take eight seconds.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! The store in memory, shared by two nodes: a seed gives the same record each time.
+//! The memory store, shared by two nodes. A seed always gives the same history.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::common::search::cases;
 
-/// A runtime whose time moves only when there is nothing else to do.
+/// A runtime with a paused clock, which advances only when all tasks are idle.
 pub(crate) fn stepped<S: SessionStore>(store: Arc<S>, plan: &Plan) -> History {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(run([Arc::clone(&store), store], plan, Pace::Stepped))
@@ -56,13 +56,16 @@ fn a_seed_gives_the_same_record_again() {
         let (one, other) = (record(), record());
         let differ = one.calls.iter().zip(&other.calls).find(|(one, other)| one != other);
         assert!(differ.is_none(), "{differ:?}");
-        // In which order a sweep ends what is due at one moment depends on the sessions' ids, which are random.
-        let told = |history: &History| {
-            let mut told: Vec<_> =
-                history.told.iter().map(|told| (told.when.at, told.sid, told.reason)).collect();
-            told.sort_unstable_by_key(|(at, sid, _)| (*at, *sid));
-            told
+        // A sweep ends sessions with the same due time in the order of their ids, which are random.
+        let emitted = |history: &History| {
+            let mut emitted: Vec<_> = history
+                .emitted
+                .iter()
+                .map(|emitted| (emitted.when.at, emitted.sid, emitted.reason))
+                .collect();
+            emitted.sort_unstable_by_key(|(at, sid, _)| (*at, *sid));
+            emitted
         };
-        assert_eq!(told(&one), told(&other));
+        assert_eq!(emitted(&one), emitted(&other));
     }
 }

@@ -1,4 +1,4 @@
-//! A node: the layer with an engine, a clock and a connection of its own, over a store that others use as well.
+//! A node: the layer with its own engine, clock and connection, over a shared store.
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ use super::{
     record::{Answer, Ask, Cookie, Found, Outcome, Recorder, User},
 };
 
-/// What a handler is asked, and how often it waits.
+/// What a handler must do, and how often it yields.
 #[derive(Clone)]
 struct Task {
     ask: Ask,
@@ -47,11 +47,11 @@ fn register(key: u8) -> Key<u32> {
     Key::named(format!("register-{key}"))
 }
 
-/// How long a list of numbers grows.
+/// The maximum length of a list of numbers.
 const LONGEST_LIST: usize = 30;
 
 impl Node {
-    /// Starts it.
+    /// Starts a node.
     pub(crate) fn start<S: SessionStore>(
         index: usize,
         store: Arc<S>,
@@ -77,11 +77,11 @@ impl Node {
                 }
                 if let (EventKind::Ended(reason), Some(sid), false) = (event.kind, event.sid, life.is_over())
                 {
-                    recorder.told(recorder.sid(sid), reason, index, time.now().as_unix_millis());
+                    recorder.emitted(recorder.sid(sid), reason, index, time.now().as_unix_millis());
                 }
             }
         };
-        // A busy machine is no fault.
+        // A long timeout, because a busy machine is not a fault.
         let budget = Duration::from_secs(if plan.bad_server { 2 } else { 30 });
         let layer = SessionLayer::new(connection)
             .with_realm(format!("history-{}", plan.seed))
@@ -101,7 +101,7 @@ impl Node {
         Self { clock, sessions, life, service, recorder: Arc::clone(recorder) }
     }
 
-    /// A request of a browser, and its cookie afterwards: `None` for as it was.
+    /// A request of a browser, and its cookie afterwards. `None` if the cookie is unchanged.
     pub(crate) async fn request(
         &self,
         ask: &Ask,
@@ -133,7 +133,7 @@ impl Node {
         (answer, Some(Some(pair)))
     }
 
-    /// What an administrator asks.
+    /// A call of an administrator.
     pub(crate) async fn administer(&self, ask: &Ask) -> Answer {
         let name = |user: &User| user_name(*user);
         let mut listed = Vec::new();
@@ -154,7 +154,7 @@ impl Node {
         Answer { outcome, listed, ..Answer::default() }
     }
 
-    /// Not for ever: a store with a planted bug may never be done.
+    /// The number of batches is limited, because a store with a planted bug may never finish.
     async fn sweep(&self) -> Result<(), Error> {
         for _ in 0..100 {
             if self.sessions.sweep(50).await?.finished {

@@ -1,4 +1,4 @@
-//! Bugs planted in a store: each is found by the rule that is named for it, and the same seeds pass without it.
+//! Bugs planted in a store. Its rule finds each bug, and the same seeds pass without the bug.
 
 use std::sync::Arc;
 
@@ -30,9 +30,9 @@ const BUGS: &[(Bug, &str)] = &[
     (Bug::IdleDeadlineStays, "causes"),
     (Bug::DiesEarly, "causes"),
     (Bug::CapByOne, "caps"),
-    (Bug::EndToldTwice, "told"),
-    (Bug::EndNotTold, "told"),
-    (Bug::EndToldOtherwise, "told"),
+    (Bug::EndEmittedTwice, "events"),
+    (Bug::EndNotEmitted, "events"),
+    (Bug::EndEmittedOtherwise, "events"),
     (Bug::RotationKeepsTheOld, "rotations"),
     (Bug::RotationLosesTheNew, "causes"),
     (Bug::SessionOfAnother, "identity"),
@@ -43,7 +43,7 @@ const BUGS: &[(Bug, &str)] = &[
     (Bug::LoginNotStored, "causes"),
 ];
 
-/// Of the defects for the conformance suite, those that clients can see.
+/// The defects of the conformance suite that clients can see.
 const DEFECTS: &[(Defect, &str)] = &[
     (Defect::IgnoresTheRevision, "writes"),
     (Defect::StaleRecordOverwrites, "writes"),
@@ -51,21 +51,21 @@ const DEFECTS: &[(Defect, &str)] = &[
     (Defect::UpdateRevivesTombstones, "ends"),
     (Defect::KeepsNoTombstones, "causes"),
     (Defect::LosesTheGrace, "causes"),
-    (Defect::EveryEndEnds, "told"),
+    (Defect::EveryEndEnds, "events"),
     (Defect::CapIsNotOneStep, "caps"),
     (Defect::CapCountsTombstones, "causes"),
     (Defect::LoadIgnoresMarks, "writes"),
     (Defect::CreateIgnoresMarks, "revocations"),
     (Defect::CreateIsOfNoEpoch, "causes"),
     (Defect::RevokesOneByOne, "revocations"),
-    (Defect::SweepRemovesWhatIsOver, "told"),
+    (Defect::SweepRemovesWhatIsOver, "events"),
 ];
 
-/// How many runs are searched for a bug.
+/// The number of runs in the search for a bug.
 const SEEDS: u64 = 12;
 const CALLS: usize = 500;
 
-/// Searches for a violation of a rule: which other rules were broken on the way, if it is not found.
+/// Searches for a violation of a rule. If there is none, returns which other rules were broken.
 fn is_found<S: SessionStore>(rule: &str, store: impl Fn() -> S) -> Result<(), Vec<&'static str>> {
     let mut others = Vec::new();
     for seed in 0..SEEDS {

@@ -1,4 +1,4 @@
-//! What is recorded of a run: plain data, from which alone the rules judge it.
+//! The recorded history of a run, as plain data. The rules use nothing else.
 
 use std::{
     collections::HashMap,
@@ -9,27 +9,29 @@ use std::{
 
 use tower_tenure::EndReason;
 
-/// Sessions and cookies are numbered as they appear, so that two runs of a seed give the same record.
+/// Sessions and cookies are numbered in order of appearance, so that two runs of a seed give the
+/// same history.
 pub(crate) type Sid = u32;
 pub(crate) type Token = u32;
 pub(crate) type User = u8;
-/// One browser, with one cookie; its tabs send requests at the same time.
+/// One browser with one cookie. Its tabs send requests concurrently.
 pub(crate) type Browser = u8;
 
-/// A place in the one order of everything that is recorded, and the true time there in milliseconds.
+/// A position in the total order of all recorded things, and the true time there in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     pub(crate) tick: u64,
     pub(crate) at: i64,
 }
 
-/// What is asked.
+/// The kinds of calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Read,
-    /// As [`Ask::Read`], by a request that is no interaction.
+    /// Like [`Ask::Read`], by a passive request.
     Peek,
-    /// Appends this number, which no other call writes, to the session's list: compare and set.
+    /// Appends this number, which no other call writes, to the session's list, with
+    /// compare-and-set.
     Append(u32),
     /// Sets a register to a number that no other call writes.
     Write {
@@ -57,7 +59,7 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
-    /// The number that it writes.
+    /// The number that the call writes.
     pub(crate) const fn value(&self) -> Option<u32> {
         match self {
             Self::Append(value) | Self::Write { value, .. } | Self::FailingWrite { value, .. } => {
@@ -67,7 +69,7 @@ impl Ask {
         }
     }
 
-    /// Whether a request like this extends the session.
+    /// Whether a request of this kind extends the session.
     pub(crate) const fn is_interaction(&self) -> bool {
         matches!(
             self,
@@ -86,23 +88,23 @@ impl Ask {
 /// How a call ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// No answer came: its node was killed.
+    /// No answer came, because the node was killed.
     #[default]
     Lost,
     /// 503: the outcome is unknown.
     Unavailable,
     Done,
-    /// Not done, because the session is over.
+    /// Refused, because the session is over.
     Over,
     /// The cap refused a login.
     Full,
-    /// A login was refused, since its user was signed out everywhere meanwhile.
+    /// A login was refused, because its user was signed out everywhere meanwhile.
     SignedOut,
-    /// The handler failed, as it was asked to.
+    /// The handler failed on purpose.
     Failed,
 }
 
-/// What became of the browser's cookie.
+/// The effect on the browser's cookie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Cookie {
     #[default]
@@ -127,17 +129,17 @@ pub(crate) struct Found {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
-    /// Whether a handler ran: only then is it known that there was no session.
+    /// Whether a handler ran. Only then is it known that there was no session.
     pub(crate) handled: bool,
     pub(crate) found: Option<Found>,
-    /// Why the session that the cookie led to is over.
+    /// Why the session of the cookie is over.
     pub(crate) past: Option<EndReason>,
     /// The list after an append.
     pub(crate) appended: Option<Vec<u32>>,
     /// The session when the handler was done.
     pub(crate) sid: Option<Sid>,
     pub(crate) cookie: Cookie,
-    /// What a list showed.
+    /// The sessions that a list showed.
     pub(crate) listed: Vec<Sid>,
 }
 
@@ -160,12 +162,12 @@ impl Call {
         self.answer.outcome == Outcome::Done
     }
 
-    /// The session that it found.
+    /// The session that the call found.
     pub(crate) fn found(&self) -> Option<Sid> {
         self.answer.found.as_ref().map(|found| found.sid)
     }
 
-    /// When it ended; one without an answer may take place at any time.
+    /// When the call ended. A call without an answer may take effect at any time.
     pub(crate) fn ended(&self) -> u64 {
         self.end.map_or(u64::MAX, |end| end.tick)
     }
@@ -174,7 +176,7 @@ impl Call {
         self.end.map_or(i64::MAX, |end| end.at)
     }
 
-    /// The session that it began, by its own answer.
+    /// The session that the call began, by its own answer.
     pub(crate) fn began(&self) -> Option<(Sid, Token)> {
         match (self.answer.cookie, self.answer.sid) {
             (Cookie::Set(token), Some(sid)) if self.found() != Some(sid) => Some((sid, token)),
@@ -185,14 +187,14 @@ impl Call {
 
 /// An event: the end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Emitted {
     pub(crate) sid: Sid,
     pub(crate) reason: EndReason,
     pub(crate) node: usize,
     pub(crate) when: Moment,
 }
 
-/// The lifetimes in force on every node from a moment on, in milliseconds.
+/// The lifetimes in force on every node from a point on, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InForce {
     pub(crate) from: Moment,
@@ -200,25 +202,25 @@ pub(crate) struct InForce {
     pub(crate) absolute: i64,
 }
 
-/// What was agreed before the run. Times in milliseconds.
+/// The guarantees that the run is checked against. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
-    /// How far the nodes' clocks may be from the true time.
+    /// How far a node's clock may differ from the true time.
     pub(crate) skew: i64,
-    /// How much earlier than its last interaction says a session may end.
+    /// How much earlier a session may end than its last interaction implies.
     pub(crate) granularity: i64,
     /// How long a replaced secret is honoured.
     pub(crate) grace: i64,
-    /// After which time on every other node everybody is signed out.
+    /// The time after which "sign everybody out" is in force on every other node.
     pub(crate) everybody_within: i64,
-    /// How long it stays known why a session ended.
+    /// The retention of end reasons.
     pub(crate) retention: i64,
     pub(crate) cap: usize,
     /// Whether calls to the store may fail or lose their answers.
     pub(crate) has_faults: bool,
-    /// Whether nodes are killed, whose knowledge is lost.
+    /// Whether nodes are killed, which loses their unfinished work.
     pub(crate) has_kills: bool,
-    /// Whether the run ended with a time after all deadlines and a full sweep.
+    /// Whether the run ended with a full sweep after all deadlines.
     pub(crate) is_settled: bool,
 }
 
@@ -227,7 +229,7 @@ pub(crate) struct Terms {
 pub(crate) struct History {
     pub(crate) terms: Terms,
     pub(crate) calls: Vec<Call>,
-    pub(crate) told: Vec<Told>,
+    pub(crate) emitted: Vec<Emitted>,
     pub(crate) policies: Vec<InForce>,
 }
 
@@ -237,7 +239,7 @@ impl History {
         self.policies[later.saturating_sub(1)]
     }
 
-    /// The shortest idle and absolute lifetime in force at some time between two ticks.
+    /// The shortest idle and absolute lifetimes in force between two ticks.
     pub(crate) fn shortest_between(&self, from: u64, to: u64) -> (i64, i64) {
         let first = self.policy_at(from);
         let later = self.policies.iter().filter(|policy| (from..=to).contains(&policy.from.tick));
@@ -291,7 +293,7 @@ impl<T: Eq + Hash> Numbers<T> {
     }
 }
 
-/// Where a run is recorded while it goes on.
+/// Records a run while it is in progress.
 #[derive(Debug)]
 pub(crate) struct Recorder(Mutex<Recording>);
 
@@ -306,7 +308,7 @@ struct Recording {
 
 impl Recorder {
     pub(crate) fn new(terms: Terms) -> Self {
-        let history = History { terms, calls: Vec::new(), told: Vec::new(), policies: Vec::new() };
+        let history = History { terms, calls: Vec::new(), emitted: Vec::new(), policies: Vec::new() };
         let (sessions, tokens) = (Numbers(HashMap::new()), Numbers(HashMap::new()));
         Self(Mutex::new(Recording { tick: 0, history, sessions, sids: Vec::new(), tokens }))
     }
@@ -334,7 +336,7 @@ impl Recorder {
         self.recording().tokens.of(token.to_owned())
     }
 
-    /// A call begins. The result is its number.
+    /// Records the start of a call. Returns its number.
     pub(crate) fn begins(&self, at: i64, call: Call) -> usize {
         let mut recording = self.recording();
         let start = recording.moment(at);
@@ -349,10 +351,10 @@ impl Recorder {
         (call.end, call.answer) = (Some(end), answer);
     }
 
-    pub(crate) fn told(&self, sid: Sid, reason: EndReason, node: usize, at: i64) {
+    pub(crate) fn emitted(&self, sid: Sid, reason: EndReason, node: usize, at: i64) {
         let mut recording = self.recording();
         let when = recording.moment(at);
-        recording.history.told.push(Told { sid, reason, node, when });
+        recording.history.emitted.push(Emitted { sid, reason, node, when });
     }
 
     pub(crate) fn policy(&self, at: i64, idle: i64, absolute: i64) {

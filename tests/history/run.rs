@@ -1,7 +1,7 @@
-//! The driver: tabs of browsers that send requests to two nodes at once, until a plan is carried out.
+//! The driver: tabs of browsers that send concurrent requests to two nodes, until the plan is done.
 //!
-//! All of it is one thread. With a store in memory and a runtime whose time stands still, a seed gives the same record each
-//! time.
+//! Everything runs in one thread. With the memory store and a paused clock, a seed always gives the
+//! same history.
 
 use std::{
     sync::{
@@ -29,12 +29,12 @@ use super::{
 /// The browser number of administrators, who have no cookie.
 const ADMINISTRATOR: u8 = u8::MAX;
 
-/// How a plan is carried out.
+/// How time passes in a run.
 #[derive(Clone, Copy)]
 pub(crate) enum Pace<'a> {
-    /// Time stands still but for what the driver does.
+    /// The clock is paused, and only the driver advances it.
     Stepped,
-    /// By a real server, which needs time. It has its faults, if any, until the flag is set.
+    /// Real time, for a real server. The server has faults, if any, until the flag is set.
     Real(Option<&'a AtomicBool>),
 }
 
@@ -47,7 +47,7 @@ struct Run<'a, S> {
     recorder: Arc<Recorder>,
     true_time: ManualClock,
     weather: Arc<Mutex<Weather>>,
-    /// The cookie of each browser, and the one before it, of which there may be a copy.
+    /// The cookie of each browser, and the previous one, of which a copy may exist.
     cookies: Mutex<Vec<[Option<String>; 2]>>,
     started: AtomicUsize,
     sessions: AtomicUsize,
@@ -85,7 +85,8 @@ fn terms(plan: &Plan) -> Terms {
     }
 }
 
-/// Carries out a plan with two nodes, each with its handle of the store. What comes of it is to be judged by the rules.
+/// Runs a plan with two nodes, each with its own handle of the store. Returns the history for the
+/// rules.
 pub(crate) async fn run<S: SessionStore>(stores: [Arc<S>; 2], plan: &Plan, pace: Pace<'_>) -> History {
     if let Pace::Real(Some(is_calm)) = pace {
         is_calm.store(false, Ordering::SeqCst);
@@ -119,7 +120,7 @@ pub(crate) async fn run<S: SessionStore>(stores: [Arc<S>; 2], plan: &Plan, pace:
     join_all(tabs.map(|(browser, tab)| run.tab(browser, tab))).await;
     lock(&run.weather).faults = 0;
     run.settle().await;
-    run.when_all_is_told().await
+    run.history_with_all_events().await
 }
 
 impl<S: SessionStore> Run<'_, S> {
@@ -158,7 +159,7 @@ impl<S: SessionStore> Run<'_, S> {
         }
     }
 
-    /// Kills a node with all that it knows, and starts another in its place.
+    /// Kills a node, which loses its state, and starts another in its place.
     fn kill(&self, index: usize) {
         let store = Arc::clone(&self.stores[index]);
         let (plan, weather) = (self.plan, &self.weather);
@@ -167,7 +168,7 @@ impl<S: SessionStore> Run<'_, S> {
         old.life.end();
     }
 
-    /// `age` is that of the cookie: 0 for the present one.
+    /// `age` selects the cookie: 0 for the current one.
     async fn call(&self, browser: u8, index: usize, ask: Ask, waits: u64, age: usize) -> Outcome {
         let node = self.node(index);
         let is_browsers = ask.is_interaction() || ask == Ask::Peek;
@@ -211,16 +212,18 @@ impl<S: SessionStore> Run<'_, S> {
         outcome
     }
 
-    /// The record. Of a call whose answer was lost a node finds out later, in attempts that are up to a minute apart; so many
-    /// are lost that one in a thousand runs needs more than the first.
-    async fn when_all_is_told(&self) -> History {
+    /// Waits for missing events, and returns the history. A node resolves a call with a lost answer
+    /// later, in attempts that are up to a minute apart. Many answers are lost, so one in a
+    /// thousand runs needs more than the first attempt.
+    async fn history_with_all_events(&self) -> History {
         if let Pace::Real(Some(is_calm)) = self.pace {
             is_calm.store(true, Ordering::SeqCst);
         }
         // A node gives up after a hundred seconds.
         for _ in 0..1050 {
             let history = self.recorder.history();
-            if matches!(self.pace, Pace::Stepped) || !check(&history).is_err_and(|broken| broken.is_untold())
+            if matches!(self.pace, Pace::Stepped)
+                || !check(&history).is_err_and(|broken| broken.is_only_missing_events())
             {
                 return history;
             }
@@ -229,10 +232,10 @@ impl<S: SessionStore> Run<'_, S> {
         self.recorder.history()
     }
 
-    /// Waits for what goes on in the background, lets all sessions run out, and sweeps.
+    /// Waits for background work, lets all sessions expire, and sweeps.
     async fn settle(&self) {
         let background = match self.pace {
-            Pace::Stepped => Duration::from_secs(300), // which stand still
+            Pace::Stepped => Duration::from_secs(300), // of the paused clock
             Pace::Real(Some(_)) => Duration::from_secs(4),
             Pace::Real(None) => Duration::ZERO,
         };

@@ -1,5 +1,5 @@
-//! The other stores: two handles each, as two processes have. By real time, so that a seed gives the same requests, and not
-//! always the same order.
+//! The other stores, each with two handles, as in two processes. They run in real time, so a seed
+//! gives the same requests, but not always in the same order.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -26,21 +26,21 @@ use crate::common::{
     servers::{Kind, Server},
 };
 
-/// How many calls a run has; several runs share a store, each in a realm of its own.
+/// The number of calls of a run. Several runs share a store, each in its own realm.
 const CALLS: usize = 500;
 
-/// What goes wrong in a run.
+/// The faults of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Trouble {
     None,
     /// Calls fail or lose their answers, or nodes are killed.
     OfNodes,
-    /// The server has its faults.
+    /// The server itself has faults.
     OfServer,
 }
 
 fn plan(seed: u64, trouble: Trouble) -> Plan {
-    // Nothing waits but for the store, and for handlers.
+    // Only the store and handlers take time.
     let plan = Plan { pauses: 2, ..Plan::of(seed, CALLS) };
     match trouble {
         Trouble::None => plan,
@@ -57,7 +57,7 @@ async fn judge<S: SessionStore>(
     is_calm: Option<&AtomicBool>,
 ) {
     let (mut calls, mut unavailable) = (0, 0);
-    // Another realm for each kind of trouble.
+    // Another realm for each kind of faults.
     let mut base = DefaultHasher::new();
     trouble.hash(&mut base);
     let base = base.finish() >> 16;
@@ -105,11 +105,12 @@ fn on_server(kind: Kind) {
 }
 
 fn on_failing_server(kind: Kind) {
-    // What it acknowledged has to be on disk before it is killed: by default Redis may be two seconds late.
+    // Acknowledged writes must be on disk before the server is killed. By default Redis may be two
+    // seconds late.
     let flags: &[&str] = if kind == Kind::Postgres { &[] } else { &["--appendfsync", "always"] };
     let test = format!("histories on {kind:?} with faults");
     let Some(server) = Server::start_with(kind, &test, flags) else { return };
-    // A cluster names its own addresses, so there is nothing in between.
+    // A cluster announces its own addresses, so no proxy is possible.
     let proxy = (kind != Kind::Cluster).then(|| Arc::new(Proxy::before(server.port())));
     let url = proxy.as_ref().map_or_else(|| server.url(), |proxy| server.url_at(proxy.port));
     let faults = Faults::begin(server, proxy, 1);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tests/package/check.sh TARGET: what a release consists of. What may be in the dependency tree (deny.toml), and what is in
-# the archive, which it leaves in TARGET/archive.
+# tests/package/check.sh TARGET: checks the contents of a release: the dependency tree (deny.toml)
+# and the archive, which it leaves in TARGET/archive.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$1
@@ -15,11 +15,12 @@ fi
 "$target/deny/bin/cargo-deny" --log-level error --locked check -D warnings bans licenses sources
 
 echo "contents of the archive"
-# All that git knows of src and examples, and these; nothing else may slip in, nor be missing.
+# All files of src and examples in git, and these. Nothing else may be in the archive, and nothing
+# may be missing.
 expected() {
     printf '%s\n' .cargo_vcs_info.json CHANGELOG.md Cargo.lock Cargo.toml Cargo.toml.orig LICENSE-APACHE LICENSE-MIT \
         README.md SECURITY.md
-    # Crates of their own are in no archive.
+    # Separate crates are not in the archive.
     git ls-files src examples ':!examples/crates'
 }
 diff <(expected | LC_ALL=C sort) <(cargo package --quiet --list --allow-dirty | LC_ALL=C sort) || {

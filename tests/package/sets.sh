@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# tests/package/sets.sh ARCHIVE TARGET: whether a release compiles by itself, with each set of features in features.txt.
+# tests/package/sets.sh ARCHIVE TARGET: checks that a release compiles by itself, with each set of
+# features in features.txt.
 #
 # The sets are linted in the archive and not in the checkout, so that one compilation serves both.
 set -euo pipefail

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the libraries that swap the body of a page, which tests/demo/warning_survives.rs serves, into the folder that is named.
+# Installs the libraries that swap the body of a page, which tests/demo/warning_survives.rs serves,
+# into the named folder.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"

@@ -1,4 +1,5 @@
-//! Audit lines (SPEC O1), the latest of them, and back-channel logout from an observer (R2): what the examples promise.
+//! What the examples promise: audit lines (SPEC O1), the latest events, and back-channel logout
+//! from an observer (R2).
 
 #[path = "../../examples/back_channel_logout/back_channel.rs"]
 mod back_channel;
@@ -33,7 +34,7 @@ use tower_tenure::{
 
 use crate::common::{Site, usual_routes};
 
-/// What a writer was given, call by call.
+/// What each call of the writer received.
 #[derive(Clone, Default)]
 struct Calls(Arc<Mutex<Vec<String>>>);
 
@@ -70,11 +71,11 @@ async fn o1_every_event_is_one_line_of_json_without_tokens_or_data() {
     assert!(lines.iter().all(|line| line.ends_with('\n') && line.matches('\n').count() == 1), "{lines:?}");
     assert!(lines.iter().all(|line| !line.contains(secret) && !line.contains("hunter2")), "{lines:?}");
     let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told: Vec<_> =
+    let events: Vec<_> =
         lines.iter().map(|line| (line["event"].as_str().unwrap(), line["reason"].as_str())).collect();
-    assert_eq!(told[..3], [("created", None), ("authenticated", None), ("rotated", None)]);
-    assert!(told[3].0 == "store_failed" && told[3].1.unwrap().starts_with("load: "), "{told:?}");
-    assert_eq!(told[4..], [("ended", Some("signed_out"))]);
+    assert_eq!(events[..3], [("created", None), ("authenticated", None), ("rotated", None)]);
+    assert!(events[3].0 == "store_failed" && events[3].1.unwrap().starts_with("load: "), "{events:?}");
+    assert_eq!(events[4..], [("ended", Some("signed_out"))]);
     let sid = lines[0]["sid"].as_str().unwrap();
     assert!(sid.len() == 22 && secret.starts_with(&sid[..21]), "the public handle");
     assert_eq!((&lines[0]["user"], &lines[4]["user"]), (&json!("ada \"x\"\n"), &json!("ada \"x\"\n")));
@@ -121,7 +122,8 @@ async fn o1_the_latest_events_are_kept_and_no_more() {
     assert_eq!(users(1), [owned("authenticated", "d")]);
 }
 
-/// A client application that takes logout tokens, and refuses the first as one in trouble would.
+/// A client application that accepts logout tokens. It refuses the first one, as if it were
+/// overloaded.
 async fn client_application() -> (String, mpsc::UnboundedReceiver<String>) {
     let (sender, tokens) = mpsc::unbounded_channel();
     let mut is_first = true;
@@ -148,7 +150,7 @@ fn decoded(part: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn r2_clients_are_told_of_every_end_by_a_signed_logout_token() {
+async fn r2_every_end_sends_clients_a_signed_logout_token() {
     let (url, mut tokens) = client_application().await;
     let client = Client { url: url.parse().unwrap(), id: "shop".into(), secret: "secret".into() };
     let layer = SessionLayer::new(MemoryStore::new());

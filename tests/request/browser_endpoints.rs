@@ -1,4 +1,5 @@
-//! What a page asks: status, extend and logout (SPEC T1), and who may ask for a change.
+//! The endpoints that a page calls: status, extend and logout (SPEC T1), and which requests may
+//! change something.
 
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ async fn t1_status_without_a_session_says_so_with_the_reason_and_creates_nothing
 }
 
 #[tokio::test]
-async fn t1_status_tells_an_anonymous_session_from_a_login() {
+async fn t1_status_distinguishes_an_anonymous_session_from_a_login() {
     let site = site();
     let browser = site.browser();
     browser.request(Request::put("/data/x").body(Body::from("x")).unwrap()).await;
@@ -129,7 +130,7 @@ async fn t1_status_tells_an_anonymous_session_from_a_login() {
     assert_eq!(status["mode"], "non-persistent");
 }
 
-/// A middleware that makes everything wait a little, as most do.
+/// A middleware that yields once before the handler.
 async fn dawdle(request: Request<Body>, next: Next) -> axum::response::Response {
     tokio::task::yield_now().await;
     let response = next.run(request).await;
@@ -150,7 +151,7 @@ async fn t1_polling_the_status_never_keeps_a_session_alive_whatever_stands_in_be
         // A middleware inside, and one outside.
         let routes = usual_routes().layer(middleware::from_fn(dawdle));
         let app = routes.layer(layer).layer(middleware::from_fn(dawdle));
-        // The site's own layer finds nothing to do: it has a cookie of another name.
+        // The site's own layer has a cookie of another name, so it does nothing.
         let other = tower_tenure::cookie::SessionCookie::builder("other").build().unwrap();
         let outer = SessionLayer::new(MemoryStore::new()).with_cookie(other);
         let site = Site::over(outer, app, |layer| layer);
@@ -293,7 +294,7 @@ async fn t1_status_is_passive_also_where_a_classifier_marks_everything_an_intera
     assert!(!is_live(&browser).await);
 }
 
-/// Guards: the page would say "extended" over a session that was not.
+/// Guards against a page that says "extended" about a session that was not extended.
 #[tokio::test]
 async fn t1_extend_that_could_not_be_recorded_does_not_say_it_was() {
     let store = Probe::remote(MemoryStore::new());
@@ -313,7 +314,7 @@ async fn t1_extend_that_could_not_be_recorded_does_not_say_it_was() {
 }
 
 #[tokio::test]
-async fn t1_without_the_store_nobody_is_told_to_be_logged_out() {
+async fn t1_without_the_store_no_answer_says_logged_out() {
     let store = Probe::remote(MemoryStore::new());
     let site = site_over(store.clone(), |layer| layer);
     let browser = site.browser();
@@ -392,7 +393,7 @@ async fn t1_a_preflight_is_left_to_the_application() {
 
 /// Headers, and whether such a request may change something at `https://app.example`.
 const MATRIX: &[(&[(&str, &str)], bool)] = &[
-    // The browser says it.
+    // The browser sends `Sec-Fetch-Site`.
     (&[("sec-fetch-site", "same-origin")], true),
     (&[("sec-fetch-site", "none")], true),
     (&[("sec-fetch-site", "same-site")], false),
@@ -402,11 +403,11 @@ const MATRIX: &[(&[(&str, &str)], bool)] = &[
     (&[("sec-fetch-site", "same-origin, cross-site")], false),
     (&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], false),
     (&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "same-origin")], false),
-    // Then the origin is not asked, in either direction.
+    // Then `Origin` is ignored, whether it matches or not.
     (&[("sec-fetch-site", "cross-site"), ("host", "app.example"), ("origin", "https://app.example")], false),
     (&[("sec-fetch-site", "same-site"), ("host", "app.example"), ("origin", "https://app.example")], false),
     (&[("sec-fetch-site", "same-origin"), ("host", "app.example"), ("origin", "null")], true),
-    // An older browser: the origin has to be ours in scheme, host and port.
+    // An older browser sends only `Origin`, which must match in scheme, host and port.
     (&[("host", "app.example"), ("origin", "https://app.example")], true),
     (&[("host", "APP.example"), ("origin", "https://app.example")], true),
     (&[("host", "app.example:443"), ("origin", "https://app.example")], true),
@@ -436,7 +437,7 @@ const MATRIX: &[(&[(&str, &str)], bool)] = &[
     (&[("host", "app.example"), ("origin", "https://app.example https://evil.example")], false),
     (&[("host", "app.example"), ("host", "evil.example"), ("origin", "https://evil.example")], false),
     (&[("host", "evil.example"), ("host", "app.example"), ("origin", "https://evil.example")], false),
-    // Said twice is not unsaid: the origin does not mend it.
+    // A duplicate `Sec-Fetch-Site` is refused. A matching `Origin` does not help.
     (
         &[
             ("sec-fetch-site", "cross-site"),
@@ -446,16 +447,16 @@ const MATRIX: &[(&[(&str, &str)], bool)] = &[
         ],
         false,
     ),
-    // A host that would become another part of a URL.
+    // A host that a URL parser would read as another part of a URL.
     (&[("host", "x@evil.example"), ("origin", "https://evil.example")], false),
     (&[("host", "evil.example/x"), ("origin", "https://evil.example")], false),
     (&[("host", "evil.example?"), ("origin", "https://evil.example")], false),
     (&[("host", "evil.example#"), ("origin", "https://evil.example")], false),
     (&[("host", "evil.example\\x"), ("origin", "https://evil.example")], false),
-    // An origin that only a lenient parser takes for one.
+    // An origin that only a lenient parser accepts.
     (&[("host", "app.example"), ("origin", "https:///app.example")], false),
     (&[("host", "app.example"), ("origin", "app:app.example")], false),
-    // Nothing is said, or by whom it does not count.
+    // No header, or only headers that are not evidence.
     (&[], false),
     (&[("host", "app.example")], false),
     (&[("origin", "https://app.example")], false),
@@ -512,7 +513,7 @@ fn t1_the_scheme_is_the_one_that_browsers_use() {
     assert!(!from("https://app.example", "app.example", Scheme::Http));
     assert!(!from("http://app.example", "app.example", Scheme::Https));
     assert!(!from("http://localhost:3000", "127.0.0.1:3000", Scheme::Http));
-    // HTTP/2 has the host in the target.
+    // In HTTP/2 the host is in the target.
     let h2 = |origin: &'static str| {
         let request = request(Method::POST, "https://app.example/session/extend", &[("origin", origin)]);
         is_same_origin(RequestHead::from(&request), Scheme::Https)
@@ -521,7 +522,7 @@ fn t1_the_scheme_is_the_one_that_browsers_use() {
     assert!(!h2("https://evil.example"));
 }
 
-/// Guards: nothing of a request for an endpoint reaches the application.
+/// Guards: no request for an endpoint reaches the application.
 #[tokio::test]
 async fn t1_the_application_never_sees_what_is_for_the_endpoints() {
     let routes = Router::new().fallback(async || StatusCode::IM_A_TEAPOT);
@@ -565,7 +566,7 @@ async fn e8_behind_a_proxy_the_public_address_counts_and_not_the_host() {
         ("https://evil.example", StatusCode::FORBIDDEN),
         ("null", StatusCode::FORBIDDEN),
     ] {
-        // Nobody has said that these headers can be trusted.
+        // The application has not declared these headers as trusted.
         let forged = ("x-forwarded-host", "evil.example");
         let headers = [("host", "10.0.0.7:3000"), ("origin", origin), ("x-forwarded-proto", "http"), forged];
         let reply = browser.request(request(Method::POST, "/session/extend", &headers)).await;

@@ -1,4 +1,5 @@
-//! Requests that are dropped halfway, and handlers that panic or fail (SPEC H3): at every point where that can happen.
+//! Requests that are dropped halfway, and handlers that panic or fail (SPEC H3), at every point
+//! where that can happen.
 
 use std::{
     convert::Infallible,
@@ -45,7 +46,7 @@ impl Place {
         browser
     }
 
-    /// The one live session has the data that was there before, and of the late changes all or nothing.
+    /// The one live session has the earlier data, and either all of the late changes or none.
     async fn took_place(&self) -> bool {
         let records = tower_tenure::testing::records(&self.site.sessions, None, 2).await.unwrap();
         let data = &records[0].data;
@@ -93,7 +94,7 @@ async fn slow(session: Session, Path(act): Path<String>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Polls `save` so many times, drops it, goes on, and writes some more.
+/// Polls `save` that many times, drops it, continues, and writes more data.
 async fn drop_save(session: Session, Path((act, polls)): Path<(String, usize)>) -> Result<String, Error> {
     match &*act {
         "write" => session.insert(&A, &"a".to_owned())?,
@@ -119,28 +120,29 @@ async fn panicking(session: Session, Path(act): Path<String>) -> StatusCode {
     panic!("as a handler may");
 }
 
-/// Polls a future so many times; what it does by itself in between is nothing.
+/// Polls a future that many times, without yielding in between.
 async fn poll_times<F: Future>(mut future: Pin<&mut F>, times: usize) -> Option<F::Output> {
     for _ in 0..times {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return Some(output);
         }
     }
-    tokio::task::yield_now().await; // so that the runtime does not think this task a greedy one
+    tokio::task::yield_now().await; // resets the runtime's cooperative budget
     None
 }
 
-/// How a request went that was dropped after so many polls.
+/// The outcome of a request that was dropped after that many polls.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
     #[expect(dead_code, reason = "shown when an assertion fails")]
     polls: usize,
     completed: bool,
-    /// Whether the call that commits was made, so that it may or may not have taken place.
+    /// Whether the committing call was made. If so, it may or may not have taken effect.
     reached_the_store: bool,
 }
 
-/// Drops a request after one poll, after two, and so on until it completes; each time in a new place.
+/// Drops a request after one poll, after two, and so on until it completes. Each run has a new
+/// [`Place`].
 async fn cut_everywhere(
     path: &str,
     logged_in: bool,
@@ -162,12 +164,12 @@ async fn cut_everywhere(
             reply.is_some()
         };
         place.store.pause(0);
-        background_tasks().await; // what a dropped login left behind is undone there
+        background_tasks().await; // a dropped login is undone there
         let reached_the_store = place.store.take_calls().contains(&commits);
         let cut = Cut { polls, completed, reached_the_store };
         check(&place, &browser, &before, cut).await;
 
-        // Whatever happened, the browser can go on.
+        // The browser can continue after each of these outcomes.
         assert_eq!(browser.get("/").await.status, StatusCode::OK, "{cut:?}");
         assert_eq!(browser.post("/login/carol").await.status, StatusCode::OK, "{cut:?}");
         assert_eq!(browser.get("/me").await.body, "carol", "{cut:?}");
@@ -268,7 +270,8 @@ async fn h3_a_dropped_login_over_a_login_leaves_exactly_one_session() {
     cut_everywhere("/slow/login", true, Operation::Create, async |place, browser, before, cut| {
         let live = place.site.live(None).await;
         if live == 0 {
-            // Cut after alice's session had ended and before bob's token was on its way: his login is undone.
+            // Dropped after alice's session had ended and before bob's token was sent, so his login
+            // is undone.
             assert!(cut.reached_the_store && !cut.completed, "{cut:?}");
             assert_eq!(before.copy().get("/me").await.reason().as_deref(), Some("superseded"), "{cut:?}");
             return;
@@ -296,7 +299,8 @@ async fn h3_a_dropped_first_write_of_an_anonymous_visitor_leaks_no_session_but_t
     }
 }
 
-/// Regression: what was written after a save that was dropped, or whose answer was lost, went missing with a 200.
+/// Regression: a write after a dropped save, or after a save whose answer was lost, was discarded
+/// although the response was 200.
 #[tokio::test]
 async fn h2_a_dropped_save_is_made_good_by_the_end_of_the_request_exactly_once() {
     for (act, logged_in) in

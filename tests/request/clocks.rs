@@ -1,4 +1,4 @@
-//! Nodes whose clocks are apart, over a store that has a clock of its own (S12).
+//! Nodes whose clocks differ, over a store that has its own clock (S12).
 
 use std::{
     sync::{Arc, Mutex},
@@ -16,7 +16,7 @@ use crate::common::{Browser, DAY, SECOND, Site, policy_of, usual_routes};
 
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A node's clock: the true time, and how far it is ahead. It keeps wall time, as a server's does, only wrongly.
+/// A node's clock: the true time plus an offset. It advances like a server's wall clock.
 #[derive(Clone, Debug)]
 struct Skewed {
     truth: ManualClock,
@@ -75,7 +75,7 @@ impl World {
 }
 
 impl Node {
-    /// The same browser, as it talks to this node.
+    /// The same browser, connected to this node.
     fn visit(&self, browser: &Browser) -> Browser {
         let here = self.site.browser();
         here.set_cookies(browser.cookie_header().as_deref());
@@ -93,7 +93,7 @@ impl Node {
     }
 }
 
-/// FINDINGS A4: a second node whose clock was eight days ahead swept everybody's sessions away.
+/// FINDINGS A4: a second node, whose clock was eight days ahead, swept all users' sessions.
 #[tokio::test]
 async fn a4_a_node_with_a_wrong_clock_ends_no_session_of_others() {
     for ahead in [8 * 24 * 3_600_000, -8 * 24 * 3_600_000, 31_000 + 3_600_000] {
@@ -103,14 +103,15 @@ async fn a4_a_node_with_a_wrong_clock_ends_no_session_of_others() {
         let wrong = world.node(ahead, IDLE);
         wrong.sweep().await;
         assert_eq!(wrong.take_events(), [format!("apart {ahead}")], "loud, and once");
-        // A visit there is denied where its clock says so, but nothing is ended and no cookie removed.
+        // That node denies the visit by its own clock, but it ends no session and removes no
+        // cookie.
         let reply = wrong.visit(&browser).get("/me").await;
         assert!(!reply.removes_cookie());
         assert_eq!(wrong.sessions.list(None, None, 10).await.unwrap().sessions.len(), usize::from(ahead < 0));
         assert_eq!(right.visit(&browser).get("/me").await.status, StatusCode::OK);
         assert_eq!(right.take_events(), [""; 0]);
 
-        // Its clock is set right: it says so within a minute, and takes part again.
+        // Once its clock is right, it notices within a minute and takes part again.
         wrong.ahead_by_millis.store(0, std::sync::atomic::Ordering::Relaxed);
         world.truth.advance(61 * SECOND);
         wrong.sweep().await;
@@ -121,7 +122,8 @@ async fn a4_a_node_with_a_wrong_clock_ends_no_session_of_others() {
     }
 }
 
-/// FINDINGS A3: on the node ahead the session looked idle, so a revocation there ended nothing.
+/// FINDINGS A3: the session looked idle on the node that was ahead, so a revocation there ended
+/// nothing.
 #[tokio::test]
 async fn a3_a_revocation_on_a_node_whose_clock_is_ahead_binds_everywhere() {
     for ahead in [2_000, 12_000, 8 * 24 * 3_600_000] {
@@ -134,7 +136,7 @@ async fn a3_a_revocation_on_a_node_whose_clock_is_ahead_binds_everywhere() {
         wrong.sessions.revoke(sid).await.unwrap();
         assert_eq!(browser.copy().get("/me").await.status, StatusCode::UNAUTHORIZED, "ahead by {ahead} ms");
 
-        // All of a user's sessions, too; and a login afterwards lives.
+        // The same holds for all sessions of a user. A later login stays live.
         world.truth.advance(SECOND);
         let browser = right.site.log_in("bob").await;
         world.truth.advance(SECOND);
@@ -147,7 +149,8 @@ async fn a3_a_revocation_on_a_node_whose_clock_is_ahead_binds_everywhere() {
     }
 }
 
-/// L14 with clocks apart: who was signed out, and who comes after, is judged by the clock that all share.
+/// L14 with differing clocks: the shared clock decides whether a login came before or after the
+/// sign-out.
 #[tokio::test]
 async fn l14_sign_everybody_out_on_a_node_whose_clock_is_wrong_ends_earlier_logins_only() {
     for ahead in [-12_000, -2_000, 2_000, 12_000] {
@@ -167,7 +170,7 @@ async fn l14_sign_everybody_out_on_a_node_whose_clock_is_wrong_ends_earlier_logi
     }
 }
 
-/// FINDINGS A16: the grace of a rotation was judged by each node's own clock.
+/// FINDINGS A16: each node judged the grace of a rotation by its own clock.
 #[tokio::test]
 async fn a16_the_old_secret_is_honoured_for_its_grace_whatever_the_nodes_clocks() {
     for ahead in [2_000, 10_000, 29_000] {
@@ -187,7 +190,7 @@ async fn a16_the_old_secret_is_honoured_for_its_grace_whatever_the_nodes_clocks(
     }
 }
 
-/// S9 with clocks apart: the cap is a count of the store's.
+/// S9 with differing clocks: the store counts for the cap.
 #[tokio::test]
 async fn s9_a_cap_holds_whatever_the_nodes_clocks() {
     let world = World::new();

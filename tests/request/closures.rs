@@ -1,4 +1,5 @@
-//! Closures as login hooks and observers, as people write them first: without types, with and without captures.
+//! Closures as login hooks and observers, as users usually write them: without types, with and
+//! without captures.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,14 +10,14 @@ use crate::common::{Site, usual_routes};
 
 #[tokio::test]
 async fn o1_a_closure_observes_without_a_type_for_its_argument() {
-    let told: Arc<Mutex<Vec<&'static str>>> = Arc::default();
-    let (ears, more_ears) = (Arc::clone(&told), Arc::clone(&told));
+    let seen: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+    let (first, second) = (Arc::clone(&seen), Arc::clone(&seen));
     let layer = SessionLayer::new(MemoryStore::new())
-        .with_observer_fn(move |event| ears.lock().unwrap().push(event.kind.as_str()))
+        .with_observer_fn(move |event| first.lock().unwrap().push(event.kind.as_str()))
         .with_observer_fn(|_| ())
-        .with_observer_fn(move |event: &Event<'_>| more_ears.lock().unwrap().push(event.kind.as_str()));
+        .with_observer_fn(move |event: &Event<'_>| second.lock().unwrap().push(event.kind.as_str()));
     Site::over(layer, usual_routes(), |layer| layer).log_in("alice").await;
-    assert_eq!(*told.lock().unwrap(), ["created", "created", "authenticated", "authenticated"]);
+    assert_eq!(*seen.lock().unwrap(), ["created", "created", "authenticated", "authenticated"]);
 }
 
 async fn is_blocked(user: &str) -> Result<bool, Error> {

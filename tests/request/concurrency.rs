@@ -1,4 +1,4 @@
-//! Requests in parallel, forced into the orders that matter (SPEC S3, S4, C4, C6, L9).
+//! Parallel requests, forced into the interleavings that matter (SPEC S3, S4, C4, C6, L9).
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -56,7 +56,7 @@ impl Place {
         browser
     }
 
-    /// Sends a request whose handler then stands at the door.
+    /// Sends a request whose handler then waits at the door.
     async fn slow(&self, browser: &Browser, act: &str) -> JoinHandle<Reply> {
         let request = browser.spawn(Method::POST, &format!("/slow/{act}"));
         self.door.arrived().await;
@@ -84,7 +84,7 @@ async fn slow(
             session.insert(&LATE, &late)?;
             drop(session.save().await?);
         }
-        // A handler that does not give up after an error, and one that writes after it.
+        // A handler that ignores the error of a save and writes again.
         "stubborn" => {
             session.insert(&LATE, &late)?;
             assert!(session.save().await.is_err());
@@ -175,7 +175,7 @@ impl End {
     }
 }
 
-/// What holds after a session has ended with a request in flight, whatever that did.
+/// What must hold after a session has ended while a request of any kind was in flight.
 async fn nothing_came_back(place: &Place, browser: &Browser, old: &Browser, end: End, case: &dyn fmt::Debug) {
     let reply = old.get("/me").await;
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{case:?}");
@@ -214,7 +214,8 @@ async fn s3_of_a_hundred_parallel_writes_to_their_own_keys_all_survive() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn s3_a_hundred_parallel_atomic_additions_make_a_hundred() {
-    // With and without a touch that is due: it is recorded first, and what was loaded is out of date then.
+    // With and without a due touch. A due touch is recorded first, which makes the loaded record
+    // stale.
     for waited in [Duration::ZERO, IDLE / 4] {
         for (name, store) in stores() {
             let place = Place::over(store);
@@ -233,7 +234,8 @@ async fn s3_a_hundred_parallel_atomic_additions_make_a_hundred() {
 async fn s4_nothing_in_flight_in_the_handler_brings_back_what_ended_meanwhile() {
     for end in End::ALL {
         for act in ["read", "write", "update", "save", "stubborn", "rotate", "logout"] {
-            // With and without a touch that is due, and near the idle deadline, where it is recorded ahead.
+            // With and without a due touch, and near the idle deadline, where the touch is recorded
+            // before the handler runs.
             for waited in [Duration::ZERO, IDLE / 4, NEARLY_IDLE] {
                 for (store, any) in stores() {
                     let case = (store, end, act, waited);
@@ -246,7 +248,7 @@ async fn s4_nothing_in_flight_in_the_handler_brings_back_what_ended_meanwhile() 
                     place.door.open();
 
                     let reply = in_flight.await.unwrap();
-                    // Of a logout it is no news that the cookie goes.
+                    // A logout may remove the cookie.
                     if act != "logout" {
                         assert!(reply.set_cookies().is_empty(), "{case:?} {:?}", reply.set_cookies());
                     }
@@ -266,7 +268,7 @@ async fn s4_nothing_in_flight_in_the_handler_brings_back_what_ended_meanwhile() 
 
 #[tokio::test]
 async fn s4_a_login_in_flight_brings_back_neither_the_session_that_ended_nor_its_data() {
-    // Not of idling: a login that has waited for so long is idle as well.
+    // `End::Idle` is left out: a login that waited that long would be idle as well.
     for end in End::ALL.into_iter().filter(|end| *end != End::Idle) {
         for act in ["login", "login-bob"] {
             for (store, any) in stores() {
@@ -289,7 +291,7 @@ async fn s4_a_login_in_flight_brings_back_neither_the_session_that_ended_nor_its
                 let (tab, reply) = in_flight.await.unwrap();
                 assert_eq!(old.get("/me").await.reason().as_deref(), Some(end.reason().as_str()), "{case:?}");
                 if end == End::RevokeAll && act == "login" {
-                    // Alice was signed out everywhere after this login of hers had arrived (L14).
+                    // Alice was signed out everywhere after this login had arrived (L14).
                     assert_eq!(reply.status, StatusCode::FORBIDDEN, "{case:?}");
                     assert_eq!(place.site.live(None).await, 0, "{case:?}");
                     continue;
@@ -303,7 +305,7 @@ async fn s4_a_login_in_flight_brings_back_neither_the_session_that_ended_nor_its
                     assert_eq!(data, kept, "{case:?}");
                     assert_eq!(place.site.live(None).await, 1, "{case:?}");
                 } else {
-                    // A session of its own, empty: that of the login, and nothing of the one that had ended.
+                    // The login has a new, empty session without the data of the ended one.
                     assert_eq!(data, StatusCode::NOT_FOUND, "{case:?}");
                     assert_eq!(place.site.live(None).await, 1 + usize::from(end.is_login()), "{case:?}");
                 }
@@ -314,7 +316,8 @@ async fn s4_a_login_in_flight_brings_back_neither_the_session_that_ended_nor_its
 
 #[tokio::test]
 async fn s4_nothing_that_stands_before_the_store_brings_back_what_ended_meanwhile() {
-    // A write, a rotation and a touch, each held before it reaches the store, and before the session is even loaded.
+    // A write, a rotation and a touch. Each is held before its update reaches the store, or before
+    // its load does.
     let requests = [
         (Method::GET, "/me", Operation::Update),
         (Method::PUT, "/data/late", Operation::Update),
@@ -331,7 +334,7 @@ async fn s4_nothing_that_stands_before_the_store_brings_back_what_ended_meanwhil
             let place = Place::over(store.clone());
             let browser = place.alice().await;
             let old = browser.copy();
-            // A write goes by itself; only a read is held at its touch, so only there is one due.
+            // Only a read is held at its touch, so a touch is due only there. A write needs none.
             if method == Method::GET || *held == Operation::Load {
                 place.site.clock.advance(IDLE / 4);
             }
@@ -353,7 +356,8 @@ async fn s4_nothing_that_stands_before_the_store_brings_back_what_ended_meanwhil
     }
 }
 
-/// A request that the browser sent before it had the new cookie must not put an anonymous session in its place.
+/// Interleaving: the browser sends a request before it receives the new cookie. The response must
+/// not replace that cookie by one of an anonymous session.
 #[tokio::test]
 async fn s4_a_write_that_comes_in_after_a_login_replaced_its_session_is_lost_and_sets_no_cookie() {
     for (name, store) in stores() {
@@ -370,14 +374,16 @@ async fn s4_a_write_that_comes_in_after_a_login_replaced_its_session_is_lost_and
         assert_eq!(place.site.live(None).await, 1, "{name}");
         assert_eq!(browser.get("/data/late").await.status, StatusCode::NOT_FOUND, "{name}");
 
-        // Later it is the browser's only cookie, and the visitor may start anew.
+        // After ten more seconds the request cannot have been in flight. The dead cookie is the
+        // browser's only one, so a new session begins.
         place.site.clock.advance(SECOND * 10);
         assert_eq!(tab.put("/data/late", "late").await.set_cookies().len(), 1, "{name}");
         assert_eq!(tab.get("/data/late").await.body, "late", "{name}");
     }
 }
 
-/// A rotation that was saved early: its cookie must not overwrite that of a login which came while the handler went on.
+/// Interleaving: a handler saves a rotation early, and the session ends or a login replaces it
+/// while the handler still runs. The cookie of the rotation must not overwrite that of the login.
 #[tokio::test]
 async fn s4_what_was_saved_before_the_session_ended_sets_no_cookie_after_it() {
     for end in End::ALL.into_iter().filter(|end| *end != End::Idle) {
@@ -398,7 +404,8 @@ async fn s4_what_was_saved_before_the_session_ended_sets_no_cookie_after_it() {
 
 #[tokio::test]
 async fn l3_s4_a_write_acknowledged_before_a_login_commits_is_carried() {
-    // Once with the login's handler already running, once with its commit on the way to the store.
+    // First the write arrives while the login's handler runs, then while the login's commit is in
+    // flight to the store.
     for (name, store) in stores() {
         let place = Place::over(store);
         let browser = place.alice().await;
@@ -429,8 +436,9 @@ async fn l3_s4_a_write_acknowledged_before_a_login_commits_is_carried() {
     assert_eq!(tab.post("/add/count").await.body, "2");
 }
 
-/// Found by `tests/history`: the login of an old cookie follows from session to session and takes the data of the last; the next
-/// login takes its place before it has written them.
+/// Found by `tests/history`. Interleaving: a login with an old cookie follows the chain of
+/// successors and takes the data of the last session. Another login replaces the new session before
+/// the data is written to it.
 #[tokio::test]
 async fn l3_s3_data_on_its_way_to_a_login_goes_on_to_the_login_that_takes_its_place() {
     let store = Probe::remote(MemoryStore::new());
@@ -502,7 +510,8 @@ async fn c6_of_parallel_rotations_one_wins_and_the_others_succeed_without_a_cook
         let (old, new) = (browser.copy(), browser.copy());
         new.set_cookies(set[0].split(';').next());
 
-        // The old secret is good for requests in flight: also for their writes, and it is issued nothing.
+        // Requests in flight with the old secret succeed, also when they write, but they get no
+        // cookie.
         for _ in 0..2 {
             place.site.clock.advance(Duration::from_millis(4_999));
             for reply in [old.get("/me").await, old.post("/rotate").await, old.put("/data/x", "x").await] {
@@ -536,7 +545,8 @@ async fn c6_an_old_secret_gets_no_cookie_also_when_a_touch_moves_the_deadline() 
     }
 }
 
-/// A touch moves the expiry of a persistent cookie, but its request holds a secret that is about to die.
+/// Interleaving: a rotation commits while a request with the old secret is in its handler. Its
+/// touch moves the expiry of a persistent cookie, but it must not set the old secret again.
 #[tokio::test]
 async fn c6_a_request_in_flight_during_a_rotation_does_not_issue_the_old_token_again() {
     for (name, store) in stores() {
@@ -568,7 +578,7 @@ async fn c6_an_old_secret_is_dead_at_once_after_a_logout_or_a_login_and_without_
             browser.post("/rotate").await;
             assert_eq!(old.get("/me").await.status, StatusCode::OK, "{name} {end}");
             browser.post(end).await;
-            // Not even the reason of the end is told to it.
+            // The old secret does not learn the end reason either.
             assert_eq!(old.get("/me").await.reason().as_deref(), Some("none"), "{name} {end}");
             assert_eq!(old.get("/data/old").await.status, StatusCode::NOT_FOUND, "{name} {end}");
         }
@@ -598,8 +608,9 @@ async fn l9_a_slow_handler_near_the_idle_deadline_does_not_leave_others_idle() {
     }
 }
 
-/// The clock goes on while a slow request stands at the store: the other's touch is older than its own arrival, and yet
-/// newer than what it has read.
+/// Interleaving: a late request reads the record, then an earlier request's touch commits, then the
+/// late one tries to end the session as idle. The touch is older than the late request's arrival
+/// but newer than what it read.
 #[tokio::test]
 async fn l2_a_session_found_idle_is_looked_at_again_when_a_touch_landed_first() {
     let store = Probe::remote(MemoryStore::new());
@@ -626,7 +637,7 @@ async fn l2_a_session_found_idle_is_looked_at_again_when_a_touch_landed_first() 
     assert_eq!(store.take_calls()[0], Operation::Load, "it looked again");
     assert_eq!(browser.get("/data/old").await.body, "old");
 
-    // The other way round the end stands, and the touch can not undo it.
+    // In the opposite order the end stands, and the touch cannot undo it.
     place.site.clock.advance(NEARLY_IDLE.saturating_sub(SECOND));
     let touch = store.hold(Operation::Update);
     let in_time = browser.spawn(Method::GET, "/me");
@@ -634,7 +645,8 @@ async fn l2_a_session_found_idle_is_looked_at_again_when_a_touch_landed_first() 
     place.site.clock.advance(SECOND * 2);
     assert_eq!(browser.copy().get("/me").await.reason().as_deref(), Some("idle"));
     touch.open();
-    // It was live on arrival, so it is served; but it brings nothing back.
+    // The session was live when the request arrived, so the request is served, but it revives
+    // nothing.
     let in_time = in_time.await.unwrap();
     assert_eq!(in_time.status, StatusCode::OK);
     assert!(in_time.set_cookies().iter().all(|line| line.contains("Max-Age=0")));
@@ -659,7 +671,8 @@ async fn l9_a_slow_old_request_never_moves_the_last_interaction_back() {
     }
 }
 
-/// C5: a logout ends every session that the request's cookies prove, also once a save has found the first one over.
+/// C5: a logout ends every session that the request's cookies prove, even if a save has already
+/// found the first one over.
 #[tokio::test]
 async fn c5_a_logout_ends_the_second_session_of_a_request_whose_first_one_ended_meanwhile() {
     for (name, store) in stores() {

@@ -1,4 +1,5 @@
-//! The session cookie as a browser and a store meet it (SPEC C1 to C8). Two layers in one stack (C9) are elsewhere.
+//! The session cookie as a browser and a store see it (SPEC C1 to C8). For two layers in one stack
+//! (C9) see `realms.rs` and `stack.rs`.
 
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ fn site_over(store: impl SessionStore) -> Site {
     Site::over(SessionLayer::new(store), usual_routes(), |layer| layer)
 }
 
-/// The one line under our name.
+/// The one `Set-Cookie` line with our name.
 fn ours<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
     let lines = reply.set_cookies();
     let mut ours = lines.into_iter().filter(|line| line.split('=').next().unwrap().trim() == name);
@@ -65,7 +66,7 @@ fn token_of(browser: &Browser) -> String {
     browser.cookie_header().unwrap().strip_prefix("__Host-id=").unwrap().to_owned()
 }
 
-/// The bytes of a token: the sid, and behind it the secret.
+/// The bytes of a token: the sid, then the secret.
 fn bytes_of(token: &str) -> [u8; 48] {
     let mut bytes = [0; 48];
     Base64UrlUnpadded::decode(token, &mut bytes).unwrap();
@@ -81,7 +82,7 @@ fn encode<E: Encoding>(bytes: &[u8]) -> String {
     E::encode(bytes, &mut text).unwrap().to_owned()
 }
 
-/// A well-formed token that nobody issued.
+/// A well-formed token that was never issued.
 fn made_up(letter: char) -> String {
     letter.to_string().repeat(64)
 }
@@ -138,7 +139,7 @@ fn c1_what_a_browser_would_refuse_is_refused_at_construction() {
         // Attributes that need Secure.
         ("none", cookie("id").with_same_site(SameSite::None).with_insecure_http_development()),
         ("partitioned", cookie("id").with_partitioned(true).with_insecure_http_development()),
-        // Names that are no tokens, or too long.
+        // Names that are not tokens, or too long.
         ("empty name", cookie("")),
         ("name with a space", cookie("session id")),
         ("name with a semicolon", cookie("a;b")),
@@ -149,7 +150,7 @@ fn c1_what_a_browser_would_refuse_is_refused_at_construction() {
         ("name with a tab", cookie("id\t")),
         ("name beyond ASCII", cookie("sïd")),
         ("name and value over 4096 bytes", cookie(&long(4097 - 64))),
-        // Attributes that could not stand in the line, or that a browser would drop.
+        // Attributes that are invalid in the line, or that a browser would drop.
         ("path over 1024 bytes", cookie("id").with_path(format!("/{}", long(1024)))),
         ("domain over 1024 bytes", cookie("id").with_domain(long(1025))),
         ("relative path", cookie("id").with_path("app")),
@@ -210,7 +211,7 @@ async fn c1_the_method_for_plain_http_development_drops_the_prefix_and_secure_an
 
 // C2
 
-/// Checks both dates of a line against a deadline; the line was issued at `now`.
+/// Checks `Expires` and `Max-Age` of a line that was issued at `now` against a deadline.
 fn assert_dates(line: &str, deadline: Timestamp, now: Timestamp) {
     let cookie = Cookie::parse(line.to_owned()).unwrap();
     let expires = line.split("; ").find_map(|a| a.strip_prefix("Expires=")).expect("an Expires");
@@ -268,7 +269,7 @@ async fn c2_a_cookie_that_is_not_persistent_has_no_dates_at_all() {
         site.clock.advance(SECOND);
         let reply = browser.post(path).await;
         let line = ours(&reply, NAME).unwrap().to_ascii_lowercase();
-        let (_, line) = line.split_once(';').unwrap(); // the token may spell anything
+        let (_, line) = line.split_once(';').unwrap(); // the token may contain any text
         for never in ["expires", "max-age", "1970", "=0"] {
             assert!(!line.contains(never), "{path}: {line}");
         }
@@ -305,7 +306,8 @@ async fn c3_a_persistent_cookie_is_set_again_only_when_the_second_of_its_deadlin
     let site = site(Mode::Persistent, 900 * SECOND, 3600 * SECOND);
     let browser = site.browser();
     browser.post("/login/alice").await;
-    // The clock starts at a full second, so the deadline is one: a millisecond later it rounds up to the next.
+    // The clock starts at a full second, so the deadline is a full second. One millisecond later it
+    // rounds up to the next second.
     for (advance, is_set) in [(0, false), (1, true), (998, false), (1, false), (1, true), (5000, true)] {
         site.clock.advance(Duration::from_millis(advance));
         let reply = browser.get("/").await;
@@ -405,7 +407,7 @@ async fn c3_other_lines_of_the_handler_survive_and_its_own_under_our_name_goes()
 
     assert_eq!(browser.get("/").await.set_cookies(), THEIRS, "nothing of ours, so nothing is touched");
 
-    // The browser of these tests took every line; only ours counts here.
+    // The test browser stored every line. Only ours is checked here.
     browser.set_cookies(last.split(';').next());
     let reply = browser.post("/logout").await;
     assert_eq!(reply.set_cookies().len(), THEIRS.len() + 1);
@@ -515,7 +517,7 @@ async fn c4_attributes_that_were_configured_are_on_the_line() {
 }
 
 #[tokio::test]
-async fn c4_a_cookie_that_leads_nowhere_is_removed_once_malformed_or_not() {
+async fn c4_a_dead_cookie_is_removed_once_malformed_or_not() {
     let site = Site::new();
     let unknown = format!("{NAME}={}", made_up('A'));
     let long = format!("{NAME}={}", "A".repeat(5000));
@@ -572,7 +574,7 @@ async fn c4_a_failing_store_removes_no_cookie() {
 // C5
 
 #[tokio::test]
-async fn c5_junk_beside_a_good_cookie_logs_nobody_out_whatever_the_order() {
+async fn c5_junk_beside_a_good_cookie_logs_no_user_out_whatever_the_order() {
     let site = site(Mode::NonPersistent, 900 * SECOND, 3600 * SECOND);
     let browser = site.browser();
     browser.post("/login/alice").await;
@@ -675,7 +677,7 @@ async fn c5_what_is_no_token_never_reaches_the_store_and_is_never_reflected() {
         }
     }
     assert_eq!(store.take_calls(), []);
-    // Nor is one that looks like a token.
+    // A value that looks like a token is not reflected either.
     let token = format!("{mark}{}", "A".repeat(64 - mark.len()));
     let reply = get_with(&site, "/me", &[format!("{NAME}={token}").as_bytes()]).await;
     assert!(!format!("{:?}{}", reply.headers, reply.body).contains(mark));
@@ -705,7 +707,7 @@ async fn c6_the_store_keeps_a_sha256_of_the_secret_and_nothing_that_would_do_as_
     let browser = site.browser();
     browser.post("/login/alice").await;
     let first = token_of(&browser);
-    browser.post("/rotate").await; // so that there is a previous one too
+    browser.post("/rotate").await; // now there is a previous secret too
     let second = token_of(&browser);
     assert_eq!(sid_of(&first), sid_of(&second), "a rotation keeps the sid");
     assert_ne!(first[22..], second[22..]);
@@ -719,7 +721,7 @@ async fn c6_the_store_keeps_a_sha256_of_the_secret_and_nothing_that_would_do_as_
         let hex: String = secret.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         let spellings = [
             token.clone(),
-            token[22..].to_owned(), // from the first character that is all secret
+            token[22..].to_owned(), // the first character that holds only secret bits
             encode::<Base64UrlUnpadded>(secret),
             encode::<Base64Unpadded>(secret),
             hex,
@@ -730,10 +732,10 @@ async fn c6_the_store_keeps_a_sha256_of_the_secret_and_nothing_that_would_do_as_
         }
     }
     let secret = &bytes_of(&second)[16..];
-    // The realm goes into it, which is the cookie's name unless the layer is given another (C10).
+    // The hash includes the realm, which defaults to the cookie's name (C10).
     let digest = Sha256::new().chain_update(secret).chain_update(NAME).finalize();
     assert_eq!(record.secret.as_bytes()[..], digest[..]);
-    // What the store knows is no cookie: neither the sid nor the hash, nor both together.
+    // Nothing in the store works as a cookie: not the sid, not the hash, and not both together.
     let stolen = [record.sid.as_bytes().as_slice(), record.secret.as_bytes()].concat();
     for value in [record.sid.to_string(), encode::<Base64UrlUnpadded>(&stolen)] {
         let reply = get_with(&site, "/me", &[format!("{NAME}={value}").as_bytes()]).await;
@@ -742,7 +744,7 @@ async fn c6_the_store_keeps_a_sha256_of_the_secret_and_nothing_that_would_do_as_
 }
 
 #[tokio::test]
-async fn c6_every_change_of_one_character_makes_it_nobodys() {
+async fn c6_every_change_of_one_character_makes_it_invalid() {
     let site = site(Mode::NonPersistent, 900 * SECOND, 3600 * SECOND);
     let browser = site.browser();
     browser.post("/login/alice").await;

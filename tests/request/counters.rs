@@ -10,8 +10,8 @@ use crate::common::Door;
 
 const COUNT: Key<u64> = Key::new("count");
 
-/// Guards against the revision of a record being taken over without its data when a mere touch is stored: the
-/// compare-and-set then compared with a revision that it had never read.
+/// Guards: storing a mere touch took over the record's revision without its data. The next
+/// compare-and-set then compared with a revision that the request had never read.
 #[tokio::test]
 async fn s3_a_counter_counts_what_another_request_added_since_this_one_arrived() {
     let door = Door::new();

@@ -1,4 +1,5 @@
-//! Who may say that a session is over, and that it stays so: the inputs that once went wrong (second edition of the contract).
+//! What may end a session, and that an end is final: inputs that were once handled wrongly (second
+//! edition of the contract).
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,7 +20,7 @@ use crate::common::{Door, SECOND, Site, policy_of, stores, usual_routes};
 const IDLE: Duration = Duration::from_secs(100);
 const ABSOLUTE: Duration = Duration::from_secs(100_000);
 
-/// A site, what administers it, and the ends that an observer heard of.
+/// A site, its administration, and the ends that an observer received.
 struct Place {
     site: Site,
     policy: LivePolicy,
@@ -63,7 +64,7 @@ impl Place {
     }
 }
 
-/// A handler that waits at a door, so that its request is in flight while other things happen.
+/// A handler that waits at a door, so that other calls can happen while its request is in flight.
 fn slow_route() -> (Router, Door) {
     let door = Door::new();
     let at = door.clone();
@@ -74,7 +75,8 @@ fn slow_route() -> (Router, Door) {
     (Router::new().route("/slow", handler), door)
 }
 
-/// FINDINGS A1: `revoke` took "over by time" for "ended", and a slow request then recorded its interaction.
+/// FINDINGS A1: `revoke` took "over by time" for "ended", and a slow request then recorded its
+/// interaction.
 #[tokio::test]
 async fn a1_a_revocation_ends_a_session_that_a_slow_request_keeps_in_use() {
     for store in stores() {
@@ -99,7 +101,7 @@ async fn a1_a_revocation_ends_a_session_that_a_slow_request_keeps_in_use() {
     }
 }
 
-/// FINDINGS A1, the kind: whoever revokes a session past its deadline leaves no way back for it.
+/// FINDINGS A1, in general: revoking a session past its deadline ends it for good.
 #[tokio::test]
 async fn a1_a_revocation_past_the_deadline_is_an_end_that_no_late_interaction_undoes() {
     let store = Probe::remote(MemoryStore::new());
@@ -138,11 +140,12 @@ async fn a2_a_login_under_a_cap_ends_what_it_does_not_count() {
         assert_eq!(place.site.live(Some("alice")).await, 1, "{overflow:?}");
         assert_eq!(second.get("/me").await.status, StatusCode::OK, "{overflow:?}");
         assert_eq!(browser.get("/me").await.reason().as_deref(), Some("idle"), "{overflow:?}");
-        assert_eq!(place.take_ended(), [("alice".to_owned(), EndReason::Idle)], "told once, {overflow:?}");
+        assert_eq!(place.take_ended(), [("alice".to_owned(), EndReason::Idle)], "emitted once, {overflow:?}");
     }
 }
 
-/// FINDINGS A7: there was no "not before", so a login in flight outlived a revocation of everything.
+/// FINDINGS A7: there was no "not before", so a login in flight outlived a revocation of
+/// everything.
 #[tokio::test]
 async fn a7_a_login_that_arrived_before_sign_out_everywhere_is_not_stored_after_it() {
     let store = Probe::remote(MemoryStore::new());
@@ -159,12 +162,12 @@ async fn a7_a_login_that_arrived_before_sign_out_everywhere_is_not_stored_after_
     assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.body);
     assert!(reply.set_cookies().is_empty());
     assert_eq!(place.site.live(Some("alice")).await, 0);
-    // The next one is a new login, and lives.
+    // The next login is new, and its session is live.
     place.site.clock.advance(SECOND);
     assert_eq!(place.site.log_in("alice").await.get("/me").await.status, StatusCode::OK);
 }
 
-/// L14: everybody is signed out at once, anonymous visitors stay, later logins live.
+/// L14: all users are signed out at once, anonymous sessions stay, and later logins are live.
 #[tokio::test]
 async fn l14_everybody_is_signed_out_and_visitors_without_a_user_stay() {
     for store in stores() {
@@ -181,11 +184,11 @@ async fn l14_everybody_is_signed_out_and_visitors_without_a_user_stay() {
         place.site.clock.advance(SECOND);
         assert_eq!(place.site.log_in("alice").await.get("/me").await.status, StatusCode::OK);
         let ended = place.take_ended();
-        assert_eq!(ended.len(), 2, "each end is told once: {ended:?}");
+        assert_eq!(ended.len(), 2, "each end is emitted once: {ended:?}");
     }
 }
 
-/// L14: another node learns of it within two seconds.
+/// L14: another node sees it within two seconds.
 #[tokio::test]
 async fn l14_everybody_is_signed_out_on_another_node_within_two_seconds() {
     let store = Probe::remote(MemoryStore::new());
@@ -198,7 +201,7 @@ async fn l14_everybody_is_signed_out_on_another_node_within_two_seconds() {
     assert_eq!(browser.get("/me").await.reason().as_deref(), Some("revoked"));
 }
 
-/// FINDINGS A8: streams, lists and caps went by the lifetimes that a session remembers.
+/// FINDINGS A8: streams, lists and caps used the lifetimes stored in the session.
 #[tokio::test]
 async fn a8_a_lowered_policy_binds_lists_and_caps_without_a_request_of_the_session() {
     let place = Place::new(MemoryStore::new(), capped(1, Overflow::Refuse));
@@ -220,7 +223,7 @@ async fn a8_a_lowered_policy_binds_lists_and_caps_without_a_request_of_the_sessi
     assert_eq!(browser.get("/me").await.reason().as_deref(), Some("absolute"));
 }
 
-/// FINDINGS A8, the kind: the sweep judges by the live policy, too.
+/// FINDINGS A8, in general: the sweep applies the live policy, too.
 #[tokio::test]
 async fn a8_a_sweep_ends_what_a_lowered_policy_ends() {
     for store in stores() {
@@ -235,19 +238,19 @@ async fn a8_a_sweep_ends_what_a_lowered_policy_ends() {
     }
 }
 
-/// FINDINGS A9: a session whose cookie never came back counted for days.
+/// FINDINGS A9: a session whose cookie never came back counted towards the cap for days.
 #[tokio::test]
 async fn a9_a_login_whose_answer_got_lost_locks_its_user_out_for_a_minute_at_the_most() {
     for store in stores() {
         let place = Place::new(store, capped(1, Overflow::Refuse));
-        drop(place.site.log_in("alice").await); // the client is gone before it reads the answer
+        drop(place.site.log_in("alice").await); // the client disconnects before it reads the answer
         let again = place.site.browser();
         assert_eq!(again.post("/login/alice").await.status, StatusCode::FORBIDDEN);
         place.site.clock.advance(61 * SECOND);
         assert_eq!(again.post("/login/alice").await.status, StatusCode::OK);
         assert_eq!(again.get("/me").await.status, StatusCode::OK);
         assert_eq!(place.site.live(Some("alice")).await, 1);
-        // A session that its user has come back to counts as long as it lives.
+        // A session whose cookie came back counts for as long as it is live.
         place.site.clock.advance(61 * SECOND);
         assert_eq!(place.site.browser().post("/login/alice").await.status, StatusCode::FORBIDDEN);
     }
@@ -268,7 +271,7 @@ async fn a9_a_login_that_was_answered_with_an_error_is_undone() {
     assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
 }
 
-/// FINDINGS A10: a tombstone did not know its successor, so the second of two clicks lost the cart.
+/// FINDINGS A10: a tombstone had no successor, so the second of two clicks lost the cart.
 #[tokio::test]
 async fn a10_of_a_double_click_on_log_in_the_answer_that_comes_last_has_the_cart() {
     for hold in [Operation::Create, Operation::End, Operation::Load] {
@@ -277,7 +280,7 @@ async fn a10_of_a_double_click_on_log_in_the_answer_that_comes_last_has_the_cart
         let browser = place.site.browser();
         assert_eq!(browser.post("/add/cart").await.body, "1");
         let (first, second) = (browser.copy(), browser.copy());
-        // The second click's call is held until the first login is through.
+        // Interleaving: the second click's call is held until the first login has committed.
         let gate = store.hold(hold);
         let late = tokio::spawn(async move {
             assert_eq!(second.post("/login/alice").await.status, StatusCode::OK);
@@ -294,9 +297,9 @@ async fn a10_of_a_double_click_on_log_in_the_answer_that_comes_last_has_the_cart
     }
 }
 
-/// FINDINGS A13: a session that expired unseen was no event, ever.
+/// FINDINGS A13: a session that expired without another request never became an event.
 #[tokio::test]
-async fn a13_an_expiry_whose_holder_never_returns_is_told_once_by_the_sweep() {
+async fn a13_an_expiry_whose_holder_never_returns_is_emitted_once_by_the_sweep() {
     for store in stores() {
         let place = Place::new(store, policy());
         drop(place.site.log_in("alice").await);
@@ -311,7 +314,7 @@ async fn a13_an_expiry_whose_holder_never_returns_is_told_once_by_the_sweep() {
     }
 }
 
-/// FINDINGS A15: a logout ended the first of two live sessions only.
+/// FINDINGS A15: a logout ended only the first of two live sessions.
 #[tokio::test]
 async fn a15_a_logout_ends_every_session_that_the_cookies_of_its_request_prove() {
     for act in ["/logout", "/login/alice"] {
@@ -332,7 +335,7 @@ async fn a15_a_logout_ends_every_session_that_the_cookies_of_its_request_prove()
     }
 }
 
-/// FINDINGS A15, the kind: a token that proves nothing ends nothing.
+/// FINDINGS A15, in general: a token with a wrong secret ends nothing.
 #[tokio::test]
 async fn a15_a_forged_secret_beside_a_good_cookie_ends_nothing() {
     let place = Place::new(MemoryStore::new(), policy());
@@ -346,7 +349,7 @@ async fn a15_a_forged_secret_beside_a_good_cookie_ends_nothing() {
     assert_eq!(bob.get("/me").await.status, StatusCode::OK);
 }
 
-/// FINDINGS A17: an override stayed when the policy was raised and then lowered to its old value.
+/// FINDINGS A17: an override survived when the policy was raised and then lowered to its old value.
 #[tokio::test]
 async fn a17_an_override_gives_way_to_a_policy_that_was_raised_and_then_lowered_again() {
     let log_in = post(async |session: Session, Path(seconds): Path<u64>| {
@@ -355,13 +358,13 @@ async fn a17_an_override_gives_way_to_a_policy_that_was_raised_and_then_lowered_
     });
     let place = Place::with(MemoryStore::new(), policy(), Router::new().route("/log-in/{seconds}", log_in));
     let idle = |seconds: u64| policy_of(Duration::from_secs(seconds), ABSOLUTE);
-    // Without a lowering since the login the override stays, also when the policy is raised.
+    // Without a lowering since the login the override stays, even if the policy is raised.
     let browser = place.site.browser();
     assert_eq!(browser.post("/log-in/300").await.status, StatusCode::OK);
     place.policy.swap(idle(200));
     place.site.clock.advance(290 * SECOND);
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
-    // Raised since, and now lowered to the value of the login: it gives way.
+    // The policy was raised and is now lowered to its value at the login, so the override ends.
     place.policy.swap(idle(100));
     place.site.clock.advance(100 * SECOND);
     assert_eq!(browser.get("/me").await.reason().as_deref(), Some("idle"));
@@ -371,7 +374,7 @@ async fn a17_an_override_gives_way_to_a_policy_that_was_raised_and_then_lowered_
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
 }
 
-/// S10 and S14: one write, however many sessions.
+/// S10 and S14: one write for any number of sessions.
 #[tokio::test]
 async fn s10_sign_out_everywhere_is_one_write_and_leaves_none() {
     let store = Probe::remote(MemoryStore::new());
@@ -397,7 +400,8 @@ async fn s10_sign_out_everywhere_is_one_write_and_leaves_none() {
     assert_eq!(bob.get("/me").await.status, StatusCode::OK);
 }
 
-/// S14: a list beside many sessions that are over ends some of them, says where to go on, and comes to the end.
+/// S14: a list that meets many expired sessions ends some of them per call, returns a cursor, and
+/// finishes.
 #[tokio::test]
 async fn s14_a_list_ends_a_bounded_number_of_sessions() {
     let place = Place::new(MemoryStore::new(), policy());
@@ -410,10 +414,10 @@ async fn s14_a_list_ends_a_bounded_number_of_sessions() {
     let (mut after, mut listed, mut ended) = (None, 0, place.take_ended().len());
     for _ in 0..10 {
         let page = place.site.sessions.list(Some("alice"), after, 50).await.unwrap();
-        let told = place.take_ended();
-        assert!(told.len() < 2 * 128, "{} at once", told.len());
-        assert!(told.iter().all(|(user, reason)| user == "alice" && *reason != EndReason::Revoked));
-        ended += told.len();
+        let events = place.take_ended();
+        assert!(events.len() < 2 * 128, "{} at once", events.len());
+        assert!(events.iter().all(|(user, reason)| user == "alice" && *reason != EndReason::Revoked));
+        ended += events.len();
         listed += page.sessions.len();
         after = page.next;
         if after.is_none() {
@@ -421,13 +425,13 @@ async fn s14_a_list_ends_a_bounded_number_of_sessions() {
         }
     }
     assert_eq!((listed, after), (1, None));
-    assert_eq!(ended, 400, "each end is told once, by the list or by the login's sweep");
+    assert_eq!(ended, 400, "each end is emitted once, by the list or by the login's sweep");
     assert_eq!(last.get("/me").await.status, StatusCode::OK);
 }
 
-/// O2: the answer to an end is lost, and it is told once all the same.
+/// O2: the answer to an end is lost, and the end is still emitted exactly once.
 #[tokio::test(start_paused = true)]
-async fn o2_an_end_whose_answer_was_lost_is_told_once() {
+async fn o2_an_end_whose_answer_was_lost_is_emitted_once() {
     let store = Probe::remote(MemoryStore::new());
     let place = Place::new(store.clone(), policy());
     let browser = place.site.log_in("alice").await;
@@ -435,7 +439,7 @@ async fn o2_an_end_whose_answer_was_lost_is_told_once() {
     assert_eq!(browser.post("/logout").await.status, StatusCode::SERVICE_UNAVAILABLE);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(place.take_ended(), [("alice".to_owned(), EndReason::SignedOut)]);
-    // One that never reached the store is no end, and the user may try again.
+    // A call that never reached the store ends nothing, and the user may retry.
     let browser = place.site.log_in("bob").await;
     store.fail(Operation::End, 1);
     assert_eq!(browser.post("/logout").await.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -446,7 +450,7 @@ async fn o2_an_end_whose_answer_was_lost_is_told_once() {
     assert!(store.load(sid).await.unwrap().unwrap().ended.is_none());
 }
 
-/// S9: a cap that was lowered for a user with more sessions than one answer of a store names.
+/// S9: a lowered cap for a user with more sessions than one answer of the store can list.
 #[tokio::test]
 async fn s9_a_cap_that_was_lowered_far_makes_room_in_steps() {
     let place = Place::new(MemoryStore::new(), policy().with_cap(None));
@@ -457,5 +461,5 @@ async fn s9_a_cap_that_was_lowered_far_makes_room_in_steps() {
     let last = place.site.log_in("alice").await;
     assert_eq!(place.site.live(Some("alice")).await, 1);
     assert_eq!(last.get("/me").await.status, StatusCode::OK);
-    assert_eq!(place.take_ended().len(), 4100, "each is told");
+    assert_eq!(place.take_ended().len(), 4100, "each is emitted");
 }

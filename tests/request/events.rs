@@ -1,4 +1,4 @@
-//! What is told to the outside (SPEC O1): `tracing` events under stable names, and observers.
+//! What the layer emits (SPEC O1): `tracing` events under stable names, and events for observers.
 
 use std::{
     fmt::{self, Write as _},
@@ -37,11 +37,11 @@ fn policy() -> Policy {
     common::policy().with_granularity(Duration::ZERO)
 }
 
-/// What an observer was told, as lines: `created alice`, `ended - idle`.
+/// The events that an observer received, as lines: `created alice`, `ended - idle`.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct Seen(Arc<Mutex<Vec<String>>>);
 
-impl Observer for Told {
+impl Observer for Seen {
     fn observe(&self, event: &Event<'_>) {
         let subject = event.subject.unwrap_or("-");
         let line = match event.kind {
@@ -56,7 +56,7 @@ impl Observer for Told {
             EventKind::SignedOutEverywhere { .. } => format!("signed out everywhere {subject}"),
             _ => format!("something else: {event:?}"),
         };
-        // Of a refused login and of an operation on many there is no session to name.
+        // A refused login and an operation on many sessions have no session to name.
         let nameless = matches!(
             event.kind,
             EventKind::Refused(_) | EventKind::StoreFailed { .. } | EventKind::SignedOutEverywhere { .. }
@@ -66,8 +66,8 @@ impl Observer for Told {
     }
 }
 
-impl Told {
-    /// What was told since the last time, without the sampled ones.
+impl Seen {
+    /// The events since the last call, without the sampled ones.
     fn take(&self) -> Vec<String> {
         let mut lines = std::mem::take(&mut *self.0.lock().unwrap());
         lines.retain(|line| !line.starts_with("extended"));
@@ -75,9 +75,9 @@ impl Told {
     }
 }
 
-/// The usual routes and logins that ask for something; the site and its layer share the clock.
-fn observed(store: impl Into<AnyStore>, policy: Policy) -> (Site, SessionLayer, Told) {
-    let told = Told::default();
+/// The usual routes, and logins with overrides. The site and its layer share the clock.
+fn observed(store: impl Into<AnyStore>, policy: Policy) -> (Site, SessionLayer, Seen) {
+    let seen = Seen::default();
     let clock = ManualClock::default();
     let routes = Router::new()
         .route(
@@ -100,52 +100,52 @@ fn observed(store: impl Into<AnyStore>, policy: Policy) -> (Site, SessionLayer, 
         )
         .merge(usual_routes());
     let layer = SessionLayer::new(store).with_policy(policy).with_clock(clock.clone());
-    let layer = layer.with_observer(told.clone());
+    let layer = layer.with_observer(seen.clone());
     let mut site = Site::over(layer.clone(), routes, |layer| layer.with_clock(clock.clone()));
     site.clock = clock;
-    (site, layer, told)
+    (site, layer, seen)
 }
 
 // Observers
 
 #[tokio::test]
-async fn o1_an_observer_is_told_of_every_step_of_a_sessions_life_with_its_user() {
-    let (site, _, told) = observed(MemoryStore::new(), policy());
+async fn o1_an_observer_sees_every_step_of_a_sessions_life_with_its_user() {
+    let (site, _, seen) = observed(MemoryStore::new(), policy());
     let browser = site.browser();
     browser.get("/").await;
     browser.get("/me").await;
-    assert_eq!(told.take(), [""; 0], "nothing happened to any session");
+    assert_eq!(seen.take(), [""; 0], "nothing happened to any session");
     browser.request(Request::put("/data/x").body(Body::from("x")).unwrap()).await;
-    assert_eq!(told.take(), ["created -"]);
+    assert_eq!(seen.take(), ["created -"]);
     browser.post("/login/alice").await;
-    assert_eq!(told.take(), ["created alice", "authenticated alice", "ended - superseded"]);
+    assert_eq!(seen.take(), ["created alice", "authenticated alice", "ended - superseded"]);
     browser.post("/rotate").await;
-    assert_eq!(told.take().len(), 1);
+    assert_eq!(seen.take().len(), 1);
     browser.post("/fail").await;
-    assert_eq!(told.take(), [""; 0]);
+    assert_eq!(seen.take(), [""; 0]);
     browser.post("/logout").await;
-    assert_eq!(told.take(), ["ended alice signed_out"]);
+    assert_eq!(seen.take(), ["ended alice signed_out"]);
     browser.post("/logout").await;
-    assert_eq!(told.take(), [""; 0], "once");
+    assert_eq!(seen.take(), [""; 0], "once");
 }
 
 #[tokio::test]
-async fn o1_each_way_to_end_is_told_once_with_its_reason() {
+async fn o1_each_way_to_end_is_emitted_once_with_its_reason() {
     let policy = policy().with_cap(Some(Cap::new(NonZeroU32::MIN, Overflow::Evict)));
-    let (site, layer, told) = observed(MemoryStore::new(), policy);
+    let (site, layer, seen) = observed(MemoryStore::new(), policy);
     let log_in = async |user: &str| {
         let browser = site.browser();
         browser.post(&format!("/login/{user}")).await;
-        told.take();
+        seen.take();
         browser
     };
     let browser = log_in("idle").await;
     site.clock.advance(IDLE);
     let witness = browser.copy();
     browser.get("/me").await;
-    assert_eq!(told.take(), ["ended idle idle"]);
+    assert_eq!(seen.take(), ["ended idle idle"]);
     witness.get("/me").await;
-    assert_eq!(told.take(), [""; 0], "once");
+    assert_eq!(seen.take(), [""; 0], "once");
 
     let browser = log_in("absolute").await;
     for _ in 0..4 {
@@ -154,45 +154,45 @@ async fn o1_each_way_to_end_is_told_once_with_its_reason() {
     }
     site.clock.advance(ABSOLUTE / 5);
     browser.get("/me").await;
-    assert_eq!(told.take(), ["ended absolute absolute"]);
+    assert_eq!(seen.take(), ["ended absolute absolute"]);
 
     log_in("suspect").await;
     layer.sessions().revoke_all("suspect", None).await.unwrap();
-    assert_eq!(told.take(), ["signed out everywhere suspect", "ended suspect revoked"]);
+    assert_eq!(seen.take(), ["signed out everywhere suspect", "ended suspect revoked"]);
     layer.sessions().revoke_all("suspect", None).await.unwrap();
-    assert_eq!(told.take(), ["signed out everywhere suspect"], "its end once");
+    assert_eq!(seen.take(), ["signed out everywhere suspect"], "its end once");
 
     log_in("wanderer").await;
     site.browser().post("/login/wanderer").await;
-    assert_eq!(told.take(), ["created wanderer", "authenticated wanderer", "ended wanderer evicted"]);
+    assert_eq!(seen.take(), ["created wanderer", "authenticated wanderer", "ended wanderer evicted"]);
 
     let browser = log_in("first").await;
     browser.post("/login/second").await;
-    assert_eq!(told.take(), ["created second", "authenticated second", "ended first superseded"]);
+    assert_eq!(seen.take(), ["created second", "authenticated second", "ended first superseded"]);
 
     let browser = log_in("alice").await;
     browser.post("/past").await;
     let refused = "refused alice the requested deadline is not in the future";
-    assert_eq!(told.take(), [refused, "ended alice revoked"]);
+    assert_eq!(seen.take(), [refused, "ended alice revoked"]);
 }
 
 #[tokio::test]
-async fn o1_a_session_revoked_by_its_id_is_told_with_its_user() {
-    let (site, layer, told) = observed(MemoryStore::new(), policy());
+async fn o1_the_event_of_a_session_revoked_by_its_id_names_its_user() {
+    let (site, layer, seen) = observed(MemoryStore::new(), policy());
     site.browser().post("/login/alice").await;
     let record = layer.sessions().list(Some("alice"), None, 1).await.unwrap().sessions.remove(0);
-    told.take();
+    seen.take();
     assert!(layer.sessions().revoke(record.sid).await.unwrap());
     assert!(!layer.sessions().revoke(record.sid).await.unwrap());
-    assert_eq!(told.take(), ["ended alice revoked"]);
+    assert_eq!(seen.take(), ["ended alice revoked"]);
 }
 
 #[tokio::test]
-async fn o1_what_the_limits_cut_is_told_for_each_setting() {
+async fn o1_what_the_limits_cut_is_an_event_for_each_setting() {
     let limits = Limits::new(10 * DAY, 20 * DAY).unwrap();
-    let (site, _, told) = observed(MemoryStore::new(), policy().with_limits(limits));
+    let (site, _, seen) = observed(MemoryStore::new(), policy().with_limits(limits));
     site.browser().post("/long").await;
-    let mut lines = told.take();
+    let mut lines = seen.take();
     lines.sort_unstable();
     let expected = [
         "authenticated alice",
@@ -205,7 +205,7 @@ async fn o1_what_the_limits_cut_is_told_for_each_setting() {
 }
 
 #[tokio::test]
-async fn o1_refusals_are_told_whoever_refuses() {
+async fn o1_every_refusal_is_an_event_whether_by_a_hook_or_the_cap() {
     struct Deny;
     impl LoginHook for Deny {
         async fn on_login(&self, login: &mut LoginContext<'_>) -> Result<(), Error> {
@@ -216,30 +216,31 @@ async fn o1_refusals_are_told_whoever_refuses() {
         }
     }
     let policy = policy().with_cap(Some(Cap::new(NonZeroU32::MIN, Overflow::Refuse)));
-    let told = Told::default();
+    let seen = Seen::default();
     let site =
-        Site::with(|layer| layer.with_policy(policy).with_observer(told.clone()).with_login_hook(Deny));
+        Site::with(|layer| layer.with_policy(policy).with_observer(seen.clone()).with_login_hook(Deny));
     assert_eq!(site.browser().post("/login/mallory").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(told.take(), ["refused mallory denied: not today"]);
+    assert_eq!(seen.take(), ["refused mallory denied: not today"]);
     site.browser().post("/login/alice").await;
-    told.take();
+    seen.take();
     assert_eq!(site.browser().post("/login/alice").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(told.take(), ["refused alice this user has too many live sessions"]);
+    assert_eq!(seen.take(), ["refused alice this user has too many live sessions"]);
 }
 
-/// The first as an event, since an outage begins with it; each of the others at debug (O3).
+/// The first failure is an event, because an outage begins with it. The others are logged at debug
+/// level (O3).
 #[test]
-fn o1_every_failure_of_the_store_is_told_also_one_that_nobody_notices() {
+fn o1_every_failure_of_the_store_is_logged_even_if_no_client_notices() {
     let lines = logged(async {
         let store = Probe::remote(MemoryStore::new());
-        let (site, layer, told) = observed(store.clone(), policy());
+        let (site, layer, seen) = observed(store.clone(), policy());
         let browser = site.browser();
         browser.post("/login/alice").await;
-        told.take();
+        seen.take();
         let sessions = layer.sessions();
         store.fail(Operation::Load, 1);
         browser.get("/me").await;
-        assert_eq!(told.take(), ["failed load the session store failed"]);
+        assert_eq!(seen.take(), ["failed load the session store failed"]);
         site.clock.advance(Duration::from_millis(900));
         store.fail(Operation::Update, 1);
         assert_eq!(browser.get("/me").await.status, StatusCode::OK, "a mere touch");
@@ -253,7 +254,7 @@ fn o1_every_failure_of_the_store_is_told_also_one_that_nobody_notices() {
         assert!(sessions.list(None, None, 1).await.is_err());
         assert!(sessions.revoke_all("alice", None).await.is_err());
         assert!(sessions.sweep(1).await.is_err());
-        assert_eq!(told.take(), Vec::<String>::new());
+        assert_eq!(seen.take(), Vec::<String>::new());
     });
     let failures: Vec<_> = lines.iter().filter(|line| line.contains("failed")).collect();
     let operations = ["load", "update", "create", "end", "list", "revoke", "sweep"];
@@ -270,7 +271,7 @@ fn o1_every_failure_of_the_store_is_told_also_one_that_nobody_notices() {
 }
 
 #[tokio::test]
-async fn o1_all_observers_are_told_in_the_order_they_were_added() {
+async fn o1_all_observers_are_called_in_the_order_they_were_added() {
     let seen = Arc::new(Mutex::new(String::new()));
     let (first, second) = (Arc::clone(&seen), Arc::clone(&seen));
     let site = Site::with(|layer| {
@@ -283,8 +284,8 @@ async fn o1_all_observers_are_told_in_the_order_they_were_added() {
 }
 
 #[tokio::test]
-async fn o1_about_one_in_64_recorded_interactions_is_told() {
-    let (site, _, told) = observed(MemoryStore::new(), policy());
+async fn o1_about_one_in_64_recorded_interactions_is_emitted() {
+    let (site, _, seen) = observed(MemoryStore::new(), policy());
     let mut requests = 0;
     for _ in 0..64 {
         let browser = site.browser();
@@ -295,15 +296,15 @@ async fn o1_about_one_in_64_recorded_interactions_is_told() {
             requests += 1;
         }
     }
-    let lines = std::mem::take(&mut *told.0.lock().unwrap());
+    let lines = std::mem::take(&mut *seen.0.lock().unwrap());
     let extended = lines.iter().filter(|line| line.starts_with("extended")).count();
-    // 100 of 6,400 are to be expected, and the sids, which are random, spread that by four.
+    // The expected number is 100 of 6,400. The sids are random, and the standard deviation is four.
     assert!((60..150).contains(&extended), "{extended} of {requests}");
 }
 
 #[tokio::test]
-async fn o1_a_passive_request_extends_nothing_so_nothing_is_told() {
-    let (site, _, told) = observed(MemoryStore::new(), policy());
+async fn o1_a_passive_request_extends_nothing_and_emits_nothing() {
+    let (site, _, seen) = observed(MemoryStore::new(), policy());
     let browser = site.browser();
     browser.post("/login/alice").await;
     for _ in 0..500 {
@@ -311,12 +312,13 @@ async fn o1_a_passive_request_extends_nothing_so_nothing_is_told() {
         let poll = Request::get("/").header("session-activity", "passive").body(Body::empty()).unwrap();
         browser.request(poll).await;
     }
-    assert!(told.0.lock().unwrap().iter().all(|line| !line.starts_with("extended")));
+    assert!(seen.0.lock().unwrap().iter().all(|line| !line.starts_with("extended")));
 }
 
 // tracing
 
-/// Writes events down: `INFO tower_tenure session.ended sid reason=idle message=session.ended`.
+/// Records events as lines: `INFO tower_tenure session.ended sid reason=idle
+/// message=session.ended`.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>);
 
@@ -325,7 +327,7 @@ struct Fields(String);
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
-            // Random, so only its presence is of interest, and its length.
+            // The value is random, so only its presence and length are checked.
             "sid" => {
                 assert_eq!(format!("{value:?}").len(), 22);
                 self.0.push_str(" sid");
@@ -361,7 +363,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// Runs this with a log, and gives back its lines; the message repeats the name and is left out.
+/// Runs this with a log and returns its lines. The message repeats the name and is left out.
 pub(crate) fn logged(what: impl Future<Output = ()>) -> Vec<String> {
     let log = Log::default();
     logs::under(log.clone(), what);
@@ -476,7 +478,7 @@ fn o1_an_extension_is_logged_at_debug() {
         }
     });
     let extended: Vec<_> = lines.iter().filter(|line| line.contains("extended")).collect();
-    // Every low byte of the time comes by once, and four of those fit a session's id.
+    // Every low byte of the time occurs once, and four of them match a session's id.
     assert_eq!(extended, ["DEBUG tower_tenure session.extended sid"; 4]);
 }
 

@@ -1,9 +1,9 @@
 //! Every order of two and three requests of one browser.
 //!
-//! The layer, its engine and the memory store as they are, with a scheduler in place of a runtime:
-//! each call to the store, each pause of a handler and each arrival is a step, and a search goes
-//! through all orders of the steps. In a part of the runs one call fails, or is carried out and its
-//! answer lost. After each run the rules are checked that no order may break (SPEC S3, S4, C3 to C6,
+//! The layer, its engine and the memory store are the real ones. A scheduler takes the place of a
+//! runtime: each call to the store, each pause of a handler and each arrival is a step. A search
+//! runs all orders of the steps. In some runs one call fails, or it takes effect and its answer is
+//! lost. After each run the test checks the rules that no order may break (SPEC S3, S4, C3 to C6,
 //! H3, O2).
 
 use std::{
@@ -32,17 +32,17 @@ use tower_tenure::{
 
 use crate::common::{IDLE, SoftwareDevice, bound::parameter, policy, search::cases};
 
-/// What becomes of a call to the store.
+/// The outcome of a call to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Answered,
-    /// It does not take place, and says so.
+    /// It has no effect and returns an error.
     Fails,
-    /// It takes place, and its answer is lost.
+    /// It takes effect, and its answer is lost.
     Lost,
 }
 
-/// Who is running, and who waits for a step.
+/// Which participant runs, and which ones wait for a step.
 #[derive(Default)]
 struct World {
     running: usize,
@@ -54,7 +54,7 @@ struct World {
 #[derive(Clone, Copy)]
 struct Ticket {
     number: usize,
-    /// Whether it is for a call to the store, as opposed to a pause of the handler.
+    /// Whether the step is a call to the store rather than a pause of the handler.
     is_call: bool,
 }
 
@@ -98,7 +98,7 @@ fn poll<T>(who: usize, future: &mut Pin<Box<dyn Future<Output = T> + Send>>) -> 
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// The result of a call to the store that does not wait.
+/// The result of a call to the store that never waits.
 fn now<T>(future: impl Future<Output = Result<T, Error>> + Send) -> T {
     let Poll::Ready(result) = std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) else {
         panic!("the memory store answers at once")
@@ -106,7 +106,7 @@ fn now<T>(future: impl Future<Output = Result<T, Error>> + Send) -> T {
     result.expect("the memory store does not fail")
 }
 
-/// A store whose calls wait for their turn, and may fail.
+/// A store whose calls wait for their turn and may fail.
 #[derive(Clone)]
 struct Stepped(MemoryStore);
 
@@ -172,9 +172,9 @@ impl SessionStore for Stepped {
 /// What a participant does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Act {
-    /// Asks who it is.
+    /// Asks for the current user.
     Read,
-    /// Stores a value, and hears whether it is stored.
+    /// Stores a value, and sees whether it is stored.
     Write,
     /// The same, after the handler has waited for something.
     SlowWrite,
@@ -188,10 +188,10 @@ enum Act {
     LogIn,
     SlowLogIn,
     LogOut,
-    /// An administrator signs the user out everywhere. Not a request of the browser.
+    /// An administrator signs the user out everywhere. This is not a request of the browser.
     Revoke,
-    /// A thief of the session cookie, who cannot prove the device, does the same as the browser. Not
-    /// in [`Act::ALL`]: it takes a session that is bound.
+    /// A thief with a copy of the session cookie, who cannot prove the device, does the same as the
+    /// browser. Not in [`Act::ALL`], because it needs a bound session.
     StolenRead,
     StolenWrite,
     StolenRotate,
@@ -232,7 +232,7 @@ impl Act {
         matches!(self, Self::LogIn | Self::SlowLogIn)
     }
 
-    /// Whether it begins a session where there is none.
+    /// Whether it begins a session if there is none.
     const fn may_set_a_cookie(self) -> bool {
         self.is_login() || matches!(self, Self::Write | Self::SlowWrite)
     }
@@ -242,7 +242,7 @@ impl Act {
     }
 }
 
-/// How the browser begins.
+/// The state of the browser at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
     LoggedIn,
@@ -250,20 +250,20 @@ enum Start {
     Expired,
     /// Without a cookie.
     Stranger,
-    /// Logged in with a session that is bound to its device, some time ago.
+    /// Logged in some time ago, with a session that is bound to its device.
     Bound,
 }
 
 const VALUES: [Key<u8>; 3] = [Key::new("a"), Key::new("b"), Key::new("c")];
 
-/// A response, as far as it matters.
+/// The parts of a response that the rules use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Reply {
     status: StatusCode,
-    /// The user, as the handler saw them at its end.
+    /// The user that the handler saw at its end.
     user: String,
     set_cookie: Option<String>,
-    /// The challenge by which a device can be bound.
+    /// The challenge for binding a device.
     challenge: Option<String>,
 }
 
@@ -319,7 +319,7 @@ async fn serve(act: Act, who: usize, session: &Session) -> Result<StatusCode, Er
 type Running = Pin<Box<dyn Future<Output = Reply> + Send>>;
 type Layered = BoxCloneSyncService<Request<(Act, usize)>, Reply, Infallible>;
 
-/// One browser, and the site that it talks to.
+/// One browser and its site.
 struct Place {
     service: Layered,
     sessions: Sessions,
@@ -376,8 +376,8 @@ impl Place {
         if start == Start::Expired {
             clock.advance(IDLE);
         }
-        // What a node asks for now and then is known from here on, so that all runs have the same
-        // steps.
+        // From here on the node has cached what it asks the store for from time to time, so all
+        // runs have the same steps.
         let kept = place.cookie.clone();
         place.at_once(Act::Read);
         place.cookie = kept;
@@ -443,7 +443,7 @@ impl Place {
         }
     }
 
-    /// A request while there is no other.
+    /// A request while no other is in flight.
     fn at_once(&mut self, act: Act) -> Reply {
         let mut request = self.send(act, 0);
         loop {
@@ -465,7 +465,7 @@ impl Place {
     }
 }
 
-/// The choices of a run; those of the next run differ in the last place that has another option.
+/// The choices of a run. The next run changes the last choice that has another option.
 #[derive(Default)]
 struct Choices {
     taken: Vec<(usize, usize)>,
@@ -483,7 +483,7 @@ impl Choices {
         choice
     }
 
-    /// Goes on to the next run; `false` after the last one.
+    /// Moves to the next run. Returns `false` after the last one.
     fn next(&mut self) -> bool {
         self.at = 0;
         while let Some((choice, options)) = self.taken.pop() {
@@ -499,9 +499,9 @@ impl Choices {
 /// What is searched.
 #[derive(Clone, Copy)]
 struct Search {
-    /// How often a participant is interrupted that could go on.
+    /// How often a participant may be preempted.
     interruptions: usize,
-    /// How many calls to the store fail, or lose their answer.
+    /// How many calls to the store fail or lose their answer.
     faults: usize,
 }
 
@@ -588,30 +588,30 @@ impl Run<'_> {
         self.acts.iter().zip(&self.replies).any(|(other, reply)| act(*other) && reply.is_ok())
     }
 
-    /// The rules that no order may break.
+    /// Checks the rules that no order may break.
     fn check(&self, place: &mut Place) {
         let says = |rule: &str| format!("{rule}\n{self}");
         let writes = |act| matches!(act, Act::Write | Act::SlowWrite);
         let live = place.live();
         let of_alice = live.iter().filter(|record| record.subject.is_some()).count();
 
-        // O2: every end is an event once.
+        // O2: every end is emitted exactly once.
         let mut ended = place.ended.lock().unwrap().clone();
         let ends = ended.len();
         ended.sort_unstable();
         ended.dedup();
         assert_eq!(ended.len(), ends, "{}", says("an end was reported twice"));
 
-        // H3: what a failed handler wrote is nowhere.
+        // H3: what a failed handler wrote is not stored.
         for (who, _) in self.acts.iter().enumerate().filter(|(_, act)| **act == Act::FailedWrite) {
             let kept = live.iter().any(|record| record.data.get(VALUES[who].name()).is_some());
             assert!(!kept, "{}", says("the write of a failed handler was kept"));
         }
 
-        // S4: after an end that was acknowledged there is no session, unless by a login.
+        // S4: after an acknowledged end there is no session, except by a login.
         let logs_in = self.has(Act::is_login);
-        // A secret that was replaced proves nothing after `rotate_now`, after a second rotation, and
-        // once its session has ended: not even for a logout in flight.
+        // A replaced secret proves nothing after `rotate_now`, after a second rotation, and once
+        // its session has ended. That holds even for a logout in flight.
         let count = |act: fn(Act) -> bool| self.acts.iter().filter(|other| act(**other)).count();
         let rotations = count(|act| matches!(act, Act::Rotate | Act::SlowRotate));
         let drops_secret = self.has(|act| act == Act::RotateNow)
@@ -630,10 +630,10 @@ impl Run<'_> {
             return;
         }
 
-        // C3 to C6, S9: the browser is left with the one session that there is.
+        // C3 to C6, S9: the browser ends up with the one live session.
         let is_or_becomes_user = self.start == Start::LoggedIn || self.succeeded(Act::is_login);
-        // Nothing connects a login or a write without a cookie with the other requests: that of a
-        // stranger, and one that follows a response which removed the cookie.
+        // A login or a write without a cookie has no connection to the other requests. Such
+        // requests come from a stranger, or follow a response that removed the cookie.
         let is_connected = self.all_had_a_cookie;
         if is_or_becomes_user && is_connected && !self.has(Act::ends) {
             assert_eq!(user, "alice", "{}", says("the browser lost its session"));
@@ -655,7 +655,7 @@ impl Run<'_> {
     }
 }
 
-/// What a request that does not prove the device must not do, in any order with those that do (B6).
+/// What an unproven request must not do, in any order with proven ones (B6).
 fn check_stolen(run: &Run<'_>, place: &mut Place) {
     let says = |rule: &str| format!("{rule}\n{run}");
     let stolen = || run.acts.iter().zip(&run.replies).filter(|(act, _)| act.is_stolen());
@@ -663,7 +663,7 @@ fn check_stolen(run: &Run<'_>, place: &mut Place) {
     for (act, reply) in stolen() {
         let is_login = *act == Act::StolenLogIn;
         assert!(reply.user.is_empty() || (is_login && reply.user == "mallory"), "{}", says("it was served"));
-        // Once the session is over, its cookie is a dead one like any other.
+        // Once the session is over, its cookie is like any other dead cookie.
         let keeps = reply.set_cookie.is_none() || is_login || ends;
         assert!(keeps, "{}", says("the cookie was removed or replaced"));
     }
@@ -683,7 +683,7 @@ fn check_stolen(run: &Run<'_>, place: &mut Place) {
     }
 }
 
-/// Goes through all runs, and says how many there were.
+/// Performs all runs and returns their number.
 fn search(start: Start, acts: &[Act], search: Search) -> usize {
     let (mut choices, mut runs) = (Choices::default(), 0);
     loop {
@@ -700,7 +700,7 @@ fn search(start: Start, acts: &[Act], search: Search) -> usize {
     }
 }
 
-/// Timeouts need a runtime's clock; it never moves here.
+/// Timeouts need a runtime's clock, which never moves here.
 fn in_runtime<T>(test: impl FnOnce() -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.unwrap();
@@ -726,7 +726,7 @@ fn every_order_of_two_requests_keeps_the_rules() {
     });
 }
 
-/// B6: the browser and a thief of its session cookie, at once.
+/// B6: the browser and a thief with its session cookie, concurrently.
 #[test]
 fn every_order_of_an_unproven_request_beside_one_of_the_browser_keeps_the_rules() {
     in_runtime(|| {
@@ -743,7 +743,7 @@ fn every_order_of_an_unproven_request_beside_one_of_the_browser_keeps_the_rules(
     });
 }
 
-/// Three requests, with at most one interruption of one that could go on; two when searched long.
+/// Three requests with at most one preemption, or two in the long search.
 #[test]
 fn three_requests_keep_the_rules_in_every_order_with_few_interruptions() {
     in_runtime(|| {
@@ -769,7 +769,7 @@ fn threes() -> impl Iterator<Item = [Act; 3]> {
     })
 }
 
-/// One call to the store fails, or takes place and its answer is lost.
+/// One call to the store fails, or takes effect and its answer is lost.
 #[test]
 fn a_call_that_fails_or_an_answer_that_is_lost_breaks_no_rule_in_any_order_of_two_requests() {
     in_runtime(|| {

@@ -1,4 +1,5 @@
-//! A store that fails, loses its answers or does not answer (SPEC S6): never fail open, never sign anybody out.
+//! A store that fails, loses its answers or does not answer (SPEC S6). The layer never fails open
+//! and never signs a user out.
 
 use std::{
     pin::pin,
@@ -65,12 +66,12 @@ where
     async fn alice(&self) -> Browser {
         let browser = self.site.log_in("alice").await;
         assert_eq!(browser.send(Method::PUT, "/data/old").await.status, StatusCode::OK);
-        self.take_told();
+        self.take_failed_calls();
         self.take_reached();
         browser
     }
 
-    fn take_told(&self) -> Vec<(Operation, ErrorKind)> {
+    fn take_failed_calls(&self) -> Vec<(Operation, ErrorKind)> {
         let operation = |line: &str| {
             let name = line.split_once(" operation=").unwrap().1.split(' ').next().unwrap().to_owned();
             [Load, Update, Create, End].into_iter().find(|known| known.as_str() == name).unwrap()
@@ -82,13 +83,13 @@ where
         self.failed.take().iter().map(|line| (operation(line), kind(line))).collect()
     }
 
-    /// How often a handler, or anything else inside the layer, was called.
+    /// How often the services inside the layer were called.
     fn take_reached(&self) -> usize {
         std::mem::take(&mut self.reached.lock().unwrap())
     }
 }
 
-/// Saves until it succeeds, as the documentation of `save` allows, then goes on.
+/// Saves until it succeeds, as the documentation of `save` allows, then continues.
 async fn save_again(session: Session, headers: HeaderMap) -> Result<StatusCode, Error> {
     if let Some(user) = headers.get("x-login") {
         drop(session.login(user.to_str().unwrap()).await?);
@@ -111,14 +112,15 @@ fn is_unavailable(reply: &Reply) {
     assert!(reply.set_cookies().is_empty(), "{:?}", reply.set_cookies());
     let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     assert_eq!(problem["status"], 503);
-    assert_eq!(reply.reason(), None, "nobody is told that a session is over");
+    assert_eq!(reply.reason(), None, "a 503 does not say that a session is over");
 }
 
 fn extend() -> Request<Body> {
     Request::post("/session/extend").header("sec-fetch-site", "same-origin").body(Body::empty()).unwrap()
 }
 
-/// Runs a test over a store that counts as a remote one, and over one that counts as in this process.
+/// Runs a test over a store that reports itself as remote, and over one that reports itself as
+/// in-process.
 macro_rules! over_both {
     (async |$place:ident| $body:block) => {{
         {
@@ -153,7 +155,7 @@ async fn s6_a_load_that_fails_is_a_503_before_any_handler_and_the_cookie_stays()
                 place.store.take_calls();
                 is_unavailable(&browser.send(method.clone(), path).await);
                 assert_eq!(place.store.take_calls(), [Load], "{path}");
-                assert_eq!(place.take_told(), [(Load, ErrorKind::Store)], "{path}");
+                assert_eq!(place.take_failed_calls(), [(Load, ErrorKind::Store)], "{path}");
                 assert_eq!(place.take_reached(), 0, "{path}");
             }
         }
@@ -164,7 +166,8 @@ async fn s6_a_load_that_fails_is_a_503_before_any_handler_and_the_cookie_stays()
     });
 }
 
-/// One of two cookies can not be looked up: it may be the good one, so nobody is taken for logged out.
+/// The load of one of two cookies fails. It may be the valid one, so the request must not count as
+/// logged out.
 #[tokio::test]
 async fn s6_c5_a_load_that_fails_beside_a_forged_cookie_is_a_503_too() {
     let place = remote();
@@ -177,13 +180,13 @@ async fn s6_c5_a_load_that_fails_beside_a_forged_cookie_is_a_503_too() {
 }
 
 #[tokio::test]
-async fn s6_data_that_can_not_be_stored_is_a_503_without_a_cookie() {
+async fn s6_data_that_cannot_be_stored_is_a_503_without_a_cookie() {
     over_both!(async |place| {
         let browser = place.alice().await;
         place.site.clock.advance(TOUCH_IS_DUE);
         place.store.fail(Update, 2); // the interaction on arrival, and the data
         is_unavailable(&browser.send(Method::PUT, "/data/x").await);
-        assert_eq!(place.take_told(), [(Update, ErrorKind::Store); 2]);
+        assert_eq!(place.take_failed_calls(), [(Update, ErrorKind::Store); 2]);
         assert_eq!(browser.get("/data/x").await.status, StatusCode::NOT_FOUND);
         assert_eq!(browser.send(Method::PUT, "/data/x").await.status, StatusCode::OK);
 
@@ -192,7 +195,7 @@ async fn s6_data_that_can_not_be_stored_is_a_503_without_a_cookie() {
         assert_eq!(browser.send(Method::DELETE, "/data/x").await.status, StatusCode::OK);
         assert_eq!(browser.get("/data/x").await.status, StatusCode::NOT_FOUND);
 
-        // An atomic update tells its handler, which answers.
+        // An atomic update returns the error to its handler, which answers.
         place.store.fail(Update, 1);
         let reply = browser.post("/add/x").await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -208,26 +211,27 @@ async fn s6_data_that_can_not_be_stored_is_a_503_without_a_cookie() {
 }
 
 #[tokio::test]
-async fn s6_a_mere_touch_that_can_not_be_recorded_is_counted_and_the_response_stands() {
+async fn s6_a_mere_touch_that_cannot_be_recorded_is_counted_and_the_response_stands() {
     over_both!(async |place| {
         let browser = place.alice().await;
-        // It is recorded on arrival, far from the deadline and near it, and not tried again after the handler.
+        // A touch is recorded on arrival, far from the deadline and near it. It is not retried
+        // after the handler.
         for wait in [TOUCH_IS_DUE, IDLE * 3 / 4] {
             place.site.clock.advance(wait);
             place.store.fail(Update, 2);
             let reply = browser.get("/me").await;
             assert_eq!((reply.status, &*reply.body), (StatusCode::OK, "alice"));
             assert!(reply.set_cookies().is_empty(), "{:?}", reply.set_cookies());
-            assert_eq!(place.take_told(), [(Update, ErrorKind::Store)]);
+            assert_eq!(place.take_failed_calls(), [(Update, ErrorKind::Store)]);
             place.store.fail(Update, 0);
-            // The next one is recorded, and told to the browser.
+            // The next touch is recorded, and the browser gets the new expiry.
             assert_eq!(browser.get("/me").await.set_cookies().len(), 1);
         }
     });
 }
 
 #[tokio::test]
-async fn s6_t1_an_extension_that_can_not_be_recorded_is_no_lie() {
+async fn s6_t1_an_extension_that_cannot_be_recorded_is_not_reported_as_success() {
     over_both!(async |place| {
         let browser = place.alice().await;
         for wait in [TOUCH_IS_DUE, IDLE * 3 / 4] {
@@ -261,12 +265,13 @@ async fn s6_a_logout_that_fails_keeps_the_cookie_and_the_session_and_can_be_trie
             let browser = place.alice().await;
             place.store.fail(End, 1);
             is_unavailable(&browser.request(logout()).await);
-            assert_eq!(place.take_told(), [(End, ErrorKind::Store)], "{path}");
+            assert_eq!(place.take_failed_calls(), [(End, ErrorKind::Store)], "{path}");
             assert_eq!(browser.get("/me").await.body, "alice", "{path}");
             assert!(browser.request(logout()).await.removes_cookie(), "{path}");
             assert_eq!(place.site.live(Some("alice")).await, 0, "{path}");
 
-            // Its answer is lost: nothing is said to the browser, which then learns that it took place.
+            // The answer is lost: the browser gets a 503, and its next request shows that the
+            // logout took effect.
             let browser = place.alice().await;
             place.store.lose_answers(End, 1);
             is_unavailable(&browser.request(logout()).await);
@@ -283,13 +288,14 @@ async fn s6_a_login_that_fails_sets_no_cookie_and_leaves_the_earlier_session() {
         let browser = place.alice().await;
         place.store.fail(Create, 1);
         is_unavailable(&browser.post("/login/bob").await);
-        assert_eq!(place.take_told(), [(Create, ErrorKind::Store)]);
+        assert_eq!(place.take_failed_calls(), [(Create, ErrorKind::Store)]);
         assert_eq!(browser.get("/me").await.body, "alice");
         assert_eq!((place.site.live(Some("alice")).await, place.site.live(Some("bob")).await), (1, 0));
         assert_eq!(browser.post("/login/bob").await.status, StatusCode::OK);
         assert_eq!((place.site.live(Some("alice")).await, place.site.live(Some("bob")).await), (0, 1));
 
-        // Its answer is lost: the new session, whose token reached no browser, is undone, and the old one stays; never both.
+        // The answer is lost: the new session is undone, because its token reached no browser. The
+        // old session stays. Never are both live.
         place.store.lose_answers(Create, 1);
         is_unavailable(&browser.post("/login/carol").await);
         background_tasks().await;
@@ -308,7 +314,7 @@ async fn s6_a_rotation_that_fails_leaves_a_token_that_works() {
         is_unavailable(&browser.post("/rotate").await);
         place.site.clock.advance(Duration::from_secs(20));
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
-        // A lost answer: the token that the browser has is honoured for the grace.
+        // The answer is lost: the browser's old token is honoured for the grace.
         place.store.lose_answers(Update, 1);
         is_unavailable(&browser.post("/rotate").await);
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
@@ -352,7 +358,7 @@ async fn s6_another_try_in_the_handler_after_a_failure_or_a_lost_answer_does_it_
 }
 
 #[tokio::test]
-async fn s6_e1_an_expired_session_is_over_also_when_its_end_can_not_be_recorded() {
+async fn s6_e1_an_expired_session_is_over_even_if_its_end_cannot_be_recorded() {
     over_both!(async |place| {
         let browser = place.alice().await;
         place.site.clock.advance(IDLE);
@@ -365,7 +371,7 @@ async fn s6_e1_an_expired_session_is_over_also_when_its_end_can_not_be_recorded(
             let reply = browser.copy().get("/me").await;
             assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
             assert_eq!(reply.reason().as_deref(), Some("idle"));
-            assert_eq!(place.take_told(), [(End, ErrorKind::Store)]);
+            assert_eq!(place.take_failed_calls(), [(End, ErrorKind::Store)]);
         }
     });
 }
@@ -380,7 +386,7 @@ async fn s6_the_same_holds_when_a_whole_store_is_down() {
         for path in ["/me", "/", "/data/old"] {
             is_unavailable(&browser.get(path).await);
         }
-        // Who has no cookie and wants nothing kept does not need it.
+        // A request without a cookie that stores nothing does not need the store.
         assert_eq!(place.site.browser().get("/").await.status, StatusCode::OK);
         assert_eq!(place.site.browser().get("/me").await.status, StatusCode::UNAUTHORIZED);
         for operation in [Load, Update, Create, End] {
@@ -390,7 +396,8 @@ async fn s6_the_same_holds_when_a_whole_store_is_down() {
     });
 }
 
-/// What is not answered for so long, and not a millisecond longer. Tokio's time stands still unless everything waits for it.
+/// Checks that the request is answered after exactly this budget. Tokio's paused clock advances
+/// only when all tasks are idle.
 async fn gives_up_after(budget: Duration, request: impl Future<Output = Reply>) -> Reply {
     const TICK: Duration = Duration::from_millis(1);
     let mut request = pin!(request);
@@ -418,17 +425,17 @@ async fn s6_a_store_that_does_not_answer_is_given_up_after_the_budget() {
         ] {
             let gate = place.store.hold(operation);
             is_unavailable(&gives_up_after(budget, browser.send(method, path)).await);
-            assert_eq!(place.take_told(), [(operation, ErrorKind::Timeout)], "{path}");
+            assert_eq!(place.take_failed_calls(), [(operation, ErrorKind::Timeout)], "{path}");
             drop(gate);
             assert_eq!(browser.get("/me").await.body, "alice", "{path}");
         }
-        // A mere touch: late, but the response stands.
+        // A mere touch that times out delays the response but does not fail it.
         place.site.clock.advance(TOUCH_IS_DUE);
         let _gate = place.store.hold(Update);
         let reply = gives_up_after(budget, browser.get("/me")).await;
         assert_eq!(reply.status, StatusCode::OK);
         assert!(reply.set_cookies().is_empty());
-        assert_eq!(place.take_told(), [(Update, ErrorKind::Timeout)]);
+        assert_eq!(place.take_failed_calls(), [(Update, ErrorKind::Timeout)]);
     }
 }
 

@@ -1,4 +1,5 @@
-//! The handle that a handler gets (SPEC H1 to H5, E3): what it shows, when its changes count, and what it never says.
+//! The handle that a handler gets (SPEC H1 to H5, E3): what it shows, when its changes take effect,
+//! and what it never reveals.
 
 use std::{
     error::Error as _,
@@ -38,12 +39,12 @@ const COUNT: Key<u32> = Key::new("count");
 
 type Act = Arc<dyn Fn(Session) -> BoxFuture<'static, Response> + Send + Sync>;
 
-/// The usual routes, and `POST /act`, which does what the request's extension says.
+/// The usual routes, and `POST /act`, which runs the closure in the request's extension.
 fn acting_site(store: impl Into<AnyStore>) -> (Site, SessionLayer) {
     let act = post(async |session: Session, Extension(act): Extension<Act>| act(session).await);
     let routes = Router::new().route("/act", act).merge(usual_routes());
     let layer = SessionLayer::new(store).with_policy(policy());
-    // The manual clock is put into a clone, whose engine shares what ends.
+    // The clone with the manual clock shares the registry of ended sessions.
     let clock = ManualClock::default();
     let layer = layer.with_clock(clock.clone());
     let mut site = Site::over(layer.clone(), routes, |site| site.with_clock(clock.clone()));
@@ -55,7 +56,7 @@ fn site() -> Site {
     acting_site(MemoryStore::new()).0
 }
 
-/// Runs this in a handler, and gives back what it returned beside the status.
+/// Runs the closure in a handler, and returns what it returned beside the status.
 async fn act<T, F>(browser: &Browser, what: impl Fn(Session) -> F + Send + Sync + 'static) -> (Reply, T)
 where
     T: Send + 'static,
@@ -78,7 +79,7 @@ where
     (reply, value)
 }
 
-/// As [`act`], with 200 and something that can not wait.
+/// Like [`act`], with status 200 and a closure that does not await.
 async fn look<T: Send + 'static>(
     browser: &Browser,
     what: impl Fn(&Session) -> T + Send + Sync + 'static,
@@ -163,7 +164,7 @@ async fn h2_h5_a_value_of_another_type_is_an_error_without_its_content() {
     assert_eq!(error.kind(), ErrorKind::Data);
     assert!(!format!("{error} {error:?} {:?}", error.source()).contains("hunter2"));
     assert_eq!(browser.get("/data/note").await.body, "hunter2", "it is still there");
-    // A value that is no JSON can not be written, and nothing is planned then.
+    // A value that is not JSON cannot be written, and then nothing is planned.
     let (reply, error) = look(&browser, |session| {
         let key: Key<std::collections::BTreeMap<Vec<u8>, u8>> = Key::new("note");
         session.insert(&key, &[(vec![1, 2], 3)].into()).unwrap_err()
@@ -178,8 +179,8 @@ async fn h2_the_info_has_everything_a_page_needs_to_show() {
     let site = site();
     let browser = site.browser();
     let login = site.clock.now();
-    let (_, nobody) = look(&browser, |session| (session.info(), session.subject(), session.sid())).await;
-    assert_eq!(nobody, (None, None, None));
+    let (_, anonymous) = look(&browser, |session| (session.info(), session.subject(), session.sid())).await;
+    assert_eq!(anonymous, (None, None, None));
 
     let (_, at_login) = act(&browser, async |session: Session| {
         let login = session.login("alice").with_mode(Mode::Persistent).with_client("shop").with_method("pwd");
@@ -266,7 +267,7 @@ async fn h2_within_a_request_the_handle_shows_what_the_request_did() {
 // E3
 
 #[tokio::test]
-async fn e3_the_end_reason_is_told_only_to_who_holds_the_token() {
+async fn e3_only_the_holder_of_the_token_learns_the_end_reason() {
     let site = site();
     let browser = site.browser();
     browser.post("/login/alice").await;
@@ -282,7 +283,7 @@ async fn e3_the_end_reason_is_told_only_to_who_holds_the_token() {
 }
 
 #[tokio::test]
-async fn e3_after_a_rotation_only_the_last_token_is_told() {
+async fn e3_after_a_rotation_only_the_last_token_learns_the_end_reason() {
     let site = site();
     let browser = site.browser();
     browser.post("/login/alice").await;
@@ -377,7 +378,8 @@ async fn h3_a_rotation_happens_also_with_a_5xx_and_its_cookie_is_live() {
     assert_eq!(browser.get("/me").await.body, "alice");
 }
 
-/// Guards: a login used to forget a rotation of the session that stands when the login is dropped.
+/// Guards: a login discarded a planned rotation of the earlier session, although that session stays
+/// when the login is dropped.
 #[tokio::test]
 async fn h3_a_rotation_beside_a_login_happens_when_the_login_is_dropped() {
     for rotates_first in [true, false] {
@@ -424,8 +426,8 @@ async fn h3_a_rotation_beside_a_login_that_succeeds_changes_nothing() {
     assert_eq!(browser.get("/me").await.body, "bob");
 }
 
-/// A login refused for a deadline in the past or by a hook's revocation ends the earlier session (L6, A1), whatever
-/// the handler answers.
+/// A login that is refused for a past deadline or by a hook's revocation ends the earlier session
+/// (L6, A1), whatever the handler answers.
 #[tokio::test]
 async fn h3_the_revocation_of_a_refused_login_happens_also_with_a_5xx() {
     struct Revoke;
@@ -541,7 +543,7 @@ fn revocation(at: tower_tenure::Timestamp) -> EndRequest {
     EndRequest::new(EndReason::Revoked, at, CallId::new(1))
 }
 
-/// Lets both clocks run, the one that deadlines are judged by and the one that timers wait for.
+/// Advances both clocks: the one for deadlines and the one for timers.
 async fn pass(clock: &ManualClock, time: Duration) {
     const STEP: Duration = Duration::from_millis(50);
     let mut left = time;
@@ -556,7 +558,7 @@ async fn pass(clock: &ManualClock, time: Duration) {
     }
 }
 
-/// Logs in, and waits in a task for the end of the session.
+/// Logs in, and waits for the end of the session in a task.
 async fn waiting(browser: &Browser) -> JoinHandle<Option<EndReason>> {
     browser.post("/login/alice").await;
     act(browser, async |session: Session| (StatusCode::OK, tokio::spawn(session.ended()))).await.1
@@ -717,7 +719,7 @@ async fn h4_a_wait_that_begins_in_the_login_itself_is_for_the_new_session() {
     assert_eq!(task.now_or_never().unwrap().unwrap(), Some(EndReason::SignedOut));
 }
 
-/// A response that would never end: ticks, one a second.
+/// A response that never ends by itself: one tick a second.
 fn endless() -> impl stream::Stream<Item = Result<&'static str, std::convert::Infallible>> + Send {
     stream::unfold(tokio::time::interval(SECOND), async |mut interval| {
         interval.tick().await;
@@ -786,7 +788,7 @@ async fn h4_a_wrapped_stream_that_ends_by_itself_ends() {
         (StatusCode::OK, items)
     })
     .await;
-    assert_eq!(items, [0; 0], "nobody is told nothing");
+    assert_eq!(items, [0; 0], "nothing is streamed without a session");
 }
 
 // H5
@@ -819,11 +821,12 @@ impl io::Write for Printed {
     }
 }
 
-/// Panics if a text holds what is nobody's business.
+/// Panics if a text contains a secret or session data.
 fn assert_no_secrets(text: &str, tokens: &[String]) {
     assert!(!text.contains(DATA), "session data was printed: {}", around(text, DATA));
     for token in tokens {
-        // From its 23rd character on a token is all secret; any eight of them are too many.
+        // From its 23rd character on a token is secret. Even eight of those characters must not
+        // appear.
         for at in (22..56).step_by(2) {
             let part = &token[at..at + 8];
             assert!(!text.contains(part), "a secret was printed: {}", around(text, part));
@@ -970,7 +973,7 @@ fn h5_no_log_line_at_any_level_holds_a_token_or_data() {
     assert!(!printed.contains("alice"), "no user either (O1)");
 }
 
-/// Login, write, rotation, failures, errors and ends; gives back the tokens that were in use.
+/// Login, write, rotation, failures, errors and ends. Returns the tokens that were in use.
 async fn a_day_with_everything() -> Vec<String> {
     let store = Probe::remote(MemoryStore::new());
     let (site, _) = acting_site(store.clone());

@@ -1,6 +1,8 @@
-//! Whatever a client sends: no panic, no 5xx, no reflection, no login, no row in the store (SPEC C5, C7, E1, T1).
+//! Whatever a client sends causes no panic, no 5xx, no reflection, no login, and no row in the
+//! store (SPEC C5, C7, E1, T1).
 //!
-//! `TENURE_SEARCH=100 cargo test --release --all-features --test request hostile` searches a hundred times longer.
+//! `TENURE_SEARCH=100 cargo test --release --all-features --test request hostile` searches a
+//! hundred times longer.
 
 use axum::{
     Router,
@@ -22,15 +24,15 @@ use crate::{
     fuzz::cookies::says_what_is_set,
 };
 
-/// Stands in every value that must not come back.
+/// Part of every value that must not be reflected.
 const MARK: &str = "rEfLeCtEd";
 
-/// How often; found failures are printed, not kept in files.
+/// The number of cases. Failures are printed, not stored in files.
 fn cases(base: u32) -> Config {
     Config { failure_persistence: None, ..Config::with_cases(search::cases(base)) }
 }
 
-/// The whole stack around an application that reads everything and changes nothing, with one user logged in.
+/// The whole stack around an application that only reads, with one user logged in.
 struct Stack {
     runtime: tokio::runtime::Runtime,
     site: Site,
@@ -44,7 +46,7 @@ impl Stack {
         Self::with_guard_around(false)
     }
 
-    /// With the guard around some routes, or around everything but the login.
+    /// With the guard around some routes, or around all of them except the login.
     fn with_guard_around(everything: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = MemoryStore::new();
@@ -78,14 +80,14 @@ impl Stack {
         self.runtime.block_on(self.site.send(request))
     }
 
-    /// Everything that the store knows.
+    /// All records in the store.
     fn records(&self) -> (usize, Vec<Record>) {
         let page = Page { realm: "__Host-id".into(), subject: None, after: None, limit: 10 };
         (self.store.len(), self.runtime.block_on(self.store.list(page)).unwrap())
     }
 }
 
-/// Bytes as a client may send them in a header: anything but what ends the line.
+/// Bytes that a client may send in a header: all except line ends.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => select(vec![
@@ -105,7 +107,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A well-formed token, which nobody issued.
+/// A well-formed token that was never issued.
 fn token() -> impl Strategy<Value = String> {
     "[A-Za-z0-9_-]{64}"
 }
@@ -113,13 +115,13 @@ fn token() -> impl Strategy<Value = String> {
 fn method() -> impl Strategy<Value = Method> {
     let known =
         select(vec!["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "CONNECT", "PATCH", "get"]);
-    // RFC 9110, section 5.6.2: whatever else there is never gets through a server.
+    // RFC 9110, section 5.6.2: a server rejects all other characters.
     let any_token = "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}";
     let any_token = any_token.prop_map(|name| Method::from_bytes(name.as_bytes()).unwrap());
     prop_oneof![4 => known.prop_map(|name| name.parse().unwrap()), 1 => any_token]
 }
 
-/// A target that an HTTP server lets through.
+/// A target that an HTTP server accepts.
 fn target() -> impl Strategy<Value = Uri> {
     let start = select(vec![
         "/",
@@ -183,7 +185,7 @@ fn request(method: Method, target: Uri, headers: Vec<(&'static str, Vec<u8>)>) -
     request
 }
 
-/// All that a client gets to see, apart from where it is sent, which may well hold the path that it asked for.
+/// Everything in the response except `Location`, which may contain the requested path.
 fn seen(reply: &Reply) -> String {
     let lines = reply.headers.iter().filter(|(name, _)| *name != header::LOCATION);
     let lines: Vec<_> = lines.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
@@ -191,7 +193,7 @@ fn seen(reply: &Reply) -> String {
 }
 
 #[test]
-fn whatever_is_sent_nobody_is_logged_in_and_nothing_breaks_reflects_or_grows() {
+fn whatever_is_sent_logs_no_user_in_and_breaks_reflects_and_grows_nothing() {
     let stacks = [false, true].map(Stack::with_guard_around);
     let before = stacks.each_ref().map(Stack::records);
     let here = Url::parse("https://app.example/").unwrap();
@@ -199,7 +201,7 @@ fn whatever_is_sent_nobody_is_logged_in_and_nothing_breaks_reflects_or_grows() {
         method in method(), target in target(), headers in headers(), which in 0_usize..2
     )| {
         let path = target.path().to_owned();
-        // The mark is looked for in what comes from headers; a path is told about in no body either.
+        // The response must not reflect the mark from a header. No body contains the path either.
         let reply = stacks[which].send(request(method.clone(), target, headers));
         prop_assert!(!reply.status.is_server_error(), "{} {reply:?}", method);
         prop_assert!(!seen(&reply).contains(MARK), "reflected: {reply:?}");
@@ -235,7 +237,7 @@ fn a_good_cookie_among_junk_works_while_it_is_among_the_first_three_candidates()
     let good = stack.good.clone().into_bytes();
     let malformed = prop_oneof![
         bytes().prop_map(|mut bytes| {
-            // Without a well-formed one in it: those are counted apart.
+            // Without a well-formed token, since those are tested separately.
             while let Some(at) = bytes.windows(10).position(|window| window == b"__Host-id=") {
                 bytes[at] = b'x';
             }
@@ -253,7 +255,7 @@ fn a_good_cookie_among_junk_works_while_it_is_among_the_first_three_candidates()
     proptest!(cases(1000), |((junk, good_at, lines) in junk)| {
         let mut cookies = junk;
         cookies.insert(good_at, good.clone());
-        // Each bit says whether a new `Cookie` line begins.
+        // Each bit decides whether a new `Cookie` line begins.
         let mut headers: Vec<(&'static str, Vec<u8>)> = Vec::new();
         for (at, cookie) in cookies.into_iter().enumerate() {
             match headers.last_mut() {
@@ -322,7 +324,8 @@ fn a_forged_logout_needs_an_origin_that_is_ours() {
         all.extend(headers("sec-fetch-site", &sites));
         all.extend(headers("origin", &origins));
         all.extend(headers("host", &hosts));
-        // `extend` is refused by the same rule as `logout`, and leaves the user in place for the next case.
+        // `extend` is refused by the same rule as `logout`, but leaves the user logged in for the
+        // next case.
         let reply = stack.send(request(Method::POST, Uri::from_static("/session/extend"), all));
         let plainly_ours = |origin: &str, host: &str| {
             let (origin, host) = (origin.to_ascii_lowercase(), host.to_ascii_lowercase());
@@ -377,7 +380,7 @@ fn a_megabyte_of_cookies_is_read_without_a_stumble() {
     }
 }
 
-/// Whatever an application is configured with: refused, or a line that says exactly that.
+/// Any configuration is either refused or gives a line with exactly these attributes.
 #[test]
 fn c1_no_setting_of_a_cookie_says_something_else_in_its_line() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! What people send as JSON: the exact text of what the handle shows.
+//! What applications send as JSON: the exact text of the handle's views.
 
 use axum::{
     Json, Router,

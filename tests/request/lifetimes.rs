@@ -1,4 +1,5 @@
-//! Lifetimes as a browser meets them (SPEC L1 to L3, L9, L10, E3). The arithmetic is in `tests/rules/lifetimes_grid.rs`.
+//! Lifetimes as a browser sees them (SPEC L1 to L3, L9, L10, E3). `tests/rules/lifetimes_grid.rs`
+//! tests the arithmetic.
 
 use http::StatusCode;
 
@@ -40,7 +41,7 @@ async fn l2_l3_no_activity_extends_the_absolute_deadline() {
 }
 
 #[tokio::test]
-async fn l3_a_login_starts_both_clocks_anew() {
+async fn l3_a_login_restarts_both_clocks() {
     let site = site();
     let browser = site.browser();
     browser.post("/login/alice").await;
@@ -53,7 +54,7 @@ async fn l3_a_login_starts_both_clocks_anew() {
 }
 
 #[tokio::test]
-async fn l10_an_end_that_was_told_stays_when_the_clock_steps_back() {
+async fn l10_an_end_that_was_reported_stays_when_the_clock_steps_back() {
     let site = site();
     let browser = site.browser();
     browser.post("/login/alice").await;

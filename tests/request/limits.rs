@@ -1,4 +1,4 @@
-//! What one visitor may take: bytes of data, open streams (S13).
+//! Limits for one visitor: bytes of data and open streams (S13).
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,7 +13,7 @@ use tower_tenure::{
 
 use crate::common::{Browser, Reply, Site, background_tasks, stores, usual_routes};
 
-/// FINDINGS C13: one anonymous session of 16 MB made everybody else wait.
+/// FINDINGS C13: one anonymous session of 16 MB delayed all other sessions.
 #[tokio::test]
 async fn c13_data_over_the_limit_is_refused_and_nothing_is_lost() {
     for store in stores() {
@@ -26,14 +26,14 @@ async fn c13_data_over_the_limit_is_refused_and_nothing_is_lost() {
         assert_eq!(browser.get("/data/b").await.status, StatusCode::NOT_FOUND);
         assert_eq!(browser.put("/data/a", "x".repeat(1024)).await.status, StatusCode::OK, "it may shrink");
         assert_eq!(browser.put("/data/b", "x".repeat(60 * 1024)).await.status, StatusCode::OK);
-        // The first write of a visitor, too.
+        // The same holds for the first write of a visitor.
         let visitor = site.browser();
         assert_eq!(visitor.put("/data/a", "x".repeat(1 << 20)).await.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(visitor.cookie_header(), None);
     }
 }
 
-/// The limit holds where two requests in flight each stay below it.
+/// Interleaving: two requests in flight each stay below the limit, but together they exceed it.
 #[tokio::test]
 async fn s13_the_limit_holds_under_parallel_writes() {
     let store = Probe::remote(MemoryStore::new());
@@ -52,9 +52,9 @@ async fn s13_the_limit_holds_under_parallel_writes() {
     assert_eq!(browser.get("/data/c").await.body.len(), 600);
 }
 
-/// A login takes over what an anonymous visitor has, and may add to it up to the limit.
+/// The handler gets the error from `insert`, and what it wrote before is stored.
 #[tokio::test]
-async fn s13_a_handler_hears_of_the_limit_at_once_and_keeps_what_it_wrote_before() {
+async fn s13_a_write_over_the_limit_fails_at_once_and_earlier_writes_are_kept() {
     let kind = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&kind);
     let handler = post(async move |session: Session| {
@@ -71,7 +71,7 @@ async fn s13_a_handler_hears_of_the_limit_at_once_and_keeps_what_it_wrote_before
     assert_eq!(browser.get("/data/small").await.body, "kept");
 }
 
-/// A site on which `/wait` answers when the session ends, with what `Session::ended` says.
+/// A site where `/wait` answers with the result of `Session::ended` when the session ends.
 fn waiting_site(store: impl Into<AnyStore>, streams: usize) -> Site {
     let wait = post(async |session: Session| match session.ended().await {
         Some(reason) => reason.as_str(),

@@ -1,4 +1,4 @@
-//! Logins as applications and browsers meet them (SPEC L3, L6, L7, A1, A2, S9).
+//! Logins as applications and browsers see them (SPEC L3, L6, L7, A1, A2, S9).
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -26,7 +26,8 @@ use crate::common::{Browser, DAY, HOUR, MINUTE, Reply, Site, TICK, usual_routes}
 
 const DATA: Key<String> = Key::new("data");
 
-/// 1 h idle and 8 h absolute when persistent, half of it when not; limits of 3 and 30 days.
+/// 1 h idle and 8 h absolute for persistent sessions, half of that for others, with limits of 3 and
+/// 30 days.
 fn policy() -> Policy {
     let lifetimes = |hour| Lifetimes::new(hour, 8 * hour).unwrap();
     Policy::new(lifetimes(HOUR), lifetimes(HOUR / 2)).with_limits(Limits::SELF_SERVICE)
@@ -36,7 +37,7 @@ fn cap(most: u32, overflow: Overflow) -> Policy {
     policy().with_cap(Some(Cap::new(most.try_into().unwrap(), overflow)))
 }
 
-/// The usual routes, `/info`, and `/ask/{user}`: a login that asks for this, given the time.
+/// The usual routes, `/info`, and `/ask/{user}`: a login with the overrides that the closure adds.
 fn site_asking(
     asks: impl for<'a> Fn(Login<'a>, Timestamp) -> Login<'a> + Clone + Send + Sync + 'static,
 ) -> Site {
@@ -50,7 +51,7 @@ fn site_asking(
     site_with(|layer| layer, ask)
 }
 
-/// The usual routes, `/info`, and `/ask/{user}`, which does this.
+/// The usual routes, `/info`, and `/ask/{user}`, which runs the closure.
 fn site_with<F>(
     set: impl FnOnce(SessionLayer) -> SessionLayer,
     ask: impl Fn(Session, String) -> F + Clone + Send + Sync + 'static,
@@ -69,7 +70,7 @@ where
     Site::over(layer, routes, set)
 }
 
-/// What a page would show.
+/// The fields that a page would show.
 async fn info(session: Session) -> String {
     let Some(info) = session.info() else { return "null".to_owned() };
     let millis = |at: Timestamp| at.as_unix_millis();
@@ -91,7 +92,7 @@ async fn info(session: Session) -> String {
     .to_string()
 }
 
-/// `/info`, asked passively, so that looking changes nothing.
+/// A passive request for `/info`, which changes nothing.
 async fn look(browser: &Browser) -> Value {
     let request = Request::get("/info").header("session-activity", "passive").body(Body::empty()).unwrap();
     serde_json::from_str(&browser.request(request).await.body).unwrap()
@@ -196,14 +197,14 @@ async fn l6_the_last_mode_wins_picks_the_lifetimes_and_lasts() {
 }
 
 #[tokio::test]
-async fn l6_what_is_above_a_limit_is_clamped_and_told() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let ears = Arc::clone(&told);
+async fn l6_what_is_above_a_limit_is_clamped_and_emitted() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let events = Arc::clone(&seen);
     let site = site_with(
         |layer| {
             layer.with_observer_fn(move |event: &Event<'_>| {
                 if let EventKind::Clamped(setting) = event.kind {
-                    ears.lock().unwrap().push((setting.as_str(), event.sid.unwrap().to_string()));
+                    events.lock().unwrap().push((setting.as_str(), event.sid.unwrap().to_string()));
                 }
             })
         },
@@ -220,10 +221,10 @@ async fn l6_what_is_above_a_limit_is_clamped_and_told() {
     let info = look(&browser).await;
     assert_eq!(info["absolute"], millis(30 * DAY));
     assert_eq!(info["idle"], millis(3 * DAY));
-    let told = std::mem::take(&mut *told.lock().unwrap());
-    let settings: Vec<_> = told.iter().map(|(setting, _)| *setting).collect();
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let settings: Vec<_> = seen.iter().map(|(setting, _)| *setting).collect();
     assert_eq!(settings, ["expires_at", "idle_lifetime", "idle_expires_at"]);
-    assert!(told.iter().all(|(_, sid)| info["sid"] == **sid), "the events name the session");
+    assert!(seen.iter().all(|(_, sid)| info["sid"] == **sid), "the events name the session");
 }
 
 #[tokio::test]
@@ -253,7 +254,7 @@ async fn l6_a_deadline_in_the_past_refuses_the_login_and_ends_the_earlier_sessio
 async fn l6_wrong_arguments_are_errors_and_leave_the_earlier_session() {
     type Asks = for<'a> fn(Login<'a>, Timestamp) -> Login<'a>;
     let zero: Asks = |login, _| login.with_idle_lifetime(Duration::ZERO);
-    // The first mistake stands, whatever comes after.
+    // The first error is kept, whatever follows.
     let mended: Asks = |login, _| login.with_idle_lifetime(Duration::ZERO).with_idle_lifetime(HOUR);
     let key: Asks = |login, _| login.with_metadata("no spaces", "x");
     for asks in [zero, mended, key] {
@@ -268,10 +269,10 @@ async fn l6_wrong_arguments_are_errors_and_leave_the_earlier_session() {
     let site = site_with(
         |layer| layer,
         async |session: Session, user: String| {
-            session.login(if user == "nobody" { String::new() } else { "x".repeat(513) }).await
+            session.login(if user == "empty" { String::new() } else { "x".repeat(513) }).await
         },
     );
-    for user in ["nobody", "long"] {
+    for user in ["empty", "long"] {
         let reply = site.browser().post(&format!("/ask/{user}")).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST);
         assert_eq!(reply.set_cookies(), [""; 0]);
@@ -525,7 +526,7 @@ async fn a1_a_denial_keeps_the_earlier_session_and_a_revocation_ends_it() {
 }
 
 #[tokio::test]
-async fn a1_a_hook_that_fails_or_sets_a_deadline_in_the_past_lets_nobody_in() {
+async fn a1_a_hook_that_fails_or_sets_a_deadline_in_the_past_refuses_the_login() {
     let site = site_with(
         |layer| {
             layer.with_login_hook(hook(|login| match login.subject() {
@@ -610,7 +611,11 @@ async fn a2_forwarded_headers_count_only_where_the_application_reads_them() {
     let site = site_with(|layer| layer, simply);
     let browser = site.browser();
     browser.request(from("/ask/alice", [192, 0, 2, 1], "desk")).await;
-    assert_eq!(look(&browser).await["first"], json!([null, "desk"]), "none is found unless it is told how");
+    assert_eq!(
+        look(&browser).await["first"],
+        json!([null, "desk"]),
+        "no address is found unless the application says how"
+    );
 
     let trusting = |layer: SessionLayer| {
         layer.with_client_ip(|head| head.header("x-forwarded-for")?.rsplit(',').next()?.trim().parse().ok())
@@ -636,7 +641,8 @@ async fn a1_a_user_agent_is_cut_at_512_bytes_and_left_out_where_it_is_no_text() 
 
 // S9: caps
 
-/// The usual routes under this policy; `/ask/{user}` saves at once, and writes `data` after the login.
+/// The usual routes under this policy. `/ask/{user}` saves at once, and writes `data` after the
+/// login.
 fn capped_site(policy: Policy) -> Site {
     site_with(
         |layer| layer.with_policy(policy),
@@ -671,7 +677,7 @@ async fn s9_a_login_over_a_refusing_cap_is_refused_and_the_earlier_session_stays
 }
 
 #[tokio::test]
-async fn s9_save_tells_the_handler_of_the_refusal_and_nothing_of_the_login_remains() {
+async fn s9_save_returns_the_refusal_and_nothing_of_the_login_remains() {
     let site = capped_site(cap(1, Overflow::Refuse));
     site.browser().post("/login/alice").await;
     let browser = site.browser();
@@ -711,7 +717,7 @@ async fn s9_a_logout_before_a_login_that_the_cap_refuses_stands() {
 }
 
 #[tokio::test]
-async fn s9_the_least_recently_active_is_evicted_and_its_user_is_told() {
+async fn s9_the_least_recently_active_is_evicted_and_its_user_sees_the_reason() {
     let site = capped_site(cap(2, Overflow::Evict));
     let (first, second, third) = (site.browser(), site.browser(), site.browser());
     for browser in [&first, &second] {
@@ -744,7 +750,7 @@ async fn s9_the_session_that_a_login_replaces_and_those_that_are_over_do_not_cou
 
         site.clock.advance(HOUR - TICK);
         second.get("/").await;
-        site.clock.advance(TICK); // the first one is over, and nobody has looked at it since
+        site.clock.advance(TICK); // the first one is over, and no request has seen that yet
         assert_eq!(third.post("/login/alice").await.status, StatusCode::OK);
         assert_eq!(second.get("/me").await.status, StatusCode::OK);
         assert_eq!(first.get("/me").await.reason().as_deref(), Some("idle"));
@@ -783,14 +789,14 @@ async fn s9_anonymous_sessions_have_no_cap() {
 }
 
 #[tokio::test]
-async fn l3_the_end_of_a_replaced_session_is_told_once() {
+async fn l3_the_end_of_a_replaced_session_is_emitted_once() {
     let ends = Arc::new(Mutex::new(Vec::new()));
-    let ears = Arc::clone(&ends);
+    let events = Arc::clone(&ends);
     let site = site_with(
         |layer| {
             layer.with_observer_fn(move |event: &Event<'_>| {
                 if let EventKind::Ended(reason) = event.kind {
-                    ears.lock().unwrap().push(reason);
+                    events.lock().unwrap().push(reason);
                 }
             })
         },

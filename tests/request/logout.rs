@@ -1,6 +1,8 @@
-//! Where a logout may lead (SPEC R1, R2): the list of URLs, through its own function and through the endpoint.
+//! Where a logout may redirect (SPEC R1, R2): the list of URLs, through its own function and
+//! through the endpoint.
 //!
-//! `TENURE_SEARCH=100 cargo test --all-features --test request logout` searches a hundred times longer.
+//! `TENURE_SEARCH=100 cargo test --all-features --test request logout` searches a hundred times
+//! longer.
 
 use std::sync::Mutex;
 
@@ -36,7 +38,7 @@ fn assert_refuses(urls: &LogoutUrls, return_to: &str) {
     assert_eq!(urls.redirect(Some(return_to), None), Err(LogoutRefusal::NotAllowed), "{return_to:?}");
 }
 
-// R1: what is the same URL
+// R1: which URLs are equal
 
 #[test]
 fn r1_scheme_and_host_are_compared_without_regard_to_case_and_the_path_with() {
@@ -124,7 +126,7 @@ fn r1_query_and_hash_are_not_considered_but_kept() {
     }
 }
 
-// R1: what is no URL of ours
+// R1: which URLs are not ours
 
 #[test]
 fn r1_userinfo_is_refused_the_empty_one_too() {
@@ -144,7 +146,7 @@ fn r1_userinfo_is_refused_the_empty_one_too() {
     ] {
         assert_refuses(&urls, &format!("https://{authority}/bye"));
     }
-    // Guards: the parser forgives further slashes, behind which userinfo went unseen.
+    // Guards: the parser ignores extra slashes, which hid the userinfo.
     for slashes in ["///", "////", "//\\", "//\\/", "/////"] {
         for userinfo in ["user@", "user:pass@", "@"] {
             assert_refuses(&urls, &format!("https:{slashes}{userinfo}app.example.com/bye"));
@@ -373,11 +375,11 @@ fn r1_entries_that_make_no_sense_are_refused_at_construction() {
         "*://app.example.com/",
         "http*://app.example.com/",
         "*",
-        // Too much of the world.
+        // Too broad.
         "https://*/",
         "https://*.com/",
         "https://*.com./",
-        // E11: directly above a public suffix, where anybody can register a name.
+        // E11: directly below a public suffix, where anyone can register a name.
         "https://*.co.uk/",
         "https://*.CO.UK./",
         "https://*.co.uk:8443/bye",
@@ -390,7 +392,7 @@ fn r1_entries_that_make_no_sense_are_refused_at_construction() {
         "https://*com/",
         "https://a*/",
         "https://*./",
-        // No absolute http(s) URL without userinfo.
+        // Not an absolute http(s) URL without userinfo.
         "",
         "/bye",
         "//app.example.com/",
@@ -466,7 +468,7 @@ fn r1_an_unknown_client_is_refused_also_with_a_url_of_the_tenant() {
 }
 
 #[test]
-fn r1_without_return_to_a_client_leads_to_its_first_url_and_nobody_leads_nowhere() {
+fn r1_without_return_to_a_client_is_redirected_to_its_first_url_and_others_are_not_redirected() {
     let urls = with_clients();
     assert_eq!(urls.redirect(None, Some("shop")), Ok(Some("https://shop.example/one".to_owned())));
     assert_eq!(urls.redirect(None, None), Ok(None));
@@ -483,7 +485,7 @@ fn r1_another_list_of_the_tenant_takes_the_place_of_the_old_one_but_for_what_is_
 }
 
 #[test]
-fn r1_an_empty_list_leads_nowhere() {
+fn r1_an_empty_list_allows_no_redirect() {
     let urls = LogoutUrls::new();
     assert_eq!(urls.redirect(None, None), Ok(None));
     assert_refuses(&urls, BYE);
@@ -625,31 +627,31 @@ async fn r2_clear_site_data_is_off_unless_asked_for() {
 }
 
 #[tokio::test]
-async fn r2_observers_are_told_who_logged_out() {
-    static TOLD: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+async fn r2_observers_see_who_logged_out() {
+    static SEEN: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
     let endpoints = Endpoints::at("/session").unwrap();
     let site = Site::with(|layer| {
         layer.with_endpoints(endpoints).with_observer_fn(|event: &Event<'_>| {
             if let EventKind::Ended(reason) = event.kind {
                 let subject = event.subject.unwrap_or_default().to_owned();
-                TOLD.lock().unwrap().push((subject, reason.to_string()));
+                SEEN.lock().unwrap().push((subject, reason.to_string()));
             }
         })
     });
     let browser = site.browser();
     browser.post("/login/alice").await;
     log_out(&browser, "").await;
-    assert_eq!(*TOLD.lock().unwrap(), [("alice".to_owned(), "signed_out".to_owned())]);
+    assert_eq!(*SEEN.lock().unwrap(), [("alice".to_owned(), "signed_out".to_owned())]);
 }
 
-// R1: searching for a way out
+// R1: search for an open redirect
 
-/// How often; found failures are printed, not kept in files.
+/// The number of cases. Failures are printed, not stored in files.
 fn cases(base: u32) -> Config {
     Config { failure_persistence: None, ..Config::with_cases(search::cases(base)) }
 }
 
-/// Text that is often nearly an allowed URL.
+/// Text that is often close to an allowed URL.
 fn nearly_a_url() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         6 => prop::sample::select(vec![

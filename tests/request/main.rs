@@ -1,4 +1,5 @@
-//! What a request does, over stores in memory: needs no server, no browser and no other process.
+//! What a request does, over stores in memory. These tests need no server, no browser and no other
+//! process.
 
 #[path = "../common/mod.rs"]
 mod common;

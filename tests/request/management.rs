@@ -1,4 +1,5 @@
-//! The management API on the wire (SPEC M1–M3, MANAGEMENT-API): what clients written for it send, and what they get.
+//! The management API on the wire (SPEC M1–M3, MANAGEMENT-API): what existing clients send, and
+//! what they receive.
 
 use std::{
     sync::{
@@ -26,7 +27,7 @@ use tower_tenure::{
 
 use crate::common::{Browser, Site, search, usual_routes};
 
-/// A site, and the API over its sessions.
+/// A site and the API over its sessions.
 struct Place {
     site: Site,
     api: Management,
@@ -35,7 +36,7 @@ struct Place {
     policy: SharedPolicy,
 }
 
-/// Settings that can not be asked for, when it is said so.
+/// A settings store that can be made to fail.
 #[derive(Clone, Default)]
 struct Settings {
     store: MemoryStore,
@@ -79,7 +80,7 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
     }
 
-    /// The status and `errorCode` of a refusal, whose form is checked.
+    /// The status and `errorCode` of a refusal. Also checks the refusal's form.
     fn refusal(&self) -> (u16, String) {
         let said = self.json();
         assert_eq!(self.headers["content-type"], "application/json");
@@ -277,7 +278,7 @@ async fn l4_a_value_above_the_limit_is_taken_and_superseded() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(search::cases(50)))]
 
-    /// Fractions of an hour have digits enough.
+    /// Fractions of an hour have enough digits for whole minutes.
     #[test]
     fn m2_minutes_come_back_from_hours(minutes in 1..=525_600_u32) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -289,7 +290,7 @@ proptest! {
         prop_assert!((hours * 60.0 - f64::from(minutes)).abs() < 1e-6);
     }
 
-    /// Whatever comes: an answer in JSON, and no 5xx.
+    /// Any request gets an answer in JSON, and never a 5xx.
     #[test]
     fn m1_nothing_that_is_sent_is_the_servers_fault(
         method in prop::sample::select(vec!["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"]),
@@ -342,7 +343,7 @@ async fn m2_forms_are_taken_too() {
     assert_eq!(place.get("/tenants/settings").await.json(), shown);
 }
 
-/// Every call there is, with the scope it needs.
+/// Every call of the API with the scope that it needs.
 const CALLS: [(&str, &str, &str); 13] = [
     ("GET", "/tenants/settings", "read:tenant_settings"),
     ("PATCH", "/tenants/settings", "update:tenant_settings"),
@@ -430,7 +431,7 @@ async fn m1_what_is_not_there_is_404_and_another_method_405() {
         "/sessions/x/y",
         "/v2/sessions",
         "/api/v1/sessions",
-        // E10: whole segments only, and no NUL, which not every store could look up.
+        // E10: whole segments only, and no NUL, which some stores cannot look up.
         "/api/v2foo/sessions",
         "/api/v2/api/v2foo/sessions",
         "/api/v2/api/v2/sessions",
@@ -484,7 +485,7 @@ async fn m1_a_body_has_a_kind_and_a_size() {
     let padded = |length: usize| format!("{}{}", r#"{"session_lifetime": 5}"#, " ".repeat(length - 23));
     assert_eq!(send(None, padded(65_536).into()).await.status, 200);
     assert_eq!(send(None, padded(65_537).into()).await.refusal(), (413, "payload_too_large".into()));
-    // Without a length told beforehand.
+    // Without a `Content-Length`.
     let chunks = (0..70).map(|_| Ok::<_, std::io::Error>(" ".repeat(1000)));
     let endless = Body::from_stream(futures_util::stream::iter(chunks));
     assert_eq!(send(None, endless).await.refusal(), (413, "payload_too_large".into()));
@@ -633,7 +634,7 @@ async fn m1_metadata_replaces_the_whole_and_moves_no_deadline() {
 }
 
 #[tokio::test]
-async fn m3_a_revocation_is_seen_by_the_very_next_request_and_its_user_is_told() {
+async fn m3_the_very_next_request_sees_a_revocation_and_its_reason() {
     let place = Place::new().await;
     let revoked = async |browser: &Browser| {
         let reply = browser.get("/me").await;
@@ -811,7 +812,7 @@ async fn m1_behind_a_router_that_removes_the_prefix_it_counts_no_second_time() {
     let place = Place::new().await;
     let nested = Place { api: place.api.clone().nested(), ..place };
     assert_eq!(nested.get("/sessions").await.status, 200);
-    // The router got `/api/v2/api/v2/sessions`.
+    // Guards: the API saw `/api/v2/api/v2/sessions`.
     assert_eq!(nested.get("/api/v2/sessions").await.refusal(), (404, "not_found".into()));
 }
 
@@ -824,7 +825,7 @@ async fn m1_a_nul_in_a_query_is_400() {
     }
 }
 
-/// E11: the message says how to fix it.
+/// E11: the message names the fix.
 #[test]
 fn m1_a_token_that_can_be_guessed_or_that_no_header_can_carry_is_refused() {
     for wrong in ["", "x", "fifteen-letters", "sixteen letters!!", "sixteen\u{e4}\u{e4}\u{e4}letters"] {
@@ -836,7 +837,7 @@ fn m1_a_token_that_can_be_guessed_or_that_no_header_can_carry_is_refused() {
     assert!(StaticTokens::new().with("sixteen-letters!", Scopes::all()).is_ok());
 }
 
-/// E12: what `auth0-deploy-cli` exports, with the settings of this API among the others.
+/// E12: what `auth0-deploy-cli` exports, including the settings of this API.
 #[tokio::test]
 async fn m2_the_official_settings_of_a_whole_tenant_come_back_unchanged() {
     let place = Place::new().await;
@@ -866,7 +867,7 @@ async fn m2_the_official_settings_of_a_whole_tenant_come_back_unchanged() {
     let some = place.get("/tenants/settings?fields=friendly_name,session_lifetime").await.json();
     assert_eq!(some, json!({ "friendly_name": "My company", "session_lifetime": 3 }));
 
-    // Objects merge and null removes (RFC 7396); another node has the same.
+    // Objects merge and null removes (RFC 7396). Another node sees the same.
     place.patch(json!({ "flags": { "enable_sso": null, "mfa": { "x": 1 } }, "picture_url": null })).await;
     wanted["flags"] = json!({ "revoke_refresh_token_grant": false, "mfa": { "x": 1 } });
     wanted.as_object_mut().unwrap().remove("picture_url");
@@ -874,7 +875,7 @@ async fn m2_the_official_settings_of_a_whole_tenant_come_back_unchanged() {
     let other = SharedPolicy::open(place.settings.clone(), Policy::default()).await.unwrap();
     assert_eq!(other.settings(), place.policy.settings());
 
-    // Ours stay strict, and nothing of a refused change is applied.
+    // The API's own settings stay strict, and a refused change applies nothing.
     for wrong in [
         json!({ "friendly_name": "Other", "session_lifetime": 0 }),
         json!({ "friendly_name": "Other", "nonsense": 1 }),
@@ -941,7 +942,7 @@ async fn m1_any_caller_may_ask_what_its_token_allows() {
     assert_eq!(with("wrong").await.refusal(), (401, "invalid_token".into()));
 }
 
-/// E12: nobody is signed out by a path that lost its id.
+/// E12: a path with a missing id signs no user out.
 #[tokio::test]
 async fn l14_everybody_is_signed_out_by_a_body_that_says_so() {
     let place = Place::new().await;
@@ -1032,7 +1033,7 @@ async fn d1_events_about_users_survive_a_flood_of_anonymous_ones() {
     );
 }
 
-/// E7: the settings were saved, and the list still had the expiry of before.
+/// E7: the settings were saved, but the list still showed the previous expiry.
 #[tokio::test]
 async fn l5_a_lowered_lifetime_shows_at_once_also_for_a_session_that_made_no_request_since() {
     let place = Place::new().await;

@@ -1,4 +1,5 @@
-//! Counters and the latency histogram (SPEC O1, feature `metrics`), by a recorder that only remembers.
+//! Counters and the latency histogram (SPEC O1, feature `metrics`), with a recorder that stores
+//! what it receives.
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +15,10 @@ use crate::common::{Site, usual_routes};
 
 type Seen = Arc<Mutex<BTreeMap<String, u64>>>;
 
-/// The kind of a metric, its unit, and the text.
+/// The kind of a metric, its unit and its description.
 type Description = (&'static str, Option<Unit>, String);
 
-/// Counts what is recorded under each name with its labels, and keeps what describes a name.
+/// Counts the values of each name and labels, and stores each name's description.
 #[derive(Default)]
 struct Memory {
     seen: Seen,
@@ -115,7 +116,8 @@ fn o1_events_are_counted_by_name_and_reason_and_store_calls_are_timed_by_operati
         (calls("end"), 1),
         (calls("load"), 3),
         (failed, 1),
-        // When the clock has moved on; by the wall clock it is asked for in the background.
+        // Read again because the manual clock has advanced. With the wall clock a background task
+        // reads it.
         (calls("not_before"), 2),
         (calls("update"), 2),
         (events("event=authenticated"), 1),
@@ -154,7 +156,7 @@ fn o1_what_is_emitted_is_described_and_what_is_described_is_emitted_with_the_doc
             let gate = store.hold(Operation::Load);
             let gone = browser.spawn(axum::http::Method::GET, "/me");
             gate.arrived().await;
-            gone.abort(); // the client went away
+            gone.abort(); // the client disconnected
             let _ = gone.await;
             store.fail(Operation::List, 1);
             site.sessions.list(None, None, 1).await.unwrap_err();

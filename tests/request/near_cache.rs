@@ -1,4 +1,4 @@
-//! Copies of sessions near the middleware: what they save, and how old they may be.
+//! Cached copies of sessions in the middleware: which calls they save, and how old they may be.
 
 use std::{pin::Pin, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::common::{
 
 type Remote = Probe<MemoryStore>;
 
-/// Two nodes over one store. Each keeps copies.
+/// Two nodes over one store, each with a cache.
 struct World {
     clock: ManualClock,
     here: Node,
@@ -28,7 +28,7 @@ struct World {
 
 struct Node {
     site: Site,
-    /// The calls that this node makes.
+    /// The store calls of this node.
     calls: Remote,
 }
 
@@ -52,7 +52,7 @@ impl World {
         Self { clock, here, there }
     }
 
-    /// A browser that is logged in, and whose session both nodes have a copy of.
+    /// A logged-in browser with a session that both nodes have cached.
     async fn alice(&self) -> Browser {
         let browser = self.here.site.log_in("alice").await;
         for node in [&self.here, &self.there] {
@@ -62,19 +62,19 @@ impl World {
         browser
     }
 
-    /// Sessions and copies get older.
+    /// Sessions and copies age.
     async fn pass(&self, time: Duration) {
         self.clock.advance(time);
         tokio::time::advance(time).await;
     }
 
-    /// Only copies get older. So nothing but their age can be the reason to ask the store.
+    /// Only copies age, so only their age can be the reason for a call to the store.
     async fn copies_age(&self, time: Duration) {
         tokio::time::advance(time).await;
     }
 }
 
-/// What a node asks the store for one request.
+/// The status of one request, and the store calls that its node makes.
 async fn calls(node: &Node, browser: &Browser, path: &str) -> (StatusCode, Vec<Operation>) {
     node.calls.take_calls();
     let reply = browser.at(&node.site).get(path).await;
@@ -104,7 +104,7 @@ async fn s5_an_interaction_is_recorded_as_without_copies() {
         assert_eq!(alice.get("/me").await.status, StatusCode::OK);
     }
     let touches = world.here.calls.take_calls().into_iter().filter(|call| *call == Update).count();
-    // With an idle lifetime of 15 minutes one is due after 14 s.
+    // With an idle lifetime of 15 minutes a touch is due after 14 s.
     assert_eq!(touches, 82);
     world.pass(IDLE - 15 * SECOND).await;
     assert_eq!(alice.get("/me").await.status, StatusCode::OK);
@@ -151,7 +151,7 @@ async fn l14_an_end_is_seen_at_once_here_and_within_a_second_elsewhere() {
     }
 }
 
-/// The bound is the store's, not the cache's: it counts from the moment at which the store was asked.
+/// The age of a copy counts from the request to the store, not from the answer.
 #[tokio::test(start_paused = true)]
 async fn l14_the_time_that_an_answer_takes_counts() {
     let world = World::new();
@@ -179,15 +179,16 @@ async fn s3_a_node_reads_what_it_wrote() {
     }
 }
 
-/// A load that was under way when this node wrote may have read what was before.
+/// Interleaving: a load is in flight while this node writes. It may have read the old state, so its
+/// answer must not be cached.
 #[tokio::test(start_paused = true)]
 async fn s3_an_answer_from_before_a_write_is_not_kept() {
     let world = World::new();
     let alice = world.alice().await;
     world.copies_age(SECOND).await;
-    world.here.calls.pause(300); // each call pends so often before its work and after it
+    world.here.calls.pause(300); // each call is pending this often before and after its work
     let early = alice.spawn(Method::GET, "/data/key");
-    // A task is polled up to 61 times between two turns of this one.
+    // The runtime polls the other task up to 61 times between two polls of this one.
     for _ in 0..6 {
         tokio::task::yield_now().await;
     }
@@ -215,7 +216,7 @@ async fn s3_writes_from_copies_of_two_nodes_are_all_kept_and_counted() {
     assert_eq!(alice.post("/add/count").await.body, "21");
 }
 
-/// A copy shows the old secret. Nobody is signed out by that.
+/// A copy with the old secret does not sign the user out.
 #[tokio::test(start_paused = true)]
 async fn c6_a_cookie_that_another_node_replaced_is_good_at_once() {
     let world = World::new();
@@ -226,13 +227,14 @@ async fn c6_a_cookie_that_another_node_replaced_is_good_at_once() {
     let fresh = elsewhere.at(&world.here.site);
     let (status, asked) = calls(&world.here, &fresh, "/me").await;
     assert_eq!((status, asked), (StatusCode::OK, vec![Load]));
-    // The old one is in its grace, and sets no cookie of its own.
+    // The old secret is in its grace and sets no cookie.
     world.pass(SECOND).await;
     let reply = old.get("/me").await;
     assert_eq!((reply.status, reply.set_cookies()), (StatusCode::OK, vec![]));
 }
 
-/// A copy from just before the deadline; meanwhile the user was active on another node.
+/// Interleaving: this node caches a copy just before the deadline, then the user is active on
+/// another node.
 #[tokio::test(start_paused = true)]
 async fn l9_no_session_is_over_because_a_copy_is_old() {
     let world = World::new();
@@ -255,7 +257,8 @@ async fn l9_no_session_is_over_because_a_copy_is_old() {
     assert_eq!(passive(&world.here).await, StatusCode::UNAUTHORIZED);
 }
 
-/// The store answers no more: what is known for a moment is served for a moment, and then nothing.
+/// The store stops answering. A fresh copy is served until it is a second old, and then requests
+/// get 503.
 #[tokio::test(start_paused = true)]
 async fn s6_a_store_that_stands_still_is_noticed_within_a_second() {
     let world = World::new();
@@ -264,7 +267,7 @@ async fn s6_a_store_that_stands_still_is_noticed_within_a_second() {
         let gates = [Load, NotBefore].map(|call| world.here.calls.hold(call));
         assert_eq!(calls(&world.here, &alice, "/me").await, (StatusCode::OK, vec![]));
         world.pass(SECOND).await;
-        // Tokio's clock goes on by itself until the budget is used up.
+        // Tokio's paused clock advances by itself until the timeout.
         let reply = alice.get("/me").await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(!reply.removes_cookie());
@@ -279,7 +282,7 @@ async fn s6_a_change_whose_answer_is_lost_is_looked_at_again() {
     let alice = world.alice().await;
     world.here.calls.lose_answers(Update, 1);
     assert_eq!(alice.put("/data/key", "lost").await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(alice.get("/data/key").await.body, "lost", "it took place all the same");
+    assert_eq!(alice.get("/data/key").await.body, "lost", "it took effect all the same");
 }
 
 #[tokio::test(start_paused = true)]
@@ -312,7 +315,8 @@ fn a_near_cache_that_would_break_its_promise_is_refused() {
     }
 }
 
-/// Whatever may have changed is forgotten when the call is over, also one that nobody waits for any more.
+/// A call that may have changed a session removes its copy when it completes, even if its caller
+/// dropped it.
 #[tokio::test]
 async fn s4_each_change_forgets_what_it_may_have_changed() {
     type Call = fn(&NearCache<Remote>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
@@ -348,7 +352,7 @@ async fn s4_each_change_forgets_what_it_may_have_changed() {
                 _ => {}
             }
             if outcome == "dropped" {
-                // Polled once, and once more after its work.
+                // Polled once before its work and once after it.
                 let mut call = call(&store);
                 for _ in 0..2 {
                     assert!(futures_util::poll!(call.as_mut()).is_pending());
@@ -369,7 +373,7 @@ fn idle() -> EndRequest {
     end(EndReason::Idle, second(1))
 }
 
-/// What is over is never kept: it is judged by the store.
+/// An ended session is never cached, so the store decides about it.
 #[tokio::test]
 async fn s4_no_copy_of_what_is_over_is_kept() {
     let store = NearCache::new(Probe::remote(MemoryStore::new()));

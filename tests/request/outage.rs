@@ -1,4 +1,5 @@
-//! An outage of the store is told once when it begins and once when it is over (SPEC O3), and the readiness call sees it.
+//! An outage of the store is one event when it begins and one when it is over (SPEC O3). The
+//! readiness call sees it too.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,16 +16,16 @@ use tower_tenure::{
 
 use crate::common::{SECOND, Site, TICK, usual_routes};
 
-type Told = Arc<Mutex<Vec<String>>>;
+type Lines = Arc<Mutex<Vec<String>>>;
 
-fn take(told: &Told) -> Vec<String> {
-    std::mem::take(&mut *told.lock().unwrap())
+fn take(lines: &Lines) -> Vec<String> {
+    std::mem::take(&mut *lines.lock().unwrap())
 }
 
-/// A layer that tells of outages, with a clock of its own.
-fn watched(store: impl Into<AnyStore>) -> (SessionLayer, ManualClock, Told) {
-    let (told, clock) = (Told::default(), ManualClock::default());
-    let ears = Arc::clone(&told);
+/// A layer whose outages are recorded, with its own clock.
+fn watched(store: impl Into<AnyStore>) -> (SessionLayer, ManualClock, Lines) {
+    let (lines, clock) = (Lines::default(), ManualClock::default());
+    let observed = Arc::clone(&lines);
     let layer =
         SessionLayer::new(store).with_clock(clock.clone()).with_observer_fn(move |event: &Event<'_>| {
             let line = match event.kind {
@@ -36,20 +37,20 @@ fn watched(store: impl Into<AnyStore>) -> (SessionLayer, ManualClock, Told) {
                 }
                 _ => return,
             };
-            ears.lock().unwrap().push(line);
+            observed.lock().unwrap().push(line);
         });
-    (layer, clock, told)
+    (layer, clock, lines)
 }
 
 fn source(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-async fn is_told_twice<const IN_PROCESS: bool>(store: Probe<MemoryStore, IN_PROCESS>)
+async fn is_emitted_at_its_begin_and_its_end<const IN_PROCESS: bool>(store: Probe<MemoryStore, IN_PROCESS>)
 where
     Probe<MemoryStore, IN_PROCESS>: SessionStore,
 {
-    let (layer, clock, told) = watched(store.clone());
+    let (layer, clock, lines) = watched(store.clone());
     let mut site = Site::over(layer, usual_routes(), |layer| layer.with_clock(clock.clone()));
     site.clock = clock;
     let browser = site.log_in("alice").await;
@@ -58,60 +59,60 @@ where
         assert_eq!(browser.get("/me").await.status, StatusCode::SERVICE_UNAVAILABLE);
         site.clock.advance(Duration::from_millis(100));
     }
-    assert_eq!(take(&told), ["load of memory failed: made to fail"]);
+    assert_eq!(take(&lines), ["load of memory failed: made to fail"]);
 
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
-    assert!(take(&told).is_empty(), "one success just after a failure proves little");
+    assert!(take(&lines).is_empty(), "one success just after a failure proves little");
     for _ in 0..3 {
         site.clock.advance(SECOND);
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
     }
-    assert_eq!(take(&told), ["memory is back after 3s and 20 failures"]);
+    assert_eq!(take(&lines), ["memory is back after 3s and 20 failures"]);
 }
 
 #[tokio::test]
-async fn o3_an_outage_is_told_when_it_begins_and_when_it_is_over_not_for_each_call() {
-    is_told_twice(Probe::remote(MemoryStore::new())).await;
-    is_told_twice(Probe::in_process(MemoryStore::new())).await;
+async fn o3_an_outage_is_emitted_when_it_begins_and_when_it_is_over_not_for_each_call() {
+    is_emitted_at_its_begin_and_its_end(Probe::remote(MemoryStore::new())).await;
+    is_emitted_at_its_begin_and_its_end(Probe::in_process(MemoryStore::new())).await;
 }
 
 #[tokio::test]
 async fn o3_two_stores_in_one_process_do_not_mix() {
     let (one, other) = (Probe::remote(MemoryStore::new()), Probe::remote(MemoryStore::new()));
-    let (first, clock, told) = watched(one.clone());
-    let (second, its_clock, also_told) = watched(other.clone());
+    let (first, clock, lines) = watched(one.clone());
+    let (second, its_clock, other_lines) = watched(other.clone());
     one.fail(Operation::NotBefore, 2);
     other.fail(Operation::NotBefore, 1);
     let (sessions, others) = (first.sessions(), second.sessions());
     assert!(sessions.ready().await.is_err());
     assert!(others.ready().await.is_err());
-    assert_eq!((take(&told).len(), take(&also_told).len()), (1, 1), "each tells of its own");
+    assert_eq!((take(&lines).len(), take(&other_lines).len()), (1, 1), "each emits its own outage");
     its_clock.advance(SECOND);
     others.ready().await.unwrap();
-    assert_eq!(take(&also_told), ["memory is back after 1s and 1 failures"]);
+    assert_eq!(take(&other_lines), ["memory is back after 1s and 1 failures"]);
     assert!(sessions.ready().await.is_err());
-    assert!(take(&told).is_empty(), "it goes on here");
+    assert!(take(&lines).is_empty(), "this outage goes on");
     clock.advance(SECOND);
     sessions.ready().await.unwrap();
-    assert_eq!(take(&told), ["memory is back after 1s and 2 failures"]);
+    assert_eq!(take(&lines), ["memory is back after 1s and 2 failures"]);
 }
 
-/// Layers that were cloned judge together, since they share the store.
+/// Clones of a layer share the store and the state of its outage.
 #[tokio::test]
-async fn o3_clones_of_a_layer_tell_of_one_outage() {
+async fn o3_clones_of_a_layer_emit_one_outage_once() {
     let store = Probe::remote(MemoryStore::new());
-    let (layer, _, told) = watched(store.clone());
+    let (layer, _, lines) = watched(store.clone());
     let copy = layer.clone();
     store.fail(Operation::NotBefore, 2);
     assert!(layer.sessions().ready().await.is_err());
     assert!(copy.sessions().ready().await.is_err());
-    assert_eq!(take(&told).len(), 1);
+    assert_eq!(take(&lines).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_readiness_call_is_one_read_within_the_budget() {
     let store = Probe::remote(MemoryStore::new());
-    let (layer, _, told) = watched(store.clone());
+    let (layer, _, lines) = watched(store.clone());
     let sessions = layer.sessions();
     sessions.ready().await.unwrap();
     assert_eq!(store.take_calls(), [], "nothing but the read that requests share");
@@ -120,7 +121,7 @@ async fn the_readiness_call_is_one_read_within_the_budget() {
     let ready = tokio::time::timeout(2 * SECOND + TICK, sessions.ready());
     let error = ready.await.expect("within the budget").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert_eq!(take(&told).len(), 1, "an event, as for a request");
+    assert_eq!(take(&lines).len(), 1, "an event, as for a request");
     drop(gate);
     sessions.ready().await.unwrap();
 }

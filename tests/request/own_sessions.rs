@@ -95,7 +95,7 @@ fn request(method: Method, path: &str, headers: &[(&'static str, &str)]) -> Requ
     request
 }
 
-/// A request as the page of this site sends it.
+/// A same-origin request, as a page of this site sends it.
 async fn own(browser: &Browser, method: Method, path: &str) -> Reply {
     browser.request(request(method, path, &[("sec-fetch-site", "same-origin")])).await
 }
@@ -194,7 +194,7 @@ async fn p1_the_list_extends_nothing() {
     }
 }
 
-/// L5: also without a request of its own.
+/// L5: this holds even if the session made no request since.
 #[tokio::test]
 async fn p1_what_is_over_is_not_listed() {
     for store in stores() {
@@ -242,7 +242,7 @@ async fn p1_a_long_list_is_read_in_steps_and_the_end_of_all_others_is_one_write(
     assert_eq!(list(&browser).await.len(), 1);
 }
 
-/// S13: a user without a cap is no danger to others.
+/// S13: a user without a cap does not slow down others.
 #[tokio::test]
 async fn p1_a_list_has_at_most_a_thousand_others() {
     let store = Probe::remote(MemoryStore::new());
@@ -259,7 +259,7 @@ async fn p1_a_list_has_at_most_a_thousand_others() {
     assert!(store.take_calls().len() <= 10);
 }
 
-// Ending one
+// Ending one session
 
 #[tokio::test]
 async fn p1_one_session_ends_for_its_very_next_request_and_no_other() {
@@ -312,7 +312,7 @@ async fn p1_what_is_not_theirs_is_not_there() {
     }
 }
 
-/// Guessing ids costs the store nothing but the request's own load.
+/// Guessing ids costs the store only the load of the request's own session.
 #[tokio::test]
 async fn p1_the_id_of_another_user_is_known_by_its_tag() {
     let store = Probe::remote(MemoryStore::new());
@@ -327,7 +327,8 @@ async fn p1_the_id_of_another_user_is_known_by_its_tag() {
     assert_eq!(store.take_calls(), [Load, Load, End]);
 }
 
-/// As a logout, but for the reason that every end of this endpoint has; also with an old login.
+/// Like a logout, except for the reason, which is the same for all ends of this endpoint. It works
+/// with an old login, too.
 #[tokio::test]
 async fn p1_ones_own_session_ends_with_its_cookie() {
     for store in stores() {
@@ -344,7 +345,7 @@ async fn p1_ones_own_session_ends_with_its_cookie() {
     }
 }
 
-/// C5: as a logout ends them.
+/// C5: as with a logout.
 #[tokio::test]
 async fn p1_every_session_that_the_request_proves_ends_with_ones_own() {
     let site = site(MemoryStore::new());
@@ -410,7 +411,7 @@ async fn p1_tenants_with_a_user_of_one_name_do_not_meet() {
     }
 }
 
-// Who may ask
+// Which requests are accepted
 
 #[tokio::test]
 async fn p1_ending_others_needs_a_login_younger_than_15_minutes_to_the_millisecond() {
@@ -450,11 +451,11 @@ async fn p1_how_young_the_login_must_be_is_a_setting() {
 async fn p1_who_is_not_signed_in_has_no_sessions() {
     for store in stores() {
         let site = site(store);
-        let (nobody, visitor, late) = (site.browser(), site.browser(), site.log_in("alice").await);
+        let (stranger, visitor, late) = (site.browser(), site.browser(), site.log_in("alice").await);
         visitor.put("/data/cart", "a").await;
         let late_sid = sid(&late).await;
         late.copy().post("/logout").await;
-        for (browser, reason) in [(&nobody, "none"), (&visitor, "none"), (&late, "signed_out")] {
+        for (browser, reason) in [(&stranger, "none"), (&visitor, "none"), (&late, "signed_out")] {
             let sent = browser.cookie_header();
             for (method, path) in [
                 (Method::GET, "/session/sessions".to_owned()),
@@ -528,7 +529,7 @@ async fn p1_other_methods_are_refused_and_extend_nothing() {
 
 // Failures
 
-/// S6: nothing is taken for done, and the cookie stays.
+/// S6: a failure is never reported as success, and the cookie stays.
 #[tokio::test]
 async fn p1_a_failing_store_is_503_and_ends_nothing() {
     let store = Probe::remote(MemoryStore::new());
@@ -554,7 +555,7 @@ async fn p1_a_failing_store_is_503_and_ends_nothing() {
         assert_eq!(reply.set_cookies(), [""; 0], "{operation} {method}");
         assert!(is_live(&browser).await && is_live(&other).await, "{operation} {method}");
     }
-    // The mark is what counts; ending the first ones at once is a courtesy.
+    // The user's revocation mark ends all of them. Ending the first ones at once is an extra.
     for operation in [List, EndMany] {
         let another = site.log_in("alice").await;
         store.fail(operation, 1);
@@ -562,7 +563,7 @@ async fn p1_a_failing_store_is_503_and_ends_nothing() {
         assert_eq!(why_over(&another).await.as_deref(), Some("revoked"), "{operation}");
         site.clock.advance(TICK);
     }
-    // A failed touch is no failure of the request.
+    // A failed touch does not fail the request.
     site.clock.advance(TOUCH_IS_DUE);
     store.fail(Update, 1);
     assert_eq!(end_others(&browser).await.status, StatusCode::NO_CONTENT);
@@ -592,11 +593,11 @@ async fn p2_a_handler_gets_summaries_of_the_others_without_their_data() {
             "last_interacted_at": "2026-01-01T00:00:00.000Z",
             "idle_expires_at": "2026-01-01T12:00:00.000Z", "expires_at": "2026-01-08T00:00:00.000Z",
         });
-        // The device is that of the last interaction, and the write named none.
+        // The device is that of the last interaction, and the write had no user agent.
         let mut found = summaries(&reply);
         found[0]["device"] = "Firefox on Windows".into();
         assert_eq!(found, [expected]);
-        // With the session that asks, as the endpoint has it.
+        // Includes the current session, as the endpoint does.
         let listed = |sessions: &[Value]| {
             sessions.iter().map(|one| (one["sid"].clone(), one["current"].clone())).collect::<Vec<_>>()
         };
@@ -605,7 +606,7 @@ async fn p2_a_handler_gets_summaries_of_the_others_without_their_data() {
     }
 }
 
-/// L5: as the live policy judges them.
+/// L5: by the live policy.
 #[tokio::test]
 async fn p2_the_deadlines_of_a_summary_are_those_of_the_live_policy() {
     let live = LivePolicy::new(policy());
@@ -643,7 +644,7 @@ async fn p2_a_handler_signs_out_one_the_others_or_all() {
     }
 }
 
-/// H3: revocation is for safety, so it stands.
+/// H3: a revocation stands although the handler fails, because it protects the user.
 #[tokio::test]
 async fn p2_a_sign_out_stands_though_the_handler_fails() {
     for store in stores() {
@@ -671,7 +672,8 @@ async fn p2_the_session_that_a_login_replaces_is_no_other() {
     }
 }
 
-/// A login that arrived before the revocation and is stored after it would be refused (L14).
+/// Interleaving: if the revocation were stored first, it would refuse the login, which arrived
+/// before it (L14).
 #[tokio::test]
 async fn p2_a_login_that_signs_out_the_others_is_stored_first() {
     for store in stores() {
@@ -690,7 +692,7 @@ async fn p2_a_login_that_signs_out_the_others_is_stored_first() {
     let (first, second) = (site.log_in("alice").await, site.browser());
     assert!(is_live(&first).await);
     assert_eq!(second.post("/log-in-alone/alice").await.status, StatusCode::FORBIDDEN);
-    assert!(is_live(&first).await, "who is refused signs nobody out");
+    assert!(is_live(&first).await, "a refused login signs no session out");
 }
 
 #[tokio::test]
@@ -721,7 +723,7 @@ async fn p2_without_a_user_it_is_an_error_and_not_silence() {
     assert_eq!(visitor.get("/data/cart").await.body, "a");
 }
 
-/// S5, on a remote store: what each call costs.
+/// S5: what each call costs on a remote store.
 #[tokio::test]
 async fn p2_each_call_asks_the_store_as_rarely_as_it_can() {
     let store = Probe::remote(MemoryStore::new());

@@ -1,4 +1,4 @@
-//! A hint in the log where a login can not last: a `Secure` cookie over plain http (FINDINGS E14).
+//! A warning in the log when a login cannot last: a `Secure` cookie over plain http (FINDINGS E14).
 
 use axum::{body::Body, http::Request};
 use tower_tenure::{MemoryStore, SessionLayer, cookie::SessionCookie};
@@ -6,7 +6,7 @@ use tower_tenure::{MemoryStore, SessionLayer, cookie::SessionCookie};
 use super::events::logged;
 use crate::common::{Site, usual_routes};
 
-/// The warnings of two logins in browsers that see this origin.
+/// The number of warnings for two logins at this origin.
 fn warnings(origin: &'static str, set: fn(SessionLayer) -> SessionLayer) -> usize {
     let lines = logged(async move {
         let site = Site::over(SessionLayer::new(MemoryStore::new()), usual_routes(), set);

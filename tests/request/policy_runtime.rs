@@ -1,4 +1,4 @@
-//! Policies, interactions and the clock while a server runs (SPEC L5, L8, L9, L10, L11).
+//! Policies, interactions and the clock in a running server (SPEC L5, L8, L9, L10, L11).
 
 use std::{
     sync::{
@@ -39,7 +39,7 @@ async fn passive(browser: &Browser) -> Reply {
     browser.get_with("/me", "session-activity", "passive").await
 }
 
-// L11: the policy is swapped, and chosen per request
+// L11: the policy is replaced, and chosen per request
 
 #[tokio::test]
 async fn l11_a_swapped_policy_is_that_of_the_next_request() {
@@ -99,7 +99,7 @@ async fn l11_each_tenant_has_its_own_policy() {
     assert_eq!(ask(&blog, Method::GET, "/me", "blog.example").await.status, StatusCode::OK);
 }
 
-// L5: raising changes nothing, lowering binds at the next request
+// L5: raising changes nothing, lowering takes effect at the next request
 
 #[tokio::test]
 async fn l5_raising_the_policy_changes_no_live_session() {
@@ -304,7 +304,7 @@ async fn l8_a_classifier_names_what_is_passive_or_what_is_not() {
     assert!(!extends(&only, prefetch).await, "a prefetch is passive, whatever the classifier says");
 }
 
-/// A site over a store that is watched, with a route that says whether there is a session in the request.
+/// A site over a probed store, with a route that shows whether the request has a session.
 fn watched_site(set: impl FnOnce(SessionLayer) -> SessionLayer) -> (Site, Probe<MemoryStore>) {
     let store = Probe::remote(MemoryStore::new());
     let has_session =
@@ -353,9 +353,9 @@ async fn l8_what_skip_names_is_not_touched() {
     assert_eq!(browser.get("/me").await.reason().as_deref(), Some("idle"));
 }
 
-// L9: interactions are recorded now and then, and only forward
+// L9: interactions are coalesced, and never move backwards
 
-/// A site over a remote store, and what the store was asked.
+/// A site over a remote store, and the store's calls.
 fn remote_site(policy: Policy) -> (Site, Probe<MemoryStore>) {
     let store = Probe::remote(MemoryStore::new());
     let layer = SessionLayer::new(store.clone()).with_policy(policy);

@@ -1,4 +1,4 @@
-//! `?` in a handler answers with a problem (RFC 9457), and never with what is inside (SPEC H2, S6).
+//! `?` in a handler answers with a problem (RFC 9457) that never contains the cause (SPEC H2, S6).
 
 use axum::{Router, http::StatusCode, response::IntoResponse, routing::post};
 use serde_json::Value;

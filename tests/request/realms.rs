@@ -1,4 +1,4 @@
-//! What belongs to whom: two layers, or two tenants, on one store (C9, C10).
+//! Isolation of two layers, or two tenants, on one store (C9, C10).
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +35,7 @@ fn cookie_of(reply: &Reply) -> String {
     reply.set_cookies()[0].split(';').next().unwrap().to_owned()
 }
 
-/// FINDINGS B1: the value of one's own cookie, sent under the name of the admin area's, was let in.
+/// FINDINGS B1: the admin area accepted the value of an ordinary cookie under its own cookie name.
 #[tokio::test]
 async fn b1_a_token_of_one_layer_is_nothing_in_another_on_the_same_store() {
     let store = MemoryStore::new();
@@ -52,7 +52,8 @@ async fn b1_a_token_of_one_layer_is_nothing_in_another_on_the_same_store() {
     assert_eq!(browser.get("/me").await.status, StatusCode::OK, "and nothing happened to the session");
 }
 
-/// FINDINGS B1, the kind: caps, lists and revocations are of one layer, whatever the names of its users.
+/// FINDINGS B1, in general: caps, lists and revocations apply to one layer, even if user names are
+/// equal.
 #[tokio::test]
 async fn b1_caps_lists_and_revocations_of_one_layer_are_nothing_in_another() {
     let store = MemoryStore::new();
@@ -87,7 +88,7 @@ async fn b1_caps_lists_and_revocations_of_one_layer_are_nothing_in_another() {
     assert_eq!(here.get("/me").await.reason().as_deref(), Some("revoked"));
 }
 
-/// Tenants by host, each with a realm and a policy of its own.
+/// Tenants by host, each with its own realm and policy.
 fn tenants(clock: &ManualClock, store: &MemoryStore, short: &LivePolicy) -> (SessionLayer, Router) {
     let tenant = |host: Option<&str>| if host == Some("bank.example") { "bank" } else { "blog" };
     let host = |headers: &axum::http::HeaderMap| headers.get(header::HOST)?.to_str().ok().map(str::to_owned);
@@ -123,7 +124,7 @@ async fn b2_tenants_that_share_a_store_share_no_sessions() {
     assert_eq!(me(&bank, "bank.example").await.reason().as_deref(), Some("revoked"));
     assert_eq!(me(&blog, "blog.example").await.body, "alice");
 
-    // Lists and sweeps of a tenant go by the policy that its requests have.
+    // Lists and sweeps of a tenant use the policy of its requests.
     clock.advance(Duration::from_secs(1));
     let bank = cookie_of(&send(&service, "POST", "/login/alice", None, "bank.example").await);
     clock.advance(Duration::from_secs(59));
@@ -135,7 +136,7 @@ async fn b2_tenants_that_share_a_store_share_no_sessions() {
     assert_eq!(layer.sessions_of("blog").list(Some("alice"), None, 10).await.unwrap().sessions.len(), 1);
 }
 
-/// FINDINGS B3: behind a path that the inner layer skips, the outer layer's session was taken for the inner one's.
+/// FINDINGS B3: on a path that the inner layer skips, its handlers got the outer layer's session.
 #[tokio::test]
 async fn b3_where_the_inner_layer_skips_there_is_no_session_of_the_outer_one() {
     let who = get(async |session: Option<Session>| match session {
@@ -183,7 +184,8 @@ async fn c10_each_realm_has_settings_of_its_own_in_one_store() {
     assert_eq!(open("bank").await.settings().persistent, minute, "it is kept");
 }
 
-/// FINDINGS A17 over nodes: that a policy was raised and lowered again is known to a node that started later.
+/// FINDINGS A17 across nodes: a node that starts later knows that the policy was raised and lowered
+/// again.
 #[tokio::test]
 async fn a17_a_node_that_starts_later_knows_that_the_policy_was_lowered() {
     let store = MemoryStore::new();

@@ -1,4 +1,5 @@
-//! Routes that need a session (SPEC E1 to E4, C8): what is told to whom, and tighter rules that never loosen.
+//! Routes that need a session (SPEC E1 to E4, C8): what each client learns, and stricter rules that
+//! never weaken the policy.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -24,7 +25,7 @@ fn guarded(path: &str, guard: RequireSession) -> Router {
     Router::new().route(path, any(async || "let through")).layer(guard)
 }
 
-/// The usual routes, and some behind tighter rules.
+/// The usual routes, and some behind stricter rules.
 fn layer_and_routes(store: impl SessionStore) -> (SessionLayer, Router) {
     let routes = usual_routes()
         .merge(guarded("/recent", RequireSession::new().with_authentication_within(5 * SECOND)))
@@ -58,7 +59,7 @@ fn location(reply: &Reply) -> &str {
 
 // E1
 
-/// Checks a refusal for everything that E1 asks of it.
+/// Checks everything that E1 requires of a refusal.
 #[track_caller]
 fn assert_refused(reply: &Reply, reason: &str) {
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{reason}");
@@ -70,7 +71,8 @@ fn assert_refused(reply: &Reply, reason: &str) {
     assert_eq!(reply.headers[header::CACHE_CONTROL], "no-store");
     assert_eq!(reply.headers[header::VARY], "cookie");
     let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
-    // RFC 9457, section 3.1: `type` is about:blank when absent, `status` is the response's, texts are strings.
+    // RFC 9457, section 3.1: an absent `type` means about:blank, `status` equals the response's,
+    // and texts are strings.
     let problem = problem.as_object().unwrap();
     let members: Vec<_> = problem.keys().map(String::as_str).collect();
     assert_eq!(members, ["detail", "reason", "status", "title"]);
@@ -92,7 +94,7 @@ async fn e1_none_is_for_who_never_had_a_session_or_holds_something_we_do_not_kno
 }
 
 #[tokio::test]
-async fn e1_idle_absolute_signed_out_revoked_evicted_and_superseded_are_told_apart() {
+async fn e1_idle_absolute_signed_out_revoked_evicted_and_superseded_are_distinct_reasons() {
     let (layer, routes) = layer_and_routes(MemoryStore::new());
     let clock = tower_tenure::testing::ManualClock::default();
     let cap = Cap::new(NonZeroU32::MIN, Overflow::Evict);
@@ -100,7 +102,7 @@ async fn e1_idle_absolute_signed_out_revoked_evicted_and_superseded_are_told_apa
     let sessions = layer.sessions();
     let mut site = Site::over(layer, routes, |layer| layer.with_clock(clock.clone()));
     site.clock = clock;
-    // One subject for each, so that the cap is only for whom it is meant.
+    // One subject for each reason, so that the cap affects only the evicted one.
     let log_in = async |user: &str| {
         let browser = site.browser();
         assert_eq!(browser.post(&format!("/login/{user}")).await.status, StatusCode::OK);
@@ -211,7 +213,7 @@ async fn e1_a_navigation_is_redirected_with_the_path_and_query_it_wanted() {
         assert_eq!(reply.status, StatusCode::SEE_OTHER, "{wanted}");
         assert_eq!(location(&reply), format!("/login?return_to={return_to}&reason=none"));
         assert_eq!(reply.headers[header::CACHE_CONTROL], "no-store");
-        // And a server reads it back as it was.
+        // A server decodes the original path.
         let url = Url::parse("https://app.example").unwrap().join(location(&reply)).unwrap();
         let query: Vec<_> = url.query_pairs().collect();
         let return_to = ("return_to".into(), wanted.trim_end_matches('#').into());
@@ -263,8 +265,8 @@ async fn e1_a_redirect_also_takes_the_dead_cookie_away() {
     assert!(reply.removes_cookie());
 }
 
-/// Guards against a login page that cannot say why: the redirect takes the cookie away, by which the
-/// page could have known.
+/// Guards against a login page that cannot show the reason: the redirect removes the cookie from
+/// which the page could have read it.
 #[tokio::test]
 async fn e1_the_redirect_says_why_to_any_method() {
     let (layer, routes) = layer_and_routes(MemoryStore::new());
@@ -324,7 +326,7 @@ async fn e1_the_redirect_says_why_to_any_method() {
     assert_sent(&absolute, "/page/a", "absolute").await;
 }
 
-/// Guards against a redirect to itself for ever, of a login page that has the guard around it.
+/// Guards against an endless redirect of a login page that is inside the guard.
 #[tokio::test]
 async fn e1_the_login_page_itself_is_neither_redirected_to_nor_denied() {
     let guard = RequireSession::new().with_login_page(LoginPage::from_static("/login"));
@@ -339,7 +341,7 @@ async fn e1_the_login_page_itself_is_neither_redirected_to_nor_denied() {
     assert_eq!(site.browser().post("/login").await.body, "who are you?", "its form");
     assert_refused(&site.browser().get("/login/x").await, "none");
 
-    // Also where the session layer skips its login page.
+    // The same holds if the session layer skips its login page.
     let routes = Router::new().route("/login", any(async || "who are you?")).layer(guard);
     let inner = SessionLayer::new(MemoryStore::new())
         .with_cookie(tower_tenure::cookie::SessionCookie::builder("__Host-inner").build().unwrap())
@@ -415,7 +417,7 @@ async fn e1_a_nested_router_keeps_the_full_path() {
     assert_eq!(location(&reply), "/login?return_to=/outer/inner/deep/7%3Fx%3D1&reason=none");
 }
 
-/// Follows the redirect, and what the login page will do with `return_to`, as a browser does.
+/// Follows the redirect and then `return_to`, as a browser and a login page do.
 #[track_caller]
 fn assert_stays_here(reply: &Reply, wanted: &str) {
     let here = Url::parse("https://app.example/somewhere").unwrap();
@@ -475,7 +477,7 @@ async fn e1_no_path_makes_the_redirect_leave_this_origin() {
 }
 
 #[test]
-fn e1_a_path_of_this_origin_is_told_from_one_that_only_looks_so() {
+fn e1_a_path_of_this_origin_is_distinguished_from_one_that_only_looks_so() {
     let here = Url::parse("https://app.example/login").unwrap();
     for good in ["/", "/a", "/a/b?c=d", "/a//b", "/?//evil.com", "/%09/evil.com", "/ä", "/.//evil.com"] {
         assert!(is_same_origin_path(good), "{good:?}");
@@ -510,7 +512,8 @@ fn e1_a_path_of_this_origin_is_told_from_one_that_only_looks_so() {
 
 // C8
 
-/// Guards against a page of one user in the cache of another: what passes is private unless it says otherwise.
+/// Guards against a cache that serves one user's page to another: a response through the guard is
+/// private unless it says otherwise.
 #[tokio::test]
 async fn c8_what_passes_without_a_cache_control_of_its_own_is_private() {
     let own = async || ([(header::CACHE_CONTROL, "private, max-age=60")], "own");
@@ -584,7 +587,7 @@ async fn e2_a_longer_idle_lifetime_changes_nothing() {
     assert_refused(&browser.get("/lax").await, "idle");
 }
 
-/// In both kinds of stores; interactions are recorded exactly in each.
+/// A site over each kind of store. Both record every interaction exactly.
 fn sites() -> [Site; 2] {
     let policy = policy().with_granularity(Duration::ZERO);
     let (layer, routes) = layer_and_routes(Probe::remote(MemoryStore::new()));
@@ -614,7 +617,7 @@ async fn e2_a_gap_anywhere_since_the_login_counts_whatever_happened_after_it() {
         site.clock.advance(10 * SECOND);
         assert_eq!(browser.get("/strict").await.status, StatusCode::OK);
         site.clock.advance(60 * SECOND);
-        // Activity on another route, which moves the last interaction.
+        // Activity on another route moves the last interaction.
         for _ in 0..100 {
             assert_eq!(browser.get("/me").await.status, StatusCode::OK);
             site.clock.advance(SECOND);
@@ -680,7 +683,7 @@ async fn e2_a_rule_for_anonymous_sessions_counts_their_gaps_too() {
     assert_eq!(browser.get("/cart").await.status, StatusCode::OK);
     site.clock.advance(60 * SECOND);
     assert_refused(&browser.get("/cart").await, "idle");
-    // Who never logged in has no authentication that could be young enough.
+    // An anonymous session has no authentication time.
     let guard = RequireSession::new().with_anonymous().with_authentication_within(ABSOLUTE);
     let routes = usual_routes().merge(guarded("/sure", guard));
     let site = Site::over(SessionLayer::new(MemoryStore::new()), routes, |layer| layer.with_policy(policy()));
@@ -769,7 +772,7 @@ async fn e3_the_reason_is_known_for_five_minutes_and_more_while_sweeps_run() {
 }
 
 #[tokio::test]
-async fn e3_who_comes_back_after_an_idle_end_is_told_also_if_nobody_saw_it() {
+async fn e3_who_comes_back_after_an_idle_end_sees_the_reason_even_if_no_request_had_seen_it() {
     let clock = tower_tenure::testing::ManualClock::default();
     let (layer, routes) = layer_and_routes(MemoryStore::new());
     let layer = layer.with_policy(policy()).with_clock(clock.clone()).with_end_reason_retention(300 * SECOND);

@@ -1,4 +1,4 @@
-//! Work is kept: the data of a session that timed out waits for its user (L13).
+//! The data of a session that timed out is kept for its user's next login (L13).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn site(store: impl Into<AnyStore>, policy: Policy) -> Site {
     Site::over(SessionLayer::new(store), usual_routes(), |layer| layer.with_policy(policy))
 }
 
-/// A browser in which alice has written something, and her session has run out since.
+/// A browser in which alice has stored data, and whose session has expired since.
 async fn timed_out(site: &Site) -> Browser {
     let browser = site.browser();
     assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
@@ -48,10 +48,11 @@ async fn l13_work_waits_unread_and_the_same_user_takes_it_over_once() {
                 site.clock.advance(SECOND);
                 assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
                 assert_eq!(browser.post("/add/draft").await.body, "2", "{seen_first} {swept}");
-                // Once taken it is gone.
+                // It is taken over only once.
                 assert_eq!(before.post("/login/alice").await.status, StatusCode::OK);
                 let drafts = before.post("/add/draft").await.body;
-                // By the double-click rule the second login of this browser replaces the first, with its data.
+                // By the double-click rule the browser's second login replaces the first and takes
+                // its data.
                 assert_eq!(drafts, "3", "{seen_first} {swept}");
             }
         }
@@ -111,7 +112,7 @@ async fn l13_nothing_waits_of_a_session_that_was_signed_out_or_revoked() {
         assert_eq!(tab.post("/login/alice").await.status, StatusCode::OK);
         assert_eq!(tab.get("/data/draft").await.status, StatusCode::NOT_FOUND, "revoked");
 
-        // Timed out first, and revoked with everything else while the work waited.
+        // The session timed out first, and then all the user's sessions were revoked.
         for everybody in [false, true] {
             browser.set_cookies(None);
             let tab = log_in().await;
@@ -136,7 +137,7 @@ async fn l13_c2_a_persistent_cookie_lives_longer_than_its_session_by_the_time_th
     let reply = browser.post("/login/alice").await;
     let cookie = reply.set_cookies()[0].to_owned();
     assert!(cookie.contains(&format!("Max-Age={}", (IDLE + RESUME).as_secs())), "{cookie}");
-    // An anonymous visitor has nobody to log in again, so nothing waits.
+    // An anonymous session has no user who could log in again, so its data is not kept.
     let visitor = site.browser();
     assert_eq!(visitor.post("/add/draft").await.body, "1");
     site.clock.advance(IDLE);

@@ -1,4 +1,4 @@
-//! How often a request asks the store (SPEC S5), exactly.
+//! The exact store calls of a request (SPEC S5).
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Place {
         browser
     }
 
-    /// The calls of one request, which has to succeed.
+    /// The store calls of one request, which must succeed.
     async fn calls(&self, browser: &Browser, method: Method, path: &str) -> Vec<Operation> {
         self.store.take_calls();
         let reply = browser.send(method, path).await;
@@ -130,7 +130,8 @@ async fn s5_c5_c7_a_forged_cookie_costs_one_load_and_many_cost_three() {
 
 #[tokio::test]
 async fn s5_what_a_request_with_a_live_session_costs() {
-    // Method, path, calls, and calls when a touch is due: it is recorded on arrival, beside the handler.
+    // Method, path, calls, and calls when a touch is due. A touch is recorded on arrival,
+    // concurrently with the handler.
     let cases = [
         (Method::GET, "/", [Load].as_slice(), [Load, Update].as_slice()),
         (Method::GET, "/me", &[Load], &[Load, Update]),
@@ -143,7 +144,8 @@ async fn s5_what_a_request_with_a_live_session_costs() {
         (Method::POST, "/save-rotation", &[Load, Update], &[Load, Update, Update]),
         (Method::POST, "/logout", &[Load, End], &[Load, Update, End]),
         (Method::POST, "/login/alice", &[Load, Create], &[Load, Update, Create]),
-        // Another user's sessions live in another place, so the one before ends by a call of its own.
+        // Another user's sessions are stored elsewhere, so the earlier session needs its own call
+        // to end.
         (Method::POST, "/login/bob", &[Load, Create, End], &[Load, Update, Create, End]),
     ];
     for (method, path, calls, calls_when_due) in cases {
@@ -172,9 +174,9 @@ async fn s5_a_persistent_session_costs_no_more() {
     assert_eq!(place.calls(&browser, Method::POST, "/rotate").await, [Load, Update]);
 }
 
-/// The touch is recorded ahead of the handler there. Before a cookie that is news since then goes out, one more look is
-/// due if the handler waited for something, because the session may have ended meanwhile (S4): the one price above the
-/// table, paid once per granularity at the most.
+/// Near the deadline the touch is recorded before the handler runs. The session may end or rotate
+/// while the handler waits (S4). So the layer re-reads it before it sets the cookie with the new
+/// expiry. This is the only cost above the table, at most once per granularity.
 #[tokio::test]
 async fn s5_near_the_idle_deadline_a_read_costs_two_and_after_a_slow_handler_a_look_before_a_cookie_is_set() {
     for mode in [Mode::NonPersistent, Mode::Persistent] {
@@ -219,7 +221,7 @@ async fn s3_a_read_only_request_never_rewrites_data() {
     let before = tower_tenure::testing::records(&place.site.sessions, None, 1).await.unwrap().remove(0);
     for _ in 0..3 {
         place.site.clock.advance(TOUCH_IS_DUE);
-        // Another request's write lands while the read is on its way to record its touch.
+        // Interleaving: another request's write commits between the read's load and its touch.
         let gate = place.store.hold(Update);
         let tab = browser.copy();
         let read = tokio::spawn(async move { tab.get("/me").await });

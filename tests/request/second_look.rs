@@ -1,4 +1,5 @@
-//! What a review found in code that every other test passed; each test says what it guards.
+//! Regression tests for what a review found after all other tests had passed. Each says what it
+//! guards.
 
 use std::{
     sync::{Arc, Mutex},
@@ -20,7 +21,7 @@ use crate::common::{Door, Site, usual_routes};
 
 const KEY: Key<u8> = Key::new("key");
 
-/// Guards: the answer to a failed commit dropped the Set-Cookie of what had been saved before it.
+/// Guards: the 503 after a failed commit dropped the Set-Cookie of an earlier, successful save.
 #[tokio::test]
 async fn s6_a_503_after_a_saved_rotation_or_login_still_hands_out_the_token() {
     let store = Probe::remote(MemoryStore::new());
@@ -57,7 +58,8 @@ async fn s6_a_503_after_a_saved_rotation_or_login_still_hands_out_the_token() {
     }
 }
 
-/// Guards: a request with the secret before a rotation, on its way when the grace ended, removed the new cookie.
+/// Guards: a request with the old secret was in flight when the grace ended, and its response
+/// removed the new cookie.
 #[tokio::test]
 async fn c6_a_request_that_crossed_a_rotation_does_not_remove_the_new_cookie() {
     for grace in [Duration::ZERO, Policy::DEFAULT_ROTATION_GRACE] {
@@ -74,11 +76,11 @@ async fn c6_a_request_that_crossed_a_rotation_does_not_remove_the_new_cookie() {
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
 
         site.clock.advance(Duration::from_secs(10));
-        assert!(thief.get("/me").await.removes_cookie(), "long after, it is a cookie that leads nowhere");
+        assert!(thief.get("/me").await.removes_cookie(), "long after, it is a dead cookie");
     }
 }
 
-/// Guards: an interaction that was recorded ahead of the handler left out where it came from.
+/// Guards: an interaction that was recorded before the handler ran lost its user agent.
 #[tokio::test]
 async fn a1_the_last_user_agent_is_kept_also_of_who_comes_back_late() {
     let clock = ManualClock::default();
@@ -101,9 +103,10 @@ async fn a1_the_last_user_agent_is_kept_also_of_who_comes_back_late() {
     assert_eq!(facts.device.last.user_agent.as_deref(), Some("second"));
 }
 
-/// Guards: a login over a session that a logout had ended meanwhile told its end again, as superseded.
+/// Guards: a logout ended the session while a login was in its handler, and the login emitted that
+/// end again, as superseded.
 #[tokio::test]
-async fn o1_an_end_is_told_once_also_when_a_login_was_in_flight() {
+async fn o1_an_end_is_emitted_once_even_if_a_login_was_in_flight() {
     let door = Door::new();
     let inside = door.clone();
     let slow_login = post(async move |session: Session| {
@@ -111,14 +114,14 @@ async fn o1_an_end_is_told_once_also_when_a_login_was_in_flight() {
         session.login("alice").await?.accepted()
     });
     let ends: Arc<Mutex<Vec<EndReason>>> = Arc::default();
-    let told = Arc::clone(&ends);
+    let seen = Arc::clone(&ends);
     let site = Site::over(
         SessionLayer::new(MemoryStore::new()),
         usual_routes().route("/slow-login", slow_login),
         |layer| {
             layer.with_observer_fn(move |event: &Event<'_>| {
                 if let EventKind::Ended(reason) = event.kind {
-                    told.lock().unwrap().push(reason);
+                    seen.lock().unwrap().push(reason);
                 }
             })
         },
@@ -134,9 +137,9 @@ async fn o1_an_end_is_told_once_also_when_a_login_was_in_flight() {
     assert_eq!(*ends.lock().unwrap(), [EndReason::SignedOut]);
 }
 
-/// Guards: the first to find a session over was told another time of its end than the next.
+/// Guards: the first request that found a session expired saw another end time than the next one.
 #[tokio::test]
-async fn e3_the_time_of_an_end_is_the_deadline_whoever_asks() {
+async fn e3_the_time_of_an_end_is_the_deadline_for_every_request() {
     let past = get(async |session: Session| format!("{:?}", session.past().map(|past| past.ended_at)));
     let site =
         Site::over(SessionLayer::new(MemoryStore::new()), usual_routes().route("/past", past), |layer| layer);
@@ -150,7 +153,7 @@ async fn e3_the_time_of_an_end_is_the_deadline_whoever_asks() {
     assert_eq!(tab.get("/past").await.body, format!("{:?}", Some(deadline)));
 }
 
-/// Guards: sessions that came faster than a batch every 250 ms were never caught up with.
+/// Guards: the sweep, one batch every 250 ms, fell behind when sessions were created faster.
 #[tokio::test]
 async fn a_memory_store_does_not_grow_however_fast_short_sessions_come() {
     let store = MemoryStore::new();
@@ -163,7 +166,8 @@ async fn a_memory_store_does_not_grow_however_fast_short_sessions_come() {
         site.send(visit()).await;
     }
     site.clock.advance(Duration::from_secs(60 + 300 + 1));
-    // Each of a burst takes its part of the work, though no time passes between them: first they end, then they go.
+    // Each request of a burst sweeps a part, although no time passes. The first round ends the
+    // sessions, the second removes them.
     for round in 1..=2 {
         for _ in 0..100 {
             site.send(visit()).await;
@@ -173,8 +177,8 @@ async fn a_memory_store_does_not_grow_however_fast_short_sessions_come() {
     }
 }
 
-/// Guards: only the last replaced secret was known, and none of them once a login had ended the session, so a request that
-/// crossed two of these removed the newest cookie.
+/// Guards: the store knew only the last replaced secret, and none once a login had ended the
+/// session. So a request in flight during two such changes removed the newest cookie.
 #[tokio::test]
 async fn c4_a_request_that_crossed_several_new_cookies_removes_none() {
     for second in ["/rotate", "/login/alice"] {
@@ -189,7 +193,7 @@ async fn c4_a_request_that_crossed_several_new_cookies_removes_none() {
     }
 }
 
-/// Guards: a cookie of before the last rotation, beside the good one, kept a logout from removing either.
+/// Guards: beside a cookie from before the last rotation, a logout removed neither cookie.
 #[tokio::test]
 async fn c4_a_logout_removes_the_cookie_also_beside_an_old_copy_of_it() {
     let policy = Policy::default().with_rotation_grace(Duration::ZERO);
@@ -203,7 +207,8 @@ async fn c4_a_logout_removes_the_cookie_also_beside_an_old_copy_of_it() {
     assert!(browser.post("/logout").await.removes_cookie());
 }
 
-/// Guards: a logout in flight removed the cookie of the login that had replaced its session.
+/// Guards: a login replaced the session while a logout was in its handler, and the logout removed
+/// the login's cookie.
 #[tokio::test]
 async fn c4_a_logout_that_a_login_overtook_leaves_the_new_cookie() {
     let door = Door::new();
@@ -225,7 +230,7 @@ async fn c4_a_logout_that_a_login_overtook_leaves_the_new_cookie() {
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
 }
 
-/// Guards: a logout during a save that was creating the login's session was forgotten when that came back.
+/// Guards: a logout while a save was creating the login's session was lost when the save completed.
 #[tokio::test]
 async fn h2_a_logout_during_the_save_of_a_login_ends_that_session() {
     for logged_in_before in [false, true] {
@@ -253,7 +258,8 @@ async fn h2_a_logout_during_the_save_of_a_login_ends_that_session() {
     }
 }
 
-/// Guards: beside a 503 every news went out, also a new expiry for a session that was ended, only that the answer was lost.
+/// Guards: a 503 still set every pending cookie. If only the answer to a logout was lost, the
+/// browser got a new expiry for an ended session.
 #[tokio::test]
 async fn s4_a_logout_whose_answer_was_lost_refreshes_no_cookie() {
     let store = Probe::remote(MemoryStore::new());
@@ -269,9 +275,10 @@ async fn s4_a_logout_whose_answer_was_lost_refreshes_no_cookie() {
     assert_eq!((reply.status, reply.set_cookies()), (StatusCode::SERVICE_UNAVAILABLE, vec![]));
 }
 
-/// Guards: a login that was stored at the first try and found at the second was in no audit log.
+/// Guards: a login that was stored by the first attempt, and found by the second, was missing from
+/// audit logs.
 #[tokio::test]
-async fn o1_a_login_whose_answer_was_lost_is_told_once() {
+async fn o1_a_login_whose_answer_was_lost_is_emitted_once() {
     let store = Probe::remote(MemoryStore::new());
     let lossy = store.clone();
     let login = post(async move |session: Session| {
@@ -280,21 +287,21 @@ async fn o1_a_login_whose_answer_was_lost_is_told_once() {
         assert!(session.save().await.is_err());
         Ok::<_, Error>(())
     });
-    let told: Arc<Mutex<Vec<String>>> = Arc::default();
-    let ears = Arc::clone(&told);
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let observed = Arc::clone(&seen);
     let routes = usual_routes().route("/lossy-login", login);
     let site = Site::over(SessionLayer::new(store), routes, |layer| {
         layer.with_observer_fn(move |event: &Event<'_>| {
-            ears.lock().unwrap().push(event.kind.as_str().to_owned());
+            observed.lock().unwrap().push(event.kind.as_str().to_owned());
         })
     });
     let browser = site.browser();
     assert_eq!(browser.post("/lossy-login").await.status, StatusCode::OK);
     assert_eq!(browser.get("/me").await.body, "alice");
-    assert_eq!(*told.lock().unwrap(), ["store_failed", "created", "authenticated"]);
+    assert_eq!(*seen.lock().unwrap(), ["store_failed", "created", "authenticated"]);
 }
 
-/// Guards: the next sweep was due at a time that the clock had stepped back from, for as long as that took to come again.
+/// Guards: after the clock had stepped back, no sweep was due until it reached its old time again.
 #[tokio::test]
 async fn a_clock_that_steps_back_does_not_stop_the_sweeps() {
     let store = MemoryStore::new();
@@ -313,7 +320,7 @@ async fn a_clock_that_steps_back_does_not_stop_the_sweeps() {
         site.send(visit()).await;
         site.clock.advance(Duration::from_secs(121));
     }
-    // The first, of a year ahead, lives on. Of the others only those of the last two rounds are left: a live one that has
-    // just run out, and a tombstone.
+    // The first session, created a year ahead, is live. Of the others only the last two rounds are
+    // left: one that has just expired, and a tombstone.
     assert!(store.len() <= 5, "{} are left", store.len());
 }

@@ -1,4 +1,4 @@
-//! Settings that all nodes share (SPEC S7, M2, L5): kept in a store, taken over by every node, never lost.
+//! Settings that all nodes share (SPEC S7, M2, L5): stored, applied by every node, never lost.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use tower_tenure::{
     store::{SettingsStore, StoredSettings},
 };
 
-/// A store of settings alone, which can go away, be replaced by an empty one, and hang.
+/// A settings store that can fail, hang, or be replaced by an empty one.
 #[derive(Clone, Default)]
 struct Keeper {
     store: Arc<Mutex<MemoryStore>>,
@@ -183,7 +183,7 @@ async fn s7_a_store_that_was_replaced_by_an_empty_one_gets_the_settings_again() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn s7_settings_that_can_not_be_read_are_refused_at_the_start_and_ignored_later() {
+async fn s7_settings_that_cannot_be_read_are_refused_at_the_start_and_ignored_later() {
     let keeper = Keeper::default();
     let shared = node(&keeper, 5).await;
     for nonsense in ["", "[]", "{\"persistent\":{\"idle\":0,\"absolute\":1}}"] {
@@ -219,7 +219,7 @@ async fn m2_following_asks_the_store_about_once_a_second() {
     assert!((50..=60).contains(&looks), "{looks}");
 }
 
-/// Flags of a node count until somebody changes the setting, and then no more: also where it was changed to none.
+/// A node's flags count until the setting is changed in the store, even if it is changed to none.
 #[tokio::test]
 async fn s9_r1_the_cap_and_the_logout_urls_are_a_nodes_own_until_they_are_set() {
     let store = MemoryStore::new();

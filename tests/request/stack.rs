@@ -1,4 +1,5 @@
-//! The layer among other services: tower, hyper, axum, services that are not `Send`, and stacks put together wrongly (C9).
+//! The layer with other services: tower, hyper, axum, services that are not `Send`, and wrongly
+//! built stacks (C9).
 
 use std::{
     cell::Cell,
@@ -38,7 +39,8 @@ use tower_tenure::{
 
 use crate::common::{Site, usual_routes};
 
-/// A service that insists on being polled ready, and whose clones have to become ready on their own, as tower says.
+/// A service that must be polled ready before a call. Each clone must become ready by itself, as
+/// tower requires.
 struct Strict {
     id: usize,
     ready: bool,
@@ -49,7 +51,7 @@ struct Strict {
 #[derive(Default)]
 struct World {
     clones: usize,
-    /// Which instances were polled ready, and which were called.
+    /// The instances that were polled ready, and those that were called.
     readied: Vec<usize>,
     called: Vec<usize>,
 }
@@ -74,7 +76,7 @@ impl Service<Request<()>> for Strict {
     type Future = Ready<Result<Response<String>, &'static str>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        // Not ready at once, so that whoever ignores `Pending` is found out.
+        // Pending at first, which exposes a caller that ignores `Pending`.
         self.pends = !self.pends && !self.ready;
         if self.pends {
             cx.waker().wake_by_ref();
@@ -125,7 +127,7 @@ async fn the_instance_that_was_polled_ready_is_the_one_that_is_called() {
     }
 }
 
-/// Two calls one after the other without waiting for the first: each is made on an instance of its own.
+/// Two calls, the second while the first is in flight. Each is made on its own instance.
 #[tokio::test]
 async fn calls_may_overlap_while_the_store_is_asked() {
     let store = Probe::remote(MemoryStore::new());
@@ -244,14 +246,14 @@ async fn works_in_axum_as_a_layer_a_route_layer_and_around_the_router() {
         assert_eq!(to_bytes(reply.into_body(), 100).await.unwrap(), "alice", "{n}");
         assert_eq!(ask(router, "/me", None).await.status(), StatusCode::UNAUTHORIZED, "{n}");
     }
-    // And as a plain service, without axum's boxes.
+    // The same as a plain service, without axum's boxes.
     let site = Site::new();
     let browser = site.browser();
     browser.post("/login/alice").await;
     assert_eq!(browser.get("/me").await.body, "alice");
 }
 
-/// Stays on one thread: neither the body, nor the service, nor its future are `Send`.
+/// Stays on one thread: the body, the service and the future are not `Send`.
 #[tokio::test]
 async fn nothing_has_to_be_send() {
     let store = Probe::remote(MemoryStore::new());
@@ -277,7 +279,7 @@ async fn nothing_has_to_be_send() {
     }
 }
 
-/// A response body of a type of its own, on one thread.
+/// A custom response body that is not `Send`.
 struct OneFrame(Option<Rc<str>>);
 
 impl http_body::Body for OneFrame {
@@ -329,7 +331,7 @@ async fn a_body_comes_through_as_it_is_with_its_size_and_trailers() {
     assert_eq!(body.frame().await.unwrap().unwrap_err(), "broken");
 }
 
-/// Guards against a layer inside of a nested router that sees, and sends people to, half of a path.
+/// Guards: a layer inside a nested router saw only a part of the path, and redirected to that part.
 #[tokio::test]
 async fn e1_a_layer_inside_a_nested_router_sees_the_target_as_the_client_sent_it() {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -366,7 +368,7 @@ async fn e1_a_layer_inside_a_nested_router_sees_the_target_as_the_client_sent_it
         .layer(guard)
         .route("/login/{user}", post(async |session: Session| drop(session.login("alice").await.unwrap())))
         .route("/skipped", get(async |session: Option<Session>| session.is_some().to_string()))
-        // axum calls no layer for a path that it has no route for.
+        // axum calls no layer for a path without a route.
         .route("/session/{*what}", axum::routing::any(async || "nothing"))
         .layer(sessions.with_clock(ManualClock::default()));
     let app = Router::new().nest("/app", Router::new().nest("/deep", inner));
@@ -394,7 +396,8 @@ async fn e1_a_layer_inside_a_nested_router_sees_the_target_as_the_client_sent_it
     assert_eq!(*seen.lock().unwrap(), expected);
 }
 
-/// A layer around a router works the same with the setting as without: nothing was taken from the target there.
+/// A layer around a router works the same with and without the setting, because no prefix was
+/// removed from the target.
 #[tokio::test]
 async fn e1_where_no_router_took_anything_the_target_is_the_requests() {
     let guard = RequireSession::new().with_login_page(LoginPage::from_static("/login"));
@@ -441,7 +444,7 @@ async fn c9_two_layers_with_different_cookies_work_in_one_stack() {
 }
 
 #[tokio::test]
-async fn c9_the_same_cookie_twice_is_a_500_that_names_it_and_the_mend() {
+async fn c9_the_same_cookie_twice_is_a_500_that_names_it_and_the_fix() {
     for between in [false, true] {
         let mut routes = usual_routes().layer(named("__Host-shop"));
         if between {
@@ -459,7 +462,7 @@ async fn c9_the_same_cookie_twice_is_a_500_that_names_it_and_the_mend() {
 }
 
 #[tokio::test]
-async fn a_missing_layer_is_a_500_that_names_the_mend() {
+async fn a_missing_layer_is_a_500_that_names_the_fix() {
     let outside = Router::new()
         .route("/required", get(async || "secret").layer(RequireSession::new()))
         .route("/extracted", get(async |_: Session| "secret"));
@@ -488,7 +491,8 @@ async fn an_optional_session_is_none_without_a_layer_and_where_it_skips() {
     assert_eq!(site.send(skipped).await.body, "false");
 }
 
-/// A handle that outlives its request is an error, not somebody else's session: its shared part is used again.
+/// Guards: the shared part of a handle is reused. A handle that outlives its request must return an
+/// error, not another user's session.
 #[tokio::test]
 async fn h4_a_handle_kept_after_its_request_is_closed_and_stays_its_own() {
     let kept: Arc<Mutex<Option<Session>>> = Arc::default();
@@ -515,7 +519,7 @@ fn is_sync<T: Sync>() {}
 fn is_clone<T: Clone>() {}
 fn is_static<T: 'static>() {}
 
-/// Fails to compile if it fails.
+/// A failure of this test is a compile error.
 #[test]
 fn h1_what_has_to_cross_threads_can() {
     type Inner = tower::util::BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;

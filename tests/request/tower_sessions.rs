@@ -1,4 +1,4 @@
-//! Our stores beneath `tower-sessions`, and the way from there to here.
+//! Our stores as stores of `tower-sessions`, and the migration from `tower-sessions`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ impl Place {
 
 #[tokio::test]
 async fn what_a_session_holds_comes_back_in_a_later_request() {
-    // Its expiry is by the system's clock, which is theirs.
+    // `tower-sessions` computes its expiry from the system's clock.
     let theirs = Arc::new(TowerSessions::new(MemoryStore::new()));
     let session = Session::new(None, theirs.clone(), None);
     session.insert("user", "alice").await.unwrap();

@@ -1,4 +1,4 @@
-//! The user as an extractor of axum.
+//! The user as an axum extractor.
 
 use axum::{Router, http::StatusCode, routing::get};
 use tower_tenure::{MemoryStore, SessionLayer, User};
@@ -44,7 +44,7 @@ async fn e1_without_a_user_it_is_the_401_that_says_why() {
 }
 
 #[tokio::test]
-async fn a_subject_of_another_type_is_500_and_is_not_told() {
+async fn a_subject_of_another_type_is_500_and_is_not_shown() {
     let site = site();
     let reply = site.log_in("alice").await.get("/number").await;
     assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,4 +1,4 @@
-//! Values of a session: what `insert` takes, what `remove` returns, `clear`, and changes that may fail.
+//! Values of a session: `insert`, `remove`, `clear`, and fallible updates.
 
 use axum::{
     http::StatusCode,
@@ -16,7 +16,7 @@ const NAME: Key<String> = Key::new("name");
 const COUNT: Key<u32> = Key::new("count");
 const LIST: Key<Vec<u8>> = Key::new("list");
 
-/// A refusal of the application, and what it makes of ours.
+/// An error type of the application that wraps ours.
 #[derive(Debug, PartialEq)]
 enum Refusal {
     Ours(ErrorKind),
@@ -84,7 +84,8 @@ async fn h2_remove_returns_what_was_there_and_removes_it_also_if_it_is_of_anothe
     assert_eq!(browser.get("/seen").await.body, "None None Some([1, 2]) true");
 }
 
-/// Another request may have stored something under the key since this one was loaded.
+/// Interleaving: another request stores a value under the key after this request loaded the
+/// session.
 #[tokio::test]
 async fn s3_a_removal_is_stored_even_if_nothing_was_there() {
     let (site, store) = site(Door::new());
@@ -102,7 +103,7 @@ async fn h2_clear_removes_all_values_and_what_was_planned_and_nothing_that_comes
     browser.post("/fill").await;
     let clearing = browser.spawn(axum::http::Method::POST, "/clear");
     door.arrived().await;
-    // A request beside it: its new key is none of those that are cleared.
+    // Interleaving: a concurrent request adds a key, which `clear` must not remove.
     assert_eq!(browser.put("/data/beside", "kept").await.status, StatusCode::OK);
     door.open();
     assert_eq!(soon(clearing).await.unwrap().body, "None None");

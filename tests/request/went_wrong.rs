@@ -1,4 +1,4 @@
-//! Inputs that went wrong once, each with the right answer.
+//! Inputs that were once handled wrongly, each with the right answer.
 
 use std::{
     sync::{Arc, Mutex},
@@ -22,7 +22,7 @@ use tower_tenure::{
 
 use crate::common::{Browser, Door, IDLE, MINUTE, SECOND, Site, policy, stores, usual_routes};
 
-/// A handler that writes, or only looks, after it has waited at a door.
+/// Handlers that write, or only read, after they have waited at a door.
 fn slow_routes(door: &Door) -> Router {
     let (writing, looking) = (door.clone(), door.clone());
     let write = async move |session: Session| {
@@ -33,7 +33,8 @@ fn slow_routes(door: &Door) -> Router {
     usual_routes().route("/slow-write", post(write)).route("/slow-look", get(look))
 }
 
-/// C1: the cookie is dead, and a login in the same browser comes while a slow request runs.
+/// C1. Interleaving: a slow request with a dead cookie is in its handler while the same browser
+/// logs in.
 #[tokio::test]
 async fn c4_the_slow_answer_to_a_dead_cookie_leaves_the_cookie_of_a_login_alone() {
     for store in stores() {
@@ -51,13 +52,14 @@ async fn c4_the_slow_answer_to_a_dead_cookie_leaves_the_cookie_of_a_login_alone(
             assert_eq!(browser.get("/me").await.status, StatusCode::OK);
             assert_eq!(site.live(Some("alice")).await, 1);
             assert_eq!(site.live(None).await, 1, "no session is left behind for what was written");
-            // Without a login in between the dead cookie goes, or an anonymous session takes its place.
+            // Without a login in between, the dead cookie is removed or replaced by that of an
+            // anonymous session.
             browser.post("/logout").await;
         }
     }
 }
 
-/// The double click on a login page that an expired session led to.
+/// A double click on a login page to which an expired session redirected.
 #[tokio::test]
 async fn s9_of_two_logins_with_the_same_dead_cookie_one_session_is_left() {
     for store in stores() {
@@ -69,7 +71,7 @@ async fn s9_of_two_logins_with_the_same_dead_cookie_one_session_is_left() {
         assert_eq!(other.post("/login/alice").await.status, StatusCode::OK);
         assert_eq!(site.live(Some("alice")).await, 1);
         assert_eq!(other.get("/me").await.status, StatusCode::OK);
-        // That of another user is not theirs to end.
+        // A login does not end the session of another user.
         other.post("/logout").await;
         let browser = site.log_in("bob").await;
         site.clock.advance(IDLE);
@@ -81,7 +83,7 @@ async fn s9_of_two_logins_with_the_same_dead_cookie_one_session_is_left() {
     }
 }
 
-/// C2 and C3: what a timeout layer or a gRPC service answers when the handler has failed.
+/// C2 and C3: the answers of a timeout layer and of a gRPC service after the handler has failed.
 #[tokio::test]
 async fn h3_a_timeout_and_a_failed_grpc_call_drop_writes_and_logins() {
     async fn act(session: Session, Path(answer): Path<String>) -> Result<Response, Error> {
@@ -120,7 +122,7 @@ async fn h3_a_timeout_and_a_failed_grpc_call_drop_writes_and_logins() {
     }
 }
 
-/// C4: a change after a login that the cap refused says that it was refused.
+/// C4: an update after a login that the cap refused returns the refusal.
 #[tokio::test]
 async fn s9_an_update_after_a_refused_login_is_refused_and_not_ended() {
     async fn act(session: Session) -> Result<(), Error> {
@@ -141,7 +143,7 @@ fn unknown_token(letter: char) -> String {
     format!("__Host-id={}", letter.to_string().repeat(64))
 }
 
-/// C5: unknown tokens in front of the good one.
+/// C5: unknown tokens before the valid one.
 #[tokio::test]
 async fn c5_many_unknown_tokens_before_the_good_one_remove_no_cookie() {
     let site = Site::new();
@@ -155,13 +157,13 @@ async fn c5_many_unknown_tokens_before_the_good_one_remove_no_cookie() {
         assert_eq!(reply.status == StatusCode::OK, unknown < 3, "{unknown}");
         assert_eq!(reply.set_cookies(), [""; 0], "{unknown}");
     }
-    // Three that are all unknown are all that there is, so they go.
+    // If the only three cookies are all unknown, they are removed.
     let cookies: Vec<_> = ('A'..).take(3).map(unknown_token).collect();
     let request = Request::get("/me").header(header::COOKIE, cookies.join("; "));
     assert!(site.send(request.body(Body::empty()).unwrap()).await.removes_cookie());
 }
 
-/// A site whose observer writes down what became of sessions.
+/// A site whose observer records the events of sessions.
 fn observed(set: impl FnOnce(SessionLayer) -> SessionLayer) -> (Site, Arc<Mutex<Vec<String>>>) {
     let seen = Arc::<Mutex<Vec<_>>>::default();
     let log = Arc::clone(&seen);
@@ -189,7 +191,7 @@ fn observed(set: impl FnOnce(SessionLayer) -> SessionLayer) -> (Site, Arc<Mutex<
     (site, seen)
 }
 
-/// C6: after a change of rights the old secret is worth nothing, at once.
+/// C6: after a change of privileges the old secret is invalid at once.
 #[tokio::test]
 async fn h6_rotate_now_leaves_the_old_secret_no_grace() {
     let (site, seen) = observed(|layer| layer);
@@ -201,7 +203,7 @@ async fn h6_rotate_now_leaves_the_old_secret_no_grace() {
     assert!(reply.set_cookies().is_empty(), "the browser has the new cookie by now");
     assert_eq!(browser.get("/me").await.status, StatusCode::OK);
     assert!(seen.lock().unwrap().contains(&"secret_reused".to_owned()));
-    // With a grace the same is no event.
+    // Within the grace the same request is not an event.
     let (site, seen) = observed(|layer| layer);
     let browser = site.log_in("alice").await;
     let old = browser.copy();
@@ -229,7 +231,7 @@ async fn h6_a_secret_that_comes_back_after_its_grace_is_an_event_and_ends_the_se
         let browser = site.log_in("alice").await;
         let old = browser.copy();
         browser.post("/rotate").await;
-        // Past the grace, but perhaps a request that was in flight.
+        // Past the grace, but the request may have been in flight.
         site.clock.advance(11 * SECOND);
         assert_eq!(old.copy().get("/me").await.status, StatusCode::UNAUTHORIZED);
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
@@ -247,7 +249,7 @@ async fn h6_a_secret_that_comes_back_after_its_grace_is_an_event_and_ends_the_se
     }
 }
 
-/// C8: caches in front that have a header of their own.
+/// C8: caches with their own control headers.
 #[tokio::test]
 async fn c8_no_cache_keeps_a_response_with_our_cookie() {
     const TARGETED: [&str; 5] = [
@@ -284,9 +286,9 @@ async fn c8_no_cache_keeps_a_response_with_our_cookie() {
 
 /// C12: an audit log that panics.
 #[tokio::test]
-async fn o1_an_observer_that_panics_harms_nobody() {
-    let heard = Arc::<Mutex<usize>>::default();
-    let count = Arc::clone(&heard);
+async fn o1_an_observer_that_panics_affects_no_request() {
+    let received = Arc::<Mutex<usize>>::default();
+    let count = Arc::clone(&received);
     let site = Site::with(|layer| {
         layer
             .with_observer_fn(|event: &Event<'_>| {
@@ -295,13 +297,13 @@ async fn o1_an_observer_that_panics_harms_nobody() {
             .with_observer_fn(move |_: &Event<'_>| *count.lock().unwrap() += 1)
     });
     let browser = site.log_in("alice").await;
-    let before = *heard.lock().unwrap();
+    let before = *received.lock().unwrap();
     assert_eq!(browser.post("/logout").await.status, StatusCode::OK);
     assert_eq!(browser.get("/me").await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(*heard.lock().unwrap(), before + 1, "the observers after it hear of the end");
+    assert_eq!(*received.lock().unwrap(), before + 1, "the later observers receive the end");
 }
 
-/// C15: sessions that were handed out before the layer was complete.
+/// C15: a `Sessions` handle that was created before the layer was complete.
 #[tokio::test]
 async fn sessions_follow_what_is_set_on_their_layer_later() {
     let (clock, ended) = (ManualClock::default(), Arc::<Mutex<usize>>::default());
@@ -319,10 +321,10 @@ async fn sessions_follow_what_is_set_on_their_layer_later() {
     let sid = site.sessions.list(None, None, 1).await.unwrap().sessions[0].sid;
     assert!(sessions.load(sid).await.unwrap().is_some(), "by the layer's clock it is live");
     assert!(sessions.revoke(sid).await.unwrap());
-    assert_eq!(*ended.lock().unwrap(), 1, "the layer's observer hears of it");
+    assert_eq!(*ended.lock().unwrap(), 1, "the layer's observer receives it");
 }
 
-/// H7: a WebSocket on which the user is active.
+/// H7: a WebSocket with an active user.
 #[tokio::test]
 async fn h7_a_long_connection_keeps_its_session_alive_and_does_not_revive_it() {
     let kept = Arc::<Mutex<Option<Session>>>::default();
@@ -340,7 +342,7 @@ async fn h7_a_long_connection_keeps_its_session_alive_and_does_not_revive_it() {
         site.clock.advance(IDLE - 2 * SECOND);
         session.touch().await.unwrap();
         store.take_calls();
-        // Until the granularity has passed the store is not asked.
+        // Within the granularity there is no call to the store.
         site.clock.advance(SECOND);
         session.touch().await.unwrap();
         assert_eq!(store.take_calls(), [] as [Operation; 0]);
@@ -352,7 +354,7 @@ async fn h7_a_long_connection_keeps_its_session_alive_and_does_not_revive_it() {
     site.clock.advance(2 * SECOND);
     assert_eq!(session.touch().await.unwrap_err().kind(), tower_tenure::ErrorKind::Ended);
     assert_eq!(browser.get("/me").await.reason().as_deref(), Some("idle"));
-    // Nor one that was ended elsewhere.
+    // A session that was ended elsewhere is not revived either.
     let browser = site.log_in("bob").await;
     browser.get("/connect").await;
     let session = kept.lock().unwrap().take().unwrap();
@@ -361,7 +363,8 @@ async fn h7_a_long_connection_keeps_its_session_alive_and_does_not_revive_it() {
     assert_eq!(session.touch().await.unwrap_err().kind(), tower_tenure::ErrorKind::Ended);
 }
 
-/// A write with a dead cookie whose look at the store fails is a failure, and can be tried again.
+/// A write with a dead cookie re-reads the session. If that load fails, the response is 503, and a
+/// retry succeeds.
 #[tokio::test]
 async fn s6_a_write_after_a_failed_look_at_a_dead_cookie_is_not_lost_in_silence() {
     let door = Door::new();
@@ -383,7 +386,7 @@ async fn s6_a_write_after_a_failed_look_at_a_dead_cookie_is_not_lost_in_silence(
     assert_eq!(slow.await.unwrap().set_cookies().len(), 1);
 }
 
-/// C5: with more cookies than are read a visitor can still keep something.
+/// C5: a visitor with more cookies than the layer reads can still store data.
 #[tokio::test]
 async fn c5_a_write_beside_many_unknown_tokens_is_kept() {
     let site = Site::new();
@@ -393,7 +396,8 @@ async fn c5_a_write_beside_many_unknown_tokens_is_kept() {
     assert_eq!((reply.status, reply.set_cookies().len()), (StatusCode::OK, 1));
 }
 
-/// C5: a logout ends every session that the request's cookies prove, whatever else its handler does.
+/// C5: a logout ends every session that the request's cookies prove, whatever else its handler
+/// does.
 #[tokio::test]
 async fn c5_a_logout_that_also_writes_ends_the_sessions_of_all_cookies() {
     let act = post(async |session: Session| {
@@ -414,7 +418,7 @@ async fn c5_a_logout_that_also_writes_ends_the_sessions_of_all_cookies() {
     }
 }
 
-/// L13 and L14: the expiry was seen by nobody before everybody was signed out.
+/// L13 and L14: no request saw the expiry before all users were signed out.
 #[tokio::test]
 async fn l13_work_of_a_session_that_was_revoked_with_everybody_is_not_taken_over() {
     for store in stores() {

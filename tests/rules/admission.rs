@@ -1,4 +1,4 @@
-//! The cap on a subject's sessions, against an oracle that counts on its fingers (SPEC S9).
+//! The cap on a subject's sessions, against a naive oracle (SPEC S9).
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::search;
 
 const NOW: i64 = 1_700_000_000_000;
 
-/// A session of the subject; times in milliseconds before the login that is judged.
+/// A session of the subject. Times are in milliseconds before the login under test.
 #[derive(Clone, Debug)]
 struct Session {
     number: u8,
@@ -27,7 +27,7 @@ struct Session {
 }
 
 impl Session {
-    /// A live one.
+    /// A live session.
     fn active(number: u8, last_interaction: i64) -> Self {
         Self {
             number,
@@ -77,10 +77,11 @@ fn cap(most: u32, overflow: Overflow) -> Cap {
     Cap::new(NonZeroU32::new(most).unwrap(), overflow)
 }
 
-/// What becomes of the login: who is evicted for it, in order, or `None` when it is refused.
+/// The result of the login: the evicted sessions in order, or `None` if it is refused.
 type Judged = Option<Vec<SessionId>>;
 
-/// Judges as a caller of `admit` does: the store counts, without those that have ended and the one that is replaced.
+/// Decides as a caller of `admit` does. The store counts, without ended sessions and without the
+/// one that is replaced.
 fn judge(cap: Option<Cap>, sessions: &[Session], replaced: Option<u8>) -> Judged {
     let Some(cap) = cap else { return Some(Vec::new()) };
     let records: Vec<_> = sessions.iter().map(Session::to_record).collect();
@@ -116,7 +117,7 @@ fn evict(most: u32, sessions: &[Session], replaced: Option<u8>) -> Judged {
     judge(Some(cap(most, Overflow::Evict)), sessions, replaced)
 }
 
-/// Counts who is there, and shows the least recently active one the door until the new one fits in.
+/// Counts the live sessions, and evicts the least recently active one until the new one fits.
 fn oracle(cap: Option<(u32, Overflow)>, sessions: &[Session], replaced: Option<u8>) -> Judged {
     let Some((most, overflow)) = cap else { return Some(vec![]) };
     let mut there: Vec<&Session> = Vec::new();
@@ -135,7 +136,8 @@ fn oracle(cap: Option<(u32, Overflow)>, sessions: &[Session], replaced: Option<u
         let mut least = 0;
         for candidate in 1..there.len() {
             let (one, other) = (there[candidate], there[least]);
-            // Of equally inactive ones the older goes, then the lower id, so that all stores do the same.
+            // Among equally inactive sessions the older one is evicted, then the lower id, so that
+            // all stores agree.
             let longer_inactive = one.last_interaction > other.last_interaction;
             let tie = one.last_interaction == other.last_interaction;
             let older = one.created > other.created;
@@ -149,7 +151,7 @@ fn oracle(cap: Option<(u32, Overflow)>, sessions: &[Session], replaced: Option<u
     Some(evicted)
 }
 
-/// Sessions with ids of their own, in any order; many ties, and some that are over.
+/// Sessions with distinct ids, in any order, with many ties and some expired ones.
 fn sessions() -> impl Strategy<Value = Vec<Session>> {
     let session =
         (0..12_i64, 0..6_i64, 1..20_i64, 1..20_i64, prop::option::weighted(0.2, 0..20_i64), 0..6_u8);

@@ -1,6 +1,8 @@
-//! The module arrows of the crate, and what may not reach its pure core (SPEC L, last paragraph; STYLE, the map).
+//! The allowed dependencies between modules, and what must not reach the pure core (SPEC L, last
+//! paragraph; STYLE, the map).
 //!
-//! A failure here is a design question, not a lint to silence: does the new arrow make a circle, or the core impure?
+//! A failure here is a design question, not a lint to silence: does the new dependency make a
+//! cycle, or the core impure?
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,8 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Who may name whom: a whole module, or one item of it (`time::Timestamp`). A module may always name itself. A name
-/// that `lib.rs` re-exports counts as one of the module it comes from.
+/// Which module may name which: a whole module, or one item of it (`time::Timestamp`). A module may
+/// always name itself. A name that `lib.rs` re-exports counts as part of its original module.
 const ARROWS: &[(&str, &[&str])] = &[
     ("book", &[]),
     ("error", &[]),
@@ -108,7 +110,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What must not be named in `record`, `policy` and `request`: I/O, clock, randomness, async and HTTP types.
+/// What must not be named in `record`, `policy` and `request`: I/O, clock, randomness, async and
+/// HTTP types.
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::io",
@@ -180,7 +183,8 @@ fn re_exports() -> BTreeMap<String, String> {
     names
 }
 
-/// The paths in a list of imports, which may be nested: `a::{b, c::{self, d}}` is `a::b`, `a::c`, `a::c::d`.
+/// The paths in a list of imports, which may be nested: `a::{b, c::{self, d}}` is `a::b`, `a::c`,
+/// `a::c::d`.
 fn paths(list: &str) -> Vec<String> {
     let list = list.trim();
     let Some((before, rest)) = list.split_once('{') else {
@@ -199,7 +203,7 @@ fn paths(list: &str) -> Vec<String> {
         .collect()
 }
 
-/// Splits at the commas that stand in no braces.
+/// Splits at the commas outside of braces.
 fn split_top_level(list: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut depth = 0;
@@ -219,7 +223,7 @@ fn split_top_level(list: &str) -> Vec<String> {
     parts
 }
 
-/// What a file names through `crate::`: `module`, or `module::Item` with what follows left out.
+/// The names that a file uses through `crate::`: `module`, or `module::Item` without what follows.
 fn named_by(path: &Path, re_exports: &BTreeMap<String, String>) -> BTreeSet<String> {
     let text = code(path);
     let mut named = BTreeSet::new();
@@ -242,7 +246,7 @@ fn named_by(path: &Path, re_exports: &BTreeMap<String, String>) -> BTreeSet<Stri
     named
 }
 
-/// Where a path without a list of imports ends; with one (`a::{b, c}`), the end of the list.
+/// The end of a path. If the path has a list of imports (`a::{b, c}`), the end of that list.
 fn path_end(text: &str) -> usize {
     let part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
     let end = text.find(|letter| !part(letter)).unwrap_or(text.len());
@@ -310,7 +314,7 @@ fn every_arrow_on_the_map_is_in_use() {
     }
 }
 
-/// Otherwise the map would not see it: it follows `crate::`.
+/// The map follows only `crate::`, so it would not see `super::`.
 #[test]
 fn no_file_leaves_its_module_through_super() {
     for path in sources(&src()) {
@@ -343,7 +347,8 @@ fn nothing_depends_on_testing() {
     }
 }
 
-/// Others name the types of a store; its calls go through the engine, with budget and observers.
+/// Other modules may name a store's types, but calls go through the engine, which adds the timeout
+/// and the observers.
 #[test]
 fn only_the_engine_calls_a_store() {
     let re_exports = re_exports();
@@ -357,7 +362,8 @@ fn only_the_engine_calls_a_store() {
     }
 }
 
-/// Others emit events, and the engine counts them; `require` counts the requests that it denies.
+/// Other modules emit events, which the engine counts. `require` counts the requests that it
+/// denies.
 #[test]
 fn metrics_are_counted_by_the_engine_and_by_require() {
     let re_exports = re_exports();
@@ -370,7 +376,8 @@ fn metrics_are_counted_by_the_engine_and_by_require() {
     }
 }
 
-/// What is plain data and pure functions: a request, too, from arrival to response.
+/// The modules of plain data and pure functions. `request` is one of them, from arrival to
+/// response.
 fn is_core(path: &Path) -> bool {
     matches!(&*module_of(path), "binding" | "record" | "policy" | "request")
 }
@@ -385,7 +392,7 @@ fn nothing_impure_reaches_the_core() {
     }
 }
 
-/// A request is judged by the cookie's secret, and otherwise the core stands on itself.
+/// A request needs the cookie's secret. Otherwise the core depends only on itself.
 #[test]
 fn the_core_names_only_itself_and_plain_values() {
     let re_exports = re_exports();
@@ -423,7 +430,8 @@ fn imports_are_read_with_their_lists() {
     }
 }
 
-/// In place of a layer, a `Result` gives "`Layer` is not implemented for `Result`", which names no cure.
+/// If a user passes a `Result` as a layer, the compiler says "`Layer` is not implemented for
+/// `Result`", which does not name the fix.
 #[test]
 fn no_builder_of_a_layer_can_fail() {
     let api = include_str!("../public_api.txt");

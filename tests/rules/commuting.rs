@@ -1,5 +1,5 @@
-//! Parallel requests agree, whatever order the store sees them in; nothing changes what has ended; and
-//! records come back from JSON as they went in (SPEC S2, S3, S4, S8, L9, C6).
+//! Changes of parallel requests commute, nothing changes an ended session, and records survive a
+//! round trip through JSON (SPEC S2, S3, S4, S8, L9, C6).
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ fn short() -> impl Strategy<Value = Millis> {
     (0..100_u64).prop_map(Millis::new)
 }
 
-/// A live session with a few keys, in which requests arrive.
+/// A live session with a few keys, to which requests arrive.
 fn session() -> impl Strategy<Value = Record> {
     (lifetimes(), lifetimes(), prop::option::of(short())).prop_map(|(lifetimes, policy, one_off_idle)| {
         let record = testing::record(Timing {
@@ -61,7 +61,8 @@ enum Edit {
     Leave,
 }
 
-/// What parallel requests change. Each edits a key of its own; all that rotate do so from the secret they came with.
+/// The changes of parallel requests. Each edits its own key. Those that rotate all do so from the
+/// secret that they arrived with.
 fn parallel_changes() -> impl Strategy<Value = Vec<Change>> {
     let lowering =
         (lifetimes(), short()).prop_map(|(lifetimes, one_off_idle)| Lowering { lifetimes, one_off_idle });
@@ -94,7 +95,7 @@ fn in_two_orders() -> impl Strategy<Value = (Vec<Change>, Vec<Change>)> {
     parallel_changes().prop_flat_map(|changes| (Just(changes.clone()), Just(changes).prop_shuffle()))
 }
 
-/// Applies changes to a live record; how many of them rotated.
+/// Applies changes to a live record, and returns how many of them rotated.
 fn apply_all(record: &mut Record, changes: &[Change]) -> usize {
     let mut rotated = 0;
     for change in changes {
@@ -106,8 +107,8 @@ fn apply_all(record: &mut Record, changes: &[Change]) -> usize {
     rotated
 }
 
-/// The longest gap depends on the order in which the store hears of the interactions, because it can not know
-/// of those still on their way. See `e2_the_longest_gap_is_never_too_short`.
+/// The longest gap depends on the order in which interactions reach the store, because the store
+/// cannot know those still in flight. See `e2_the_longest_gap_is_never_too_short`.
 fn but_the_longest_gap(timing: Timing) -> Timing {
     Timing { longest_gap: Millis::ZERO, ..timing }
 }
@@ -154,7 +155,8 @@ proptest! {
             return Ok(());
         };
         prop_assert_eq!((rotated, after.secret), (1, rotation.to), "the first one wins");
-        // Without a grace it is known still, so that it differs from a forged one, but dead at once.
+        // Without a grace the old secret is invalid at once, but still known, so that it differs
+        // from a forged one.
         let graced = PreviousSecret { hash: secret(0), until: rotation.until };
         prop_assert_eq!(after.previous_secret, Some(graced));
         let proof = if rotation.until == at { Proof::None } else { Proof::Grace };
@@ -172,7 +174,8 @@ proptest! {
         }
     }
 
-    /// What a route with a shorter idle lifetime looks at (E2) may err to the strict side only.
+    /// A route with a shorter idle lifetime uses the longest gap (E2), which may be too long but
+    /// never too short.
     #[test]
     fn e2_the_longest_gap_is_never_too_short(before in session(), (_, changes) in in_two_orders()) {
         let mut record = before;
@@ -216,7 +219,7 @@ proptest! {
         prop_assert_eq!(record, tombstone);
     }
 
-    /// One that is covered by a revocation of all its subject's sessions is as good as ended.
+    /// A session that a revocation of its subject covers behaves like an ended one.
     #[test]
     fn l14_nothing_changes_what_a_revocation_covers(
         before in session(),
@@ -237,7 +240,7 @@ proptest! {
             prop_assert_eq!((tombstone.reason, tombstone.at), (EndReason::Revoked, mark.not_before));
         }
         prop_assert_eq!(&record, &covered);
-        // Its end is for that reason, unless a deadline came first.
+        // Its end reason is the revocation, unless a deadline came first.
         let deadline = record.timing.deadline();
         record.end(&EndRequest::new(EndReason::SignedOut, mark.not_before, CallId::new(1)));
         let ended = record.ended.unwrap();
@@ -245,8 +248,8 @@ proptest! {
         prop_assert_eq!(ended.reason == EndReason::Revoked, mark.not_before < deadline);
     }
 
-    /// Each session is covered by exactly the revocations from its epoch on, whatever their moments; and what
-    /// is covered once is covered for good, whatever later revocations except.
+    /// Exactly the revocations from a session's epoch on cover it, whatever their times. A covered
+    /// session stays covered, whatever later revocations except.
     #[test]
     fn l14_a_mark_covers_what_was_stored_before_it_and_nothing_later(
         steps in prop::collection::vec((short(), 0..8_u8, any::<bool>()), 1..12),
@@ -261,14 +264,15 @@ proptest! {
                 stored.push((Record { sid: sid(number), subject, epoch: mark.epoch, ..record }, false));
                 continue;
             }
-            // Excepts one of those that are stored, or none.
+            // Excepts one of the stored sessions, or none.
             let except = stored.get(usize::from(target)).map(|(record, _)| record.sid);
             mark = mark.revoked(START + after, except);
             for (record, covered) in &mut stored {
                 *covered |= Some(record.sid) != except;
             }
             for (record, covered) in &stored {
-                // Only the last exception but one is forgotten: then the session is covered, never spared.
+                // The mark stores only the latest exceptions. A session with a dropped exception is
+                // covered, and never the other way round.
                 prop_assert!(mark.covers(record) || !*covered, "what was covered is spared");
                 if Some(record.sid) == except && !*covered {
                     prop_assert!(!mark.covers(record), "what is excepted, and was not covered, is covered");
@@ -289,7 +293,7 @@ proptest! {
 }
 
 proptest! {
-    // Arbitrary text takes its time.
+    // Arbitrary text is slow to generate.
     #![proptest_config(ProptestConfig { cases: search::cases(64), ..config() })]
 
     #[test]
@@ -298,7 +302,7 @@ proptest! {
         let back: Record = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(&back, &record);
         prop_assert_eq!(back.secret.as_bytes(), record.secret.as_bytes());
-        // Whole milliseconds are what is kept, so a second trip changes nothing either.
+        // Times are stored in whole milliseconds, so a second round trip changes nothing either.
         prop_assert_eq!(serde_json::to_string(&back).unwrap(), text);
     }
 }
@@ -331,7 +335,7 @@ fn end_reason() -> impl Strategy<Value = EndReason> {
     ])
 }
 
-// Every field of a record, with everything it can hold.
+// Every field of a record, with its whole range of values.
 
 fn any_moment() -> impl Strategy<Value = Timestamp> {
     any::<i64>().prop_map(Timestamp::from_unix_millis)
@@ -429,7 +433,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// What a session is besides what its user put into it.
+    /// The facts of a session, without its data.
     fn any_frame()(
         sid: [u8; 16],
         realm in any_text(),

@@ -1,8 +1,8 @@
-//! The sets of features that are compiled (tests/package/features.txt) hold every feature alone and every three features
-//! in each combination of on and off.
+//! The compiled sets of features (tests/package/features.txt) include every feature alone, and
+//! every three features in each combination of on and off.
 //!
-//! All 4,096 sets would take hours. A mistake in `cfg` is about the interplay of few features; three cover what a file that
-//! is compiled for two features does without a third.
+//! All 4,096 sets would take hours. A mistake in `cfg` involves only a few features. Three cover a
+//! file that is compiled for two features and breaks without a third.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ fn features() -> BTreeMap<String, Set> {
     named
 }
 
-/// What is on when these are asked for.
+/// All features that are on if these are requested.
 fn closure(features: &BTreeMap<String, Set>, asked: Set) -> Set {
     let more: Set = asked.iter().flat_map(|feature| &features[feature]).cloned().collect();
     if more.is_subset(&asked) { asked } else { closure(features, &asked | &more) }
@@ -82,7 +82,7 @@ fn every_three_features_are_compiled_in_each_combination_of_on_and_off() {
     assert!(combinations > 1_500);
 }
 
-/// Who reads it decides in a few minutes whether to go on. The book has the rest.
+/// A reader of the README decides in a few minutes whether to continue. The book has the rest.
 #[test]
 fn the_readme_names_every_feature_and_is_short() {
     let readme = read("README.md");

@@ -1,13 +1,15 @@
-//! The deadlines' algebra (SPEC L2 to L6), exhaustively: every login and every history that small domains hold.
+//! The algebra of deadlines (SPEC L2 to L6), exhaustively: every login and every history over small
+//! domains.
 //!
-//! The oracle is written from the words of the SPEC alone, and differently from the crate: it remembers for each lifetime
-//! where it came from, and the longest that a policy allowed since the login; it knows neither stamps nor peaks. The
-//! crate's answers are compared at every request of every history: live or over, the reason, both deadlines, and what
-//! lists would say.
+//! The oracle is written from the text of the SPEC alone, and differently from the crate. For each
+//! lifetime it stores the origin, and the longest value that a policy allowed since the login. It
+//! has neither stamps nor peaks. The test compares the answers at every request of every history:
+//! live or over, the reason, both deadlines, and what lists would say.
 //!
-//! A solver would prove the same laws of a model, which is a third text beside the rules and the code. Deadlines are only
-//! added and compared, and no constant is above the domains; so the order of a few sums decides, and small domains have
-//! those orders. `TENURE_SEARCH=2` makes the histories one request longer.
+//! A solver would prove these laws only for a model, which would be a third text beside the rules
+//! and the code. Deadlines are only added and compared, and no constant exceeds the domains. So
+//! only the order of a few sums matters, and small domains contain all these orders.
+//! `TENURE_SEARCH=2` makes the histories one request longer.
 
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ struct Settings {
     limits: Pair,
 }
 
-/// What a login asks for; moments count from the login.
+/// The overrides of a login. Times count from the login.
 #[derive(Clone, Copy, Debug)]
 struct Wishes {
     mode: Option<Mode>,
@@ -47,9 +49,9 @@ const fn settings(persistent: Pair, non_persistent: Pair, limits: Pair) -> Setti
     Settings { persistent, non_persistent, limits }
 }
 
-/// One in the middle; one with both lifetimes lower; one with idle higher and absolute lower for one mode, the other way
-/// round for the other; and one that differs from the first by its limits only. From each, every other is a raise of
-/// something and a lowering of something, or of one lifetime alone.
+/// The first policy is in the middle. The second has both lifetimes lower. The third has idle
+/// higher and absolute lower for one mode, and the opposite for the other. The fourth differs from
+/// the first only in its limits. So each change raises or lowers something, or does both.
 const POLICIES: [Settings; 4] = [
     settings((2, 4), (3, 3), UNLIMITED),
     settings((1, 3), (1, 2), UNLIMITED),
@@ -57,8 +59,8 @@ const POLICIES: [Settings; 4] = [
     settings((2, 4), (3, 3), (1, 3)),
 ];
 
-/// How a policy changes between two requests: not at all, once, or twice. Twice holds "taken back" and "raised, then
-/// lowered".
+/// How a policy changes between two requests: not at all, once, or twice. Two changes include
+/// "taken back" and "raised, then lowered".
 fn changes(from: usize) -> Vec<Vec<usize>> {
     let others = |from: usize| (0..POLICIES.len()).filter(move |to| *to != from);
     let mut changes = vec![vec![]];
@@ -72,14 +74,14 @@ fn changes(from: usize) -> Vec<Vec<usize>> {
 mod oracle {
     use super::{Mode, Pair, Settings, Wishes};
 
-    /// A remembered lifetime: how long, and whether a login set it in place of the policy.
+    /// A stored lifetime: its length, and whether a login's override set it.
     #[derive(Clone, Copy, Debug)]
     struct Remembered {
         length: i64,
         is_override: bool,
     }
 
-    /// A session as the SPEC tells of it.
+    /// A session as the SPEC describes it.
     #[derive(Clone, Copy, Debug)]
     pub(super) struct Session {
         mode: Mode,
@@ -88,7 +90,7 @@ mod oracle {
         idle: Remembered,
         absolute: Remembered,
         one_off: Option<i64>,
-        /// For each lifetime, the longest that the policy has allowed since the login.
+        /// For each lifetime, the longest value that the policy has allowed since the login.
         longest: Pair,
     }
 
@@ -102,7 +104,7 @@ mod oracle {
     }
 
     impl Session {
-        /// L6; `None` for a login that is refused.
+        /// L6. `None` for a refused login.
         pub(super) fn login(settings: &Settings, now: i64, wishes: &Wishes) -> Option<Self> {
             let Wishes { mode, expires_at, not_after, idle_expires_at, idle_lifetime } = *wishes;
             if [expires_at, not_after, idle_expires_at].into_iter().flatten().any(|after| after <= 0) {
@@ -140,7 +142,8 @@ mod oracle {
             (self.last_interaction + idle, self.created + self.absolute.length)
         }
 
-        /// L2: live before both; the reason is the deadline that came first, a tie is absolute.
+        /// L2: live before both deadlines. The reason is the deadline that came first, and a tie is
+        /// absolute.
         pub(super) fn over_at(&self, now: i64) -> Option<&'static str> {
             let (idle, absolute) = self.deadlines();
             match (now < idle && now < absolute, idle < absolute) {
@@ -150,7 +153,8 @@ mod oracle {
             }
         }
 
-        /// L5: what binds a live session at its next request, before the decision, and is then remembered.
+        /// L5: applies the policy to a live session at its next request, before the decision. The
+        /// result is stored.
         fn bind(&mut self, settings: &Settings) {
             let (policy, limits) = (in_force(settings, self.mode), settings.limits);
             let bound = |remembered: Remembered, policy: i64, limit: i64, was_lowered: bool| Remembered {
@@ -169,13 +173,13 @@ mod oracle {
             });
         }
 
-        /// The deadlines at the next request, once it is bound.
+        /// The deadlines at the next request, after the policy is applied.
         pub(super) fn deadlines_under(mut self, settings: &Settings) -> Pair {
             self.bind(settings);
             self.deadlines()
         }
 
-        /// A request; why the session is over, or `None` while it is live.
+        /// A request. Returns why the session is over, or `None` if it is live.
         pub(super) fn request(
             &mut self,
             settings: &Settings,
@@ -183,7 +187,7 @@ mod oracle {
             counts: bool,
             granularity: i64,
         ) -> Option<&'static str> {
-            // A session that was over already is bound by nothing any more.
+            // The policy is not applied to a session that was over already.
             if let Some(reason) = self.over_at(now) {
                 return Some(reason);
             }
@@ -191,12 +195,13 @@ mod oracle {
             if let Some(reason) = self.over_at(now) {
                 return Some(reason);
             }
-            // L9: recorded only when the recorded one is older than the granularity, which is at most half of the idle
-            // lifetime; the first after a one-off always is.
+            // L9: an interaction is recorded only if the recorded one is older than the
+            // granularity, which is at most half of the idle lifetime. The first after a one-off is
+            // always recorded.
             let age = now - self.last_interaction;
             let is_older = 2 * age > self.idle.length.min(2 * granularity);
             if counts && (is_older || self.one_off.is_some()) {
-                // L3, and L6: a one-off is for the first interaction only.
+                // L3 and L6: a one-off lasts until the first interaction.
                 self.last_interaction = now;
                 self.one_off = None;
             }
@@ -230,14 +235,15 @@ fn overrides(wishes: &Wishes) -> Overrides {
     overrides
 }
 
-/// A policy with its past, and what it becomes by each change before the next request.
+/// A policy with its past, and its successors by each change before the next request.
 struct Version {
     settings: usize,
     policy: Policy,
     next: Vec<(Vec<usize>, Version)>,
 }
 
-/// Every past that a policy can have over so many requests. A live policy can not be copied, so each past is lived anew.
+/// Every past that a policy can have over this many requests. A live policy cannot be copied, so
+/// each past is replayed from the start.
 fn versions(past: &[usize], requests: u32, granularity: i64) -> Version {
     let live = LivePolicy::new(policy(&POLICIES[past[0]], granularity));
     past[1..].iter().for_each(|next| live.swap(policy(&POLICIES[*next], granularity)));
@@ -250,7 +256,7 @@ fn versions(past: &[usize], requests: u32, granularity: i64) -> Version {
     Version { settings, policy: live.load(), next }
 }
 
-/// One request of a history: what changed before it, and when it comes.
+/// One request of a history: the policy changes before it, and the time since the previous request.
 #[derive(Clone, Copy, Debug)]
 #[expect(dead_code, reason = "shown when a test fails")]
 struct Step<'a> {
@@ -259,14 +265,15 @@ struct Step<'a> {
     activity: Activity,
 }
 
-/// The oracle's sessions: one that records by the granularity, and one that records every interaction.
+/// The oracle's sessions: one that coalesces by the granularity, and one that records every
+/// interaction.
 #[derive(Clone, Copy)]
-struct Told {
+struct Expected {
     recorded: oracle::Session,
     exact: oracle::Session,
 }
 
-/// Lives through every history of so many requests, and counts the requests.
+/// Runs every history of this many requests, and counts the requests.
 struct Walk<'a> {
     wishes: &'a Wishes,
     record: Record,
@@ -276,19 +283,19 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn after<'a>(&mut self, version: &'a Version, told: Told, now: i64, past: &mut Vec<Step<'a>>) {
+    fn after<'a>(&mut self, version: &'a Version, oracle: Expected, now: i64, past: &mut Vec<Step<'a>>) {
         let timing = self.record.timing;
         for (change, version) in &version.next {
-            let mut told = told;
+            let mut oracle = oracle;
             for settings in change {
-                told.recorded.policy_changed(&POLICIES[*settings]);
-                told.exact.policy_changed(&POLICIES[*settings]);
+                oracle.recorded.policy_changed(&POLICIES[*settings]);
+                oracle.exact.policy_changed(&POLICIES[*settings]);
             }
             for &pause in self.pauses {
                 for activity in [Activity::Interaction, Activity::Passive] {
                     past.push(Step { change, pause, activity });
                     self.record.timing = timing;
-                    self.request(version, told, now + pause, activity, past);
+                    self.request(version, oracle, now + pause, activity, past);
                     past.pop();
                 }
             }
@@ -299,16 +306,16 @@ impl Walk<'_> {
     fn request<'a>(
         &mut self,
         version: &'a Version,
-        mut told: Told,
+        mut oracle: Expected,
         now: i64,
         activity: Activity,
         past: &mut Vec<Step<'a>>,
     ) {
         self.requests += 1;
         let (settings, counts) = (&POLICIES[version.settings], activity == Activity::Interaction);
-        let before = told.exact.deadlines_under(settings).0;
-        let exact = told.exact.request(settings, now, counts, 0);
-        let expected = told.recorded.request(settings, now, counts, self.granularity);
+        let before = oracle.exact.deadlines_under(settings).0;
+        let exact = oracle.exact.request(settings, now, counts, 0);
+        let expected = oracle.recorded.request(settings, now, counts, self.granularity);
         let listed = self.record.end_reason_under(&version.policy, moment(now)).map(EndReason::as_str);
         let wishes = self.wishes;
         // L9: early by at most the granularity, never late.
@@ -321,14 +328,14 @@ impl Walk<'_> {
 
         match decide(&self.record, &version.policy, moment(now), activity) {
             Verdict::Over { reason, .. } => {
-                assert_eq!(Some(reason.as_str()), expected, "a request is told; {wishes:?}, {past:?}");
+                assert_eq!(Some(reason.as_str()), expected, "the reason of a request; {wishes:?}, {past:?}");
             }
             Verdict::Live(next) => {
                 assert_eq!(None, expected, "a request is served; {wishes:?}, {past:?}");
                 self.record.timing.apply(&next.change);
-                assert_eq!(self.record.timing, next.timing, "what is foreseen; {wishes:?}, {past:?}");
-                assert_eq!(deadlines(&self.record), told.recorded.deadlines(), "{wishes:?}, {past:?}");
-                self.after(version, told, now, past);
+                assert_eq!(self.record.timing, next.timing, "the predicted timing; {wishes:?}, {past:?}");
+                assert_eq!(deadlines(&self.record), oracle.recorded.deadlines(), "{wishes:?}, {past:?}");
+                self.after(version, oracle, now, past);
             }
         }
     }
@@ -339,7 +346,8 @@ fn deadlines(record: &Record) -> Pair {
     (tick(record.timing.idle_expires_at()), tick(record.timing.expires_at()))
 }
 
-/// Every history of so many requests after each of these logins; how many logins and requests.
+/// Runs every history of this many requests after each of these logins. Returns the numbers of
+/// logins and requests.
 fn walk(logins: &[Wishes], requests: u32, pauses: &[i64], granularity: i64) -> (u64, u64) {
     let (mut logged_in, mut count) = (0, 0);
     for (first, settings) in POLICIES.iter().enumerate() {
@@ -353,14 +361,14 @@ fn walk(logins: &[Wishes], requests: u32, pauses: &[i64], granularity: i64) -> (
             let record = testing::record(opening.timing);
             assert_eq!(deadlines(&record), session.deadlines(), "of a new session; {wishes:?}");
             let mut walk = Walk { wishes, record, pauses, granularity, requests: 0 };
-            walk.after(&version, Told { recorded: session, exact: session }, 0, &mut Vec::new());
+            walk.after(&version, Expected { recorded: session, exact: session }, 0, &mut Vec::new());
             count += walk.requests;
         }
     }
     (logged_in, count)
 }
 
-/// Each combination of what a login can ask for: below, at and above what policies and limits say.
+/// Each combination of overrides: below, at and above the values of policies and limits.
 fn every_login() -> Vec<Wishes> {
     let mut logins = Vec::new();
     for mode in [None, Some(Mode::Persistent), Some(Mode::NonPersistent)] {
@@ -377,7 +385,7 @@ fn every_login() -> Vec<Wishes> {
     logins
 }
 
-/// One login for each kind of lifetime that a policy may meet: its own, longer ones, shorter ones, and a one-off.
+/// One login for each kind of lifetime: the policy's own, longer ones, shorter ones, and a one-off.
 fn some_logins() -> Vec<Wishes> {
     let plain =
         Wishes { mode: None, expires_at: None, not_after: None, idle_expires_at: None, idle_lifetime: None };

@@ -1,6 +1,7 @@
-//! Every deadline, one tick before it, at it and after it; and the rules about lifetimes by example (SPEC L2 to L10).
+//! Every deadline, one tick before it, at it and after it, and the rules about lifetimes by example
+//! (SPEC L2 to L10).
 //!
-//! A tick is a millisecond, the finest time there is. All moments are counted from the login.
+//! A tick is a millisecond, the finest unit of time here. All times count from the login.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tower_tenure::{
 
 const MODES: [Mode; 2] = [Mode::Persistent, Mode::NonPersistent];
 
-/// Idle before absolute, a tie, idle after absolute; and the shortest lifetimes there are.
+/// Idle before absolute, a tie, idle after absolute, and the shortest possible lifetimes.
 const PAIRS: [(i64, i64); 6] = [(7, 20), (20, 20), (30, 20), (1, 1), (1, 2), (2, 1)];
 
 fn tick(ticks: i64) -> Timestamp {
@@ -45,7 +46,7 @@ fn wishes(wish: impl FnOnce(&mut Overrides)) -> Overrides {
     overrides
 }
 
-/// A session in a store of its own.
+/// A session in its own store.
 struct Session(Record);
 
 impl Session {
@@ -57,7 +58,7 @@ impl Session {
         Self(testing::record(open(policy, tick(0), &wishes(wish)).unwrap().timing))
     }
 
-    /// Decides over a request and records what is to be recorded; `None` while the session is live.
+    /// Decides about a request and records its touch if one is due. `None` if the session is live.
     fn request(&mut self, policy: &Policy, now: i64, activity: Activity) -> Option<EndReason> {
         match decide(&self.0, policy, tick(now), activity) {
             Verdict::Live(next) => {
@@ -85,7 +86,7 @@ impl Session {
     }
 }
 
-/// A login, and when by the words of the SPEC its session is over.
+/// A login, and when its session is over by the text of the SPEC.
 #[derive(Debug)]
 struct Login {
     what: &'static str,
@@ -97,7 +98,7 @@ struct Login {
     absolute: i64,
 }
 
-/// Every way to set a deadline, each below, at and above what the policy says.
+/// Every way to set a deadline, each below, at and above the policy's value.
 fn logins(idle: i64, absolute: i64) -> Vec<Login> {
     let plain = Login { what: "plain", overrides: Overrides::default(), first_idle: idle, idle, absolute };
     let mut logins = vec![plain];
@@ -154,7 +155,7 @@ fn logins(idle: i64, absolute: i64) -> Vec<Login> {
     logins
 }
 
-/// L2 in words: live before both deadlines, else over by the one that came first; a tie is absolute.
+/// L2: live before both deadlines, otherwise over by the one that came first. A tie is absolute.
 fn reason_at(now: i64, idle_deadline: i64, absolute_deadline: i64) -> Option<EndReason> {
     if now < idle_deadline && now < absolute_deadline {
         None
@@ -165,7 +166,8 @@ fn reason_at(now: i64, idle_deadline: i64, absolute_deadline: i64) -> Option<End
     }
 }
 
-/// Around every deadline of a login, with both kinds of request; with and without an interaction on the way there.
+/// Around every deadline of a login, with both kinds of request, and with and without an earlier
+/// interaction.
 fn walk(policy: &Policy, login: &Login) {
     for interaction in [None, Some(login.first_idle.min(login.absolute) / 2)] {
         let idle_deadline = interaction.map_or(login.first_idle, |at| at + login.idle);
@@ -202,7 +204,7 @@ fn l2_l3_l6_l7_every_deadline_is_exact_to_the_tick() {
     for mode in MODES {
         for (idle, absolute) in PAIRS {
             let pair = lifetimes(idle, absolute);
-            // The other mode's pair is far off, so that picking the wrong one shows.
+            // The other mode's lifetimes are much longer, so that a wrong choice shows.
             let policy = match mode {
                 Mode::Persistent => policy(900, 1000).with_persistent(pair),
                 Mode::NonPersistent => policy(900, 1000).with_non_persistent(pair),
@@ -278,7 +280,7 @@ fn l4_a_value_above_the_limit_is_superseded_and_that_is_visible() {
     assert_eq!(policy.configured(Mode::Persistent), lifetimes(9, 80));
     assert_eq!(policy.effective(Mode::Persistent), lifetimes(8, 80));
     assert_eq!(Session::login(&policy).deadlines(), (8, 80));
-    // Those of visitors, too.
+    // The same holds for anonymous sessions.
     let policy = policy.with_anonymous(Some(lifetimes(9, 81)));
     assert_eq!(policy.effective_anonymous(), lifetimes(8, 80));
     let visitor = testing::record(policy.anonymous(tick(0)));
@@ -298,7 +300,7 @@ fn l4_zero_is_refused_and_the_longest_is_accepted() {
 }
 
 #[test]
-fn l6_overrides_above_the_limit_are_clamped_and_told() {
+fn l6_overrides_above_the_limit_are_clamped_and_reported() {
     let policy = policy(5, 50).with_limits(Limits::new(ticks(8), ticks(80)).unwrap());
     let at_the_limit = wishes(|o| {
         o.expires_at(tick(80));
@@ -366,13 +368,13 @@ fn l5_a_lowering_is_remembered_so_that_a_later_raise_does_not_undo_it() {
 
 #[test]
 fn l5_a_lowering_taken_back_before_the_next_request_never_bound() {
-    // The policy was (4, 40) for a while; the session saw neither the lowering nor its end.
+    // The policy was (4, 40) for a while. The session made no request in that time.
     let (day_of_login, taken_back) = (policy(10, 100), policy(10, 100));
     let mut session = Session::login(&day_of_login);
     session.assert_live(&taken_back, 9, Interaction);
     assert_eq!(session.deadlines(), (19, 100));
 
-    // A part of it remained: only that part binds.
+    // Part of the lowering remained, and only that part applies.
     session.assert_live(&policy(8, 100), 10, Interaction);
     assert_eq!(session.deadlines(), (18, 100));
 }
@@ -423,7 +425,7 @@ fn l5_limits_lowered_bind_overrides_too() {
         o.expires_at(tick(300));
         o.idle_lifetime(ticks(30)).unwrap();
     });
-    // Still above the policy, so it is not the policy that binds.
+    // The override is still above the policy, so the policy does not apply.
     let limited = policy.with_limits(Limits::new(ticks(20), ticks(200)).unwrap());
     session.assert_live(&limited, 0, Passive);
     assert_eq!(session.deadlines(), (20, 200));
@@ -449,8 +451,9 @@ fn l5_a_pending_one_off_is_bound_by_a_lowering_and_by_the_limits() {
 
 #[test]
 fn l5_a_lowering_says_nothing_about_a_session_that_was_over_before() {
-    // Over at 50 by its absolute lifetime. With the lowering its idle deadline, 10, would have come first; but only live
-    // sessions are bound, and the tombstone must say what the response said.
+    // Over at 50 by its absolute lifetime. With the lowering, its idle deadline at 10 would have
+    // come first. But a lowering applies only to live sessions, and the tombstone must have the
+    // same reason as the response.
     let mut session = Session::login(&policy(100, 50));
     let lowered = policy(10, 50);
     assert_eq!(session.request(&lowered, 60, Interaction), Some(EndReason::Absolute));
@@ -458,7 +461,7 @@ fn l5_a_lowering_says_nothing_about_a_session_that_was_over_before() {
 }
 
 #[test]
-fn l5_a_session_that_a_lowering_ends_is_over_for_the_reason_it_was_told() {
+fn l5_a_session_that_a_lowering_ends_keeps_the_reason_that_was_reported() {
     let mut session = Session::login(&policy(100, 500));
     assert_eq!(session.request(&policy(10, 500), 60, Passive), Some(EndReason::Idle));
     let end = session.0.end(&EndRequest::new(EndReason::SignedOut, tick(61), CallId::new(2)));

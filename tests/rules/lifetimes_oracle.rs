@@ -1,8 +1,9 @@
-//! Long random histories against an oracle that is too simple to be wrong in the same way (SPEC L2 to L10).
+//! Long random histories against an oracle that is too simple to have the same mistakes (SPEC L2 to
+//! L10).
 //!
-//! The oracle keeps a list of everything that happened and derives each answer from the whole list anew, by the words of
-//! the SPEC. It shares no code with the crate: plain milliseconds in, plain milliseconds out. `TENURE_SEARCH=100` tries a
-//! hundred times as many histories.
+//! The oracle stores a list of all events, and derives each answer from the whole list by the text
+//! of the SPEC. It shares no code with the crate: plain milliseconds in, plain milliseconds out.
+//! `TENURE_SEARCH=100` runs a hundred times as many histories.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tower_tenure::{
 
 use crate::search;
 
-/// The settings of a moment, in milliseconds; pairs are idle and absolute.
+/// The settings at one time, in milliseconds. Pairs are idle and absolute.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     persistent: (i64, i64),
@@ -28,7 +29,8 @@ struct Settings {
     granularity: Option<i64>,
 }
 
-/// What a login asks for, in milliseconds since the epoch; an idle lifetime in milliseconds.
+/// The overrides of a login: times in milliseconds since the epoch, and an idle lifetime in
+/// milliseconds.
 #[derive(Clone, Debug)]
 struct Wishes {
     persistent: bool,
@@ -50,7 +52,7 @@ enum Event {
         at: i64,
         interaction: bool,
     },
-    /// What the request changes has reached the store, perhaps long after its arrival.
+    /// The request's change has reached the store, perhaps long after the request's arrival.
     Recorded {
         request: usize,
     },
@@ -77,18 +79,20 @@ mod oracle {
         asked.into_iter().flatten().any(|&deadline| deadline <= at)
     }
 
-    /// The deadlines of the latest session, by what is recorded in this history.
+    /// The deadlines of the latest session, by the recorded events of this history.
     pub(crate) fn deadlines(history: &[Event]) -> Deadlines {
         deadlines_with(history, None)
     }
 
-    /// What the last event, an arrival, should be told; if it is live, with the deadlines once it is recorded.
+    /// The right answer to the last event, which must be an arrival. If the session is live, the
+    /// deadlines are those after the interaction is recorded.
     pub(crate) fn answer(history: &[Event]) -> Answer {
         let (login, ..) = login(history);
         for (index, event) in history.iter().enumerate().skip(login + 1) {
             let &Event::Arrived { request, at, .. } = event else { continue };
             let before = &history[..index];
-            // A session that was over by what it remembers is not bound any more, but what is bound may be over by it.
+            // The policy is not applied to a session that is over by its stored deadlines. Applied
+            // to a live session, the policy may end it.
             for Deadlines { idle, absolute } in [deadlines(before), deadlines_with(before, Some(index))] {
                 if at >= idle || at >= absolute {
                     return Answer::Over(if idle < absolute { "idle" } else { "absolute" });
@@ -103,7 +107,7 @@ mod oracle {
         panic!("the last event should be an arrival");
     }
 
-    /// L9: how much earlier than its exact deadline the session may have been ended by coalescing.
+    /// L9: how much earlier than its exact deadline coalescing may end the session.
     pub(crate) fn coarsest_granularity(history: &[Event]) -> i64 {
         let (login, ..) = login(history);
         let longest_idle = initial(history).idle;
@@ -111,7 +115,8 @@ mod oracle {
         (login..history.len()).map(coarse).max().unwrap()
     }
 
-    /// L5: `and_bound` is an arrival that is being judged; its settings bind already, its interaction does not count yet.
+    /// L5: `and_bound` is the arrival under test. Its settings apply already, but its interaction
+    /// does not count yet.
     fn deadlines_with(before: &[Event], and_bound: Option<usize>) -> Deadlines {
         let (login, created, wishes) = login(before);
         let recorded: Vec<usize> =
@@ -123,8 +128,8 @@ mod oracle {
         for index in recorded.into_iter().chain(and_bound) {
             let settings = settings(before, index);
             let (policy, limits) = (pair(settings, wishes), settings.limits);
-            // A policy gives way for longer overrides unless it was lowered since the login, also when it was raised in
-            // between (L5, L6).
+            // Longer overrides take precedence over the policy until it is lowered after the login,
+            // even if it was raised in between (L5, L6).
             let since_login = versions_since(before, login, index).map(|version| pair(version, wishes));
             let peak = since_login.fold((0, 0), |peak, pair| (peak.0.max(pair.0), peak.1.max(pair.1)));
             if policy.0 < peak.0 {
@@ -190,7 +195,7 @@ mod oracle {
         configured.expect("a history begins with settings")
     }
 
-    /// The settings at the login, and all that were put in their place before an event.
+    /// The settings at the login, and all that replaced them before an event.
     fn versions_since(history: &[Event], login: usize, at: usize) -> impl Iterator<Item = Settings> {
         let later = history[login..history.len().min(at)].iter().filter_map(|event| match event {
             Event::Configured(settings) => Some(*settings),
@@ -214,20 +219,21 @@ mod oracle {
     }
 }
 
-/// What happens next. Times are in units of the history, so that histories of milliseconds and of hours are tried.
+/// The next event. Times are in units of the history, so that there are histories of milliseconds
+/// and of hours.
 #[derive(Clone, Debug)]
 enum Step {
     Configure(Settings),
     Login(Wishes),
-    /// A request; `slow` ones reach the store only after that many steps.
+    /// A request. Its change reaches the store only after `slow` steps.
     Request {
         interaction: bool,
         slow: usize,
     },
     Rotate,
-    /// The clock goes forward, or steps back.
+    /// The clock advances or steps back.
     Pass(i64),
-    /// The clock goes to a deadline, or a millisecond to either side.
+    /// The clock moves to a deadline, or a millisecond to either side.
     GoToDeadline {
         idle: bool,
         beside: i64,
@@ -245,7 +251,7 @@ fn settings(granularities: impl Strategy<Value = Option<i64>>) -> impl Strategy<
     })
 }
 
-/// Deadlines count from the moment of the login; a few are in the past.
+/// Deadlines count from the login. A few are in the past.
 fn wishes() -> impl Strategy<Value = Wishes> {
     let calls =
         |ahead: std::ops::Range<i64>| prop_oneof![3 => Just(vec![]), 1 => prop::collection::vec(ahead, 1..3)];
@@ -346,17 +352,17 @@ fn deadlines_of(timing: &tower_tenure::record::Timing) -> oracle::Deadlines {
     }
 }
 
-/// The crate under test and the history it lives through.
+/// The crate under test and its history.
 struct World {
     unit: i64,
     now: i64,
     policy: LivePolicy,
     record: Option<Record>,
     history: Vec<Event>,
-    /// Requests on their way to the store: steps left, which request, what it changes.
+    /// Requests in flight to the store: steps left, the request, and its change.
     in_flight: Vec<(usize, usize, Change)>,
     requests: usize,
-    /// Whether every interaction is recorded, so that the oracle has to be met exactly.
+    /// Whether every interaction is recorded, so that the answers must equal the oracle's exactly.
     exact: bool,
 }
 
@@ -413,7 +419,7 @@ impl World {
     fn log_in(&mut self, wishes: Wishes) {
         let opening = open(&self.policy.load(), moment(self.now), &wishes.to_overrides());
         assert_eq!(opening.is_err(), oracle::refuses(self.now, &wishes), "a login refused, {wishes:?}");
-        // A request of the session before is no business of the new one.
+        // Requests of the earlier session do not concern the new one.
         self.in_flight.clear();
         self.record = opening.ok().map(|opening| testing::record(opening.timing));
         if let Some(record) = &self.record {
@@ -444,17 +450,20 @@ impl World {
             (Verdict::Live(_), oracle::Answer::Over(reason)) => {
                 panic!("live past its end, which was {reason}");
             }
-            (Verdict::Over { reason: told, .. }, oracle::Answer::Over(expected)) => {
-                assert!(!self.exact || told == reason(expected), "told {told}, but it was {expected}");
-                self.end(told);
+            (Verdict::Over { reason: reported, .. }, oracle::Answer::Over(expected)) => {
+                assert!(
+                    !self.exact || reported == reason(expected),
+                    "over as {reported}, but it was {expected}"
+                );
+                self.end(reported);
             }
-            (Verdict::Over { reason: told, .. }, oracle::Answer::Live(_)) => {
-                assert!(!self.exact, "told {told}, but it is live");
-                assert_eq!(told, EndReason::Idle, "coalescing is about interactions");
+            (Verdict::Over { reason: reported, .. }, oracle::Answer::Live(_)) => {
+                assert!(!self.exact, "over as {reported}, but it is live");
+                assert_eq!(reported, EndReason::Idle, "coalescing is about interactions");
                 let early = exact_deadlines.idle - deadlines_of(&record.timing).idle;
                 let granularity = oracle::coarsest_granularity(&self.history);
                 assert!(early <= granularity, "ended {early} ms early, the granularity is {granularity} ms");
-                // The oracle's session lives on, and can not be compared any more.
+                // The oracle's session is still live, so the two cannot be compared any more.
                 self.record = None;
             }
         }
@@ -471,7 +480,11 @@ impl World {
             ..EndRequest::new(reason, moment(self.now), CallId::new(1))
         };
         record.end(&end);
-        assert_eq!(record.ended.map(|ended| ended.reason), Some(reason), "the tombstone says what was told");
+        assert_eq!(
+            record.ended.map(|ended| ended.reason),
+            Some(reason),
+            "the tombstone has the reported reason"
+        );
     }
 
     fn rotate(&mut self) {
@@ -518,7 +531,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn l2_to_l10_every_request_is_told_what_the_whole_history_says(
+    fn l2_to_l10_every_request_gets_the_answer_that_the_whole_history_implies(
         (unit, settings, steps) in steps(Just(Some(0))),
     ) {
         let mut world = World::new(unit, settings, true);

@@ -1,4 +1,5 @@
-//! The pure rules against oracles, exhaustive grids and searches, and what keeps them pure.
+//! The pure rules against oracles, exhaustive grids and searches, and the tests that keep them
+//! pure.
 
 #[path = "../common/search.rs"]
 mod search;

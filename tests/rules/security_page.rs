@@ -1,4 +1,5 @@
-//! The security page names no test that does not exist, and leaves out no requirement of the standards.
+//! Every test that the security page names exists, and the page covers every requirement of the
+//! standards.
 
 use std::{
     collections::BTreeSet,
@@ -128,13 +129,13 @@ fn items(text: &str) -> Vec<String> {
     items
 }
 
-/// What an item is about: the bold names at its beginning.
+/// The subjects of an item: the bold names at its beginning.
 fn names(item: &str) -> Vec<&str> {
     let title = item.split(" *Here:*").next().unwrap().split(" *Yours:*").next().unwrap();
     title.split("**").skip(1).step_by(2).collect()
 }
 
-/// Every function under an attribute `test`, and every check of the conformance suite.
+/// Every function with a `test` attribute, and every check of the conformance suite.
 fn tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for path in sources(&root().join("src")).into_iter().chain(sources(&root().join("tests"))) {
@@ -184,7 +185,7 @@ fn what_the_crate_claims_to_do_is_shown_by_a_test() {
     for item in items(&page()) {
         let (here, shown) = (item.contains("*Here:*"), item.contains("*Tests:* `"));
         assert!(here == shown, "a claim without a test, or a test without a claim: {item}");
-        assert!(here || item.contains("*Yours:*"), "nobody's: {item}");
+        assert!(here || item.contains("*Yours:*"), "neither the crate's nor the application's: {item}");
     }
 }
 

@@ -1,4 +1,5 @@
-// The official client from npm, unchanged but for the base URL: every call, errors, paging, names that need encoding.
+// The official client from npm, unchanged except for the base URL: every call, errors, paging, and
+// names that need encoding.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';

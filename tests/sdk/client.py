@@ -1,4 +1,7 @@
-"""The official client from PyPI, unchanged but for the base URL: every call, errors, paging, names that need encoding."""
+"""The official client from PyPI, unchanged except for the base URL.
+
+Every call, errors, paging, and names that need encoding.
+"""
 
 import sys
 import urllib.parse

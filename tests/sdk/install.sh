@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the official clients of the management API, which tests/demo/sdk.rs runs, into the folder that is named.
+# Installs the official clients of the management API, which tests/demo/sdk.rs runs, into the named
+# folder.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"

@@ -1,5 +1,5 @@
-//! SIGKILL of our process in the middle of writes, again and again: no acknowledged write is lost, and no session that was
-//! ended is alive. `TENURE_SEARCH` multiplies the number of crashes.
+//! Repeated SIGKILL of the application in the middle of writes. No acknowledged write may be lost,
+//! and no ended session may be live. `TENURE_SEARCH` multiplies the number of crashes.
 
 #![cfg(unix)]
 
@@ -18,26 +18,26 @@ use crate::common::{
 };
 use crate::heavy::HEAVY;
 
-/// Visitors at the same time.
+/// The number of concurrent visitors.
 const VISITORS: u64 = 4;
 
 /// What a visitor knows of one of their sessions.
 struct Known {
     cookie: Option<String>,
-    /// Of the keys k0, k1, …: so many were written for certain, each with its own number.
+    /// How many of the keys k0, k1, … were acknowledged, each with its own number as the value.
     written: usize,
     ending: Ending,
-    /// Whether the session is on its way to a new secret, so that its cookie may be the old one.
+    /// Whether a rotation is in flight, so that the cookie may hold the old secret.
     is_rotating: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ending {
     None,
-    /// Asked for, and nobody knows.
+    /// Requested, with an unknown outcome.
     Asked,
-    /// Acknowledged.
-    Told,
+    /// The end was acknowledged.
+    Acknowledged,
 }
 
 fn survives(backend: Option<Backend>) {
@@ -46,7 +46,7 @@ fn survives(backend: Option<Backend>) {
     let store = format!("--store={}", backend.url());
     let rounds = u64::from(search::cases(50));
     let (mut writes, mut ended, mut live) = (0, 0, 0);
-    // A busy machine gets less done before each kill, so it goes on until there is something to tell.
+    // A busy machine does less before each kill, so rounds are added until enough was observed.
     let too_few = |writes, ended, live| writes <= 100 || ended <= 20 || live <= 20;
     let mut round = 0;
     while round < rounds || (too_few(writes, ended, live) && round < 10 * rounds) {
@@ -60,7 +60,8 @@ fn survives(backend: Option<Backend>) {
                 scope.spawn(move || visit(&browser, &format!("u{round}-{visitor}"), is_over))
             });
             let visitors: Vec<_> = visitors.collect();
-            // Scattered, so that it comes in the middle of anything; later where there was not enough to tell so far.
+            // The delay varies, so that the kill interrupts different operations. It grows if too
+            // little was observed so far.
             thread::sleep(Duration::from_millis((30 + round * 7919 % 120) * (1 + round / (rounds + 1))));
             demo.process.kill().expect("it was running");
             demo.process.wait().expect("it ends");
@@ -78,7 +79,7 @@ fn survives(backend: Option<Backend>) {
             assert!(me.status == 200 || me.status == 401, "{what}");
             let is_live = me.status == 200;
             match session.ending {
-                Ending::Told => assert!(!is_live, "an ended session is alive: {what}"),
+                Ending::Acknowledged => assert!(!is_live, "an ended session is alive: {what}"),
                 Ending::None if !session.is_rotating => assert!(is_live, "a session is lost: {what}"),
                 Ending::None | Ending::Asked => {}
             }
@@ -93,14 +94,14 @@ fn survives(backend: Option<Backend>) {
                 }
             }
             writes += session.written;
-            ended += usize::from(session.ending == Ending::Told);
+            ended += usize::from(session.ending == Ending::Acknowledged);
             live += usize::from(is_live);
         }
     }
-    assert!(!too_few(writes, ended, live), "{writes} writes, {ended} ended, {live} live: too few to tell");
+    assert!(!too_few(writes, ended, live), "{writes} writes, {ended} ended, {live} live: too few to judge");
 }
 
-/// Logs in, writes, now and then rotates or logs out and in again, until the process has gone.
+/// Logs in, writes, and sometimes rotates or logs out and in again, until the process is gone.
 fn visit(somebody: &Browser, user: &str, is_over: &AtomicBool) -> Vec<Known> {
     let mut known = Vec::new();
     while !is_over.load(Ordering::Relaxed) {
@@ -128,12 +129,12 @@ fn visit(somebody: &Browser, user: &str, is_over: &AtomicBool) -> Vec<Known> {
                 session.is_rotating = false;
             }
         }
-        // Every second session is left as it is.
+        // Every second session is left live.
         if known.len() % 2 == 0 {
             let Some(session) = known.last_mut() else { continue };
             session.ending = Ending::Asked;
             if is_ok(browser.try_send("POST /logout", &[], b"").as_ref(), 303) {
-                session.ending = Ending::Told;
+                session.ending = Ending::Acknowledged;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Device binding on real stores: two nodes in turn, and the store away (SPEC B4, B5, S6).
+//! Device binding on real stores: two nodes in turn, and outages of the store (SPEC B4, B5, S6).
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ async fn b4_b5_a_device_registers_and_refreshes_on_two_nodes_in_turn_on_every_st
     }
 }
 
-/// Two devices at once, on two nodes: one is bound, and the other one hears of it.
+/// Two devices register concurrently, on two nodes: one is bound, and the other one is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn b4_of_parallel_registrations_on_two_nodes_one_wins_on_every_store() {
     let mut backends = vec![Backend::sqlite("devices")];
@@ -122,7 +122,7 @@ fn assert_away(reply: &Reply) {
     assert_eq!(reply.set_cookies(), [""; 0]);
 }
 
-/// Sends again what the store did not answer, until it does.
+/// Retries until the store answers.
 async fn until_answered(send: impl AsyncFn() -> Reply) -> Reply {
     for _ in 0..60 {
         let reply = send().await;

@@ -1,6 +1,7 @@
-//! Tests that take all of a machine, or time what a server does.
+//! Tests that load the whole machine, or that measure a server's times.
 
 use tokio::sync::Mutex;
 
-/// Held by such a test, so that there is one of them at a time, however many threads run tests.
+/// Such a test holds this lock, so that only one runs at a time, whatever the number of test
+/// threads.
 pub(crate) static HEAVY: Mutex<()> = Mutex::const_new(());

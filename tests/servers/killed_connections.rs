@@ -1,9 +1,11 @@
-//! Connections that are killed all the time, under load (FINDINGS A11): nothing acknowledged is lost or applied twice, and every
-//! end is reported once.
+//! Connections are killed repeatedly under load (FINDINGS A11). No acknowledged write may be lost
+//! or applied twice, and every end is reported once.
 //!
-//! Each client appends its own numbers to a list in a session, atomically, so a write that took place twice shows in the list. Then
-//! many clients on two nodes count, and the sum has to be what was acknowledged. `TENURE_SEARCH=100` does a hundred times as many; a
-//! million increments on each server are `TENURE_SEARCH=1042 cargo test --release --test servers count_each_increment`.
+//! Each client atomically appends its own numbers to a list in a session, so a write that was
+//! applied twice shows in the list. Then many clients on two nodes increment counters, and the sum
+//! must equal the acknowledged increments. `TENURE_SEARCH=100` does a hundred times as many. A
+//! million increments on each server are `TENURE_SEARCH=1042 cargo test --release --test servers
+//! count_each_increment`.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -38,7 +40,7 @@ const LIST: Key<Vec<u32>> = Key::new("list");
 const COUNT: Key<u32> = Key::new("count");
 const CLIENTS: u32 = 16;
 
-/// A site, what administers it, and the ends that were reported.
+/// A site, its administration, and the ends that were reported.
 struct Place {
     site: Router,
     sessions: Sessions,
@@ -101,7 +103,7 @@ impl Place {
         (status, cookie, String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// Tries until the answer is not "unavailable".
+    /// Retries until the answer is not "unavailable".
     async fn insist(&self, path: &str, cookie: Option<&str>) -> (StatusCode, Option<String>, String) {
         loop {
             let answer = self.send(path, cookie).await;
@@ -113,8 +115,8 @@ impl Place {
     }
 }
 
-/// Kills all connections but its own, again and again, until told to stop. After each time it waits until so many more
-/// calls were acknowledged: on a busy machine nothing would get through otherwise.
+/// Kills all connections except its own, repeatedly, until it is stopped. After each kill it waits
+/// for a number of acknowledged calls, because on a busy machine no call would succeed otherwise.
 fn kill_connections(
     server: &Server,
     stop: &Arc<AtomicBool>,
@@ -148,7 +150,7 @@ fn kill_connections(
                 kills += u32::from(runtime.block_on(kill).is_some());
             } else {
                 for port in &ports {
-                    // The one that asks is spared by `SKIPME`, which is the default.
+                    // The default `SKIPME yes` spares the caller's connection.
                     let killed = (|| -> redis::RedisResult<()> {
                         let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
                         let mut connection = client.get_connection()?;
@@ -216,7 +218,8 @@ async fn trial(kind: Kind, test: &str) {
         assert!(counts.values().all(|count| *count == 1), "{kind:?}: a write took place twice: {counts:?}");
     }
 
-    // Revocations, some of whose answers are lost: each session ends, and its end is reported once.
+    // Some answers to the revocations are lost. Each session still ends, and its end is reported
+    // once.
     let mut sids = HashSet::new();
     for number in 0..search::cases(10) * 4 {
         let (_, cookie, _) = place.insist(&format!("/login/many-{number}"), None).await;
@@ -238,7 +241,7 @@ async fn trial(kind: Kind, test: &str) {
     assert!(kills > 5, "{kind:?}: only {kills} kills");
     println!("{kind:?}: {kills} kills, {acknowledged} appends acknowledged, {} revocations", sids.len());
 
-    // What was lost is looked into in the background, for a while.
+    // A background task resolves the lost calls, which takes a while.
     let missing = || {
         let ended = place.ended.lock().unwrap();
         sids.iter().filter(|sid| ended.get(sid).is_none()).count()
@@ -260,7 +263,8 @@ async fn trial(kind: Kind, test: &str) {
     assert!(ended.values().all(|reasons| reasons.len() == 1), "{kind:?}: an end was reported twice");
 }
 
-/// Clients of two nodes count in sessions, two of them on each node in each session.
+/// Clients of two nodes increment counters in sessions, with two clients of each node in each
+/// session.
 async fn count(kind: Kind, test: &str) {
     const SESSIONS: u32 = 8;
     let Some(server) = Server::start(kind, test) else { return };
@@ -268,8 +272,9 @@ async fn count(kind: Kind, test: &str) {
     let nodes = [Arc::new(Place::new(open(&server).await)), Arc::new(Place::new(open(&server).await))];
     let stop = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(AtomicU32::new(0));
-    // Each time, one call of each of the 32 clients may be in flight. A long search kills some 480 times whatever its length,
-    // so that most of it is not spent on new connections.
+    // At each kill, one call of each of the 32 clients may be in flight. A long search kills about
+    // 480 times, whatever its length, so that it does not spend most of its time on new
+    // connections.
     let killer = kill_connections(&server, &stop, (&acknowledged, search::cases(2).max(64)));
 
     let mut clients = Vec::new();

@@ -1,6 +1,8 @@
-//! Real servers: Redis, Valkey, a cluster and PostgreSQL, with their faults, and several processes on one store.
+//! Real servers: Redis, Valkey, a cluster and PostgreSQL, with their faults, and several processes
+//! on one store.
 //!
-//! Where a server is not installed, its tests say on stderr that they are left out; with `TENURE_ALL` set they fail.
+//! If a server is not installed, its tests print on stderr that they are skipped. With `TENURE_ALL`
+//! set they fail.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! Copies of sessions in front of a real server: how late a change of another node may be seen, and what a server that stands
-//! still does.
+//! Cached sessions in front of a real server: how late a node sees another node's change, and what
+//! happens when the server stops answering.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ use crate::common::{
     usual_routes,
 };
 
-/// No request that begins later than this after a change is served by a copy from before it.
+/// A request that begins this long after a change, or later, is not served from a copy of before
+/// the change.
 const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 const BUDGET: Duration = Duration::from_millis(300);
@@ -25,7 +26,7 @@ fn node(store: impl SessionStore) -> Site {
     Site::over(layer, usual_routes(), |layer| layer.with_clock(SystemClock))
 }
 
-/// Asks the node all the time. Says when the last request began that was served, and what the next one was answered.
+/// Polls the node. Returns when the last served request began, and the status of the next one.
 async fn last_served(browser: &Browser, node: &Site) -> (Duration, StatusCode) {
     #[expect(clippy::disallowed_methods, reason = "the promise is one of real time")]
     let start = Instant::now();

@@ -1,5 +1,5 @@
-//! Stores whose server goes away, as a visitor of the demo sees it (SPEC S6): never signed out, never a stranger's empty session,
-//! an answer in time, and back again without a restart.
+//! Outages of a store's server, as a visitor of the demo sees them (SPEC S6). The visitor is never
+//! signed out and never gets an empty session. Answers come in time, and recovery needs no restart.
 
 use std::{thread, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::common::{
     servers::{Kind, Server, until},
 };
 
-/// The time budget of a store's call, and what a busy machine may add.
+/// The timeout of a store call, plus a margin for a busy machine.
 const IN_TIME: Duration = Duration::from_millis(2000 + 1500);
 
-/// A demo on a server, by way of a proxy where there is but one.
+/// A demo on a server, through a proxy if the server has one port.
 struct Place {
     server: Server,
     proxy: Option<Proxy>,
@@ -23,7 +23,8 @@ struct Place {
 
 impl Place {
     fn new(kind: Kind, test: &str) -> Option<Self> {
-        // While it waits for a disk, Redis answers before it has written, and a kill then loses what was acknowledged.
+        // With a slow disk, Redis answers before it has written, and then a kill loses acknowledged
+        // writes.
         let flags: &[&str] = if kind == Kind::Postgres { &[] } else { &["--appendfsync", "no"] };
         let server = Server::start_with(kind, &format!("{test} on {kind:?}"), flags)?;
         let proxy = (kind != Kind::Cluster).then(|| Proxy::before(server.port()));
@@ -35,8 +36,7 @@ impl Place {
         Some(Self { server, proxy, demo, alice })
     }
 
-    /// What S6 says, while nothing can be asked. `who` is logged in, and so is the one who tries to log out: whether that took
-    /// place is known to nobody.
+    /// Checks what S6 says while the store does not answer.
     fn is_away(&self, what: &str) {
         let bob = self.demo.browser();
         let mut stranger = bob.clone();
@@ -84,7 +84,7 @@ impl Place {
     }
 }
 
-fn can_not_log_out(mut who: Browser, what: &str) {
+fn cannot_log_out(mut who: Browser, what: &str) {
     who.patience = IN_TIME;
     let cookie = who.cookie.clone();
     let answer = who.post("/logout");
@@ -97,14 +97,14 @@ fn goes_away(kind: Kind) {
     let bob = place.logged_in();
     place.server.freeze();
     place.is_away("stopped");
-    can_not_log_out(bob, "stopped");
+    cannot_log_out(bob, "stopped");
     place.server.thaw();
     place.works_again("stopped");
 
     let bob = place.logged_in();
     place.server.kill();
     place.is_away("killed");
-    can_not_log_out(bob.clone(), "killed");
+    cannot_log_out(bob.clone(), "killed");
     place.server.restart();
     place.works_again("killed");
     assert_eq!(bob.clone().get("/me").status, 200, "a logout that failed may be tried again");
@@ -113,7 +113,7 @@ fn goes_away(kind: Kind) {
 
     place.server.replace();
     until("an empty server is used", || place.demo.browser().login("user=carol").status == 200);
-    until("nobody is known there", || place.alice.clone().get("/me").reason() == (401, "none".into()));
+    until("no session is known there", || place.alice.clone().get("/me").reason() == (401, "none".into()));
     until("new sessions work there", || {
         let mut carol = place.demo.browser();
         carol.login("user=carol").status == 200 && carol.get("/me").status == 200
@@ -135,8 +135,8 @@ fn has_bad_weather(kind: Kind) {
         let what = format!("{kind:?} in weather {weather:?}");
         place.proxy.as_ref().expect("there is one").set(weather);
         place.is_away(&what);
-        can_not_log_out(bob, &what);
-        // What vanished without a word is lost; whoever waits for it has to give up first.
+        cannot_log_out(bob, &what);
+        // A swallowed request gets no answer, so its connection must be closed first.
         let proxy = place.proxy.as_ref().expect("there is one");
         if weather == Weather::Swallowing {
             proxy.set(Weather::Refusing);
@@ -190,7 +190,7 @@ fn s6_another_process_holds_the_sqlite_file() {
     assert_eq!(impatient.put("/data/note", "x").status, 503);
     let answer = impatient.post("/logout");
     assert_eq!((answer.status, answer.header("set-cookie")), (503, None));
-    assert_eq!(impatient.get("/me").status, 200, "reads wait for nobody");
+    assert_eq!(impatient.get("/me").status, 200, "reads do not wait for a lock");
     holder.execute_batch("ROLLBACK").unwrap();
     until("it works again", || alice.put("/data/note", "hers").status == 204);
     assert_eq!(alice.get("/data/note").body, "hers");

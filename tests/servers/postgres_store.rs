@@ -1,4 +1,4 @@
-//! The PostgreSQL store against a real server: the contract, the schema, statements, and servers that go away.
+//! The PostgreSQL store against a real server: the contract, the schema, statements, and outages.
 
 mod large;
 mod material;
@@ -37,7 +37,8 @@ async fn s8_it_passes_over_a_pool_that_was_handed_in_and_in_another_schema() {
     assert_eq!(beside.load_settings(REALM).await.unwrap(), None, "schemas share nothing");
 }
 
-/// The tag is in the arguments of every statement that a request causes, so the server has to look into one partition.
+/// Every statement of a request has the tag among its arguments, so the server reads only one
+/// partition.
 #[tokio::test(flavor = "multi_thread")]
 async fn s11_it_passes_on_a_table_that_is_partitioned_by_the_tag() {
     let Some(server) = start("partitions in PostgreSQL") else { return };
@@ -139,7 +140,7 @@ async fn s5_every_operation_of_a_request_is_one_statement() {
     server.ask(&["CREATE EXTENSION pg_stat_statements"]);
     let store = small_pool(&server.url(), 1).await;
     let count = || -> u32 {
-        // Those that a client sent, as opposed to those within functions.
+        // Statements that a client sent, not those within functions.
         let sql = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE toplevel AND query NOT LIKE '%pg_stat%'";
         server.ask(&[sql]).parse().unwrap()
     };
@@ -162,7 +163,8 @@ async fn s5_every_operation_of_a_request_is_one_statement() {
         store.update(loaded.sid, touch(second(2)), Some(loaded.clone())).await.unwrap();
         is(1, "update");
         store.update(loaded.sid, touch(second(3)), Some(loaded.clone())).await.unwrap();
-        // A write returns nothing but whether it took place: so the usual one costs the server a third less.
+        // A write returns only whether it took effect, which saves the server a third of the usual
+        // write's cost. After a conflict come a load and a second write.
         is(3, "update of what was written since");
         store
             .create(capped(replacing(alice.login(round + 1, second(4)), loaded.sid), 1 + round))
@@ -217,7 +219,8 @@ async fn s6_a_server_that_was_away_is_used_again_without_a_restart_of_ours() {
     shared::outlive_its_server(&store, &mut server).await;
 }
 
-/// What a failover leaves: connections to a server that takes no writes any more, while the address leads to one that does.
+/// After a failover old connections lead to a server that is read-only, while the address leads to
+/// one that accepts writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_connections_to_a_read_only_server_are_not_used_again() {
     let Some(server) = start("a read-only PostgreSQL") else { return };
@@ -251,7 +254,7 @@ async fn d1_a_server_that_takes_no_writes_is_passed_over() {
     server.ask(&[
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tower-tenure'",
     ]);
-    // A stale answer of a standby might be that of a session that was revoked since.
+    // A standby may be stale, and might return a session that was revoked since.
     assert!(store.load(alice.sid(1)).await.is_err());
     server.ask(&[
         "SET default_transaction_read_only = off",
@@ -327,7 +330,7 @@ async fn h5_what_the_server_says_of_a_failure_quotes_no_data() {
     assert!(!shown.contains(&bytes), "{shown}");
 }
 
-/// A migration or a hand of the operator's may leave rows that this version does not read.
+/// A migration or an operator may leave rows that this version cannot read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_in_another_format_is_an_error_and_no_absence() {
     let Some(server) = start("rows in another format in PostgreSQL") else { return };

@@ -1,5 +1,6 @@
-//! The Redis store against real servers, alone and as a cluster: the contract, several nodes, round trips, bounded work, and servers
-//! that are full, go away, change their role or lack a right.
+//! The Redis store against real servers, single and as a cluster: the contract, several nodes,
+//! round trips, bounded work, and servers that are full, fail, change their role or lack a
+//! permission.
 
 mod bounded;
 mod faults;
@@ -19,14 +20,14 @@ use crate::common::{
     store::{REALM, all, login, second, sid},
 };
 
-/// Where one server answers, and where three do.
+/// The kinds with one server, and with three.
 const KINDS: [Kind; 3] = [Kind::Redis, Kind::Valkey, Kind::Cluster];
 
 async fn node(server: &Server) -> RedisStore {
     RedisStore::connect(&server.url()).await.unwrap()
 }
 
-/// The servers of these kinds that are installed.
+/// Starts the servers of these kinds that are installed.
 fn servers<const N: usize>(kinds: [Kind; N], test: &str) -> impl Iterator<Item = Server> {
     kinds.into_iter().filter_map(move |kind| Server::start(kind, &format!("{test} on {kind:?}")))
 }
@@ -42,7 +43,7 @@ async fn conforms(kind: Kind) {
     conformance::check(store.clone()).await;
     conformance::check_settings(&store, &node(&server).await).await;
 
-    // A place or a tombstone that nothing sweeps goes by itself. What is shared stays.
+    // A place or a tombstone expires even without a sweep. Shared keys stay.
     for port in server.ports() {
         for key in server.ask_at(port, &["--no-raw", "KEYS", "*"]).lines() {
             let key = key.split_once(") ").map_or(key, |(_, key)| key);

@@ -1,4 +1,5 @@
-//! Round trips to the store per request (SPEC S5), counted between us and the server, and a touch that gets lost there.
+//! Round trips to the store per request (SPEC S5), counted by a proxy before the server, and a
+//! touch that is lost there.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::common::{
 
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A site on a real server, without anything that runs beside the requests.
+/// A site on a real server, without background work.
 struct Place {
     site: Site,
     proxy: Proxy,
@@ -36,7 +37,7 @@ impl Place {
         let policy = policy_of(IDLE, IDLE * 24).with_default_mode(Mode::NonPersistent);
         let routes: Router = usual_routes();
         let site = if kind == Kind::Postgres {
-            // One connection, so that all statements are known to it after the first time.
+            // One connection, so that all statements are prepared after the first use.
             let options = PostgresOptions::new(&url).unwrap().with_pool_size(1);
             let layer = SessionLayer::new(options.connect().await.unwrap());
             Site::over(layer, routes, |layer| layer.with_policy(policy))
@@ -51,8 +52,8 @@ impl Place {
         Some(place)
     }
 
-    /// As when a server has been up for a while: the moment at which everybody was signed out, which a task asks for in the background
-    /// by the wall clock, is known.
+    /// Advances the clock until a touch is due, and loads `not_before`, as on a server that has run
+    /// for a while. With the wall clock a background task refreshes it.
     async fn wait_until_a_touch_is_due(&self) {
         self.site.clock.advance(TOUCH_IS_DUE);
         let unknown = format!("__Host-id={}", "A".repeat(64));
@@ -85,12 +86,12 @@ impl Place {
 
 async fn s5(kind: Kind) {
     let Some(place) = Place::new(kind).await else { return };
-    let nobody = place.site.browser();
-    assert_eq!(place.turns(&nobody, Method::GET, "/").await, 0, "no cookie");
+    let stranger = place.site.browser();
+    assert_eq!(place.turns(&stranger, Method::GET, "/").await, 0, "no cookie");
     let malformed = Request::get("/").header("cookie", "__Host-id=abc").body(Body::empty()).unwrap();
     place.site.send(malformed).await;
     assert_eq!(place.proxy.take_turns(), 0, "malformed");
-    assert_eq!(place.turns(&nobody, Method::POST, "/login/alice").await, 1, "login without a session");
+    assert_eq!(place.turns(&stranger, Method::POST, "/login/alice").await, 1, "login without a session");
 
     let alice = place.site.log_in("alice").await;
     assert_eq!(place.turns(&alice, Method::GET, "/me").await, 1, "read");
@@ -104,7 +105,8 @@ async fn s5(kind: Kind) {
         3,
         "login over a session of the same user"
     );
-    // Another user's sessions live in another place, so ending the one before is a call of its own.
+    // Another user's sessions are stored elsewhere, so the earlier session needs its own call to
+    // end.
     assert_eq!(place.turns(&alice, Method::POST, "/login/bob").await, 3, "login over a session of another");
     assert_eq!(place.turns(&alice, Method::POST, "/logout").await, 2, "logout");
 
@@ -113,7 +115,7 @@ async fn s5(kind: Kind) {
     assert!(place.turns(&anonymous, Method::POST, "/login/alice").await <= 3, "login from anonymous");
 }
 
-/// Its commit fails, the response stands, and nobody is signed out.
+/// The touch fails, the response stands, and the user stays signed in.
 async fn s6_a_touch_gets_lost(kind: Kind) {
     let Some(place) = Place::new(kind).await else { return };
     let alice = place.site.log_in("alice").await;

@@ -1,4 +1,4 @@
-//! Two processes on one store: what one does holds for the other at once.
+//! Two processes on one store: what one does is in force for the other at once.
 
 use std::{
     env,
@@ -22,7 +22,7 @@ use crate::common::{
     servers,
 };
 
-/// Runs a trial on each store that several processes can share.
+/// Runs a test on each store that several processes can share.
 fn on_each(test: &str, trial: impl Fn(&str)) {
     trial(&Backend::sqlite(test).url());
     for kind in servers::KINDS {
@@ -38,7 +38,7 @@ fn two_nodes(url: &str, flags: &[&str]) -> [Demo; 2] {
     [Demo::start(&flags), Demo::start(&flags)]
 }
 
-/// The same browser, at the other node.
+/// The same browser, connected to the other node.
 fn moved(browser: &Browser, node: &Demo) -> Browser {
     Browser { address: node.address, ..browser.clone() }
 }
@@ -191,15 +191,15 @@ fn m3_a_revocation_on_one_node_is_seen_by_the_next_request_and_by_streams_on_the
     });
 }
 
-/// A stream with a tick each second, of which a line has come.
+/// A stream with a tick each second. Its first line has been read.
 fn ends_soon(url: &str, lines: impl Iterator<Item = std::io::Result<String>>) {
-    // Nothing but a line for two seconds fails the reading.
+    // Reading fails if no line comes for two seconds.
     let rest: Vec<_> = lines.map(|line| line.expect("the stream goes on or ends")).collect();
     let ticks = rest.iter().filter(|line| line.starts_with("data:")).count();
     assert!(ticks <= 2, "{url}: it ends within two seconds: {rest:?}");
 }
 
-/// The role of the other process: which store to try.
+/// The environment variable that gives the other process its store.
 const ROLE: &str = "TENURE_TEST_CONFORMANCE";
 
 #[test]
@@ -216,7 +216,7 @@ fn s8_the_suite_passes_in_two_processes_at_once() {
     });
 }
 
-/// Nothing of its own: what the test above starts a second time.
+/// Not a test by itself: the test above starts it as the second process.
 #[test]
 fn the_other_process() {
     if let Ok(url) = env::var(ROLE) {
@@ -235,7 +235,7 @@ async fn conform(url: &str) {
     }
 }
 
-/// A sweep reaches what the other process is looking at.
+/// A sweep ends a session that the other process waits for.
 async fn all_but_sweeps<S: SessionStore>(store: S) {
     let store = Arc::new(store);
     for check in conformance::checks() {

@@ -1,5 +1,5 @@
-//! `examples/two_nodes` without containers: two demos behind nginx, from its own `nginx.conf` and the settings of its
-//! `compose.yaml`, with other ports. The proxy strips a prefix (FINDINGS E8).
+//! `examples/two_nodes` without containers: two demos behind nginx, with its `nginx.conf` and the
+//! settings of its `compose.yaml`, but other ports. The proxy strips a prefix (FINDINGS E8).
 
 use std::{
     fs,
@@ -54,7 +54,7 @@ impl Nginx {
         let dir = std::env::temp_dir().join(format!("tenure-nginx-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).expect("a temporary directory can be made");
         let dir_name = dir.display().to_string();
-        // Where a user who is not root may write.
+        // A folder that a user other than root may write to.
         let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|what| format!("{what}_temp_path {dir_name}/{what};"));
         let conf = example("nginx.conf")
@@ -75,7 +75,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its workers end with it.
+        // Its workers exit with it.
         servers::signal("TERM", self.process.id());
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.dir);
@@ -90,7 +90,7 @@ fn program() -> Option<PathBuf> {
     found
 }
 
-/// Two nodes behind the proxy, and a browser that only knows the proxy.
+/// Two nodes behind the proxy, and a browser that talks only to the proxy.
 struct TwoNodes {
     browser: Browser,
     nodes: [Demo; 2],
@@ -118,7 +118,7 @@ impl TwoNodes {
         Some(Self { browser, nodes, port, _nginx: nginx, _store: store })
     }
 
-    /// Sends until both nodes have answered, at most 20 times; gives the last answer of each.
+    /// Sends until both nodes have answered, at most 20 times. Returns the last answer of each.
     fn answers_of_both(&self, browser: &mut Browser, line: &str, headers: &[&str]) -> [(u16, String); 2] {
         let mut answers = [None, None];
         for _ in 0..20 {
@@ -145,7 +145,8 @@ fn e8_two_nodes_behind_a_proxy_are_one_site_below_its_prefix() {
     let Some(site) = TwoNodes::start("two nodes behind nginx") else { return };
     let mut browser = site.browser.clone();
 
-    // Without a session: to the login page, with the prefix, and back to where the user wanted to go.
+    // Without a session: redirected to the login page with the prefix, and then back to the wanted
+    // page.
     let denied = browser.send("GET /shop/me?x=1", &[PAGE], b"");
     let location = denied.header("location").unwrap_or_default();
     assert_eq!((denied.status, location), (303, "/shop/?return_to=/shop/me%3Fx%3D1&reason=none"));
@@ -184,7 +185,7 @@ fn e8_two_nodes_behind_a_proxy_are_one_site_below_its_prefix() {
 }
 
 #[test]
-fn m3_what_is_revoked_through_one_node_is_over_at_the_next_request_and_a_stopped_node_harms_nobody() {
+fn m3_what_is_revoked_through_one_node_is_over_at_the_next_request_and_a_stopped_node_affects_no_user() {
     let Some(mut site) = TwoNodes::start("revocation behind nginx") else { return };
     let mut browser = site.browser.clone();
     let sid = log_in(&mut browser);
@@ -238,7 +239,8 @@ fn a2_the_clients_address_is_the_one_that_the_proxy_saw() {
 fn d1_the_dashboard_works_below_the_prefix() {
     let Some(site) = TwoNodes::start("the dashboard behind nginx") else { return };
     let mut browser = site.browser.clone();
-    // Each address that a browser may have for the page, and the folder that its links start from.
+    // Each address of the page that a browser may show, and the folder that its links are relative
+    // to.
     for (address, folder) in [("/shop/admin", "/shop/"), ("/shop/admin/", "/shop/admin/")] {
         let page = browser.get(address);
         assert_eq!(page.status, 200, "{address}");
@@ -290,7 +292,7 @@ async fn e8_page_warning_and_dashboard_work_in_a_browser_below_the_prefix() {
 #[test]
 fn h4_a_stream_passes_the_proxy_and_ends_with_its_session() {
     let Some(site) = TwoNodes::start("a stream behind nginx") else { return };
-    // A stream that is collected on the way would only come with its end.
+    // A proxy that buffers the stream would deliver it only at its end.
     let mut browser = Browser { patience: Duration::from_secs(5), ..site.browser.clone() };
     log_in(&mut browser);
     let mut stream = browser.connect("GET /shop/events", &[PASSIVE], b"").unwrap();
@@ -301,10 +303,10 @@ fn h4_a_stream_passes_the_proxy_and_ends_with_its_session() {
         assert!(count > 0, "it ended: {seen}");
         seen += std::str::from_utf8(&some[..count]).unwrap();
     }
-    // From whichever node.
+    // From either node.
     assert_eq!(browser.clone().post("/shop/logout").status, 303);
     let mut rest = String::new();
     stream.read_to_string(&mut rest).unwrap();
-    // One a second.
+    // One tick a second.
     assert!(rest.matches("event: tick").count() < 5, "it ends with the session: {rest}");
 }

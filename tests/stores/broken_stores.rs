@@ -1,5 +1,5 @@
-//! The conformance suite catches stores that break their promises (SPEC S8): each defect by the check that is
-//! named for it.
+//! The conformance suite finds stores that break the contract (SPEC S8): each defect fails the
+//! check that is named for it.
 
 use std::sync::Arc;
 

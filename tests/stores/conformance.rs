@@ -1,4 +1,5 @@
-//! The stores pass the conformance suite (SPEC S8). `broken_stores.rs` shows that broken ones do not.
+//! The stores pass the conformance suite (SPEC S8). `broken_stores.rs` shows that broken ones do
+//! not.
 
 #[expect(dead_code, reason = "its main shows the store to people")]
 #[path = "../../examples/custom_store.rs"]
@@ -47,14 +48,14 @@ async fn s8_a_store_behind_a_near_cache_passes() {
     conformance::check_settings(&NearCache::new(store.clone()), &NearCache::new(store)).await;
 }
 
-/// Each check with a file of its own, as every write writes all.
+/// Each check has its own file, because every write rewrites the whole file.
 #[tokio::test]
 async fn s8_the_store_of_the_example_passes() {
     let path = std::env::temp_dir().join(format!("conformance_{}.json", std::process::id()));
     for check in conformance::checks() {
         let store = Arc::new(FileStore::open(&path).unwrap());
         check.run(&store).await;
-        // What it wrote can be read again, and users stay where they are.
+        // Its file can be read again, and users keep their places.
         let again = FileStore::open(&path).unwrap();
         let is_there = path.exists();
         assert!(!is_there || again.place_key() == store.place_key(), "{}", check.name());

@@ -1,4 +1,4 @@
-//! A folder with the file of a SQLite store.
+//! A folder for the file of a SQLite store.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use tower_tenure::store::SqliteStore;
 
-/// A folder that goes with the test.
+/// A folder that is removed with the test.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {

@@ -1,4 +1,5 @@
-//! The stores that need no server: memory, SQLite, the example's, and broken ones that the conformance suite has to catch.
+//! The stores that need no server: memory, SQLite, the example's, and broken ones that the
+//! conformance suite must find.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,5 @@
-//! Sweeps of the memory store, alone and beside everything else under real threads (SPEC O2, S10).
+//! Sweeps of the memory store, alone and concurrent with all other calls under real threads (SPEC
+//! O2, S10).
 
 use std::{
     collections::BTreeSet,
@@ -22,13 +23,14 @@ use crate::{
 };
 
 impl Store {
-    /// Everybody's sessions that have not ended, in the order of the list.
+    /// All users' sessions that have not ended, in the order of the list.
     fn everybody(&self) -> Vec<SessionId> {
         let page = Page { realm: REALM.into(), subject: None, after: None, limit: usize::MAX };
         now_or_never(self.0.list(page)).into_iter().map(|record| record.sid).collect()
     }
 
-    /// A batch of a sweep: what it ended, and how many tombstones it removed.
+    /// One batch of a sweep. Returns what it ended, how many tombstones it removed, and whether it
+    /// was the last.
     fn sweep_batch(&self, now: Timestamp, limit: usize) -> (Vec<SessionId>, usize, bool) {
         let swept = now_or_never(self.0.sweep(Sweep { realm: Some(REALM.into()), now, limit }));
         assert!(swept.found.len() <= limit && swept.removed <= limit);
@@ -40,7 +42,7 @@ impl Store {
         (swept.found.iter().filter_map(over).collect(), swept.removed, swept.finished)
     }
 
-    /// Sweeps to the end, twice: the first time it may set out from where an earlier batch stopped.
+    /// Sweeps to the end twice, because the first pass may begin where an earlier batch stopped.
     fn sweep(&self, now: Timestamp, limit: usize) -> (Vec<SessionId>, usize) {
         let (mut all_ended, mut all_removed) = (Vec::new(), 0);
         for _ in 0..2 {
@@ -57,10 +59,10 @@ impl Store {
     }
 }
 
-/// When the tombstone of an end may go.
+/// The age at which a sweep removes a tombstone.
 const FORGOTTEN: Duration = Duration::from_millis(3_600_001);
 
-/// Six subjects, in shards of their own.
+/// Six subjects, each in its own shard.
 fn of_many(number: u32, at: Timestamp) -> Creation {
     let (subject, tag) = many(number);
     login_of(&subject, tag, number, at)
@@ -93,7 +95,7 @@ fn o2_a_sweep_ends_what_is_over_and_later_removes_it_and_leaves_what_is_live() {
     let in_order: Vec<_> = (200..600).map(sid_of_many).collect();
     assert_eq!(store.everybody(), in_order);
 
-    // Half of them are over, to the second.
+    // Exactly half of them are expired at this second.
     let (ended, removed) = store.sweep(second(day + 399), 7);
     assert_eq!(removed, 0);
     assert_eq!(ended.len(), 200);
@@ -107,14 +109,14 @@ fn o2_a_sweep_ends_what_is_over_and_later_removes_it_and_leaves_what_is_live() {
     assert!(store.0.is_empty());
     assert_eq!(store.everybody(), []);
 
-    // Had the index kept the places of what was swept, these would be listed twice.
+    // If the index had kept entries of swept sessions, these would be listed twice.
     (0..600).for_each(|number| {
         store.create(of_many(number, second(1000 + number)));
     });
     assert_eq!(store.everybody().len(), 600);
 }
 
-/// S14: a batch goes on within the sessions of one user, where the one before stopped.
+/// S14: a batch continues within one user's sessions, where the previous batch stopped.
 #[test]
 fn s14_a_sweep_looks_at_no_session_of_a_user_twice() {
     let (store, over) = (Store::default(), second(24 * 3600 + 900));
@@ -137,7 +139,7 @@ fn s14_a_sweep_looks_at_no_session_of_a_user_twice() {
 #[test]
 fn s10_a_sweep_parallel_to_everything_else_loses_nothing_that_is_live_and_ends_each_other_once() {
     const SESSIONS: u32 = 60;
-    // Each thread's sessions: a third ends, a third is forgotten and expires, a third stays in use.
+    // Of each thread's sessions a third is logged out, a third expires, and a third stays in use.
     let (day, later) = (24 * HOUR, second(2 * 24 * 3600));
     let in_use = |number: u32| number % 3 == 2;
     rounds(40, |store| {
@@ -154,12 +156,12 @@ fn s10_a_sweep_parallel_to_everything_else_loses_nothing_that_is_live_and_ends_e
             for number in thread * SESSIONS..(thread + 1) * SESSIONS {
                 let sid = sid_of_many(number);
                 if in_use(number) {
-                    // Never over at `later`, from the first moment on.
+                    // Live at `later` from its creation on.
                     store.create(of_many(number, later - day / 2));
                     assert!(store.is_applied(sid, touch(later)));
                 } else {
                     store.create(of_many(number, second(number)));
-                    // A sweep may be quicker than this.
+                    // Interleaving: a sweep may end the session before this update.
                     store.update(sid, touch(second(number + 1)));
                     if number % 3 == 0 {
                         let outcome = store.end(sid, end(EndReason::SignedOut, second(number + 1)));

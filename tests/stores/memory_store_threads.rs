@@ -1,8 +1,9 @@
-//! The memory store under real threads, all let go at once by a barrier (SPEC S3, S4, S9, S10, L9, L13, L14).
+//! The memory store under real threads, which a barrier starts at once (SPEC S3, S4, S9, S10, L9,
+//! L13, L14).
 //!
-//! Each test plays many rounds, because one round meets one interleaving. `TENURE_SEARCH=100` plays a hundred
-//! times as many. `memory_store_sweeps.rs` does the same with sweeps; `tests/interleavings` has
-//! smaller models of the same races, with every step chosen by a scheduler.
+//! Each test runs many rounds, because one round has one interleaving. `TENURE_SEARCH=100` runs a
+//! hundred times as many. `memory_store_sweeps.rs` does the same with sweeps. `tests/interleavings`
+//! has smaller models of the same races, with every step chosen by a scheduler.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +32,7 @@ impl Store {
         now_or_never(self.0.load(sid)).expect("the record should be there")
     }
 
-    /// Those of them that are live.
+    /// The subject's live sessions.
     fn live(&self, now: Timestamp) -> BTreeSet<SessionId> {
         let listed = now_or_never(self.0.list(all())).into_iter();
         listed.filter(|record| record.is_live(now)).map(|record| record.sid).collect()
@@ -119,7 +120,7 @@ fn s10_a_revocation_leaves_no_session_that_was_there_before() {
             let numbers = number * LOGINS..(number + 1) * LOGINS;
             let create = |number| {
                 let after = finished.load(SeqCst);
-                // Every second one had arrived before the revocation.
+                // Every second login arrived before the revocation.
                 let created = store.create(login(number, second(number % 2)));
                 let before = !begun.load(SeqCst);
                 (number, before, after, matches!(created, CreateOutcome::Created { .. }))
@@ -296,7 +297,7 @@ fn l9_after_64_threads_of_touches_the_last_interaction_is_the_latest() {
         at_once(64, |number| {
             let mut known = second(0);
             for step in 0..TOUCHES {
-                // In an order that is not that of the arrivals.
+                // In an order other than that of the arrivals.
                 let arrival = second(1 + (number * 37 + step * 19) % (64 * TOUCHES));
                 let change = match step % 5 {
                     4 => Change { timing: touch(arrival).timing, ..write(&number.to_string(), arrival) },
@@ -338,7 +339,8 @@ fn s3_of_compare_and_sets_from_the_same_revision_exactly_one_wins() {
     });
 }
 
-/// What threads wrote beside what the last one does, of writes that were acknowledged; and what that one returns.
+/// Runs writers concurrently with `work`. Returns the acknowledged writes, and the result of
+/// `work`.
 fn beside_writers<T: Send>(
     store: &Store,
     old: SessionId,
@@ -449,8 +451,8 @@ fn s2_of_creations_with_the_same_id_exactly_one_wins() {
     });
 }
 
-/// Pages of everybody's sessions while others end: a page that is not full is the last one, and none of those
-/// that stay is missed.
+/// Interleaving: sessions end while a list reads pages of all users' sessions. A page that is not
+/// full is the last one, and no session that stays is missed.
 #[test]
 fn s14_a_page_is_full_while_there_are_more_also_beside_ends() {
     let guest = |number: u32| {

@@ -1,4 +1,4 @@
-//! What a restored backup brings back, and how to be rid of it: the operations page says so.
+//! The effects of a restored backup, and the remedy that the operations page describes.
 
 use axum::http::StatusCode;
 use tower_tenure::{SessionLayer, store::SqliteStore};
@@ -14,7 +14,7 @@ async fn site(file: &std::path::Path) -> Site {
 }
 
 async fn me(browser: &Browser, site: &Site) -> StatusCode {
-    // A copy, since an answer may take its cookies away.
+    // A copy, because a response may remove its cookies.
     browser.at(site).get("/me").await.status
 }
 

@@ -1,4 +1,4 @@
-//! What was dropped from a SQLite store is in none of its files soon after (D12).
+//! Removed data is erased from all files of a SQLite store soon after (D12).
 
 use std::{collections::HashMap, fs, time::Duration};
 
@@ -13,7 +13,7 @@ use tower_tenure::{
 use crate::common::store::{REALM, end, login, replacing, second, sid};
 use crate::folder::Folder;
 
-/// A value that is found nowhere else.
+/// A unique value.
 fn marker(number: u32) -> String {
     format!("the secret of {number:06}, as it is")
 }
@@ -39,7 +39,8 @@ async fn log_out(store: &SqliteStore, number: u32) {
     assert!(matches!(outcome, EndOutcome::Ended(_)), "{outcome:?}");
 }
 
-/// All that is on disk. A log may go meanwhile: the last connection that is closed removes it.
+/// All bytes on disk. The log may disappear meanwhile, because the last connection that closes
+/// removes it.
 fn files(folder: &Folder) -> Vec<u8> {
     let files = fs::read_dir(folder.path()).unwrap();
     files.flat_map(|file| fs::read(file.unwrap().path()).unwrap_or_default()).collect()
@@ -53,7 +54,7 @@ fn is_there(folder: &Folder, text: &str) -> bool {
     count(&files(folder), text) > 0
 }
 
-/// The promise is a quarter of a second; the rest is for a busy machine.
+/// The documented time is a quarter of a second. The rest is a margin for a busy machine.
 async fn is_soon_gone(folder: &Folder, texts: &[String]) {
     for _ in 0..250 {
         let bytes = files(folder);
@@ -123,7 +124,7 @@ async fn d12_data_of_any_size_is_erased() {
         }
     }
     let size = fs::metadata(folder.file()).unwrap().len();
-    // Another pass takes the room of the first, once its tombstones are gone.
+    // Another pass reuses the space of the first, once its tombstones are removed.
     sweep(&store, second(10_000)).await;
     for number in 200..208 {
         let value = "y".repeat([10, 500, 1500, 3000, 4000, 9000, 70_000, 1_000_000][number as usize - 200]);
@@ -136,7 +137,7 @@ async fn d12_data_of_any_size_is_erased() {
     assert!(again <= size + 65_536, "{size} bytes became {again}");
 }
 
-/// Removes tombstones and ends what is over, as a node does.
+/// Removes tombstones and ends expired sessions, as a node does.
 async fn sweep(store: &SqliteStore, now: Timestamp) {
     loop {
         let swept = store.sweep(Sweep { realm: Some(REALM.into()), now, limit: 100 }).await.unwrap();
@@ -187,7 +188,7 @@ async fn d12_what_was_dropped_before_a_crash_is_erased_when_the_file_is_opened()
     let folder = Folder::new();
     let store = folder.open().await;
     store.create(holding(1, &marker(1))).await.unwrap();
-    // Another process that reads keeps the log from being emptied, until the crash.
+    // A reader in another process keeps the log from being truncated, until the crash.
     let reader = Connection::open(folder.file()).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM sessions").unwrap();
     log_out(&store, 1).await;
@@ -217,7 +218,7 @@ async fn d12_another_process_that_reads_delays_the_erasure_but_no_answer() {
     is_soon_gone(&folder, &[marker(1)]).await;
 }
 
-/// The values that are on disk, and how often each is.
+/// The values on disk, with how often each occurs.
 fn values(folder: &Folder) -> HashMap<String, u32> {
     let bytes = files(folder);
     let mut found = HashMap::new();
@@ -228,7 +229,8 @@ fn values(folder: &Folder) -> HashMap<String, u32> {
     found
 }
 
-/// `SQLite` may leave copies where it moves rows from one page to another; so rows are never moved.
+/// Guards: `SQLite` may leave copies when it moves rows between pages, so the store never lets it
+/// move rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_whatever_happens_to_sessions_each_value_is_in_the_file_once_or_not_at_all() {
     const SESSIONS: u32 = 600;
@@ -263,7 +265,7 @@ async fn d12_whatever_happens_to_sessions_each_value_is_in_the_file_once_or_not_
                 _ => {}
             }
         }
-        // Those just made come first.
+        // New sessions come first.
         let (new, old): (Vec<_>, Vec<_>) = calls.into_iter().partition(|(.., is_new)| *is_new);
         for calls in [new, old] {
             join_all(calls.into_iter().map(async |(number, value, is_new)| match value {
@@ -281,7 +283,7 @@ async fn d12_whatever_happens_to_sessions_each_value_is_in_the_file_once_or_not_
     drop(folder.open().await);
     assert!(gone > 10_000, "{gone}");
     let expected: HashMap<_, _> = live.into_values().map(|value| (value, 1)).collect();
-    // A connection is closed in the background, and the last one that is removes the log.
+    // Connections close in the background, and the last one removes the log.
     for _ in 0..250 {
         if values(&folder) == expected {
             return;

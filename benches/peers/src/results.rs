@@ -1,10 +1,10 @@
-//! What goes with all results: the machine, the date, the versions and the command.
+//! The context of all results: the machine, the date, the versions and the command.
 
 use std::{fs, process::Command};
 
 use serde_json::{Value, json};
 
-/// Names whose versions are of interest.
+/// The packages whose versions are recorded.
 const VERSIONS: [&str; 13] = [
     "tower-tenure",
     "axum",
@@ -21,7 +21,7 @@ const VERSIONS: [&str; 13] = [
     "sqlx",
 ];
 
-/// Writes `rows` with all that goes with them to `results/<name>.json`.
+/// Writes `rows` with their context to `results/<name>.json`.
 pub fn write(name: &str, rows: &[Value]) {
     let results = json!({
         "command": command(name),
@@ -34,7 +34,7 @@ pub fn write(name: &str, rows: &[Value]) {
         "rows": rows,
     });
     let path = format!("{}/results/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    // A row a line, so that a diff shows what has changed.
+    // One row a line, so that a diff shows the changes.
     let rows: Vec<_> = rows.iter().map(Value::to_string).collect();
     let mut head = results;
     head["rows"] = json!([]);
@@ -44,7 +44,7 @@ pub fn write(name: &str, rows: &[Value]) {
     eprintln!("written: {path}");
 }
 
-/// With the settings that it was given.
+/// The command with its settings.
 fn command(name: &str) -> String {
     let given = |setting: &&str| std::env::var(setting).map(|value| format!("{setting}={value} ")).ok();
     let settings: String = ["BENCH_SECONDS", "ROUNDS"].iter().filter_map(given).collect();
@@ -66,7 +66,7 @@ fn machine() -> String {
     format!("{cores} cores of {model}, {} GB, Linux {}", kilobytes / 1_000_000, output("uname", &["-r"]))
 }
 
-/// Of the lock file.
+/// From the lock file.
 fn versions() -> Value {
     let lock = include_str!("../Cargo.lock");
     let mut versions = serde_json::Map::new();

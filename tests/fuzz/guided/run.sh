@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Fuzzes each target, or those that are named, for so many seconds each. Coverage guides it to inputs that reach new code:
+# Fuzzes all targets, or the named ones, for this many seconds each. Coverage guides the search to
+# inputs that reach new code:
 #
 #     SECONDS_EACH=300 tests/fuzz/guided/run.sh [TARGET...]
 #
-# It begins with tests/fuzz/corpus and what earlier runs left in target/fuzz/corpus. An input that breaks a rule is written
-# to target/fuzz/findings, and fails the run; put it into tests/fuzz/corpus, where each `cargo test` replays it.
+# It begins with tests/fuzz/corpus and the inputs of earlier runs in target/fuzz/corpus. An input
+# that breaks a rule is written to target/fuzz/findings and fails the run. Put it into
+# tests/fuzz/corpus, which each `cargo test` replays.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
 host=$(rustc -vV | sed -n 's/^host: //p')
-# The flags of cargo-fuzz without its sanitizers: there is no `unsafe` here, and these work with a stable compiler.
+# The flags of cargo-fuzz without its sanitizers: there is no `unsafe` here, and these flags work
+# with a stable compiler.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 \
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"

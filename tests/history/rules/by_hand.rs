@@ -1,10 +1,12 @@
-//! Histories written by hand: one that keeps all rules, and for each rule changes that break it.
+//! Handwritten histories: one that keeps all rules, and for each rule changes that break it.
 
 use tower_tenure::EndReason;
 
 use super::super::{
     check::check,
-    record::{Answer, Ask, Call, Cookie, Found, History, InForce, Moment, Outcome, Sid, Terms, Token, Told},
+    record::{
+        Answer, Ask, Call, Cookie, Emitted, Found, History, InForce, Moment, Outcome, Sid, Terms, Token,
+    },
 };
 
 const SECOND: i64 = 1000;
@@ -28,16 +30,16 @@ impl Story {
             is_settled: false,
         };
         let policies = vec![InForce { from: Moment::default(), idle: IDLE, absolute: ABSOLUTE }];
-        Self(History { terms, calls: Vec::new(), told: Vec::new(), policies })
+        Self(History { terms, calls: Vec::new(), emitted: Vec::new(), policies })
     }
 
     fn now(&self) -> Moment {
         let calls = self.0.calls.last().and_then(|call| call.end);
-        let last = calls.into_iter().chain(self.0.told.last().map(|told| told.when));
+        let last = calls.into_iter().chain(self.0.emitted.last().map(|emitted| emitted.when));
         last.max_by_key(|moment| moment.tick).unwrap_or_default()
     }
 
-    /// A call so much later than what was before.
+    /// A call that begins this long after the previous one.
     fn later(&mut self, by: i64, ask: Ask, token: Option<Token>, answer: Answer) -> &mut Self {
         let now = self.now();
         let start = Moment { tick: now.tick + 1, at: now.at + by };
@@ -51,19 +53,19 @@ impl Story {
         self.later(SECOND, ask, token, answer)
     }
 
-    /// A login without a session before: session and cookie have the same number.
+    /// A login without an earlier session. Session and cookie have the same number.
     fn login(&mut self, sid: Sid) -> &mut Self {
         self.then(Ask::LogIn(1), None, Answer { sid: Some(sid), cookie: Cookie::Set(sid), ..done() })
     }
 
-    fn told(&mut self, sid: Sid, reason: EndReason) -> &mut Self {
+    fn emitted(&mut self, sid: Sid, reason: EndReason) -> &mut Self {
         let now = self.now();
         let when = Moment { tick: now.tick + 1, ..now };
-        self.0.told.push(Told { sid, reason, node: 0, when });
+        self.0.emitted.push(Emitted { sid, reason, node: 0, when });
         self
     }
 
-    /// What a call that finds the session sees; the last interaction was just now.
+    /// What a call that finds the session sees, with the last interaction just now.
     fn found(&self, sid: Sid) -> Found {
         let before = self.0.calls.iter().rev().find(|call| call.found() == Some(sid));
         let before = before.map(|call| call.answer.clone()).unwrap_or_default();
@@ -98,8 +100,8 @@ impl Story {
         self.then(Ask::LogOut, Some(sid), Answer { sid: None, cookie: Cookie::Removed, ..finds(found) })
     }
 
-    /// A read that is told why the session is over.
-    fn is_told(&mut self, sid: Sid, reason: EndReason) -> &mut Self {
+    /// A read that sees why the session is over.
+    fn sees_end(&mut self, sid: Sid, reason: EndReason) -> &mut Self {
         self.then(Ask::Read, Some(sid), Answer { past: Some(reason), ..done() })
     }
 
@@ -138,7 +140,7 @@ fn write(value: u32) -> Ask {
 fn a_life_from_login_to_logout_keeps_the_rules() {
     let mut story = Story::new();
     story.login(1).appends(1, &[], 7).appends(1, &[7], 8).reads(1, &[7, 8]).logout(1);
-    story.told(1, EndReason::SignedOut).is_told(1, EndReason::SignedOut);
+    story.emitted(1, EndReason::SignedOut).sees_end(1, EndReason::SignedOut);
     story.0.terms.is_settled = true;
     story.keeps_the_rules();
 }
@@ -159,7 +161,7 @@ fn writes_that_are_lost_twice_there_refused_or_of_others_break_the_rule_of_write
         .edit(|call| call.answer.outcome = Outcome::Over)
         .reads(1, &[7, 8])
         .breaks("writes");
-    // An answer that did not come may be of either.
+    // A call without an answer may have taken effect or not.
     let lost = |list: &[u32]| {
         let mut story = begun();
         story.appends(1, &[7], 8).edit(|call| call.answer = Answer::default());
@@ -197,7 +199,7 @@ fn data_that_a_login_does_not_take_over_breaks_the_rule_of_writes() {
         story.login(1).appends(1, &[], 7);
         let found = Found { list: vec![7], ..story.found(1) };
         let answer = Answer { sid: Some(2), cookie: Cookie::Set(2), ..finds(found) };
-        story.then(Ask::LogIn(1), Some(1), answer).told(1, EndReason::Superseded).reads(2, list);
+        story.then(Ask::LogIn(1), Some(1), answer).emitted(1, EndReason::Superseded).reads(2, list);
         story
     };
     again(&[7]).keeps_the_rules();
@@ -207,10 +209,10 @@ fn data_that_a_login_does_not_take_over_breaks_the_rule_of_writes() {
 #[test]
 fn a_session_that_is_found_after_its_end_breaks_the_rule_of_ends() {
     Story::new().login(1).logout(1).reads(1, &[]).breaks("ends");
-    Story::new().login(1).told(1, EndReason::Idle).reads(1, &[]).breaks("ends");
+    Story::new().login(1).emitted(1, EndReason::Idle).reads(1, &[]).breaks("ends");
     Story::new().login(1).then(Ask::RevokeOne(1), None, done()).reads(1, &[]).breaks("ends");
-    Story::new().login(1).is_told(1, EndReason::Idle).reads(1, &[]).breaks("ends");
-    // A call that began before may find it.
+    Story::new().login(1).sees_end(1, EndReason::Idle).reads(1, &[]).breaks("ends");
+    // A call that began before the end may find the session.
     let mut story = Story::new();
     story.login(1).logout(1).reads(1, &[]);
     story.0.calls[2].start.tick = story.0.calls[1].start.tick;
@@ -261,12 +263,12 @@ fn a_session_that_outlives_a_deadline_breaks_the_rule_of_deadlines() {
     };
     long(89).keeps_the_rules();
     long(90).breaks("deadlines");
-    // A lowered policy binds at once.
+    // A lowered policy applies at once.
     let mut story = used(15 * SECOND);
     let from = story.0.calls[0].end.unwrap();
     story.0.policies.push(InForce { from, idle: 15 * SECOND, absolute: ABSOLUTE });
     story.breaks("deadlines");
-    // A request that is no interaction extends nothing.
+    // A passive request extends nothing.
     let mut story = Story::new();
     story.login(1);
     for _ in 0..25 {
@@ -292,12 +294,12 @@ fn an_end_without_a_cause_breaks_the_rule_of_causes() {
     }
     over(SECOND, None).breaks("causes");
     let mut story = Story::new();
-    story.login(1).then(Ask::RevokeOne(1), None, done()).is_told(1, EndReason::Revoked).keeps_the_rules();
-    // A granularity, or a clock that is ahead elsewhere, explains it.
+    story.login(1).then(Ask::RevokeOne(1), None, done()).sees_end(1, EndReason::Revoked).keeps_the_rules();
+    // A granularity, or a clock of another node that is ahead, explains the early end.
     let mut story = over(IDLE - 1, Some(EndReason::Idle));
     story.0.calls[1].clock += 1;
     story.keeps_the_rules();
-    // But not that of a call which could not have judged it.
+    // The clock of a call that could not have ended the session does not explain it.
     let mut story = over(IDLE - 1, Some(EndReason::Idle));
     let other = Call {
         browser: 1,
@@ -322,20 +324,20 @@ fn more_live_sessions_than_the_cap_break_the_rule_of_caps() {
 }
 
 #[test]
-fn an_end_that_is_told_twice_never_or_otherwise_breaks_the_rule_of_events() {
+fn an_end_that_is_emitted_twice_never_or_otherwise_breaks_the_rule_of_events() {
     let ended = || {
         let mut story = Story::new();
         story.0.terms.is_settled = true;
         story.login(1).logout(1);
         story
     };
-    ended().told(1, EndReason::SignedOut).keeps_the_rules();
-    ended().breaks("told");
-    ended().told(1, EndReason::SignedOut).told(1, EndReason::SignedOut).breaks("told");
-    ended().told(1, EndReason::Idle).is_told(1, EndReason::SignedOut).breaks("told");
-    // What died with its node need not be told.
+    ended().emitted(1, EndReason::SignedOut).keeps_the_rules();
+    ended().breaks("events");
+    ended().emitted(1, EndReason::SignedOut).emitted(1, EndReason::SignedOut).breaks("events");
+    ended().emitted(1, EndReason::Idle).sees_end(1, EndReason::SignedOut).breaks("events");
+    // An end that was lost with its killed node needs no event.
     ended().edit(|call| (call.end, call.answer) = (None, Answer::default())).keeps_the_rules();
-    // A login of the same browser may end an anonymous session without its cookie, and no other.
+    // Only a login of the same browser may end an anonymous session without its cookie.
     let killed = |story: &mut Story, browser| {
         story
             .then(Ask::LogIn(2), None, Answer::default())
@@ -350,10 +352,10 @@ fn an_end_that_is_told_twice_never_or_otherwise_breaks_the_rule_of_events() {
         story
     };
     anonymous(0).keeps_the_rules();
-    anonymous(1).breaks("told");
+    anonymous(1).breaks("events");
     let mut of_a_user = ended();
     killed(&mut of_a_user, 0);
-    of_a_user.breaks("told");
+    of_a_user.breaks("events");
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! A user never has more live sessions than the cap (S9). A session is known to be live from the answer to its login until the
-//! last call that found it began; of those spans no more than the cap lie over one another.
+//! A user never has more live sessions than the cap (S9). A session is known to be live from the
+//! answer to its login until the start of the last call that found it. At no time do more of these
+//! spans overlap than the cap allows.
 //!
-//! Not seen: a session over the cap that nobody uses.
+//! Not detected: a session over the cap that is never used.
 
 use std::collections::BTreeMap;
 

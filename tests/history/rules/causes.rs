@@ -1,10 +1,13 @@
-//! No session dies without a cause: a call that brings its cookie and does not find it, is told a reason that something in the
-//! record explains, or brings a secret that was replaced. So none dies earlier than its deadline, but for the granularity.
+//! No session ends without a cause. If a call sends the cookie and does not find the session,
+//! either the history explains the reason that the call gets, or the secret was replaced. So no
+//! session ends earlier than its deadline, except by the granularity.
 //!
-//! A deadline explains an end where the clock of some call that could have judged the session had reached it. Which call did,
-//! is not known, so an early death is seen only where no clock had come so far.
+//! A deadline explains an end if the clock of some call that could have ended the session had
+//! reached it. It is not known which call did, so an early end is detected only if no such clock
+//! had reached the deadline.
 //!
-//! Where the store never fails, no call is answered with 503; and no login is refused for a cap that was not full.
+//! If the store never fails, no call is answered with 503. No login is refused for a cap that was
+//! not full.
 
 use tower_tenure::EndReason;
 
@@ -28,7 +31,7 @@ pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
                     covers(other, *user, None) && other.start.tick < call.ended() && may_cover(other, call)
                 });
                 if !revoked {
-                    findings.add(call.found(), format!("nobody signed them out: {call}"));
+                    findings.add(call.found(), format!("no revocation explains the refusal: {call}"));
                 }
             }
             _ => {}
@@ -48,7 +51,7 @@ pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether the call's secret may prove nothing any more.
+/// Whether the call's secret may be invalid.
 fn is_replaced(view: &View<'_>, life: &Life<'_>, call: &Call) -> bool {
     let terms = &view.history.terms;
     let issued = call.token.and_then(|token| view.tokens.get(&token));
@@ -62,14 +65,14 @@ fn is_replaced(view: &View<'_>, life: &Life<'_>, call: &Call) -> bool {
     let after_grace = rotations
         .iter()
         .any(|rotation| rotation.ask == Ask::RotateNow || call.ended_at() >= rotation.start.at + terms.grace);
-    // A replaced secret proves nothing of a session that has ended.
+    // A replaced secret is invalid for an ended session.
     let may_end = !life.finds.iter().any(|other| other.start.tick > call.ended());
     let forgotten =
-        life.told.iter().any(|told| told.when.at + terms.retention <= call.ended_at() + terms.skew);
+        life.emitted.iter().any(|emitted| emitted.when.at + terms.retention <= call.ended_at() + terms.skew);
     forgotten || after_grace || rotations.len() > 1 || (!rotations.is_empty() && may_end)
 }
 
-/// Whether something explains that this call was told this reason.
+/// Whether the history explains the reason that this call got.
 fn is_cause(view: &View<'_>, life: &Life<'_>, call: &Call, reason: EndReason) -> bool {
     let began = |other: &&Call| other.start.tick < call.ended();
     let mut calls = view.history.calls.iter().filter(began);
@@ -104,7 +107,7 @@ fn is_cause(view: &View<'_>, life: &Life<'_>, call: &Call, reason: EndReason) ->
     }
 }
 
-/// Whether a call may look at a session, and end it by time.
+/// Whether a call may read a session and end it by time.
 fn may_judge(life: &Life<'_>, call: &Call) -> bool {
     match &call.ask {
         Ask::Sweep => true,
@@ -128,7 +131,7 @@ fn may_cover(revocation: &Call, login: &Call) -> bool {
     revocation.ended_at() >= login.start.at
 }
 
-/// How many other sessions of a user there may be while this login takes place.
+/// How many other sessions of the user may exist during this login.
 fn possible(view: &View<'_>, user: User, login: &Call) -> usize {
     let logins = view.history.calls.iter().filter(|other| {
         let may_be = !matches!(other.answer.outcome, Outcome::Full | Outcome::SignedOut | Outcome::Over);
@@ -139,7 +142,7 @@ fn possible(view: &View<'_>, user: User, login: &Call) -> usize {
     });
     let lives = logins.filter(|other| {
         let ended = other.began().and_then(|(sid, _)| view.sessions.get(&sid));
-        let ended = ended.and_then(|life| life.told.iter().map(|told| told.when.tick).min());
+        let ended = ended.and_then(|life| life.emitted.iter().map(|emitted| emitted.when.tick).min());
         ended.is_none_or(|tick| tick > login.start.tick)
     });
     lives.count()

@@ -1,9 +1,10 @@
-//! No session outlives a deadline (L2, L3, L5): a call finds a session only before both, by the clock of its own node, and is
-//! shown deadlines that are neither later nor earlier than they may be.
+//! No session outlives a deadline (L2, L3, L5). A call finds a session only before both deadlines,
+//! by its own node's clock. The deadlines that it sees are neither too late nor too early.
 //!
-//! The absolute deadline is the login's arrival and the shorter of the lifetimes in force then and at the call's arrival. The
-//! idle one counts from the latest interaction that may have been recorded. Clocks are compared with the moments that other
-//! nodes recorded, so by the true time a session may live longer by [`Terms::skew`] at most.
+//! The absolute deadline is the login's arrival plus the shorter of the lifetimes in force then and
+//! at the call's arrival. The idle one counts from the latest interaction that may have been
+//! recorded. A node compares its clock with times that other nodes recorded. So by the true time a
+//! session may live longer by [`Terms::skew`] at most.
 
 use super::super::{
     check::{Findings, Life, View},
@@ -31,18 +32,19 @@ pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
             }
             let shown = if call.ask.is_interaction() { last.max(call.clock) } else { last };
             let latest = shown + then.idle.min(now.idle);
-            // What could not be recorded is not shown: a lowering binds all the same.
+            // A deadline that could not be recorded may be shown unchanged, but a lowering applies
+            // anyway.
             let is_late = found.expires > absolute || found.idle_expires > latest;
             if is_late && !view.history.terms.has_faults {
                 findings.add(life.sid, format!("is shown to live longer than {latest}/{absolute}: {call}"));
             }
-            // A lowering that another call recorded meanwhile may be in it.
+            // It may include a lowering that another call recorded meanwhile.
             let earliest = view.absolute_floor(life, call.ended());
             if earliest.is_some_and(|earliest| found.expires < earliest) {
                 findings.add(life.sid, format!("is shown an absolute deadline before {earliest:?}: {call}"));
             }
             let mut earliest = view.idle_floor(life, call.start.tick, call.ended());
-            // Its own counts as soon as it is recorded.
+            // The call's own interaction counts once it is recorded.
             if call.ask.is_interaction() && !view.history.terms.has_faults {
                 let shortest = view.history.shortest_between(birth.start.tick, call.ended()).0;
                 let own = call.clock - view.history.terms.granularity + shortest;
@@ -55,7 +57,8 @@ pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
     }
 }
 
-/// The latest interaction that may have been recorded when this call looked, its own aside.
+/// The latest interaction that may have been recorded when this call read the session, without its
+/// own.
 fn last_interaction(life: &Life<'_>, birth: &Call, call: &Call) -> i64 {
     let others = life.brought.iter().filter(|other| {
         other.start.tick < call.ended()

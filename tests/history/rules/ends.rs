@@ -1,8 +1,8 @@
-//! Over once is over for good (S2, S4): a session that is over by an answer or an event is found by no call that begins later,
-//! whichever its node.
+//! An end is final (S2, S4): after an answer or an event that ends a session, no later call finds
+//! it, on any node.
 //!
-//! Such an answer is that of a logout, of a revocation of this session, of a login in its place, or one that says why the
-//! session is over. Not seen: a session that nobody asks for again.
+//! Such an answer is that of a logout, of a revocation of this session, of a login that replaces
+//! it, or one with the end reason. Not detected: a revived session that is never requested again.
 
 use super::super::check::{Findings, View};
 

@@ -1,4 +1,5 @@
-//! A cookie leads to its own session and user, and to nothing else (C6, C7): also after a login, whose session is new.
+//! A cookie leads only to its own session and user (C6, C7), even after a login, which starts a new
+//! session.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
-//! A list of a user's sessions has those that are live, and none that is over or somebody else's.
+//! A list of a user's sessions has all live ones, and none that is over or belongs to another user.
 //!
-//! A session has to be there if its login was answered before the list was asked for, a call that began after the list found
-//! it, and the clock of the list's node had not reached its deadlines.
+//! A session must be listed if its login was answered before the list began, a call that began
+//! after the list found it, and the clock of the list's node had not reached its deadlines.
 
 use super::super::{
     check::{Findings, View},

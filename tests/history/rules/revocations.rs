@@ -1,7 +1,9 @@
-//! "Sign out everywhere" leaves none (S10, L14): no call that begins after it finds a session whose login began before it, of
-//! this user, whether that login was answered before or after. But for the excepted one.
+//! "Sign out everywhere" ends all sessions (S10, L14). No call that begins after it finds a session
+//! of this user whose login began before it, even if the login was answered after it. The excepted
+//! session stays.
 //!
-//! "Sign everybody out" does the same: at once on its own node, after [`Terms::everybody_within`] on the others.
+//! "Sign everybody out" does the same for all users: at once on its own node, and after
+//! [`Terms::everybody_within`] on the others.
 
 use super::super::{
     check::{Findings, View},
@@ -36,7 +38,7 @@ pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
                 call.start.tick > revocation.ended()
                     && (at_once || call.start.at >= revocation.ended_at() + within)
             };
-            // The administrators of a killed node do not know what the one before it knew.
+            // A node that replaces a killed one does not have its state.
             for call in life.finds.iter().filter(binds) {
                 findings.add(life.sid, format!("outlived\n  {revocation}\n  in {call}"));
             }

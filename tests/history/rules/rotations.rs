@@ -1,6 +1,8 @@
-//! A replaced secret is honoured for its grace and no longer (C6, H6); after `rotate_now` not at all.
+//! A replaced secret is honoured for its grace and no longer (C6, H6), and after `rotate_now` not
+//! at all.
 //!
-//! That the new secret works is a matter of the causes: a call that brings the newest one finds its session.
+//! The rule of causes checks that the new secret works: a call with the newest secret finds its
+//! session.
 
 use super::super::{
     check::{Findings, View},

@@ -1,13 +1,16 @@
 //! No acknowledged write is lost or applied twice (S3), and none that failed is applied (H3).
 //!
-//! Of the list of a session, to which each append adds a number of its own: what was appended before a call began, the call
-//! finds; nothing is there twice, nothing that was refused or failed; and what a later call finds begins with what an earlier
-//! one found. Of a register: what a call finds was not overwritten before the call began.
+//! Each append adds its own number to a session's list. A call finds all numbers that were appended
+//! before it began. No number occurs twice, and none that was refused or failed. A later call finds
+//! a list that begins with the list of an earlier call. The value of a register that a call finds
+//! was not overwritten before the call began.
 //!
-//! A login of the same user in the same browser, or of a visitor, takes the data over: what was written before the login
-//! began, is in the new session. That is required only where this login is the one that ended the old session.
+//! A login of the same user in the same browser, or of an anonymous visitor, takes the data over.
+//! The new session has what was written before the login began. That is required only if this login
+//! ended the old session.
 //!
-//! Not seen: a register that is lost and written again before anybody reads; writes that nobody reads.
+//! Not detected: a register that is lost and written again before a read, and writes that are never
+//! read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -33,7 +36,7 @@ pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
             }
             judge_registers(view, &heritage, call, found, findings);
         }
-        // In the order of their starts each sees at least what those saw that had ended before.
+        // In the order of their starts, each call sees at least what earlier finished calls saw.
         let mut by_start = life.finds.clone();
         by_start.sort_unstable_by_key(|call| call.start.tick);
         let mut ended = reads.iter().peekable();
@@ -58,19 +61,20 @@ pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
 fn parents<'a>(view: &View<'a>) -> HashMap<Sid, (Sid, &'a Call)> {
     let mut parents = HashMap::new();
     for old in view.sessions.values() {
-        let ([told], Some(birth)) = (&old.told[..], old.birth) else { continue };
-        // Another login of the browser at that time may follow from session to session, and be the one.
+        let ([emitted], Some(birth)) = (&old.emitted[..], old.birth) else { continue };
+        // A concurrent login of the browser may follow the chain of sessions, and be the one that
+        // took over the data.
         let logins: Vec<_> = view
             .history
             .calls
             .iter()
             .filter(|call| matches!(call.ask, Ask::LogIn(_)) && call.browser == birth.browser)
             .filter(|call| call.start != birth.start && call.ended() > birth.start.tick)
-            .take_while(|call| call.start.tick < told.when.tick)
+            .take_while(|call| call.start.tick < emitted.when.tick)
             .collect();
         let [login] = logins[..] else { continue };
         let same = old.user().is_none() || matches!(login.ask, Ask::LogIn(user) if Some(user) == old.user());
-        let (Some(new), true) = (login.began(), same && told.reason == EndReason::Superseded) else {
+        let (Some(new), true) = (login.began(), same && emitted.reason == EndReason::Superseded) else {
             continue;
         };
         if login.is_done() && login.found() == Some(old.sid) {
@@ -80,7 +84,8 @@ fn parents<'a>(view: &View<'a>) -> HashMap<Sid, (Sid, &'a Call)> {
     parents
 }
 
-/// A session and those whose data it took over: each with the tick before which a write to it counts.
+/// A session and those whose data it took over, each with the tick before which a write to it
+/// counts.
 fn heritage_of(view: &View<'_>, life: &Life<'_>, parents: &HashMap<Sid, (Sid, &Call)>) -> HashMap<Sid, u64> {
     let mut heritage = HashMap::from([(life.sid, u64::MAX)]);
     let mut sid = life.sid;
@@ -135,11 +140,11 @@ fn writers_of<'a>(view: &View<'a>, heritage: &HashMap<Sid, u64>) -> Vec<(&'a Cal
     writers
 }
 
-/// What is there was asked for in this browser, and did not fail.
+/// A value that is found was written by this browser, and its write did not fail.
 fn judge_writer(view: &View<'_>, writer: Option<&Call>, call: &Call, value: u32, findings: &mut Findings) {
     let sid = call.found();
     let Some(writer) = writer else {
-        return findings.add(sid, format!("nobody wrote {value}: {call}"));
+        return findings.add(sid, format!("no call wrote {value}: {call}"));
     };
     if matches!(writer.answer.outcome, Outcome::Over | Outcome::Failed | Outcome::Full) {
         findings.add(sid, format!("what failed is there\n  of {writer}\n  in {call}"));

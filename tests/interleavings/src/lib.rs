@@ -1,13 +1,13 @@
-//! Small models of the memory store's races, with every step of every thread chosen by a scheduler (SPEC S4,
-//! S9, S10, L14).
+//! Small models of the memory store's races. A scheduler chooses every step of every thread (SPEC
+//! S4, S9, S10, L14).
 //!
 //! ```text
 //! RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle
 //! ```
 //!
-//! Each model is played with many random schedules, `TENURE_SEARCH=100` plays a hundred times as many. A
-//! deadlock is found too: shuttle fails when no thread can go on. On a failure it prints a schedule that
-//! `shuttle::replay` plays again.
+//! Each model runs with many random schedules. `TENURE_SEARCH=100` runs a hundred times as many.
+//! Deadlocks are found, too: shuttle fails if no thread can continue. On a failure it prints a
+//! schedule that `shuttle::replay` repeats.
 #![cfg(all(shuttle, test))]
 
 #[path = "../../common/search.rs"]
@@ -42,7 +42,7 @@ impl Store {
         now_or_never(self.0.create(creation))
     }
 
-    /// Creates a session that nothing stands against.
+    /// Creates a session, which must succeed.
     #[track_caller]
     fn open(&self, creation: Creation) -> (Record, Vec<EndOutcome>) {
         match self.create(creation) {
@@ -86,7 +86,7 @@ impl Store {
         now_or_never(self.0.list(all())).into_iter().map(|record| record.sid).collect()
     }
 
-    /// Those of them that are live.
+    /// The subject's live sessions.
     fn live(&self, now: Timestamp) -> BTreeSet<SessionId> {
         let listed = now_or_never(self.0.list(all())).into_iter();
         listed.filter(|record| record.is_live(now)).map(|record| record.sid).collect()
@@ -97,9 +97,10 @@ impl Store {
         now_or_never(self.0.list(page)).into_iter().map(|record| record.sid).collect()
     }
 
-    /// Sweeps to the end, and ends what it finds: what it ended, and how many tombstones it removed.
+    /// Sweeps to the end, and ends what it finds. Returns what it ended, and how many tombstones it
+    /// removed.
     fn sweep(&self, now: Timestamp) -> (Vec<SessionId>, usize) {
-        // Twice to the end: the first time it may set out from where an earlier batch stopped.
+        // Twice to the end, because the first pass may begin where an earlier batch stopped.
         let (mut over, mut removed) = (Vec::new(), 0);
         for _ in 0..2 {
             loop {
@@ -120,12 +121,12 @@ impl Store {
     }
 }
 
-/// Plays a model with many schedules, each with a new store.
+/// Runs a model with many schedules, each with a new store.
 fn model(play: impl Fn(Store) + Send + Sync + 'static) {
     shuttle::check_random(move || play(Store::default()), search::cases(3000) as usize);
 }
 
-/// Begins a thread with a store of the same sessions.
+/// Spawns a thread with a clone of the store.
 fn go<T: Send + 'static>(
     store: &Store,
     work: impl FnOnce(Store) -> T + Send + 'static,
@@ -196,7 +197,8 @@ fn l9_touches_and_writes_in_any_order_leave_the_latest_interaction_and_every_key
         let record = store.load(sid(0));
         assert_eq!(record.timing.last_interaction_at, second(7));
         assert_eq!((record.data.len(), record.revision), (2, 2));
-        // The true gaps are 2, 2 and 3 seconds; an order can only make one longer (E2).
+        // The true gaps are 2, 2 and 3 seconds. The order of the updates can only make a gap longer
+        // (E2).
         assert!((3..=7).contains(&(record.timing.longest_gap.as_u64() / 1000)));
     });
 }
@@ -382,13 +384,13 @@ fn s9_a_refusing_cap_lets_in_exactly_as_many_as_fit() {
     });
 }
 
-/// A slow request that arrived in time records its interaction while a login judges the session over: the
-/// session lives and counts, or it has ended for good.
+/// Interleaving: a login reads the session as expired while a slow request, which arrived in time,
+/// records its interaction. Either the session is live and counts, or it has ended for good.
 #[test]
 fn s9_a_login_that_finds_a_session_over_and_a_slow_interaction_never_both_win() {
     model(|store| {
         let mut creation = login(0, second(0));
-        creation.record.confirmed = true; // its cookie has come back: only then it counts for longer than a minute
+        creation.record.confirmed = true; // its cookie has come back, so it counts for longer than a minute
         store.open(creation);
         let at = second(0) + DAY;
         let slow = go(&store, |store| store.is_applied(sid(0), touch(second(30))));
@@ -408,7 +410,7 @@ fn s10_a_revocation_among_logins_misses_none_that_was_there_before() {
     model(|store| {
         store.open(login(0, second(0)));
         let (begun, finished) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        // The second one had arrived before the revocation.
+        // The second login arrived before the revocation.
         let logins = [(1, None, 9), (2, Some(0), 3), (3, None, 9)].map(|(number, old, arrived)| {
             let (begun, finished) = (Arc::clone(&begun), Arc::clone(&finished));
             go(&store, move |store| {
@@ -427,7 +429,7 @@ fn s10_a_revocation_among_logins_misses_none_that_was_there_before() {
             begun.store(true, SeqCst);
             store.revoke(second(5), None);
             finished.store(true, SeqCst);
-            // Nothing of what was there before can be used from here on.
+            // From here on no earlier session is usable.
             !store.is_applied(sid(0), touch(second(6)))
         });
         let touch = go(&store, |store| store.update(sid(1), touch(second(4))));
@@ -473,7 +475,7 @@ fn s10_no_interaction_is_acknowledged_after_a_revocation() {
     });
 }
 
-/// The sweep finds what is covered while others end it too: each end is reported once.
+/// Interleaving: two sweeps and a logout end the same covered sessions. Each end is reported once.
 #[test]
 fn o2_what_a_revocation_covers_is_ended_once() {
     model(|store| {
@@ -518,7 +520,7 @@ fn s10_a_sweep_among_logins_and_ends_leaves_an_index_of_exactly_what_is_there() 
         let later = second(5) + DAY;
         store.open(login(0, second(0)));
         store.open(login(1, second(20)));
-        // Over before it is there.
+        // A session that is expired when it is created.
         let stillborn = go(&store, |store| store.open(other(2, second(1))));
         let fresh = go(&store, move |store| store.open(replacing(login(3, later), sid(1))));
         let sweeps = [(); 2].map(|()| go(&store, move |store| store.sweep(later)));
@@ -538,11 +540,11 @@ fn s10_a_sweep_among_logins_and_ends_leaves_an_index_of_exactly_what_is_there() 
         assert_eq!(store.everybody(), [sid(3)]);
         assert_eq!(reason(&store.load(sid(1))), Some(EndReason::Superseded), "kept to say why");
 
-        // Their tombstones go, each once.
+        // Each tombstone is removed exactly once.
         let before: usize = swept.iter().map(|(_, removed)| removed).sum();
         let hour = Duration::from_millis(3_600_001);
         assert_eq!(before + store.sweep(later + hour).1, 3);
-        // Had the index kept the places of what was swept, these would be listed twice.
+        // If the index had kept entries of swept sessions, these would be listed twice.
         store.open(login(0, later + hour));
         store.open(other(2, later + hour));
         assert_eq!(store.everybody().len(), 3);

@@ -1,17 +1,19 @@
-//! What three nodes and a store can do to one session, in every order of messages (SPEC S2, S3, S9, S10, L14).
+//! Three nodes and a store with one session, in every order of messages (SPEC S2, S3, S9, S10,
+//! L14).
 //!
 //! ```text
 //! cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model
 //! ```
 //!
-//! Each node does one thing: counts, logs out, logs in, and so on. A message may arrive late, twice or never; a node
-//! that waits too long repeats its call, or gives up without knowing what came of it. A conditional write is never
-//! repeated, by no node and no driver; `Bug::WriteIsRepeated` shows why. The store decides with the same
-//! functions as every store of the crate: `Change::apply`, `Record::end`, `Creation::plan` and `SubjectMark`.
-//! `TENURE_SEARCH=2` lets drivers repeat two calls instead of one, `TENURE_SEARCH=3` three.
+//! Each node does one thing: counts, logs out, logs in, and so on. A message may arrive late, twice
+//! or never. A node that waits too long retries its call, or gives up with an unknown outcome. A
+//! conditional write is never retried, neither by a node nor by a driver; `Bug::WriteIsRepeated`
+//! shows why. The store decides with the same functions as every store of the crate:
+//! `Change::apply`, `Record::end`, `Creation::plan` and `SubjectMark`. `TENURE_SEARCH=2` lets
+//! drivers retry two calls instead of one, `TENURE_SEARCH=3` three.
 //!
-//! A message that is lost needs no step of its own: it is one that has not arrived yet, in a state that is checked
-//! like every other.
+//! A lost message needs no separate step: it is a message that has not arrived yet, and every such
+//! state is checked.
 #![cfg(test)]
 
 #[path = "../../common/search.rs"]
@@ -28,39 +30,39 @@ use self::{
     server::{Answer, Call, Server},
 };
 
-/// How many calls drivers may repeat.
+/// How many calls drivers may retry.
 fn copies() -> u8 {
     u8::try_from(search::cases(1).min(3)).unwrap()
 }
 
-/// A mistake that a store or a driver could make. The search has to find each.
+/// A mistake that a store or a driver could make. The search must find each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
-    /// A repeated end is answered as one that came second, so nobody is told of the end.
+    /// A retried end is answered as "already ended", so no node emits the end.
     RepeatedEndIsAnother,
-    /// Whoever ends a session that is over is told that it ended it.
-    EndIsToldAgain,
-    /// A write brings back a session that is over.
+    /// An end of a session that is over is answered as if it had ended the session.
+    EndIsEmittedAgain,
+    /// A write revives a session that is over.
     WriteRevives,
-    /// A conditional write is carried out in any case.
+    /// A conditional write is applied even if the condition fails.
     WriteIsUnconditional,
-    /// The driver repeats a write that must not be repeated.
+    /// The driver retries a write that must not be retried.
     WriteIsRepeated,
-    /// A rotation does not look at which secret it replaces.
+    /// A rotation does not check which secret it replaces.
     RotationIsUnconditional,
-    /// A login in flight is stored though its user was signed out everywhere after it arrived.
+    /// A login in flight is stored although its user was signed out everywhere after it arrived.
     LoginMissesRevocation,
-    /// A revocation compares arrivals only, and misses a session that was stored before it.
+    /// A revocation compares only arrival times, and misses a session that was stored before it.
     RevocationComparesClocks,
     /// A sweep ends a session that was used since it was found.
     SweepIsUnconditional,
-    /// A repeated login is stored anew, without the data that the first one took over.
+    /// A retried login is stored again, without the data that the first attempt took over.
     RepeatedLoginIsAnother,
 }
 
 const BUGS: [Bug; 10] = [
     Bug::RepeatedEndIsAnother,
-    Bug::EndIsToldAgain,
+    Bug::EndIsEmittedAgain,
     Bug::WriteRevives,
     Bug::WriteIsUnconditional,
     Bug::WriteIsRepeated,
@@ -71,7 +73,7 @@ const BUGS: [Bug; 10] = [
     Bug::RepeatedLoginIsAnother,
 ];
 
-/// Which try of a node's this is: an answer to an earlier one is not taken for that of a later one.
+/// The number of a node's attempt. An answer to an earlier attempt is not used for a later one.
 type Try = u8;
 
 /// Three nodes, one store.
@@ -85,9 +87,9 @@ struct System {
 struct State {
     server: Server,
     nodes: [Node; 3],
-    /// On their way to the store, sorted: the network keeps no order.
+    /// Calls in flight to the store, sorted, because the network keeps no order.
     calls: Vec<(usize, Call, Try)>,
-    /// On their way back.
+    /// Answers in flight to the nodes.
     answers: Vec<(usize, Call, Try, Answer)>,
     copies_left: u8,
     /// Whether the session was ever over.
@@ -98,11 +100,12 @@ struct State {
 enum Step {
     /// A call arrives at the store.
     Arrive(usize),
-    /// The same, but the connection is lost before the answer, and the driver sends the call once more.
+    /// A call arrives, but the connection is lost before the answer, and the driver retries the
+    /// call.
     ArriveAndRepeat(usize),
     /// An answer arrives at its node.
     Answer(usize),
-    /// A node has waited long enough.
+    /// A node's timeout passes.
     Timeout(usize),
 }
 
@@ -117,7 +120,8 @@ impl State {
         self.calls.sort_unstable();
     }
 
-    /// Forgets what makes no difference any more: answers that nobody waits for, and reads for such an answer.
+    /// Removes what cannot matter any more: answers that no node waits for, and reads whose answer
+    /// no node waits for.
     fn tidy(&mut self) {
         let waits =
             |node: usize, call: Call, tries: Try| self.nodes[node].stage == Stage::Waits { call, tries };
@@ -142,7 +146,7 @@ impl Model for System {
         let nodes = self.ops.map(|op| Node {
             op,
             stage: Stage::Waits { call: op.first_call(), tries: 1 },
-            was_told: false,
+            emits_end: false,
             replaces: None,
         });
         let mut calls: Vec<_> =
@@ -204,14 +208,17 @@ impl Model for System {
             Property::always("a session that is over stays over", |_, state: &State| {
                 !state.was_over || state.server.is_over(Server::SESSION)
             }),
-            Property::always("who was told that a session ended finds it ended", |_, state: &State| {
-                let ends = |node: &Node| matches!(node.op, Op::LogOut | Op::LogIn) && node.succeeded();
-                !state.nodes.iter().any(ends) || state.server.is_over(Server::SESSION)
-            }),
-            Property::always("an end is told at most once", |_, state: &State| state.told() <= 1),
-            Property::always("an end is told if no answer is missing", |_, state: &State| {
+            Property::always(
+                "who received an acknowledged end finds the session ended",
+                |_, state: &State| {
+                    let ends = |node: &Node| matches!(node.op, Op::LogOut | Op::LogIn) && node.succeeded();
+                    !state.nodes.iter().any(ends) || state.server.is_over(Server::SESSION)
+                },
+            ),
+            Property::always("an end is emitted at most once", |_, state: &State| state.emitted() <= 1),
+            Property::always("an end is emitted if no answer is missing", |_, state: &State| {
                 let all_know = state.nodes.iter().all(Node::knows);
-                !all_know || state.server.ended().is_none() || state.told() == 1
+                !all_know || state.server.ended().is_none() || state.emitted() == 1
             }),
             Property::always("each acknowledged increment is there, once", |_, state: &State| {
                 let adds = || state.nodes.iter().filter(|node| node.op == Op::Add);
@@ -251,11 +258,11 @@ impl Model for System {
 }
 
 impl State {
-    fn told(&self) -> usize {
-        self.nodes.iter().filter(|node| node.was_told).count()
+    fn emitted(&self) -> usize {
+        self.nodes.iter().filter(|node| node.emits_end).count()
     }
 
-    /// The new secrets of the rotations that won, as far as their nodes know.
+    /// The new secrets of the rotations whose success is known to their nodes.
     fn winners(&self) -> impl Iterator<Item = u8> {
         let nodes = self.nodes.iter().enumerate();
         nodes
@@ -264,14 +271,15 @@ impl State {
     }
 }
 
-/// Every three things that nodes can do, in any order of the nodes that matters: their arrivals differ. Of logins
-/// there is one at most; what several do to each other is the engine's part, and in `tests/history`.
+/// Every combination of three operations. The order of the nodes counts only where it matters,
+/// because their arrivals differ. There is at most one login: how several logins interact is the
+/// engine's part, which `tests/history` tests.
 fn every_three() -> impl Iterator<Item = [Op; 3]> {
     let all = Op::ALL.into_iter();
     let pairs = all.flat_map(|a| Op::ALL.into_iter().map(move |b| (a, b)));
     let threes = pairs.flat_map(|(a, b)| Op::ALL.into_iter().map(move |c| [a, b, c]));
     threes.filter(|ops| {
-        // Only for these it matters which came first.
+        // The order of arrival matters only for these.
         let arrivals_matter = ops.contains(&Op::SignOutEverywhere) && ops.contains(&Op::LogIn);
         let logins = ops.iter().filter(|op| **op == Op::LogIn).count();
         logins <= 1 && (arrivals_matter || ops.is_sorted())

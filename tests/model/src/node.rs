@@ -1,11 +1,11 @@
-//! What a node wants, what it does next, and what it knows at the end.
+//! A node: its operation, its next call, and what it knows at the end.
 
 use crate::{
     Bug,
     server::{Answer, Call, Server},
 };
 
-/// The one thing that a node does.
+/// The one operation of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Op {
     /// Adds one to a number in the session, as `Session::update` does.
@@ -14,9 +14,9 @@ pub(crate) enum Op {
     Touch,
     Rotate,
     LogOut,
-    /// Logs the same user in anew, in place of the session.
+    /// Logs the same user in again, which replaces the session.
     LogIn,
-    /// Finds that the session has timed out, and ends it.
+    /// Ends the session if it finds that it has timed out.
     Sweep,
     SignOutEverywhere,
 }
@@ -47,9 +47,9 @@ impl Op {
 pub(crate) struct Node {
     pub(crate) op: Op,
     pub(crate) stage: Stage,
-    /// Whether it was told that it ended the session.
-    pub(crate) was_told: bool,
-    /// The secret that it asked to replace.
+    /// Whether an answer said that its call ended the session, so that it emits the event.
+    pub(crate) emits_end: bool,
+    /// The secret that its rotation replaces.
     pub(crate) replaces: Option<u8>,
 }
 
@@ -62,9 +62,9 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     Succeeded,
-    /// It certainly did not take place.
+    /// It certainly had no effect.
     Failed,
-    /// It may have taken place, or may still.
+    /// It may have taken effect, or may still do so.
     Unknown,
 }
 
@@ -78,7 +78,7 @@ impl Node {
         self.stage == Stage::Done(Outcome::Succeeded)
     }
 
-    /// Whether it knows what came of it.
+    /// Whether the node knows the outcome.
     pub(crate) fn knows(&self) -> bool {
         matches!(self.stage, Stage::Done(Outcome::Succeeded | Outcome::Failed))
     }
@@ -96,20 +96,20 @@ impl Node {
                 _ => Next::Done(Failed),
             },
             (Call::Add { .. }, Answer::Conflict) => Next::Call(Call::Load),
-            // An earlier try took place. What it ended is found in the background.
+            // An earlier attempt took effect. A background task finds what it ended.
             (Call::Create, Answer::Exists) => Next::Call(Call::Look),
             (Call::Look, answer) => {
-                self.was_told |= answer == Answer::Ended;
+                self.emits_end |= answer == Answer::Ended;
                 match (self.op, answer) {
                     (Op::LogIn, _) => Next::Call(Call::LoadLogin),
                     (_, Answer::Ended) | (Op::LogOut, Answer::AlreadyEnded) => Next::Done(Succeeded),
                     (_, Answer::AlreadyEnded) => Next::Done(Failed),
-                    // It may be carried out later.
+                    // It may take effect later.
                     _ => Next::Done(Outcome::Unknown),
                 }
             }
             (Call::Create, Answer::Created { ended_before }) => {
-                self.was_told |= ended_before;
+                self.emits_end |= ended_before;
                 Next::Done(Succeeded)
             }
             (Call::LoadLogin, Answer::Found { .. }) | (Call::Revoke, Answer::Revoked) => {
@@ -120,10 +120,10 @@ impl Node {
                 Next::Done(Succeeded)
             }
             (Call::End | Call::EndIdle { .. }, Answer::Ended) => {
-                self.was_told = true;
+                self.emits_end = true;
                 Next::Done(Succeeded)
             }
-            // It is over, whoever did it.
+            // The session is over, by any node.
             (Call::End, Answer::AlreadyEnded) => Next::Done(Succeeded),
             (_, Answer::Gone | Answer::AlreadyEnded | Answer::Spared | Answer::Refused) => Next::Done(Failed),
             (call, answer) => unreachable!("node {node}: {answer:?} to {call:?}"),
@@ -132,26 +132,27 @@ impl Node {
 }
 
 impl Call {
-    /// What a node does that got no answer: asks again, or gives up.
+    /// What a node does without an answer: it retries, or gives up.
     pub(crate) fn after_timeout(self, tries: u8, bug: Option<Bug>) -> Option<Self> {
         match self {
-            // Another try might count twice.
+            // A retry might count twice.
             Self::Add { .. } if bug == Some(Bug::WriteIsRepeated) => Some(Self::Load),
-            // Whether it took place is looked into in the background.
+            // A background task finds out whether it took effect.
             Self::End | Self::EndIdle { .. } => Some(Self::Look),
-            // Another try does the same thing once.
+            // A retry takes effect only once.
             _ if self.may_be_repeated() => Some(self).filter(|_| tries < 2),
             _ => None,
         }
     }
 
-    /// What a node knows that gives up this call.
+    /// What a node knows when it gives up this call.
     pub(crate) const fn given_up(self) -> Outcome {
-        // Nothing was written so far, or the write before it had no effect.
+        // Nothing was written so far, or the earlier write had no effect.
         if matches!(self, Self::Load) { Outcome::Failed } else { Outcome::Unknown }
     }
 
-    /// Whether it may arrive twice: a read is the same once, and a condition fails the second time.
+    /// Whether a driver may retry it: a condition fails the second time, and a retried read changes
+    /// nothing.
     pub(crate) const fn may_be_repeated(self) -> bool {
         !matches!(self, Self::Add { .. }) && !self.only_reads()
     }

@@ -1,4 +1,4 @@
-//! The store: one place, which takes one call at a time and decides by the functions of the crate.
+//! The store: one place, which takes one call at a time and decides with the crate's functions.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use tower_tenure::{
 
 use crate::Bug;
 
-/// A call, as small as it can be told.
+/// A call, reduced to what the model needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Call {
     Load,
@@ -75,7 +75,7 @@ pub(crate) struct Server {
 
 impl Eq for Server {}
 
-/// Everything that is stored. Not by `Debug`, which hides secrets and data.
+/// A text of everything that is stored. `Debug` would hide secrets and data.
 impl Hash for Server {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         for record in self.records.values() {
@@ -124,7 +124,7 @@ fn arrival(node: usize) -> Timestamp {
     second(10 + i64::try_from(node).unwrap())
 }
 
-/// When a sweep runs: the session has timed out unless it was used.
+/// The time of a sweep. By then the session has timed out unless it was used.
 fn sweep_at() -> Timestamp {
     second(5) + IDLE
 }
@@ -144,12 +144,12 @@ fn count_of(record: &Record) -> usize {
 impl Server {
     pub(crate) const SESSION: u8 = 0;
 
-    /// The session that the login of a node opens.
+    /// The number of the session that a node's login opens.
     pub(crate) fn login(node: usize) -> u8 {
         u8::try_from(node).unwrap() + 1
     }
 
-    /// The secret that the rotation of a node brings.
+    /// The new secret of a node's rotation.
     pub(crate) fn new_secret(node: usize) -> u8 {
         u8::try_from(node).unwrap() + 1
     }
@@ -164,7 +164,7 @@ impl Server {
         Self { records: BTreeMap::from([(session.sid, session)]), mark: None }
     }
 
-    /// A record as a store shows it.
+    /// A record as a store returns it, with its subject's mark applied.
     fn find(&self, id: SessionId) -> Option<Record> {
         let mut record = self.records.get(&id)?.clone();
         if let Some(mark) = &self.mark {
@@ -177,12 +177,12 @@ impl Server {
         self.records.insert(record.sid, Record { revoked_at: None, ..record });
     }
 
-    /// Whether a session that was there is over.
+    /// Whether a session is over.
     pub(crate) fn is_over(&self, number: u8) -> bool {
         self.find(sid(number)).is_none_or(|record| record.ended.is_some() || record.revoked_at.is_some())
     }
 
-    /// Why the session ended, if that is written.
+    /// The stored end reason of the session, if there is one.
     pub(crate) fn ended(&self) -> Option<EndReason> {
         self.records[&sid(Self::SESSION)].ended.map(|ended| ended.reason)
     }
@@ -191,7 +191,8 @@ impl Server {
         self.records[&sid(Self::SESSION)].secret.as_bytes()[0]
     }
 
-    /// The number that is counted: in the session, or in the one that took its data; `None` when it ended with it.
+    /// The count in the session, or in the one that took over its data. `None` if it ended with the
+    /// session.
     pub(crate) fn count(&self) -> Option<usize> {
         let session = &self.records[&sid(Self::SESSION)];
         let record = match session.ended {
@@ -204,7 +205,8 @@ impl Server {
         Some(count_of(record))
     }
 
-    /// Whether nothing lives that was there, or on its way, when this node signed its user out everywhere.
+    /// Whether no session is live that was stored, or in flight, when this node signed its user out
+    /// everywhere.
     pub(crate) fn none_lives_from_before(&self, node: usize) -> bool {
         let lives = |record: &Record| record.ended.is_none() && record.revoked_at.is_none();
         let mut live = self.records.keys().filter_map(|id| self.find(*id)).filter(lives);
@@ -291,7 +293,7 @@ impl Server {
             EndOutcome::Ended(_) if was_ended && bug == Some(Bug::RepeatedEndIsAnother) => {
                 Answer::AlreadyEnded
             }
-            EndOutcome::AlreadyEnded { .. } if bug == Some(Bug::EndIsToldAgain) => Answer::Ended,
+            EndOutcome::AlreadyEnded { .. } if bug == Some(Bug::EndIsEmittedAgain) => Answer::Ended,
             EndOutcome::Ended(_) => Answer::Ended,
             EndOutcome::AlreadyEnded { .. } => Answer::AlreadyEnded,
             EndOutcome::Spared => Answer::Spared,

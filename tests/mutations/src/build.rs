@@ -1,4 +1,4 @@
-//! Makes a copy of the crate that holds all faults, and builds its tests.
+//! Makes a copy of the crate with all faults, and builds its tests.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use crate::{
     state::State,
 };
 
-/// The switch, which the copy gets as a module.
+/// The switch, a module that is added to the copy.
 const SWITCH: &str = r#"
 #![allow(missing_docs, clippy::all)]
 use std::{io::Write, sync::{LazyLock, atomic::{AtomicBool, Ordering::Relaxed}}};
@@ -39,12 +39,13 @@ pub fn on(id: u32) -> bool {
 }
 "#;
 
-/// Plants, and builds what compiles. What did not compile the last time is left out from the beginning.
+/// Plants the faults, and builds those that compile. Faults that did not compile the last time are
+/// left out from the start.
 pub fn build(root: &Path, state: &State) {
     let copy = state.copy();
     copy_sources(root, &copy);
     let (mut unviable, mut constant) = (state.unviable(), state.constant());
-    // The library alone finds nearly all that does not compile, much faster.
+    // Checking only the library is much faster, and finds nearly all faults that do not compile.
     for tests in [false, true] {
         loop {
             let mutants = plant(root, &copy, &unviable, &constant);
@@ -65,7 +66,7 @@ pub fn build(root: &Path, state: &State) {
     }
 }
 
-/// Copies what the tests are built from.
+/// Copies the sources that the tests need.
 fn copy_sources(root: &Path, copy: &Path) {
     let _ = fs::remove_dir_all(copy);
     fs::create_dir_all(copy).expect("a directory");
@@ -90,7 +91,7 @@ fn copy_sources(root: &Path, copy: &Path) {
     assert!(tar.wait().is_ok_and(|status| status.success()), "the sources are read");
 }
 
-/// Plants all faults in the copy. Those that are left out have a place in the list, too.
+/// Plants all faults in the copy. The list includes those that are left out.
 fn plant(root: &Path, copy: &Path, unviable: &BTreeSet<String>, constant: &BTreeSet<String>) -> Vec<Mutant> {
     let mut mutants = Vec::new();
     for file in FILES {
@@ -98,7 +99,7 @@ fn plant(root: &Path, copy: &Path, unviable: &BTreeSet<String>, constant: &BTree
         let mut syntax = syn::parse_file(&source).expect(file);
         Planter::new(file, &mut mutants, unviable, constant).plant(&mut syntax);
         let text = quote::quote!(#syntax).to_string();
-        // A line for each fault, so that an error's line says whose it is.
+        // A separate line for each fault, so that an error's line identifies the fault.
         let text = text.replace("crate :: mutant :: on", "\ncrate :: mutant :: on");
         fs::write(copy.join(file), text).expect("the copy is writable");
     }
@@ -109,7 +110,7 @@ fn plant(root: &Path, copy: &Path, unviable: &BTreeSet<String>, constant: &BTree
     mutants
 }
 
-/// Checks the library, or builds the tests. A little optimized, they run three times as fast.
+/// Checks the library, or builds the tests. With `opt-level` 1 they run three times as fast.
 fn cargo(root: &Path, copy: &Path, tests: bool) -> Output {
     let mut command = Command::new("cargo");
     if tests {
@@ -117,7 +118,7 @@ fn cargo(root: &Path, copy: &Path, tests: bool) -> Output {
             .args(["test", "--no-run", "--lib", "--test", "rules", "--test", "request", "--test", "stores"]);
         command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     } else {
-        // With a test, so that dependencies have the same features, and are not checked again.
+        // With a test, so that dependencies have the same features and are not checked again.
         command.args(["check", "--lib", "--test", "rules"]);
     }
     command
@@ -142,7 +143,7 @@ fn binaries(output: &Output) -> Vec<PathBuf> {
     binaries
 }
 
-/// What the compiler would not take.
+/// What the compiler rejected.
 struct Wrong {
     faults: BTreeSet<String>,
     functions: BTreeSet<String>,
@@ -172,7 +173,8 @@ impl Wrong {
     }
 }
 
-/// The function that an error says has to be `const`: its name after that of its type, if it has one.
+/// The function that must be `const` according to an error: its name, after its type's name if it
+/// has one.
 fn constant_function(error: &str) -> Option<String> {
     let path = error.split('`').nth(1)?.split('(').next()?;
     let parts: Vec<_> = path.split("::").filter(|part| !part.starts_with('<')).collect();
@@ -181,7 +183,7 @@ fn constant_function(error: &str) -> Option<String> {
     Some(of.map_or_else(|| (*name).to_owned(), |of| format!("{of}::{name}")))
 }
 
-/// The fault that stands next before a place in the copy.
+/// The last fault before a position in the copy.
 fn fault_before(span: &serde_json::Value, copy: &Path, mutants: &[Mutant]) -> Option<String> {
     let source = fs::read_to_string(copy.join(span["file_name"].as_str()?)).ok()?;
     let line = usize::try_from(span["line_start"].as_u64()?).ok()?;

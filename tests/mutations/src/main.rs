@@ -1,15 +1,16 @@
-//! Which small faults in the rules would no test notice?
+//! Finds small faults in the rules that no test notices.
 //!
-//! Tools that build the crate again for each fault need a minute a fault here. This one plants all faults of all files
-//! in one copy, each behind a branch (`plant.rs`), builds the tests once (`build.rs`), and runs them with one fault
-//! switched on at a time: only the tests that reach it, until the first fails (`run.rs`).
+//! Tools that rebuild the crate for each fault would need a minute a fault here. This one plants
+//! all faults of all files in one copy, each behind a branch (`plant.rs`), and builds the tests
+//! once (`build.rs`). It enables one fault at a time, and runs the tests that reach it until the
+//! first fails (`run.rs`).
 //!
 //! ```console
 //! $ cargo run --manifest-path tests/mutations/Cargo.toml --target-dir target/mutations [-- --resume src/policy/ ...]
 //! ```
 //!
-//! It fails if a fault survives that `survivors.txt` does not explain, and if that file explains one that does not
-//! survive. Arguments name the files by a part of their path.
+//! It fails if a fault survives that `survivors.txt` does not explain, and if that file explains a
+//! fault that does not survive. Arguments select files by a part of their path.
 
 #![expect(clippy::disallowed_methods, reason = "a tool looks at the clock")]
 
@@ -30,7 +31,7 @@ use plant::Mutant;
 use run::Outcome;
 use state::State;
 
-/// The rules: what decides, and what reads and writes bytes that come from outside.
+/// The files of the rules: those that decide, and those that parse and write bytes from outside.
 const FILES: &[&str] = &[
     "src/policy/deadline.rs",
     "src/policy/decide.rs",
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository");
     let mut wanted: Vec<_> = std::env::args().skip(1).collect();
-    // Goes on with what the last call built and found.
+    // Resumes with the build and the results of the last run.
     let resumes = wanted.iter().any(|argument| argument == "--resume");
     wanted.retain(|argument| argument != "--resume");
     let state = State::new(&root.join("target/mutations"));
@@ -93,7 +94,8 @@ fn main() -> ExitCode {
     report(&mutants, &outcomes, &explained, begun.elapsed())
 }
 
-/// Says what was found. A survivor without an explanation is a failure, and an explanation without a survivor.
+/// Prints the results. A survivor without an explanation is a failure, and so is an explanation
+/// without a survivor.
 fn report(mutants: &[Mutant], outcomes: &[Outcome], known: &BTreeSet<&str>, took: Duration) -> ExitCode {
     let survivors: Vec<_> = mutants
         .iter()

@@ -1,4 +1,5 @@
-//! Plants faults in the syntax of a file. Each is a branch on `crate::mutant::on(ID)`, so one build holds them all.
+//! Plants faults in the syntax tree of a file. Each is a branch on `crate::mutant::on(ID)`, so one
+//! build contains all.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,7 +18,8 @@ pub struct Mutant {
     pub id: u32,
     pub line: usize,
     pub file: String,
-    /// The file, the function, and what stands in place of what; the line changes more often.
+    /// The file, the function, and the replacement. It has no line, because lines change more
+    /// often.
     pub name: String,
 }
 
@@ -39,13 +41,13 @@ impl Mutant {
 
 pub struct Planter<'a> {
     file: String,
-    /// Of all files so far; an id is an index in it.
+    /// The faults of all files so far. An id is an index into it.
     mutants: &'a mut Vec<Mutant>,
     /// Names of faults that do not compile.
     unviable: &'a BTreeSet<String>,
-    /// Functions that have to stay `const`, in which nothing is planted.
+    /// Functions that must stay `const`, in which nothing is planted.
     constant: &'a BTreeSet<String>,
-    /// Of this file so far, with how many have the name.
+    /// The names in this file so far, with how often each occurs.
     names: HashMap<String, usize>,
     of: String,
     function: String,
@@ -66,7 +68,7 @@ impl<'a> Planter<'a> {
         self.visit_file_mut(file);
     }
 
-    /// A new fault; its condition, unless it does not compile.
+    /// Adds a fault. Returns its condition, unless the fault does not compile.
     fn fault(&mut self, span: Span, change: String) -> Option<Expr> {
         let id = u32::try_from(self.mutants.len()).expect("not so many faults");
         let change = change.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -81,7 +83,7 @@ impl<'a> Planter<'a> {
         viable.then(|| parse_quote!(crate::mutant::on(#id)))
     }
 
-    /// Puts branches with alternatives around an expression, which may hold faults itself by now.
+    /// Wraps an expression, which may already contain faults, in branches with alternatives.
     fn branch(&mut self, expr: &mut Expr, before: &str, span: Span, alternatives: Vec<Expr>) {
         let mut whole = expr.clone();
         for alternative in alternatives {
@@ -116,7 +118,7 @@ impl<'a> Planter<'a> {
     }
 }
 
-/// Values that a function could return instead of working.
+/// Constant values that a function could return.
 fn defaults(of: &Type, signature: &Signature) -> Vec<Expr> {
     let of = of.to_token_stream().to_string().replace(' ', "");
     let takes_self = signature.receiver().is_some_and(|receiver| receiver.reference.is_none());
@@ -135,7 +137,7 @@ fn defaults(of: &Type, signature: &Signature) -> Vec<Expr> {
 
 fn text(tokens: &impl ToTokens) -> String {
     let text = tokens.to_token_stream().to_string();
-    // One line, and no longer than a reader likes.
+    // One short line.
     text.chars().take(120).collect()
 }
 
@@ -148,7 +150,7 @@ fn holds_let(expr: &Expr) -> bool {
     }
 }
 
-/// Whether the expression is a condition that no other fault turns around.
+/// Whether the expression is a condition that no other fault inverts.
 fn is_plain(expr: &Expr) -> bool {
     matches!(expr, Expr::Call(_) | Expr::MethodCall(_) | Expr::Path(_) | Expr::Field(_) | Expr::Macro(_))
 }
@@ -179,7 +181,7 @@ fn other_operators(op: &BinOp) -> Vec<BinOp> {
     }
 }
 
-/// Another method with the same arguments; an empty name leaves the call out.
+/// Another method with the same arguments. An empty name removes the call.
 fn other_method(name: &str) -> Option<&'static str> {
     Some(match name {
         "min" => "max",
@@ -227,7 +229,7 @@ impl VisitMut for Planter<'_> {
         self.function(&mut function.sig, &mut function.block);
     }
 
-    // What stands in a type, a constant or a static is computed by the compiler.
+    // The compiler evaluates expressions in types, constants and statics.
     fn visit_type_mut(&mut self, _: &mut Type) {}
     fn visit_item_const_mut(&mut self, _: &mut syn::ItemConst) {}
     fn visit_item_static_mut(&mut self, _: &mut syn::ItemStatic) {}
@@ -317,7 +319,7 @@ impl VisitMut for Planter<'_> {
                     && holds_let(&Expr::Binary(binary.clone())))
                 {
                     let others = other_operators(&binary.op).into_iter().map(|op| {
-                        // In parentheses: a mix of `&&` and `||` would be read differently.
+                        // In parentheses, because a mix of `&&` and `||` would parse differently.
                         let (left, right) = (&binary.left, &binary.right);
                         if matches!(
                             op,
@@ -336,7 +338,7 @@ impl VisitMut for Planter<'_> {
                         .map(|(expr, op)| (expr, format!("{before} -> {}", text(&op))))
                         .collect();
                     if matches!(binary.op, BinOp::Add(_) | BinOp::Sub(_)) {
-                        // Moments can be added to, and have no other operator.
+                        // Timestamps support only addition.
                         others.push(((*binary.left).clone(), format!("{before} -> left side")));
                     }
                     let mut whole = expr.clone();
@@ -392,10 +394,10 @@ impl VisitMut for Planter<'_> {
 }
 
 impl Planter<'_> {
-    /// The condition turned around.
+    /// The inverted condition.
     fn turned(&mut self, place: &mut Expr, condition: &Expr, before: &str, span: Span) {
         if let Some(on) = self.fault(span, format!("{before} -> not")) {
-            // Not `!`, which could have a type of its own, where this one is yet to be inferred.
+            // Not `!`, because its type could not be inferred everywhere.
             *place = parse_quote!((if #on { if #condition { false } else { true } } else { #condition }));
         }
     }

@@ -1,4 +1,4 @@
-//! Runs the tests with one fault switched on at a time.
+//! Runs the tests with one fault enabled at a time.
 
 use std::{
     cmp::Reverse,
@@ -16,13 +16,13 @@ use std::{
 
 use crate::{plant::Mutant, state::State};
 
-/// Tests of the repository's own text, which the copy changes.
+/// Tests of the repository's text, which the copy changes.
 const LEFT_OUT: &[&str] = &["architecture::", "features::", "security_page::"];
 
-/// Tests that take longer are tried last, when all others passed.
+/// Slower tests run last, after all others have passed.
 const QUICK: Duration = Duration::from_secs(2);
 
-/// On two cores: a few tests wait for real time, and faults make others wait.
+/// More than the two cores: a few tests wait for real time, and faults make others wait.
 const THREADS: usize = 3;
 
 /// One test of one binary.
@@ -31,16 +31,16 @@ struct Test {
     binary: PathBuf,
     name: String,
     took: Duration,
-    /// How many faults it reaches.
+    /// How many faults the test reaches.
     reaches: usize,
 }
 
-/// What became of a fault.
+/// The outcome of a fault.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// By this test.
+    /// Noticed by this test.
     Killed(String),
-    /// The quick tests pass; the slow ones are not tried yet.
+    /// The quick tests pass. The slow ones have not run yet.
     PassesQuick,
     Survived,
     NotReached,
@@ -66,7 +66,7 @@ impl Outcome {
     }
 }
 
-/// What becomes of each fault; what an earlier call found out is not tried again.
+/// The outcome of each fault. Outcomes of an earlier run are not computed again.
 pub fn all(state: &State, mutants: &[Mutant], explained: &BTreeSet<&str>) -> Vec<Outcome> {
     let copy = state.copy();
     let tests: Vec<_> = state.binaries().iter().flat_map(|binary| list(&copy, binary)).collect();
@@ -75,7 +75,7 @@ pub fn all(state: &State, mutants: &[Mutant], explained: &BTreeSet<&str>) -> Vec
     println!("{} tests; {reached} of {} faults are reached", tests.len(), mutants.len());
     let noticed = state.noticed();
     let killers: Mutex<Vec<String>> = Mutex::default();
-    // All faults with the quick tests, before a few survivors take as long as all others.
+    // All faults with the quick tests first, because a few survivors take as long as all others.
     let mut outcomes = Vec::new();
     for slow in [false, true] {
         let results = state.results();
@@ -85,13 +85,14 @@ pub fn all(state: &State, mutants: &[Mutant], explained: &BTreeSet<&str>) -> Vec
             if let Some(known) = known.filter(|known| !slow || *known != Outcome::PassesQuick) {
                 return known;
             }
-            // The slow tests take longer than all others, and have nothing to say of what is no fault.
+            // The slow tests take longer than all others, so explained survivors skip them.
             if slow && explained.contains(&*mutant.name) {
                 state.add_result(&mutant.name, Outcome::Survived.text());
                 return Outcome::Survived;
             }
             let outcome = reaching.get(&mutant.id).map_or(Outcome::NotReached, |tests| {
-                // What noticed this fault before comes first, then what noticed its neighbours.
+                // First the test that noticed this fault before, then those that noticed its
+                // neighbours.
                 let before = noticed.get(&mutant.name).cloned();
                 let is_known = before.is_some();
                 let mut first: Vec<_> = before.into_iter().collect();
@@ -123,7 +124,7 @@ pub fn all(state: &State, mutants: &[Mutant], explained: &BTreeSet<&str>) -> Vec
     outcomes
 }
 
-/// The name of a test with that of its binary.
+/// The name of a test with its binary's name.
 fn full_name(binary: &Path, name: &str) -> String {
     let file = binary.file_name().unwrap_or_default().to_string_lossy();
     format!("{}::{name}", file.rsplit_once('-').map_or(&*file, |(stem, _)| stem))
@@ -166,7 +167,8 @@ fn reaching(state: &State, tests: &[Test]) -> HashMap<u32, Vec<Test>> {
     reaching
 }
 
-/// How long a test takes, and which faults it reaches. A test that fails without a fault proves nothing.
+/// How long a test takes, and which faults it reaches. A test that fails without a fault is left
+/// out.
 fn reach(copy: &Path, thread: usize, test: &Test) -> String {
     let notes = copy.join(format!("../notes-{thread}"));
     let _ = fs::remove_file(&notes);
@@ -176,7 +178,7 @@ fn reach(copy: &Path, thread: usize, test: &Test) -> String {
     let end = run(&mut command, copy, thread, Duration::from_secs(60), Duration::from_secs(120));
     let ids = fs::read_to_string(&notes).unwrap_or_default();
     let _ = fs::remove_file(&notes);
-    // One that is out of time has reached by then what it reaches.
+    // A test that times out has reached its faults by then.
     if end == End::Failed {
         println!("fails without a fault, left out: {}", test.name);
         return "0".to_owned();
@@ -184,20 +186,21 @@ fn reach(copy: &Path, thread: usize, test: &Test) -> String {
     format!("{} {}", begun.elapsed().as_millis(), ids.lines().collect::<Vec<_>>().join(" "))
 }
 
-/// One fault switched on.
+/// One enabled fault.
 struct Switched<'a> {
     copy: &'a Path,
     id: u32,
-    /// Whether the first test that is named noticed it in an earlier run.
+    /// Whether the first named test noticed it in an earlier run.
     noticed: bool,
     thread: usize,
 }
 
 impl Switched<'_> {
-    /// Tries all these tests until one fails: what noticed it before, unit tests, those named, then quick
-    /// ones that reach little.
+    /// Runs these tests until one fails: first the one that noticed the fault before, then unit
+    /// tests, then the named ones, then quick tests that reach few faults.
     fn outcome(&self, mut tests: Vec<&Test>, first: &[String]) -> Option<Outcome> {
-        // Unit tests before tests of whole requests, which a fault may let wait for what never comes.
+        // Unit tests come before tests of whole requests, because a fault may let those wait
+        // forever.
         let is_unit = |test: &Test| full_name(&test.binary, "").starts_with("tower_tenure");
         tests.sort_by_cached_key(|test| {
             let named = first.iter().position(|name| *name == full_name(&test.binary, &test.name));
@@ -211,7 +214,7 @@ impl Switched<'_> {
                 test.took,
             )
         });
-        // Small handfuls first: most faults are noticed by the first tests that reach them.
+        // Small batches first, because the first tests that reach a fault usually notice it.
         let (mut rest, mut size) = (&tests[..], 4);
         while !rest.is_empty() {
             let (now, later) = rest.split_at(size.min(rest.len()));
@@ -229,7 +232,7 @@ impl Switched<'_> {
         None
     }
 
-    /// Which of these tests of one binary notices the fault.
+    /// The test of this binary that notices the fault.
     fn failing(&self, binary: &Path, tests: &[&Test]) -> Option<String> {
         let took: Duration = tests.iter().map(|test| test.took).sum();
         let mut command = Command::new(binary);
@@ -238,8 +241,8 @@ impl Switched<'_> {
             .args(tests.iter().map(|test| &test.name))
             .env("RUSTC_BOOTSTRAP", "1")
             .env("MUTANT", self.id.to_string());
-        // A test that never ends has noticed, too. One that waits looks the same on a busy machine, so it gets a
-        // second, longer chance.
+        // A test that never ends has noticed the fault, too. On a busy machine a waiting test looks
+        // the same, so it gets a second, longer chance.
         let (work, wait) = (took * 5 + secs(2), took * 10 + secs(20));
         let mut end = run(&mut command, self.copy, self.thread, work, wait);
         if end == End::Waits {
@@ -253,7 +256,7 @@ impl Switched<'_> {
                 let names: BTreeSet<_> =
                     output.lines().filter_map(|line| line.strip_prefix("    ")).map(str::trim).collect();
                 let by = tests.iter().find(|test| names.contains(test.name.as_str()));
-                // A process that dies names none.
+                // A process that crashes names no test.
                 Some(by.map_or_else(
                     || format!("crash: {}", full_name(binary, &tests[0].name)),
                     |test| full_name(binary, &test.name),
@@ -272,14 +275,14 @@ fn output_path(copy: &Path, thread: usize) -> PathBuf {
     copy.join(format!("../output-{thread}"))
 }
 
-/// How a process ends.
+/// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
     Passed,
     Failed,
-    /// It did not end in its time.
+    /// It did not end within the time limit.
     Waits,
-    /// It did more work than it may. What other programs on the machine do does not count.
+    /// It used more CPU time than allowed. The load of other programs does not count.
     Works,
 }
 
@@ -315,7 +318,7 @@ fn run(command: &mut Command, copy: &Path, thread: usize, work: Duration, wait: 
     }
 }
 
-/// How long a process kept a processor busy. Linux counts in hundredths of a second.
+/// The CPU time of a process. Linux counts in hundredths of a second.
 fn worked(process: u32) -> Duration {
     let line = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let fields = line.rsplit_once(") ").map_or("", |(_, fields)| fields);
@@ -323,7 +326,7 @@ fn worked(process: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// Does the same with all of them on several threads; the results are in order.
+/// Maps all items on several threads, and returns the results in order.
 fn in_parallel<T: Sync, R: Send>(all: &[T], work: impl Fn(usize, usize, &T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, R)>> = Mutex::default();

@@ -1,4 +1,4 @@
-//! What a run keeps in files, so that it goes on where it was stopped.
+//! The state of a run in files, so that a stopped run can resume.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ impl State {
         Self { folder: folder.to_owned() }
     }
 
-    /// What the last run found says only which tests to try first.
+    /// The results of the last run decide only which tests run first.
     pub fn start_again(&self) {
         let mut noticed = self.pairs("noticed.txt");
         noticed.extend(self.pairs("results.txt").into_iter().filter(|(_, by)| by.contains("::")));
@@ -46,7 +46,7 @@ impl State {
         self.read("unviable.txt").into_iter().collect()
     }
 
-    /// Names of functions that have to stay `const`.
+    /// Names of functions that must stay `const`.
     pub fn constant(&self) -> BTreeSet<String> {
         self.read("constant.txt").into_iter().collect()
     }
@@ -64,7 +64,7 @@ impl State {
         self.write("binaries.txt", binaries.iter().map(|path| path.display().to_string()));
     }
 
-    /// A line for each test; empty if it was not measured to the end.
+    /// A line for each test. Empty if the measurement was not finished.
     pub fn reached(&self) -> Vec<String> {
         self.read("reached.txt")
     }
@@ -73,12 +73,12 @@ impl State {
         self.write("reached.txt", lines);
     }
 
-    /// Which test noticed each fault in an earlier run.
+    /// The test that noticed each fault in an earlier run.
     pub fn noticed(&self) -> BTreeMap<String, String> {
         self.pairs("noticed.txt")
     }
 
-    /// What this run has found so far.
+    /// The results of this run so far.
     pub fn results(&self) -> BTreeMap<String, String> {
         self.pairs("results.txt")
     }

@@ -1,8 +1,9 @@
-//! Compares the public API with `tests/public_api.txt`, so that a change of it is seen in a review.
+//! Compares the public API with `tests/public_api.txt`, so that a review shows each change.
 //!
-//! `cargo run` in this folder says what differs and fails; `cargo run -- --accept` writes the file.
-//! The JSON of rustdoc is unstable, so the stable rustdoc is told to allow it. Only rustdoc: cargo would compile every
-//! dependency anew if the compiler was told so too. For that this program is rustdoc to cargo, and calls the real one.
+//! `cargo run` in this folder prints the differences and fails. `cargo run -- --accept` writes the
+//! file. The JSON of rustdoc is unstable, so `RUSTC_BOOTSTRAP` allows it in the stable rustdoc. If
+//! the compiler had that variable too, cargo would recompile every dependency. So this program acts
+//! as rustdoc for cargo, and calls the real one with the variable.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +14,7 @@ use std::{
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Set where cargo calls this program for rustdoc.
+/// Set when cargo calls this program as rustdoc.
 const AS_RUSTDOC: &str = "PUBLIC_API_AS_RUSTDOC";
 
 fn as_rustdoc() -> Result<ExitCode, Failure> {
@@ -21,7 +22,7 @@ fn as_rustdoc() -> Result<ExitCode, Failure> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The JSON of the crate with all its features.
+/// The rustdoc JSON of the crate with all features.
 fn rustdoc_json(root: &Path) -> Result<PathBuf, Failure> {
     let target = root.join("target");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -39,8 +40,8 @@ fn rustdoc_json(root: &Path) -> Result<PathBuf, Failure> {
     Ok(target.join("doc").join("tower_tenure.json"))
 }
 
-/// One item a line, in the order of their paths. Implementations of auto traits and blanket
-/// implementations are left out: they follow from the rest.
+/// One item a line, ordered by path. Auto trait and blanket implementations are left out, because
+/// they follow from the rest.
 fn listing(json: &Path) -> Result<String, Failure> {
     let api = public_api::Builder::from_rustdoc_json(json)
         .omit_blanket_impls(true)

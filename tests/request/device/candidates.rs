@@ -1,4 +1,5 @@
-//! Several cookies of one name, and what a bound session that is not proven must not lead to (SPEC B6, C5).
+//! Several cookies of one name, and what an unproven request of a bound session must not do (SPEC
+//! B6, C5).
 
 use axum::http::StatusCode;
 use tower_tenure::{DeviceBinding, MemoryStore};
@@ -16,7 +17,7 @@ fn session_cookie(browser: &Browser) -> String {
     cookies.split("; ").find(|pair| pair.starts_with("__Host-id=")).unwrap().to_owned()
 }
 
-/// Cookies of a session of alice that nobody proves any more, and of one of bob.
+/// Cookies of a session of alice that is no longer proven, and of a session of bob.
 async fn unproven_and_proven(site: &Site) -> (Bound, String, Browser) {
     let bound = Bound::new(site, SoftwareDevice::es256()).await;
     let stolen = session_cookie(&bound.browser);
@@ -57,7 +58,8 @@ async fn b6_a_login_beside_an_unproven_session_ends_nothing_of_it() {
     }
 }
 
-/// In *observe*, and with the bound cookie, a logout ends all that the request proved.
+/// In *observe* mode, and with the bound cookie, a logout ends all sessions that the request
+/// proved.
 #[tokio::test]
 async fn c5_a_logout_ends_every_session_that_counts() {
     let site = site_over(MemoryStore::new(), DeviceBinding::observe());
@@ -75,9 +77,9 @@ async fn c5_a_logout_ends_every_session_that_counts() {
     assert_eq!(bound.browser.get("/me").await.reason().as_deref(), Some("signed_out"));
 }
 
-/// Writes of a handler are dropped, and it hears of it where it asks.
+/// A handler's writes are dropped. `save` and `update` return the error.
 #[tokio::test]
-async fn b6_what_an_unproven_request_writes_goes_nowhere() {
+async fn b6_what_an_unproven_request_writes_is_not_stored() {
     for site in [
         site(),
         site_over(tower_tenure::testing::Probe::remote(MemoryStore::new()), DeviceBinding::enforce()),
@@ -122,8 +124,8 @@ async fn b6_a_session_that_is_over_by_time_is_over_also_for_who_cannot_prove_it(
     assert!(removed.iter().all(|line| line.contains("Max-Age=0")) && !removed.is_empty(), "{removed:?}");
 }
 
-/// L13: the bound cookie of a session that ran out of time has run out as well, so its user could never prove the device.
-/// What the login of the same user takes over is the user's own.
+/// L13: when a session has expired, its bound cookie has expired as well, so its user can no longer
+/// prove the device. The login of the same user takes over only that user's own data.
 #[tokio::test]
 async fn l13_b6_work_waits_for_the_user_and_not_for_a_thief_of_a_live_session() {
     let policy = policy().with_resume_for(15 * MINUTE);
@@ -131,11 +133,11 @@ async fn l13_b6_work_waits_for_the_user_and_not_for_a_thief_of_a_live_session() 
     let bound = Bound::new(&site, SoftwareDevice::es256()).await;
     bound.browser.put("/data/draft", "x").await;
     site.clock.advance(BOUND_COOKIE);
-    // While the session is live, a request that does not prove the device takes nothing over.
+    // While the session is live, an unproven request takes nothing over.
     let thief = bound.without_bound_cookie();
     assert_eq!(thief.post("/login/alice").await.status, StatusCode::OK);
     assert_eq!(thief.get("/data/draft").await.status, StatusCode::NOT_FOUND);
-    // Nor does another user after its end; its own user does.
+    // After its end another user takes nothing over either, but its own user does.
     site.clock.advance(5 * MINUTE);
     let [stranger, user] = [0, 1].map(|_| bound.without_bound_cookie());
     assert_eq!(stranger.post("/login/mallory").await.status, StatusCode::OK);
@@ -144,7 +146,8 @@ async fn l13_b6_work_waits_for_the_user_and_not_for_a_thief_of_a_live_session() 
     assert_eq!(user.get("/data/draft").await.body, "x");
 }
 
-/// The session that the browser names counts, wherever its cookie is, and no other cookie is removed.
+/// The session that the browser names is refreshed, whatever the position of its cookie. No other
+/// cookie is removed.
 #[tokio::test]
 async fn b5_a_refresh_is_about_the_session_that_it_names() {
     let site = site();
@@ -159,7 +162,8 @@ async fn b5_a_refresh_is_about_the_session_that_it_names() {
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
     assert_eq!(reply.set_cookies().len(), 1);
 
-    // A late refresh of a session that a login has replaced: that is over, the new one is not.
+    // A late refresh of a session that a login has replaced. The old session is over, the new one
+    // is not.
     bound.browser.post("/login/alice").await;
     let reply = refresh(&bound.browser, &bound.sid, None).await;
     assert_eq!((reply.status, &*reply.body), (StatusCode::OK, r#"{"continue": false}"#));
@@ -167,8 +171,8 @@ async fn b5_a_refresh_is_about_the_session_that_it_names() {
     assert_eq!(bound.browser.get("/me").await.body, "alice");
 }
 
-/// A browser that hears `{"continue": false}` forgets its key, and the user is locked out for the rest of the session. So it
-/// is said only of a session that is over for certain.
+/// A browser that receives `{"continue": false}` discards its key, which locks the user out for the
+/// rest of the session. So that answer is sent only if the session is certainly over.
 #[tokio::test]
 async fn b5_a_refresh_in_flight_while_the_secret_is_replaced_forgets_nothing() {
     let router = |routes: axum::Router| {
@@ -187,7 +191,7 @@ async fn b5_a_refresh_in_flight_while_the_secret_is_replaced_forgets_nothing() {
     }
     let reply = refresh(&bound.browser, &bound.sid, Some(&bound.device.refresh(&challenge))).await;
     assert_eq!(reply.status, StatusCode::OK);
-    // Long after, the old secret is nothing.
+    // Long after, the old secret is unknown.
     site.clock.advance(MINUTE);
     let reply = refresh(&in_flight, &bound.sid, None).await;
     assert_eq!((reply.status, &*reply.body), (StatusCode::OK, r#"{"continue": false}"#));
@@ -202,7 +206,7 @@ async fn c6_b5_a_refresh_with_the_old_secret_in_its_grace_goes_through() {
     let challenge = challenge_of(&refresh(&in_flight, &bound.sid, None).await);
     let reply = refresh(&in_flight, &bound.sid, Some(&bound.device.refresh(&challenge))).await;
     assert_eq!(reply.status, StatusCode::OK);
-    // A registration needs the latest secret: who has an older cookie may be a thief.
+    // A registration needs the latest secret, because the holder of an older cookie may be a thief.
     let browser = site.browser();
     let challenge = crate::common::bound::log_in(&browser, "carol").await;
     let old = browser.copy();
@@ -213,7 +217,7 @@ async fn c6_b5_a_refresh_with_the_old_secret_in_its_grace_goes_through() {
 }
 
 #[tokio::test]
-async fn b6_junk_and_old_bound_cookies_beside_the_valid_one_lock_nobody_out() {
+async fn b6_junk_and_old_bound_cookies_beside_the_valid_one_lock_no_user_out() {
     let site = site();
     let bound = Bound::new(&site, SoftwareDevice::es256()).await;
     let old = bound.browser.cookie_header().unwrap();

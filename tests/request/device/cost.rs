@@ -1,4 +1,5 @@
-//! What device binding costs: calls to the store (SPEC B5, B6, S5). Allocations are counted in `tests/budget.rs`.
+//! Calls to the store that device binding costs (SPEC B5, B6, S5). `tests/budget.rs` counts
+//! allocations.
 
 use axum::http::StatusCode;
 use tower_tenure::{
@@ -34,7 +35,8 @@ async fn b5_b6_s5_a_read_of_a_bound_session_and_a_refresh_are_one_load_and_a_reg
         assert_eq!(bound.browser.get("/me").await.status, StatusCode::OK);
         assert_eq!(store.take_calls(), [Load], "{mode:?}");
         site.clock.advance(BOUND_COOKIE);
-        // What is due to be recorded stays due: an unproven request records nothing, a refresh does not count.
+        // A due touch stays due: an unproven request records nothing, and a refresh is not an
+        // interaction.
         assert_eq!(bound.browser.get("/me").await.reason().as_deref(), Some("unproven"));
         assert_eq!(store.take_calls(), [Load], "{mode:?}");
         bound.browser.put("/data/k", "v").await;
@@ -48,7 +50,7 @@ async fn b5_b6_s5_a_read_of_a_bound_session_and_a_refresh_are_one_load_and_a_reg
     }
 }
 
-/// A request that cannot be one of the protocol does not even cost a load, so its time says nothing.
+/// A request that cannot belong to the protocol costs no load, so its duration reveals nothing.
 #[tokio::test]
 async fn b5_a_request_of_another_site_or_without_an_id_asks_no_store() {
     let store = Probe::remote(MemoryStore::new());

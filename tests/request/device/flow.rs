@@ -1,4 +1,4 @@
-//! Sessions bound to the device of their browser (SPEC B), with a device of our own.
+//! Sessions bound to the device of their browser (SPEC B), with a software device.
 
 use axum::{
     body::Body,
@@ -152,8 +152,8 @@ async fn b5_the_refresh_of_a_session_that_is_over_says_so() {
             .iter()
             .any(|line| line.starts_with("__Host-id-bound=") && !line.contains("Max-Age=0"))
     );
-    let nobody = site.browser();
-    let reply = refresh(&nobody, &bound.sid, Some(&proof)).await;
+    let stranger = site.browser();
+    let reply = refresh(&stranger, &bound.sid, Some(&proof)).await;
     assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, r#"{"continue": false}"#));
 }
 
@@ -201,7 +201,7 @@ async fn b1_the_endpoints_are_there_only_with_a_binding() {
     );
 }
 
-/// P1: who lists the sessions sees which are bound; a copied cookie sees and ends none.
+/// P1: the list shows which sessions are bound. A request with a copied cookie sees and ends none.
 #[tokio::test]
 async fn b7_own_sessions_say_who_is_bound_and_a_copied_cookie_reaches_none() {
     let site = site();
@@ -229,7 +229,7 @@ async fn b7_own_sessions_say_who_is_bound_and_a_copied_cookie_reaches_none() {
     assert_eq!(other.get("/me").await.status, StatusCode::OK);
 }
 
-/// E8: the browser sends its proofs to paths as it sees them.
+/// E8: the browser sends its proofs to the public paths.
 #[tokio::test]
 async fn e8_behind_a_proxy_the_paths_of_the_protocol_have_its_prefix() {
     let public = PublicUrl::new("https://app.example/shop").unwrap();

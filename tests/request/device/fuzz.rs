@@ -1,6 +1,8 @@
-//! Whatever comes in the headers of the protocol: no panic, no 5xx, no binding, no proof (SPEC B8).
+//! Arbitrary input in the headers of the protocol causes no panic, no 5xx, no binding and no proof
+//! (SPEC B8).
 //!
-//! `TENURE_SEARCH=100 cargo test --release --all-features --test request device::fuzz` searches a hundred times longer.
+//! `TENURE_SEARCH=100 cargo test --release --all-features --test request device::fuzz` searches a
+//! hundred times longer.
 
 use axum::{
     body::Body,
@@ -23,7 +25,7 @@ fn cases(base: u32) -> Config {
     Config { failure_persistence: None, ..Config::with_cases(search::cases(base)) }
 }
 
-/// A bound session that nobody proves any more, and one that can be bound.
+/// A bound session that is no longer proven, and a session that can be bound.
 struct Stack {
     runtime: Runtime,
     site: Site,
@@ -58,7 +60,7 @@ impl Stack {
         self.runtime.block_on(browser.request(request))
     }
 
-    /// Nothing came of what was sent.
+    /// Checks that what was sent had no effect.
     fn is_as_before(&self) -> bool {
         self.runtime.block_on(async {
             self.thief.get("/me").await.reason().as_deref() == Some("unproven")
@@ -75,7 +77,7 @@ fn for_a_header(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Pieces that mean something somewhere, and any bytes.
+/// Fragments of valid inputs, and random bytes.
 fn bytes(known: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => select(vec![
@@ -90,7 +92,7 @@ fn bytes(known: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
     vec(piece, 0..8).prop_map(|pieces| for_a_header(pieces.concat()))
 }
 
-/// JSON that resembles what the endpoints want, with one or two members changed.
+/// JSON like that of a valid proof, with one or two members changed.
 fn json_near(good: serde_json::Value) -> impl Strategy<Value = String> {
     let names: Vec<String> = ["alg", "typ", "jwk", "crit", "jti", "kty", "crv", "x", "y", "n", "e", "d", "k"]
         .map(Into::into)
@@ -157,8 +159,8 @@ fn whatever_is_sent_as_a_proof_binds_and_proves_nothing() {
             signer.sign_text(&header, &payload).into_bytes()
         },
     );
-    // A good proof with one character changed: no two spellings mean the same. The last bits of base64, which have no meaning,
-    // base64 refuses.
+    // A valid proof with one character changed is refused: no two encodings are equivalent. The
+    // base64 decoder refuses nonzero trailing bits.
     let proof = prop_oneof![
         2 => bytes(known),
         2 => forged,
@@ -172,7 +174,7 @@ fn whatever_is_sent_as_a_proof_binds_and_proves_nothing() {
         } else {
             stack.send(&stack.thief, "/session/refresh", &[("sec-secure-session-id", id), ("secure-session-response", proof)])
         };
-        // A change in what is not looked at leaves a proof good: a parameter after it, say.
+        // A change in an ignored part, such as a parameter after the proof, leaves the proof valid.
         prop_assert!(!reply.status.is_server_error(), "{reply:?}");
         prop_assert!(matches!(reply.status.as_u16(), 200 | 400 | 403), "{reply:?}");
         prop_assert!(reply.status != StatusCode::OK || reply.body.contains("\"continue\": false"), "{reply:?}");

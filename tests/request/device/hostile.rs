@@ -1,4 +1,4 @@
-//! Hostile proofs (SPEC B8): 400 or 403, never a binding, and they use nothing up.
+//! Hostile proofs (SPEC B8) get 400 or 403, bind nothing, and use up no challenge.
 
 use axum::{
     body::Body,
@@ -22,7 +22,7 @@ pub(super) fn devices() -> [SoftwareDevice; 2] {
     [SoftwareDevice::es256(), SoftwareDevice::rs256()]
 }
 
-/// The header of a proof as the endpoint wants it, with these members changed.
+/// The header of a valid proof with these members changed.
 pub(super) fn header(device: &SoftwareDevice, with_key: bool, changes: &Value) -> Value {
     let mut header = json!({"alg": device.algorithm(), "typ": "dbsc+jwt"});
     if with_key {
@@ -39,14 +39,14 @@ pub(super) fn token(header: &str, payload: &str, signature: &[u8]) -> String {
     format!("{}.{}.{}", base64(header.as_bytes()), base64(payload.as_bytes()), base64(signature))
 }
 
-/// What all of them have to come to.
+/// The result that every hostile proof must have.
 pub(super) fn assert_refused(reply: &Reply, what: &str) {
     assert!(matches!(reply.status.as_u16(), 400 | 403), "{what}: {} {}", reply.status, reply.body);
     assert_eq!(reply.set_cookies(), [""; 0], "{what}");
     assert_eq!(text(&reply.headers, "cache-control"), Some("no-store"), "{what}");
 }
 
-/// Tries each at the registration of a session, and then the good one.
+/// Sends each to the registration of a session, and then a valid one.
 pub(super) async fn try_to_register(
     device: &SoftwareDevice,
     hostile: impl AsyncFn(&Site, &str) -> Vec<Hostile>,
@@ -62,7 +62,7 @@ pub(super) async fn try_to_register(
     assert_eq!(browser.get("/bound").await.body, "bound");
 }
 
-/// Tries each at the refresh of a bound session, and then the good one.
+/// Sends each to the refresh of a bound session, and then a valid one.
 pub(super) async fn try_to_refresh(
     device: SoftwareDevice,
     hostile: impl AsyncFn(&Site, &SoftwareDevice, &str) -> Vec<Hostile>,
@@ -122,7 +122,7 @@ fn wrong_headers(device: &SoftwareDevice, with_key: bool, challenge: &str) -> Ve
     ] {
         all.push((format!("header with {changes}"), device.sign_text(&of(&changes).to_string(), &payload)));
     }
-    // Symmetric, and keyed with what everybody knows.
+    // A symmetric algorithm, keyed with public values.
     let jwk = device.jwk();
     let public = |name: &str| Base64UrlUnpadded::decode_vec(jwk[name].as_str().unwrap_or_default()).unwrap();
     let point = [&[4], &*public("x"), &*public("y")].concat();
@@ -176,7 +176,7 @@ fn wrong_payloads(device: &SoftwareDevice, with_key: bool, challenge: &str) -> V
     .collect()
 }
 
-/// Wrong in its form.
+/// Malformed as a whole.
 fn wrong_forms(good: &str) -> Vec<Hostile> {
     let parts: Vec<_> = good.split('.').collect();
     let [header, payload, signature] = [0, 1, 2].map(|n| parts[n]);
@@ -257,7 +257,7 @@ fn wrong_signatures(device: &SoftwareDevice, good: &str) -> Vec<Hostile> {
         .collect()
 }
 
-/// With challenges that are good for something else.
+/// With challenges that are valid for another purpose.
 async fn wrong_challenges(site: &Site, device: &SoftwareDevice, with_key: bool) -> Vec<Hostile> {
     let other = Bound::new(site, SoftwareDevice::es256()).await;
     let unbound = site.browser();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::hostile::{Hostile, header, token, try_to_register};
 use crate::common::{SoftwareDevice, device::base64};
 
-/// Proofs that are good but for these members of the key.
+/// Proofs that are valid except for these members of the key.
 fn with_keys(
     device: &SoftwareDevice,
     challenge: &str,
@@ -28,7 +28,7 @@ fn with_keys(
     proofs.collect()
 }
 
-/// Wrong for keys of either kind.
+/// Wrong for both key types.
 fn wrong_members(device: &SoftwareDevice) -> Vec<Value> {
     let private = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
     let mut all: Vec<_> = private
@@ -152,7 +152,7 @@ fn forged_for_one(n: &[u8], challenge: &str) -> String {
     token(&header, &payload, &[&[0, 1], &*padding, &tail].concat())
 }
 
-/// A key that is swapped after the signing, in either direction.
+/// A key that is replaced after signing, in either direction.
 #[tokio::test]
 async fn b8_a_key_that_did_not_sign_never_registers() {
     for device in super::hostile::devices() {
@@ -172,7 +172,7 @@ async fn b8_a_key_that_did_not_sign_never_registers() {
     }
 }
 
-/// ECDSA has two valid signatures for each: both are of the device.
+/// Each ECDSA signature has a second valid form (`s` and `n - s`). Both prove the device.
 #[tokio::test]
 async fn b4_both_forms_of_an_ecdsa_signature_are_accepted() {
     // The order of the curve (FIPS 186-5).

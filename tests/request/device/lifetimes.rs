@@ -1,4 +1,4 @@
-//! Every lifetime of device binding, by the manual clock (SPEC B3, B4, B5, B6).
+//! Every lifetime of device binding, with the manual clock (SPEC B3, B4, B5, B6).
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn b3_the_offer_of_a_login_is_good_for_five_minutes() {
         let reply = register(&late, &device.register(&second)).await;
         assert_eq!(reply.status, StatusCode::FORBIDDEN);
         assert_eq!(late.get("/me").await.body, "bob", "not bound, and served as before");
-        // The answer of the first was lost: the same proof, too late.
+        // The first answer was lost, and the same proof is sent again too late.
         let reply = register(&early, &device.register(&first)).await;
         assert_eq!(reply.status, StatusCode::FORBIDDEN);
     }
@@ -46,7 +46,8 @@ async fn b3_of_two_challenges_the_one_before_the_last_is_good_too() {
     }
 }
 
-/// Two nodes over one store whose clocks are apart: there is no clock of the store to compare with.
+/// Two nodes with differing clocks over a store without a clock, so there is nothing to compare
+/// with.
 fn nodes(ahead: Duration) -> [Site; 2] {
     let store = MemoryStore::new();
     let nodes = [0, 1].map(|_| site_with(store.clone(), DeviceBinding::enforce(), lasting(), |layer| layer));
@@ -64,23 +65,23 @@ async fn b3_clocks_of_nodes_may_be_apart_by_thirty_seconds() {
         let [here, ahead_node] = nodes(ahead);
         let bound = Bound::new(&here, SoftwareDevice::es256()).await;
         let there = bound.browser.at(&ahead_node);
-        // A challenge of the node ahead is from the future here.
+        // A challenge from the node that is ahead lies in the future here.
         let challenge = challenge_of(&refresh(&there, &bound.sid, None).await);
         let reply = refresh(&bound.browser, &bound.sid, Some(&bound.device.refresh(&challenge))).await;
         assert_eq!(reply.status == StatusCode::OK, works, "{ahead:?}");
         assert_eq!(reply.status == StatusCode::FORBIDDEN, !works, "{ahead:?}");
-        // The other way round it is only older.
+        // In the other direction it is only older.
         let challenge = bound.challenge().await;
         let reply = refresh(&there, &bound.sid, Some(&bound.device.refresh(&challenge))).await;
         assert_eq!(reply.status, StatusCode::OK, "{ahead:?}");
-        // The same for the offer of a login.
+        // The same holds for the offer of a login.
         let challenge = log_in(&there, "bob").await;
         let reply = register(&there.at(&here), &SoftwareDevice::es256().register(&challenge)).await;
         assert_eq!(reply.status == StatusCode::OK, works, "{ahead:?}");
     }
 }
 
-/// With a clock of the store, what nodes hand each other is by that one.
+/// If the store has a clock, challenges carry the store's time.
 #[tokio::test]
 async fn s12_b3_b6_with_a_clock_of_the_store_nodes_may_be_further_apart() {
     for apart in [2 * SECOND, 29 * SECOND] {
@@ -111,7 +112,7 @@ async fn s12_b3_b6_with_a_clock_of_the_store_nodes_may_be_further_apart() {
     }
 }
 
-/// A clock of a node, ahead of a manual one, that is to be compared with the store's.
+/// A node's clock, ahead of a manual one, which the node compares with the store's clock.
 #[derive(Clone, Debug)]
 pub(super) struct Wall(pub(super) ManualClock, pub(super) Duration);
 
@@ -148,13 +149,13 @@ async fn b4_the_bound_cookie_is_valid_for_its_lifetime_and_the_browser_drops_it_
     }
 }
 
-/// A session is used for as long as its policy says, whatever its device does: refreshes extend nothing, and the cookies of
-/// both modes are the session's own.
+/// A session's lifetime follows its policy alone. Refreshes extend nothing, and the cookie's
+/// attributes follow the session's mode.
 #[tokio::test]
 async fn b5_l2_both_deadlines_hold_while_the_device_refreshes() {
     for mode in [Mode::Persistent, Mode::NonPersistent] {
         let policy = policy_of(20 * MINUTE, HOUR).with_default_mode(mode);
-        // Idle: it is refreshed and not used.
+        // Idle: the session is refreshed but not used.
         let site = site_with(MemoryStore::new(), DeviceBinding::enforce(), policy, |layer| layer);
         let bound = Bound::new(&site, SoftwareDevice::es256()).await;
         for _ in 0..3 {
@@ -169,7 +170,7 @@ async fn b5_l2_both_deadlines_hold_while_the_device_refreshes() {
         let reply = refresh(&bound.browser, &bound.sid, Some(&bound.device.refresh(&challenge))).await;
         assert_eq!((reply.status, &*reply.body), (StatusCode::OK, r#"{"continue": false}"#), "{mode:?}");
 
-        // Absolute: it is refreshed and used.
+        // Absolute: the session is refreshed and used.
         let site = site_with(MemoryStore::new(), DeviceBinding::enforce(), policy, |layer| layer);
         let bound = Bound::new(&site, SoftwareDevice::es256()).await;
         for _ in 0..11 {

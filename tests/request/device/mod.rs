@@ -22,7 +22,7 @@ use crate::common::{Site, bound::site_over};
 /// How long a bound cookie is valid, by default.
 const BOUND_COOKIE: Duration = Duration::from_secs(600);
 
-/// How long after the binding requests need no bound cookie.
+/// How long requests need no bound cookie after the binding.
 const GRACE: Duration = Duration::from_secs(30);
 
 fn site() -> Site {

@@ -1,4 +1,4 @@
-//! The store away at each step: 503, nothing lost, and it works after (SPEC B5, S6).
+//! The store fails at each step: 503, nothing is lost, and a retry succeeds (SPEC B5, S6).
 
 use axum::http::StatusCode;
 use tower_tenure::{
@@ -32,7 +32,7 @@ async fn b4_s6_a_registration_that_the_store_does_not_answer_can_be_sent_again()
         store.fail(Update, 1);
         assert_away(&register(&browser, &proof).await);
         assert_eq!(browser.get("/bound").await.status, StatusCode::UNAUTHORIZED);
-        // It took place, and nobody heard.
+        // It took effect, but the answer was lost.
         store.lose_answers(Update, 1);
         assert_away(&register(&browser, &proof).await);
         assert_eq!(register(&browser, &proof).await.status, StatusCode::OK);
@@ -61,7 +61,8 @@ async fn b5_s6_a_refresh_that_the_store_does_not_answer_can_be_sent_again() {
     }
 }
 
-/// A node whose clock disagrees with the store's cannot say that a session is over, so no browser forgets its key for it.
+/// A node whose clock disagrees with the store's cannot decide that a session is over. So it makes
+/// no browser discard its key.
 #[tokio::test]
 async fn s12_b5_a_node_with_a_wrong_clock_makes_no_browser_forget_its_key() {
     let store = Probe::remote(MemoryStore::new());

@@ -15,13 +15,13 @@ use crate::common::{
     policy, policy_of,
 };
 
-type Told = Arc<Mutex<Vec<String>>>;
+type Events = Arc<Mutex<Vec<String>>>;
 
 /// A site over a store whose calls can be held, and the events of device binding.
-fn place() -> (Site, Probe<MemoryStore>, Told) {
-    let (store, told) = (Probe::remote(MemoryStore::new()), Told::default());
+fn place() -> (Site, Probe<MemoryStore>, Events) {
+    let (store, events) = (Probe::remote(MemoryStore::new()), Events::default());
     let observer = {
-        let told = Arc::clone(&told);
+        let events = Arc::clone(&events);
         move |event: &Event<'_>| {
             let line = match event.kind {
                 EventKind::ProofRefused { reason } => format!("proof_refused {reason}"),
@@ -30,20 +30,20 @@ fn place() -> (Site, Probe<MemoryStore>, Told) {
                 }
                 _ => return,
             };
-            told.lock().unwrap().push(line);
+            events.lock().unwrap().push(line);
         }
     };
     let site = site_with(store.clone(), DeviceBinding::enforce(), policy(), |layer: SessionLayer| {
         layer.with_observer_fn(observer)
     });
-    (site, store, told)
+    (site, store, events)
 }
 
-fn take(told: &Told) -> Vec<String> {
-    std::mem::take(&mut told.lock().unwrap())
+fn take(events: &Events) -> Vec<String> {
+    std::mem::take(&mut events.lock().unwrap())
 }
 
-/// Starts a registration that waits at the store, and leaves it there.
+/// Starts a registration and holds its update before the store.
 async fn held(
     store: &Probe<MemoryStore>,
     browser: &Browser,
@@ -58,7 +58,7 @@ async fn held(
 
 #[tokio::test]
 async fn b4_o1_of_two_devices_at_once_the_first_is_bound_and_one_event_says_so() {
-    let (site, store, told) = place();
+    let (site, store, events) = place();
     let browser = site.browser();
     let challenge = log_in(&browser, "alice").await;
     let [slow, fast] = [SoftwareDevice::es256(), SoftwareDevice::rs256()];
@@ -67,8 +67,8 @@ async fn b4_o1_of_two_devices_at_once_the_first_is_bound_and_one_event_says_so()
     gate.open();
     let reply = registering.await.unwrap();
     assert_eq!((reply.status, reply.set_cookies().len()), (StatusCode::FORBIDDEN, 0), "{}", reply.body);
-    assert_eq!(take(&told), ["bound", "proof_refused other_device"]);
-    // It is the fast one's.
+    assert_eq!(take(&events), ["bound", "proof_refused other_device"]);
+    // The session is bound to the faster device.
     site.clock.advance(600 * SECOND);
     let sid = {
         let reply = refresh(&browser, &sid_of(&browser), None).await;
@@ -89,10 +89,10 @@ fn sid_of(browser: &Browser) -> String {
     tower_tenure::SessionId::from_bytes(bytes[..16].try_into().unwrap()).to_string()
 }
 
-/// A browser that hears nothing tries again.
+/// A browser that receives no answer retries.
 #[tokio::test]
 async fn b4_o1_the_same_device_twice_at_once_is_bound_once() {
-    let (site, store, told) = place();
+    let (site, store, events) = place();
     let browser = site.browser();
     let challenge = log_in(&browser, "alice").await;
     let device = SoftwareDevice::es256();
@@ -102,13 +102,13 @@ async fn b4_o1_the_same_device_twice_at_once_is_bound_once() {
     assert_eq!(again.status, StatusCode::OK);
     gate.open();
     assert_eq!(registering.await.unwrap().status, StatusCode::OK);
-    assert_eq!(take(&told), ["bound"]);
+    assert_eq!(take(&events), ["bound"]);
 }
 
 #[tokio::test]
 async fn s4_b4_a_session_that_ends_meanwhile_is_not_bound() {
     for ended_by in ["logout", "revocation", "login"] {
-        let (site, store, told) = place();
+        let (site, store, events) = place();
         let browser = site.browser();
         let challenge = log_in(&browser, "alice").await;
         let proof = SoftwareDevice::es256().register(&challenge);
@@ -121,21 +121,22 @@ async fn s4_b4_a_session_that_ends_meanwhile_is_not_bound() {
         gate.open();
         let reply = registering.await.unwrap();
         assert_eq!((reply.status, reply.set_cookies().len()), (StatusCode::UNAUTHORIZED, 0), "{ended_by}");
-        assert_eq!(take(&told), [""; 0], "{ended_by}");
+        assert_eq!(take(&events), [""; 0], "{ended_by}");
         assert_eq!(browser.get("/me").await.status, StatusCode::UNAUTHORIZED, "{ended_by}");
     }
 }
 
-/// Both are in force afterwards, whichever the store takes first.
+/// Interleaving: a rotation and a registration commit in either order. Afterwards both are in
+/// force.
 #[tokio::test]
 async fn b7_a_rotation_in_flight_and_a_registration_both_count() {
     for binds_first in [false, true] {
-        let (site, store, told) = place();
+        let (site, store, events) = place();
         let browser = site.browser();
         let challenge = log_in(&browser, "alice").await;
         let device = SoftwareDevice::es256();
         let proof = device.register(&challenge);
-        // The touch of the login is not due, so the first update is the one that is held.
+        // No touch is due after the login, so the first update is the one that is held.
         let reply = if binds_first {
             let gate = store.hold(Operation::Update);
             let rotating = browser.spawn(axum::http::Method::POST, "/rotate");
@@ -157,7 +158,7 @@ async fn b7_a_rotation_in_flight_and_a_registration_both_count() {
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
         let lines = reply.set_cookies();
         assert!(lines.iter().all(|line| line.starts_with("__Host-id-bound=")), "no dying token: {lines:?}");
-        let mut events = take(&told);
+        let mut events = take(&events);
         events.sort_unstable();
         assert_eq!(events, ["bound", "rotated"]);
         site.clock.advance(600 * SECOND);
@@ -168,7 +169,8 @@ async fn b7_a_rotation_in_flight_and_a_registration_both_count() {
     }
 }
 
-/// B2: each login whose cookie reaches the browser comes with an offer for just that session, and no other response has one.
+/// B2: each response that sets the cookie of a login has an offer for exactly that session. No
+/// other response has one.
 #[tokio::test]
 async fn b2_the_offer_goes_with_the_cookie_of_a_login_and_with_nothing_else() {
     use axum::routing::{get, post};
@@ -237,7 +239,7 @@ async fn b2_the_offer_goes_with_the_cookie_of_a_login_and_with_nothing_else() {
         }
     }
 
-    // Nor does a session that no device is registered for yet: its cookie may be a copy.
+    // A session without a registered device gets no offer either, because its cookie may be a copy.
     let browser = site.browser();
     assert!(offer(&browser.post("/login/alice").await).is_some());
     for reply in
@@ -255,7 +257,7 @@ async fn b2_the_offer_goes_with_the_cookie_of_a_login_and_with_nothing_else() {
     assert_eq!((reply.status, offer(&reply)), (StatusCode::FORBIDDEN, None), "refused by the cap");
 }
 
-/// S9: of a double click the session of the answer that comes last is the one, and its offer is good.
+/// S9: after a double click the session of the last answer is kept, and its offer is valid.
 #[tokio::test]
 async fn b2_s9_of_a_double_click_the_offer_that_comes_with_a_cookie_is_good() {
     let (site, store, _) = place();

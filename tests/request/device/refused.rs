@@ -1,4 +1,4 @@
-//! What else the two endpoints refuse (SPEC B3, B4, B5, B8).
+//! Other requests that the two endpoints refuse (SPEC B3, B4, B5, B8).
 
 use axum::http::StatusCode;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::common::{
     bound::{Bound, challenge_of, log_in, post, refresh, register, site_over, text},
 };
 
-/// A challenge has one purpose, also within its session, and a bound cookie is none.
+/// A challenge has one purpose, even within its session, and a bound cookie is not a challenge.
 #[tokio::test]
 async fn b3_b8_a_challenge_serves_one_purpose() {
     for device in devices() {
@@ -117,7 +117,7 @@ async fn b4_b5_requests_of_other_sites_and_other_methods_are_refused() {
     assert_eq!(post(&bound.browser, "/session/refresh", &headers).await.status, StatusCode::OK);
 }
 
-/// Without a session there is nothing to bind, whatever is sent; in both modes.
+/// Without a session there is nothing to bind, whatever is sent, in both modes.
 #[tokio::test]
 async fn b4_who_has_no_session_binds_nothing() {
     for binding in [DeviceBinding::observe(), DeviceBinding::enforce()] {
@@ -125,7 +125,7 @@ async fn b4_who_has_no_session_binds_nothing() {
         let (browser, device) = (site.browser(), SoftwareDevice::es256());
         let reply = register(&browser, &device.register(&"A".repeat(54))).await;
         assert_eq!((reply.status, reply.reason().as_deref()), (StatusCode::UNAUTHORIZED, Some("none")));
-        // Nor is a visitor's session bound.
+        // An anonymous session is not bound either.
         browser.put("/data/cart", "tea").await;
         let reply = register(&browser, &device.register(&"A".repeat(54))).await;
         assert_eq!(reply.status, StatusCode::UNAUTHORIZED);

@@ -1,4 +1,5 @@
-//! Two layers, tenants, and what else meets a bound session (SPEC C8, C9, C10, E1, E4, O1, O3).
+//! Bound sessions with two layers, with tenants, with guards and in the logs (SPEC C8, C9, C10, E1,
+//! E4, O1, O3).
 
 use std::sync::{Arc, Mutex};
 
@@ -27,7 +28,7 @@ fn binding_at(path: &str) -> Endpoints {
     Endpoints::at(path).unwrap().with_device_binding(DeviceBinding::enforce())
 }
 
-/// C9: each of two layers binds its own session, also when one response logs both in.
+/// C9: each of two layers binds its own session, even if one response logs both in.
 #[tokio::test]
 async fn c9_b2_two_layers_bind_a_session_each() {
     let (store, clock) = (MemoryStore::new(), ManualClock::default());
@@ -56,7 +57,7 @@ async fn c9_b2_two_layers_bind_a_session_each() {
     for offer in offers.iter().map(|offer| offer.to_str().unwrap()) {
         let (path, challenge) = (parameter(offer, "path"), parameter(offer, "challenge"));
         let device = SoftwareDevice::es256();
-        // A challenge of one layer is nothing at the other.
+        // A challenge of one layer is invalid at the other.
         let other = if path == "/session/bind" { "/admin/session/bind" } else { "/session/bind" };
         let proof = device.register(&challenge);
         let reply = send(&browser, other, &[("secure-session-response", &proof)]).await;
@@ -86,7 +87,7 @@ async fn c9_b2_two_layers_bind_a_session_each() {
     }
 }
 
-/// C10: what one tenant's browser holds is nothing at another tenant.
+/// C10: the cookies of one tenant are invalid at another tenant.
 #[tokio::test]
 async fn c10_b3_tenants_share_neither_challenges_nor_bound_cookies() {
     let tenants = |layer: SessionLayer| {
@@ -125,8 +126,8 @@ async fn c10_b3_tenants_share_neither_challenges_nor_bound_cookies() {
     assert_eq!(one.get_with("/me", "host", "one").await.body, "alice");
 }
 
-/// E1, E4: of several reasons the one that the browser can do something about without its user comes first, and an end
-/// before all.
+/// E1, E4: an end comes before all other reasons. Then comes the reason that the browser can
+/// resolve without its user.
 #[tokio::test]
 async fn e1_e4_b6_unproven_comes_before_step_up_and_redirects_say_so() {
     let routes = |routes: Router| {
@@ -156,15 +157,15 @@ async fn e1_e4_b6_unproven_comes_before_step_up_and_redirects_say_so() {
     assert_eq!(reply.status, StatusCode::SEE_OTHER);
     assert_eq!(text(&reply.headers, "location"), Some("/sign-in?return_to=/page%3Fx%3D1&reason=unproven"));
     assert_eq!(reply.set_cookies(), [""; 0]);
-    // Ended meanwhile: that is what it hears.
+    // The session ended meanwhile, so the reason is the end.
     site.sessions.revoke_all("alice", None).await.unwrap();
     assert_eq!(bound.browser.get("/me").await.reason().as_deref(), Some("revoked"));
 }
 
 fn observed(binding: DeviceBinding) -> (Site, Arc<Mutex<Vec<String>>>) {
-    let told = Arc::<Mutex<Vec<String>>>::default();
+    let events = Arc::<Mutex<Vec<String>>>::default();
     let observer = {
-        let told = Arc::clone(&told);
+        let events = Arc::clone(&events);
         move |event: &Event<'_>| {
             let line = match event.kind {
                 EventKind::Unproven { refused } => format!("unproven {refused}"),
@@ -172,51 +173,52 @@ fn observed(binding: DeviceBinding) -> (Site, Arc<Mutex<Vec<String>>>) {
                 EventKind::RefreshSkipped { reason } => format!("refresh_skipped {reason}"),
                 _ => return,
             };
-            told.lock().unwrap().push(line);
+            events.lock().unwrap().push(line);
         }
     };
     let site = site_with(MemoryStore::new(), binding, policy_of(HOUR, HOUR), |layer| {
         layer.with_observer_fn(observer)
     });
-    (site, told)
+    (site, events)
 }
 
 #[tokio::test]
 async fn b1_o1_skipped_refreshes_and_unproven_requests_are_events_in_both_modes() {
     for (binding, refused) in [(DeviceBinding::observe(), false), (DeviceBinding::enforce(), true)] {
-        let (site, told) = observed(binding);
+        let (site, events) = observed(binding);
         let bound = Bound::new(&site, SoftwareDevice::es256()).await;
         bound.browser.get("/me").await;
-        assert_eq!(*told.lock().unwrap(), [""; 0]);
+        assert_eq!(*events.lock().unwrap(), [""; 0]);
         site.clock.advance(BOUND_COOKIE);
-        // One line for each of several headers, as a proxy may send them (RFC 9651, section 3.1).
+        // One line for each member, as a proxy may send a list (RFC 9651, section 3.1).
         let request = Request::get("/me")
             .header("secure-session-skipped", "server_error;session_identifier=\"another\"")
             .header("secure-session-skipped", format!("unreachable;session_identifier=\"{}\"", bound.sid));
         bound.browser.request(request.body(Body::empty()).unwrap()).await;
-        let told = std::mem::take(&mut *told.lock().unwrap());
-        assert_eq!(told, [format!("unproven {refused}"), "refresh_skipped unreachable".to_owned()]);
+        let events = std::mem::take(&mut *events.lock().unwrap());
+        assert_eq!(events, [format!("unproven {refused}"), "refresh_skipped unreachable".to_owned()]);
     }
 }
 
-/// Anybody can send proofs. As with requests that are denied, observers hear only of those that come with a session.
+/// Any client can send proofs. As with denied requests, observers get an event only if a session
+/// came with the proof.
 #[tokio::test]
 async fn o3_strangers_cannot_fill_the_logs_of_observers() {
-    let (site, told) = observed(DeviceBinding::enforce());
+    let (site, events) = observed(DeviceBinding::enforce());
     let device = SoftwareDevice::es256();
     for proof in ["junk", &device.register("x"), &device.refresh("x")] {
         let stranger = site.browser();
         assert!(crate::common::bound::register(&stranger, proof).await.status.is_client_error());
         refresh(&stranger, &tower_tenure::SessionId::from_bytes([7; 16]).to_string(), Some(proof)).await;
     }
-    assert_eq!(*told.lock().unwrap(), [""; 0]);
+    assert_eq!(*events.lock().unwrap(), [""; 0]);
     let bound = Bound::new(&site, device).await;
     refresh(&bound.browser, &bound.sid, Some("junk")).await;
     crate::common::bound::register(&bound.browser, "junk").await;
-    assert_eq!(*told.lock().unwrap(), ["proof_refused malformed", "proof_refused malformed"]);
+    assert_eq!(*events.lock().unwrap(), ["proof_refused malformed", "proof_refused malformed"]);
 }
 
-/// A browser without the protocol is served as before.
+/// A browser that does not support the protocol is served as before.
 #[tokio::test]
 async fn b1_browsers_without_the_protocol_are_served_as_before() {
     for binding in [DeviceBinding::observe(), DeviceBinding::enforce()] {
@@ -234,7 +236,7 @@ async fn b1_browsers_without_the_protocol_are_served_as_before() {
     }
 }
 
-/// O3: what is answered 403 at a refresh can be found in the log.
+/// O3: the log explains every 403 of a refresh.
 #[test]
 fn o3_a_refused_refresh_is_in_the_log() {
     let lines = crate::events::logged(async {

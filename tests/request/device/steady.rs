@@ -1,4 +1,4 @@
-//! A day of a browser with a device: no 401 that should not be (SPEC B5, B6).
+//! One day of a browser with a device, without a single false 401 (SPEC B5, B6).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::common::{
 const REFRESHES: usize = 100;
 const REQUESTS: usize = 10_000;
 
-/// How long a message takes on its way, at most.
+/// The longest time that a message is in flight.
 const LATENCY: u64 = 1_500;
 
 /// xorshift64: the same numbers in each run.
@@ -34,7 +34,7 @@ impl Dice {
     }
 }
 
-/// A browser that drops its bound cookie after `Max-Age`, counted from the moment at which it got it.
+/// A browser that drops its bound cookie after `Max-Age`, counted from when it received the cookie.
 struct Real {
     bound: Bound,
     site: Site,
@@ -57,7 +57,7 @@ impl Real {
         self.elapsed += time;
     }
 
-    /// Requests that left at one moment arrive together, and are all served.
+    /// Requests that were sent at the same moment arrive together, and all are served.
     async fn arrive(&mut self, tabs: Vec<Browser>) {
         for reply in join_all(tabs.iter().map(|tab| tab.get("/me"))).await {
             assert_eq!(
@@ -74,7 +74,8 @@ impl Real {
         (0..count).map(|_| self.bound.browser.copy()).collect()
     }
 
-    /// The last requests with the old cookie are on their way while the browser refreshes and holds back what comes.
+    /// Interleaving: the last requests with the old cookie are in flight while the browser
+    /// refreshes and holds back new requests.
     async fn refresh(&mut self) {
         let left = self.drops_at.checked_sub(self.elapsed + TICK).unwrap_or_default();
         self.wait(left);

@@ -1,4 +1,4 @@
-//! With a million sessions: what a call costs does not grow with them.
+//! With a million sessions: the cost of a call does not grow with their number.
 
 #![expect(clippy::disallowed_methods, reason = "these tests look at the clock")]
 
@@ -17,15 +17,15 @@ use crate::common::{
 };
 use crate::heavy::HEAVY;
 
-/// How many sessions are many: a million where the time is (`TENURE_MANY`), else fewer.
+/// The number of sessions, from `TENURE_MANY`. The default is smaller than a million to save time.
 fn many() -> u32 {
     std::env::var("TENURE_MANY").map_or(100_000, |text| text.parse().expect("a number"))
 }
 
-/// What a call may take.
+/// The longest time that a call may take.
 const SOON: Duration = Duration::from_millis(10);
 
-/// What the smallest write takes at most on a machine that does nothing else.
+/// The longest time of the smallest write on an idle machine.
 const QUIET: Duration = Duration::from_millis(1);
 
 /// Makes copies of the session `user.sid(0)`, a second apart.
@@ -46,8 +46,8 @@ async fn crowd(server: &Server, store: &PostgresStore, name: &str, copies: u32) 
     user
 }
 
-/// The best of several, which is what the call costs. Between them the smallest write shows how busy the machine is: where
-/// that takes ten times as long as it should, so may this one.
+/// The best time of several calls. Between them the smallest write shows how busy the machine is:
+/// if it takes ten times as long as on an idle machine, this call may, too.
 async fn time<T>(store: &PostgresStore, call: impl AsyncFn() -> T) -> (Duration, T) {
     let nobody = User::of(store, "nobody");
     let (mut best, mut smallest) = (None, Duration::MAX);
@@ -97,7 +97,8 @@ async fn s14_calls_cost_the_same_for_a_user_with_a_million_sessions_as_for_one_w
     println!("list, revoke and sweep beside {} sessions are in time", many());
 }
 
-/// Ends all that a revocation covers, as the sweep of the engine does, and looks what lists and logins cost then.
+/// Ends all sessions that a revocation covers, as the engine's sweep does, and then measures lists
+/// and logins.
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_tombstones_cost_the_user_nothing() {
     let Some(server) = start("tombstones in PostgreSQL") else { return };
@@ -143,7 +144,8 @@ async fn s14_tombstones_cost_the_user_nothing() {
     let sweep = Sweep { realm: Some(REALM.into()), now: second(4), limit: 1000 };
     let (took, swept) = time(&store, async || store.sweep(sweep.clone()).await.unwrap()).await;
     assert!(took <= SOON && swept.removed == 0 && swept.finished, "a sweep: {took:?}");
-    // When they may be forgotten they go, in batches, and take the mark with them only when its time has come.
+    // After the retention the sweep removes the tombstones in batches. It removes the mark only
+    // after the mark's own retention.
     let later = Sweep { realm: None, now: second(4000), limit: 1000 };
     let swept = store.sweep(later).await.unwrap();
     assert_eq!((swept.removed, swept.finished), (1000, false));

@@ -13,7 +13,7 @@ use crate::common::{
     store::{REALM, login_of, sid_at},
 };
 
-/// Far after all deadlines of these sessions.
+/// Long after all deadlines of these sessions.
 pub(crate) const DAY: u32 = 24 * 3600;
 
 pub(crate) fn start(test: &str) -> Option<Server> {
@@ -28,20 +28,20 @@ pub(crate) async fn small_pool(url: &str, size: usize) -> PostgresStore {
     PostgresOptions::new(url).unwrap().with_pool_size(size).connect().await.unwrap()
 }
 
-/// A pool of the application's own.
+/// The application's own pool.
 pub(crate) fn own_pool(server: &Server) -> deadpool_postgres::Pool {
     let manager = deadpool_postgres::Manager::new(server.url().parse().unwrap(), tokio_postgres::NoTls);
     deadpool_postgres::Pool::builder(manager).max_size(8).build().unwrap()
 }
 
-/// A connection beside those of the stores.
+/// A connection outside the stores' pools.
 pub(crate) async fn admin(server: &Server) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-/// A user whose sessions have a day idle and three days absolute.
+/// A user whose sessions have an idle lifetime of one day and an absolute lifetime of three days.
 #[derive(Clone)]
 pub(crate) struct User {
     pub(crate) name: Arc<str>,

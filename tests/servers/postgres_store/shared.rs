@@ -1,4 +1,4 @@
-//! What holds for a store that several nodes share, shown on two handles to one server.
+//! Guarantees of a store that several nodes share, tested with two handles to one server.
 
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ async fn s7_each_realm_has_settings_of_its_own() {
     assert_eq!((stored.version, &*stored.text), (1, "3"));
 }
 
-/// A12: also where the database has a default under which a login would count what was there before it waited.
+/// A12. Interleaving: a login waits for another login's lock and then counts sessions. At a default
+/// level above read committed it would count an old snapshot.
 #[tokio::test(flavor = "multi_thread")]
 async fn s9_a_cap_holds_under_parallel_logins_on_two_nodes_at_every_isolation_level() {
     let Some(server) = start("caps in PostgreSQL") else { return };
@@ -99,7 +100,8 @@ async fn s9_of_many_logins_that_replace_each_other_one_is_left() {
     assert_eq!(nodes[0].list(alice.page(100)).await.unwrap().len(), 1);
 }
 
-/// Every login is either not stored or over: none escapes between the mark and its own write.
+/// Interleaving: a revocation's mark commits while logins are in flight. Every login is either
+/// refused or covered.
 #[tokio::test(flavor = "multi_thread")]
 async fn s10_revoking_a_subject_on_one_node_misses_no_login_on_another() {
     let Some(server) = start("revocations in PostgreSQL") else { return };
@@ -128,7 +130,7 @@ async fn s10_revoking_a_subject_on_one_node_misses_no_login_on_another() {
     }
 }
 
-/// S6: a server that was away is used again without a restart of ours.
+/// S6: after an outage the server is used again without a restart of the application.
 pub(crate) async fn outlive_its_server(store: &PostgresStore, server: &mut Server) {
     let key = store.place_key();
     nodes::outlive_their_server(store, server).await;

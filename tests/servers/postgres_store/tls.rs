@@ -13,7 +13,7 @@ use crate::common::{
     servers::{Kind, Server},
 };
 
-/// A server whose certificate is for `localhost` only.
+/// A server with a certificate for `localhost` only.
 fn encrypted(authority: &Authority, test: &str) -> Option<Server> {
     let [certificate, key] = authority.sign("server", &["localhost"]);
     give_to_postgres(&key);
@@ -22,7 +22,8 @@ fn encrypted(authority: &Authority, test: &str) -> Option<Server> {
     Server::start_with(Kind::Postgres, test, &["-c", "ssl=on", "-c", &certificate, "-c", &key])
 }
 
-/// Gives a key to the user that PostgreSQL runs as, who wants nobody else to read it.
+/// Gives a key to the user that PostgreSQL runs as. PostgreSQL refuses a key that other users can
+/// read.
 fn give_to_postgres(key: &str) {
     let done = |command: &mut Command| command.status().is_ok_and(|status| status.success());
     assert!(done(Command::new("chmod").arg("600").arg(key)));
@@ -31,7 +32,7 @@ fn give_to_postgres(key: &str) {
     }
 }
 
-/// By the name of the certificate, or by the address, which it does not name.
+/// Connects by the name in the certificate, or by the address, which is not in it.
 fn url(server: &Server, host: &str, query: &str) -> String {
     format!("postgres://postgres:hunter2@{host}:{}/postgres?{query}", server.port())
 }
@@ -93,11 +94,11 @@ async fn d4_each_sslmode_against_a_server_with_tls() {
         ("localhost", with("verify-full", &good), Ok(true)),
         ("127.0.0.1", with("verify-full", &good), Err("not valid for name")),
         ("localhost", with("verify-full", &wrong), Err("UnknownIssuer")),
-        // No file: the system's, which do not know this authority.
+        // Without a file the system's certificates count, which do not include this authority.
         ("localhost", "sslmode=verify-ca".into(), Err("UnknownIssuer")),
         ("localhost", "sslmode=verify-full".into(), Err("UnknownIssuer")),
         ("localhost", "sslrootcert=system".into(), Err("UnknownIssuer")),
-        // Whoever is in between must not be able to turn the checks off.
+        // A man in the middle must not be able to turn the checks off.
         ("localhost", with("prefer", &wrong), Err("UnknownIssuer")),
         ("localhost", with("verify-ca", "sslrootcert=/nowhere.pem"), Err("/nowhere.pem")),
         (
@@ -128,7 +129,7 @@ async fn d4_each_sslmode_against_a_server_without_tls() {
         let said = said(&error);
         assert!(error.is_store_failure() && said.contains("does not support TLS"), "{mode}: {said}");
     }
-    // As libpq: a Unix socket is not encrypted, whatever is asked.
+    // As in libpq, a Unix socket is not encrypted, whatever the mode.
     let socket = server.dir().display().to_string().replace('/', "%2F");
     let url = format!("postgres://postgres@{socket}:{}/postgres?sslmode=verify-full", server.port());
     PostgresStore::connect(&url).await.unwrap();
@@ -156,7 +157,7 @@ async fn d4_allow_encrypts_where_the_server_insists_and_every_connection_is_encr
     let options = options.with_ssl_mode(PostgresSslMode::VerifyFull).with_root_certificate_pem(&pem).unwrap();
     assert_eq!(options.clone().with_root_certificate_pem(b"").unwrap_err().kind(), ErrorKind::Configuration);
     let [here, there] = [options.clone().connect().await.unwrap(), options.connect().await.unwrap()];
-    // The connection that listens, too.
+    // The same holds for the listening connection.
     nodes::are_woken_by_new_settings(&here, &there).await;
     assert!(is_encrypted(&server));
 }

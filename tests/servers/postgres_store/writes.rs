@@ -1,4 +1,4 @@
-//! Writes: compare-and-set, whole or not at all, and never twice.
+//! Writes: compare-and-set, atomic, and never applied twice.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::common::{
     store::{REALM, end, second, touch, write},
 };
 
-/// More writers than tries: each has its turn.
+/// More concurrent writers than attempts per write. All succeed.
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_a_hundred_writers_of_one_session_all_succeed() {
     let Some(server) = start("many writers in PostgreSQL") else { return };
@@ -46,7 +46,7 @@ async fn s3_a_hundred_writers_of_one_session_all_succeed() {
     }
 }
 
-/// A11: a write whose answer was lost is reported as failed, and is never sent again.
+/// A11: a write whose answer was lost is reported as failed, and never retried.
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_no_write_takes_place_twice_while_connections_are_cut() {
     let Some(server) = start("cut connections to PostgreSQL") else { return };
@@ -105,7 +105,8 @@ async fn s3_no_write_takes_place_twice_while_connections_are_cut() {
     assert!(failures > 0, "no connection was cut at the right moment");
 }
 
-/// L14: the version that a write compares is that of the record and of its subject's mark together.
+/// L14. Interleaving: a request reads a session, then a revocation commits, then the request
+/// writes. The version that the write compares covers both the record and its subject's mark.
 #[tokio::test(flavor = "multi_thread")]
 async fn s4_a_write_from_what_was_seen_before_a_revocation_does_not_take_place() {
     let Some(server) = start("revoked sessions in PostgreSQL") else { return };
@@ -145,7 +146,7 @@ async fn o2_a_batch_of_ends_answers_as_single_ends_do() {
     for (_, request) in &mut requests {
         request.options.if_idle_since = Some(second(10));
     }
-    // The same one twice, by another call.
+    // The same session again, by another call.
     requests.push((user.sid(3), end(EndReason::Evicted, second(61))));
     let outcomes = store.end_many(requests.clone()).await.unwrap();
     let names: Vec<_> = outcomes
@@ -183,7 +184,7 @@ async fn o2_of_parallel_ends_on_two_nodes_one_is_the_first() {
     assert_eq!(ended, 50, "each end is reported exactly once");
 }
 
-/// A hint for the sweep may be too early, never too late.
+/// A due time for the sweep may be too early, but never too late.
 #[tokio::test(flavor = "multi_thread")]
 async fn s12_a_session_whose_deadline_came_nearer_is_not_rescheduled_past_it() {
     let Some(server) = start("later looks in PostgreSQL") else { return };
@@ -200,7 +201,8 @@ async fn s12_a_session_whose_deadline_came_nearer_is_not_rescheduled_past_it() {
     assert_eq!(swept.found.len(), 1, "the hint is that of the creation");
     let deadline = swept.found[0].timing.deadline();
     assert_eq!(deadline, second(2 * DAY - 1));
-    // Between the sweep and its answer the policy was lowered, and a request brought it in.
+    // Interleaving: after the sweep's read and before its reschedule, a request applies a lowered
+    // policy.
     let short = Lifetimes::from_minutes(10, 24 * 60 + 10);
     let lowering = Lowering { lifetimes: short, one_off_idle: tower_tenure::record::Millis::new(600_000) };
     let timing = TimingChange { interaction_at: Some(second(DAY)), lowering: Some(lowering) };

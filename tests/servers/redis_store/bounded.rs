@@ -1,4 +1,4 @@
-//! Work that does not grow: large places, many sessions that are over, and bytes per session (S10, S14, A6).
+//! Bounded work: large places, many expired sessions, and bytes per session (S10, S14, A6).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -35,7 +35,8 @@ fn position(record: &Record) -> (Timestamp, SessionId) {
     (record.timing.created_at, record.sid)
 }
 
-/// The longest time for which the server did something, in microseconds, for calls that took longer than ten milliseconds.
+/// The longest time that the server spent on one call, in microseconds, among calls that took
+/// longer than ten milliseconds.
 fn slowest(server: &Server) -> u64 {
     let log = server.ask(&["--json", "SLOWLOG", "GET", "128"]);
     let entries: serde_json::Value = serde_json::from_str(&log).unwrap_or_default();
@@ -54,7 +55,7 @@ async fn s14_a_subject_with_very_many_sessions_is_listed_page_by_page_in_order()
     let _alone = HEAVY.lock().await;
     for server in servers([Kind::Redis, Kind::Valkey], "very many sessions") {
         let store = node(&server).await;
-        // Not in the order of their creation.
+        // The sessions are not stored in the order of their creation times.
         fill(&store, (0..MANY).map(|number| login(number, second(number.wrapping_mul(7919) % 5000)))).await;
         watch_for_slow_calls(&server);
         let mut after = None;
@@ -70,7 +71,7 @@ async fn s14_a_subject_with_very_many_sessions_is_listed_page_by_page_in_order()
         assert!(seen.is_sorted() && seen.len() == MANY as usize);
         assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), seen.len());
 
-        // A login, an end, a cap and a revocation in such a place.
+        // A login, an end, a cap and a revocation in this large place.
         create(&store, login(MANY, second(6000))).await;
         store.end(sid(5), end(EndReason::SignedOut, second(6001)), None).await.unwrap();
         let capped = Creation { cap: Some(3.try_into().unwrap()), ..login(MANY + 1, second(6002)) };
@@ -80,7 +81,8 @@ async fn s14_a_subject_with_very_many_sessions_is_listed_page_by_page_in_order()
         assert!(store.load(sid(8)).await.unwrap().unwrap().revoked_at.is_some());
         assert_eq!(store.load(sid(9)).await.unwrap().unwrap().revoked_at, None);
 
-        // The sweep finds what was revoked, in batches, and nothing is left in order or place but what was excepted.
+        // The sweep finds the revoked sessions in batches. Afterwards only the excepted session is
+        // left in the place, and the order is gone.
         let sweep = Sweep { realm: None, now: second(6004), limit: 500 };
         let mut ended = 0;
         loop {
@@ -100,9 +102,9 @@ async fn s14_a_subject_with_very_many_sessions_is_listed_page_by_page_in_order()
     }
 }
 
-/// The place of [`TAG`] in the keys.
+/// The text of [`TAG`] in the keys.
 fn tag_text() -> String {
-    // The id's text begins with that of the tag: 6 bytes are 8 characters.
+    // An id's text begins with the text of its tag: 6 bytes are 8 characters.
     sid(0).to_string()[..8].to_owned()
 }
 
@@ -160,7 +162,7 @@ async fn a6_a_page_of_the_list_is_cheap_beside_very_many_that_are_over() {
         let over = (0..MANY)
             .map(|number| login_of(&format!("user{number}"), tag(number), number, second(number / 100)));
         fill(&store, over).await;
-        // Half of them ended, half of them expired and not swept.
+        // Half of them are ended, and half are expired but not swept.
         let ends = (0..MANY)
             .step_by(2)
             .map(|number| (sid_at(tag(number), number), end(EndReason::SignedOut, second(300))));
@@ -226,7 +228,8 @@ async fn o2_a_touch_changes_no_index_and_an_earlier_deadline_does() {
     assert_eq!(due_at(), sooner);
 }
 
-/// Two small values and a usual user agent, each user with one session: the place, its time to live, and the indexes.
+/// One session per user, with two small values and a typical user agent. The bytes include the
+/// place, its expiry and the indexes.
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_a_session_takes_at_most_800_bytes() {
     const MANY: u32 = 20_000;
@@ -249,7 +252,7 @@ async fn s14_a_session_takes_at_most_800_bytes() {
 }
 
 fn usual(number: u32) -> Creation {
-    // Spread well enough, and nothing that compresses better than it would in life.
+    // Well distributed, and no more compressible than real data.
     let random = |salt: u64| {
         use std::hash::{BuildHasher, Hasher};
         let mut hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().build_hasher();

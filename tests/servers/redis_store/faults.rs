@@ -1,4 +1,4 @@
-//! Servers that go away, change their role, are full, or lack a right (S6, D1, D2, D3, D5).
+//! Servers that fail, change their role, are full, or lack a permission (S6, D1, D2, D3, D5).
 
 use std::{
     error::Error as _,
@@ -75,14 +75,15 @@ async fn s6_a_call_has_a_time_budget_also_while_it_connects_again() {
     server.kill();
     let _mute = std::net::TcpListener::bind(("127.0.0.1", server.port())).unwrap();
     for _ in 0..3 {
-        // Also when many wait for the same new connection.
+        // This holds even if many calls wait for the same new connection.
         let calls = join_all((0..20).map(|_| store.load(sid(1))));
         let answers = timeout(Duration::from_secs(1), calls).await.expect("within the budget and a bit");
         assert!(answers.into_iter().all(|answer| answer.unwrap_err().is_store_failure()));
     }
 }
 
-/// Leads each new connection to the server of the moment, as a name or a service address does; those that there are stay.
+/// Forwards each new connection to the current server, as a DNS name or a service address does.
+/// Existing connections stay.
 async fn address_of(target: Arc<AtomicU16>) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -159,7 +160,7 @@ async fn d2_on_a_full_server_whatever_ends_sessions_works() {
         assert!(error.source().unwrap().to_string().contains("OOM"), "{error:?}");
         assert!(store.update(sid(1), write("a", second(30)), None).await.is_err());
 
-        // A session without data, one after another.
+        // Ends sessions without data, one after another.
         for number in 0..5 {
             let outcome = store.end(sid(number), end(EndReason::SignedOut, second(31)), None).await.unwrap();
             assert!(matches!(outcome, EndOutcome::Ended(_)), "{outcome:?}");
@@ -170,7 +171,7 @@ async fn d2_on_a_full_server_whatever_ends_sessions_works() {
         store.revoke(realm).await.unwrap();
         assert_eq!(store.not_before(REALM).await.unwrap(), Some(second(32)));
 
-        // A sweep ends those that are over, and gets on with those that are not.
+        // A sweep ends the expired sessions, and reschedules the live ones.
         let now = second(24 * 3600 + 10);
         let swept = store.sweep(Sweep { realm: None, now, limit: 100 }).await.unwrap();
         let found: Vec<_> = swept.found.iter().map(|record| record.sid).collect();
@@ -185,7 +186,8 @@ async fn d2_on_a_full_server_whatever_ends_sessions_works() {
         assert!(store.list(all()).await.unwrap().iter().all(|record| record.revoked_at.is_some()));
         let outcome = store.update(sid(15), touch(second(41)), None).await.unwrap();
         assert!(matches!(outcome, tower_tenure::record::UpdateOutcome::Gone(Some(_))), "{outcome:?}");
-        // A login that replaces one frees more than it needs, but for that no script can vouch.
+        // A login that replaces a session frees more memory than it needs, but Redis cannot know
+        // that before it runs the script.
         for port in server.ports() {
             server.ask_at(port, &["CONFIG", "SET", "maxmemory", "0"]);
         }
@@ -238,7 +240,7 @@ async fn d3_a_missing_right_is_named_and_nothing_is_stored() {
     }
 }
 
-/// Used by all runtimes of this test.
+/// Both runtimes of this test use this store.
 static STORE: OnceLock<RedisStore> = OnceLock::new();
 
 #[test]
@@ -256,7 +258,7 @@ fn d5_a_static_store_works_in_each_new_runtime_at_the_first_call() {
                 assert!(store.load(sid(number)).await.unwrap().is_some());
             });
         }
-        // And at the same time.
+        // And concurrently.
         std::thread::scope(|scope| {
             for number in 20..30 {
                 let store = STORE.get().filter(|_| kind == Kind::Redis).unwrap_or(&store);

@@ -1,4 +1,4 @@
-//! Connections that die while answers are on their way, and slots that move (A11, S3, O2).
+//! Connections that are killed while answers are in flight, and slots that move (A11, S3, O2).
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::common::{
     store::{end, login, login_of, replacing, second, sid, write},
 };
 
-/// Kills all connections, again and again, until it is dropped.
+/// Kills all connections repeatedly, until it is dropped.
 struct Killer<'a> {
     stop: Arc<AtomicBool>,
     thread: Option<thread::ScopedJoinHandle<'a, ()>>,
@@ -33,7 +33,8 @@ impl<'a> Killer<'a> {
         let stop = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&stop);
         let thread = scope.spawn(move || {
-            // It stops at some time: a machine that is busy may take longer to connect than a connection lives.
+            // The number of kills is limited: on a busy machine connecting may take longer than the
+            // time between two kills.
             for _ in 0..150 {
                 if is_over.load(Ordering::Relaxed) {
                     break;
@@ -76,7 +77,7 @@ async fn a11_with_connections_killed_each_end_is_reported_once() {
                 let sid = login_of("x", tag(number), number, second(0)).record.sid;
                 let store = store.clone();
                 runtime.spawn(async move {
-                    // Two callers; each asks until there is an answer, under the same id.
+                    // Two callers. Each retries with the same call id until it gets an answer.
                     let callers = [0, 1].map(|_| async {
                         let request = end(EndReason::Revoked, second(1));
                         loop {
@@ -148,7 +149,7 @@ async fn s7_a_slot_that_moves_to_another_master_takes_its_sessions_along() {
     assert_eq!(server.ask_at(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]), "OK");
     store.update(sid(1), write("before", second(1)), None).await.unwrap();
     assert_eq!(server.ask_at(from, &["MIGRATE", "127.0.0.1", &to.to_string(), &key, "0", "1000"]), "OK");
-    // The one is asked and says to ask the other.
+    // The source node redirects to the target node.
     assert!(store.load(sid(1)).await.unwrap().is_some());
     store.update(sid(1), write("meanwhile", second(2)), None).await.unwrap();
     for port in server.ports() {

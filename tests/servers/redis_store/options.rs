@@ -1,4 +1,4 @@
-//! How a store is named and connected, and what is said of what is wrong (D3, D7, H5).
+//! How a store is named and connected, and the messages for what is wrong (D3, D7, H5).
 
 use std::error::Error as _;
 
@@ -85,7 +85,7 @@ async fn h5_what_the_server_says_of_a_failure_quotes_no_data() {
     }
 }
 
-/// What is logged of a failed connect.
+/// The log of a failed connect.
 async fn refusal(url: &str) -> String {
     let error = RedisStore::connect(url).await.unwrap_err();
     let source = error.source().map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is said to the server for each call (S5): seen by `MONITOR`, without what scripts do there.
+//! The commands of each call (S5), as `MONITOR` shows them, without those within scripts.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::common::{
     store::{all, end, login, login_of, replacing, revocation, second, sid, touch, write},
 };
 
-/// Listens to all nodes of a server.
+/// Monitors all nodes of a server.
 struct Monitor<'a> {
     server: &'a Server,
     nodes: Vec<(u16, Child, std::path::PathBuf)>,
@@ -37,7 +37,7 @@ impl<'a> Monitor<'a> {
         Self { server, nodes: nodes.collect(), read: 0 }
     }
 
-    /// The names of the commands since it was last asked, of all clients but the one that asks.
+    /// The names of the commands since the last call, of all clients except the monitor's own.
     fn commands(&mut self) -> Vec<String> {
         self.read += 1;
         let mark = format!("mark-{}", self.read);
@@ -72,7 +72,7 @@ impl Drop for Monitor<'_> {
 async fn s5_each_call_takes_the_round_trips_that_the_rule_allows_also_on_a_cluster() {
     for server in servers([Kind::Redis, Kind::Valkey, Kind::Cluster], "round trips") {
         let store = node(&server).await;
-        // The scripts are known from now on.
+        // From now on the server has cached the scripts.
         for number in 0..3 {
             create(&store, login(number, second(0))).await;
         }
@@ -94,7 +94,7 @@ async fn s5_each_call_takes_the_round_trips_that_the_rule_allows_also_on_a_clust
         monitor.commands();
         let mut check = |what: &str, expected: &[&str]| {
             let commands = monitor.commands();
-            // What a cluster's indexes are told beside it, nothing waits for.
+            // No call waits for the updates of a cluster's indexes.
             let beside = ["ZADD", "ZREM", "SADD"];
             let is_beside = |name: &&String| server.kind == Kind::Cluster && beside.contains(&name.as_str());
             let waited: Vec<_> = commands.iter().filter(|name| !is_beside(name)).collect();

@@ -82,7 +82,8 @@ async fn s10_revoking_a_subject_on_one_node_misses_no_login_on_another() {
             let logins: Vec<_> = logins.collect();
             here.revoke(revocation(second(round), None)).await.unwrap();
             join_all(logins).await;
-            // All arrived before it, so each is covered or was not stored.
+            // Interleaving: the logins arrived before the revocation but may be stored after it.
+            // Each is covered or was not stored.
             let listed = there.list(all()).await.unwrap();
             assert!(listed.iter().all(|record| record.revoked_at.is_some()));
             assert!(matches!(
@@ -105,7 +106,7 @@ async fn s10_under_eviction_and_flushes_no_session_outlives_a_revocation() {
             tokio::spawn(async move {
                 let mut creation = login(number, second(round * 10 + 1));
                 creation.edits.set("ballast", tower_tenure::record::Json::from_text("x".repeat(2000)));
-                // Refused while the server is full.
+                // The server refuses it while it is full.
                 matches!(there.create(creation).await, Ok(CreateOutcome::Created { .. }))
             })
         });
@@ -149,7 +150,7 @@ async fn s4_writes_in_flight_bring_nothing_back_after_a_flush() {
             })
         });
         let writers: Vec<_> = writers.collect();
-        sleep(Duration::from_millis(5)).await; // until some are on their way
+        sleep(Duration::from_millis(5)).await; // until some are in flight
         for port in server.ports() {
             server.ask_at(port, &["FLUSHALL"]);
         }

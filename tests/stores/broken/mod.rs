@@ -1,7 +1,7 @@
-//! A small store with one defect at a time, of the kinds that stores have.
+//! A small store with one typical defect at a time.
 //!
-//! Without a defect it is sound: a table behind a lock, whose writes start from what the caller has seen
-//! where that is up to date, as those of a database do.
+//! Without a defect it is correct: a table behind a lock. A write starts from the record that the
+//! caller has seen if that is up to date, as in a database.
 
 mod table;
 

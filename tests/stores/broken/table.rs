@@ -1,4 +1,4 @@
-//! The table of the store, and what is done to it under its lock.
+//! The table of the store, and its operations under the lock.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,7 +16,7 @@ use super::Defect::{self, self as D};
 pub(super) struct Table {
     defect: Defect,
     pub(super) sessions: BTreeMap<SessionId, Record>,
-    /// When a sweep looks at a session.
+    /// When a sweep reads each session.
     pub(super) due: HashMap<SessionId, Timestamp>,
     pub(super) rescheduled: HashSet<SessionId>,
     marks: Vec<SignedOut>,
@@ -56,7 +56,7 @@ impl Table {
         })
     }
 
-    /// The record as its subject's mark shows it.
+    /// The record with its subject's mark applied.
     fn see(&self, record: &Record) -> Record {
         let mut record = record.clone();
         let Some(subject) = record.subject.clone() else { return record };
@@ -99,7 +99,7 @@ impl Table {
         }
     }
 
-    /// What a write begins with: what the caller has seen, if it is up to date.
+    /// The record that a write starts from: the one that the caller has seen, if it is up to date.
     fn begin(&self, sid: SessionId, seen: Option<Box<Record>>, trusts: bool) -> Option<Record> {
         let found = self.find(sid);
         let Some(seen) = seen.map(|seen| *seen) else { return found };
@@ -210,7 +210,7 @@ impl Table {
         others.filter(counts).map(|record| self.see(record)).collect()
     }
 
-    /// Judges a creation; what is to be stored is left to the caller.
+    /// Decides about a creation. The caller stores the result.
     pub(super) fn plan(
         &self,
         creation: &Creation,

@@ -58,7 +58,8 @@ impl Sessions for Session {
     }
 }
 
-/// Its users are 16 bytes. Names here are shorter, so they are those bytes, and no hash is in what is measured.
+/// Its user ids are 16 bytes. The names here are shorter, so they are padded instead of hashed,
+/// which would be measured.
 fn id(user: &str) -> UserId {
     let mut bytes = [0; 16];
     bytes[..user.len()].copy_from_slice(user.as_bytes());
@@ -69,7 +70,7 @@ fn name(user: UserId) -> String {
     String::from_utf8_lossy(user.as_bytes()).trim_end_matches('\0').to_owned()
 }
 
-/// Its layer around the routes, with a key of its own and an absolute lifetime as ours.
+/// Its layer around the routes, with its own key and the same absolute lifetime as ours.
 pub fn layered(store: impl SessionStore, idle: Duration, routes: Router) -> Router {
     static SERVERS: AtomicU8 = AtomicU8::new(0);
     let mut key = *b"a key of 32 bytes for server ...";
@@ -82,7 +83,7 @@ pub fn memory() -> MemorySessionStore {
     MemorySessionStore::new()
 }
 
-/// A store that waits or fails on command, and counts its rows.
+/// A store that can be made to wait or fail, and that counts its rows.
 #[derive(Clone)]
 pub struct Watched {
     store: MemorySessionStore,

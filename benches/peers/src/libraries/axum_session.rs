@@ -51,8 +51,8 @@ where
     }
 }
 
-/// Its layer around the routes. `pool` is `None` for sessions in memory only; without its cache, each request loads
-/// and stores.
+/// Its layer around the routes. `pool` is `None` for sessions in memory only. Without its cache,
+/// each request loads and stores.
 pub async fn layered<P>(pool: Option<P>, idle: Duration, has_cache: bool, routes: Router) -> Router
 where
     P: DatabasePool + Clone + Debug + Send + Sync + 'static,
@@ -70,7 +70,7 @@ where
     routes.layer(SessionLayer::new(store))
 }
 
-/// Rows in memory, which wait or fail on command, and can be counted.
+/// A database in memory that can be made to wait or fail, and that counts its rows.
 #[derive(Clone, Debug)]
 pub struct Watched {
     rows: Arc<Mutex<HashMap<String, (String, i64)>>>,
@@ -93,7 +93,7 @@ impl Watched {
     }
 }
 
-/// As the pools of its own: a row is no longer there when it has expired.
+/// As in its own pools, an expired row is not found.
 #[async_trait]
 impl DatabasePool for Watched {
     async fn initiate(&self, _: &str) -> Result<(), DatabaseError> {

@@ -1,6 +1,6 @@
-//! Each library: how it does what the routes ask, and its layer around them.
+//! Each library: its implementation of the routes' operations, and its layer around the routes.
 //!
-//! All keep sessions for a day without use, in a cookie that is `Secure` and has the prefix `__Host-`.
+//! All have an idle timeout of one day, and a `Secure` cookie with the prefix `__Host-`.
 
 use std::{
     collections::HashSet,
@@ -18,19 +18,19 @@ pub mod tenure;
 pub mod tower_sessions;
 pub mod tower_sessions_0_14;
 
-/// The ids of rows in a store that is watched.
+/// The ids of the rows in a probed store.
 pub type Rows = Arc<Mutex<HashSet<String>>>;
 
-/// What a watched store does on command.
+/// The faults of a probed store.
 #[derive(Debug, Default)]
 pub struct Trouble {
-    /// Each call lets other tasks run first, as the call of a store over a network does.
+    /// Each call yields to other tasks first, as a call over a network does.
     pub waits: AtomicBool,
     pub fails: AtomicBool,
 }
 
 impl Trouble {
-    /// In front of each call.
+    /// Runs before each call.
     pub async fn pass(&self) -> Result<(), Failed> {
         if self.waits.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;

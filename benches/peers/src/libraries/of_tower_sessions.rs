@@ -1,4 +1,4 @@
-//! tower-sessions, of whatever version `super::lib` is.
+//! tower-sessions, in the version of `super::lib`.
 
 use std::{
     collections::HashSet,
@@ -64,7 +64,7 @@ pub fn layered(
     routes.layer(layer.with_expiry(Expiry::OnInactivity(idle)).with_always_save(always_save))
 }
 
-/// A store that waits or fails on command, and counts its rows.
+/// A store that can be made to wait or fail, and that counts its rows.
 #[derive(Clone, Debug)]
 pub struct Watched<S> {
     store: S,

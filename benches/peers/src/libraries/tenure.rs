@@ -1,4 +1,4 @@
-//! Ours.
+//! tower-tenure.
 
 use std::{hint::black_box, time::Duration};
 
@@ -44,7 +44,8 @@ impl Sessions for Session {
     }
 }
 
-/// Its layer around the routes. An absolute lifetime of ten years beside the idle one, which only axess has, too.
+/// Its layer around the routes, with an absolute lifetime of ten years. Of the others only axess
+/// has one, too.
 pub fn layered(store: impl Into<AnyStore>, idle: Duration, clock: impl Clock, routes: Router) -> Router {
     let lifetimes = Lifetimes::new(idle, Lifetimes::LONGEST).expect("good lifetimes");
     let policy = Policy::new(lifetimes, lifetimes).with_limits(Limits::NONE);

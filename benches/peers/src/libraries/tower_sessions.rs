@@ -7,7 +7,7 @@ use tower_sessions as lib;
 
 pub use self::of_tower_sessions::*;
 
-/// The memory store that it comes with.
+/// Its own memory store.
 pub fn memory() -> lib::MemoryStore {
     lib::MemoryStore::default()
 }

@@ -1,4 +1,4 @@
-//! tower-sessions 0.14, for which the stores of others are made.
+//! tower-sessions 0.14, which third-party stores support.
 
 #[path = "of_tower_sessions.rs"]
 mod of_tower_sessions;
@@ -7,7 +7,7 @@ use tower_sessions_0_14 as lib;
 
 pub use self::of_tower_sessions::*;
 
-/// A cache of moka's, without a limit.
+/// A moka cache without a limit.
 pub fn moka() -> tower_sessions_moka_store::MokaStore {
     tower_sessions_moka_store::MokaStore::new(None)
 }

@@ -1,4 +1,4 @@
-//! CPU time of requests, the stacks in turn.
+//! CPU time of requests. The stacks take turns.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -9,17 +9,17 @@ use crate::scenarios::{Scenario, Stack, Visit};
 pub(crate) struct Time {
     /// Of one request.
     pub(crate) each: f64,
-    /// What it has more than the layer that does nothing, and the quartiles of that.
+    /// The difference to the layer that does nothing, and its quartiles.
     pub(crate) added: f64,
     pub(crate) quartiles: [f64; 2],
 }
 
-/// The time of each stack, in their order.
+/// The time of each stack, in order.
 pub(crate) fn compare(stacks: &[Stack], visit: Visit, rounds: usize) -> Vec<Time> {
     let mut scenarios: Vec<_> = stacks.iter().map(|stack| Scenario::for_long(*stack, visit)).collect();
     let mut taken = vec![Vec::with_capacity(rounds); stacks.len()];
     for round in 0..rounds {
-        // Who goes first changes.
+        // The first stack changes with each round.
         for which in (0..stacks.len()).map(|which| (which + round) % stacks.len()) {
             taken[which].push(batch(&mut scenarios[which], visit.batch()));
         }
@@ -34,7 +34,7 @@ pub(crate) fn compare(stacks: &[Stack], visit: Visit, rounds: usize) -> Vec<Time
     taken.iter().map(time).collect()
 }
 
-/// Nanoseconds of one request, of so many. Building them is not counted.
+/// Nanoseconds of one of this many requests, without building them.
 fn batch(scenario: &mut Scenario, requests: usize) -> f64 {
     let built = scenario.requests(requests);
     let begun = now(ClockId::ThreadCPUTime);
@@ -44,7 +44,7 @@ fn batch(scenario: &mut Scenario, requests: usize) -> f64 {
     (now(ClockId::ThreadCPUTime) - begun) / requests as f64
 }
 
-/// Nanoseconds that this thread, or this process, has had of the CPU.
+/// The CPU time of this thread or process, in nanoseconds.
 pub(crate) fn now(clock: ClockId) -> f64 {
     let time = clock_gettime(clock);
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64

@@ -1,13 +1,16 @@
-//! What each session layer adds to a request, with sessions in memory: `benches/peers/run.sh memory`.
+//! The cost that each session layer adds to a request, with sessions in memory:
+//! `benches/peers/run.sh memory`.
 //!
 //! - Allocations: counted by the global allocator of `allocation-counter`, exact.
-//! - Instructions: callgrind's count for 2N requests less that for N. Callgrind hides the CPU's SHA instructions, so a
-//!   SHA-256 counts for about 3,600 instructions where a current CPU executes some 200.
-//! - CPU time: of the thread, for batches of requests. The stacks take turns within a round, and what a stack adds is
-//!   the median over the rounds of its time less that of a layer that does nothing, in the same round.
+//! - Instructions: callgrind's count for 2N requests less that for N. Callgrind hides the CPU's SHA
+//!   instructions, so a SHA-256 counts for about 3,600 instructions where a current CPU executes
+//!   some 200.
+//! - CPU time: of the thread, for batches of requests. The stacks take turns within a round. A
+//!   stack's cost is the median over the rounds of its time less that of a layer that does nothing
+//!   in the same round.
 //! - Two threads: requests in parallel tasks on a runtime with one worker, then two.
 //!
-//! `memory --quick` measures little of it and writes no results: whether it all works.
+//! `memory --quick` measures little and writes no results. It only checks that everything works.
 
 #[path = "../../../measure/allocations.rs"]
 #[expect(dead_code, reason = "the benchmark of the crate uses the rest")]
@@ -50,7 +53,7 @@ fn requests(visit: Visit, is_quick: bool) -> Vec<Value> {
     let mut times = Vec::new();
     allocation_counter::opt_out(|| times = cpu::compare(&stacks, visit, if is_quick { 3 } else { 41 }));
     let row = |(stack, time): (Stack, cpu::Time)| {
-        // A visit here and there differs in what the caches hold, and in nothing that can be counted.
+        // Visits in random order differ only in the CPU caches, not in any count.
         let is_counted = !visit.is_scattered() && !is_quick;
         let counted = is_counted.then(|| allocations::each(stack, visit));
         let row = json!({

@@ -1,4 +1,4 @@
-//! Who asks what of which stack.
+//! The scenarios: a stack and a kind of request.
 
 #[path = "../../../scenarios/browser.rs"]
 mod browser;
@@ -29,17 +29,17 @@ use self::{
     serve::{Noop, Serve, erased},
 };
 
-/// What is around the routes, always by `Router::layer`.
+/// The layer around the routes, always added by `Router::layer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stack {
     /// Nothing.
     Bare,
-    /// A layer that does nothing: what all are compared with.
+    /// A layer that does nothing, the baseline of all comparisons.
     Noop,
-    /// The least that a session layer can cost.
+    /// The minimal cost of a session layer.
     Floor,
     Tenure,
-    /// Its idle timeout counts writes only.
+    /// Its idle timeout counts only writes.
     TowerSessions,
     /// Each request writes the session, so that its idle timeout counts reads.
     TowerSessionsAlways,
@@ -53,7 +53,7 @@ pub(crate) enum Stack {
 /// A day.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
-/// Drives all requests, and the tasks that a layer starts for one.
+/// Runs all requests, and the tasks that a layer spawns for a request.
 pub(crate) static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime"));
 
@@ -86,7 +86,7 @@ impl Stack {
         }
     }
 
-    /// The floor has no data and no rotation, and no handler for nobody.
+    /// The floor has no data, no rotation, and no handler for anonymous requests.
     pub(crate) const fn serves(self, visit: Visit) -> bool {
         let is_beyond = matches!(visit, Visit::Write | Visit::WriteScattered | Visit::Rotate | Visit::Forged);
         !(matches!(self, Self::Floor) && is_beyond)
@@ -126,11 +126,11 @@ impl Stack {
 pub(crate) enum Visit {
     /// A stranger.
     NoCookie,
-    /// A live session, always the same one; the handler does not look at it.
+    /// A live session, always the same one. The handler does not use it.
     Untouched,
-    /// The same, and the handler asks who it is.
+    /// The same, and the handler reads the user.
     Read,
-    /// The same, another one each time.
+    /// The same, with another session each time.
     ReadScattered,
     /// The handler writes one value.
     Write,
@@ -139,7 +139,7 @@ pub(crate) enum Visit {
     Rotate,
     /// A stranger who logs in.
     Login,
-    /// A well-formed cookie that this server did not issue; the handler asks who it is.
+    /// A well-formed cookie that this server did not issue. The handler reads the user.
     Forged,
 }
 
@@ -174,12 +174,13 @@ impl Visit {
         matches!(self, Self::ReadScattered | Self::WriteScattered)
     }
 
-    /// Whether a cookie is good for one request only: a rotated one is old, and a forged one may be adopted.
+    /// Whether a cookie is valid for one request only: after a rotation it is old, and a library
+    /// may adopt a forged one.
     const fn is_once(self) -> bool {
         matches!(self, Self::Rotate | Self::Forged)
     }
 
-    /// Requests whose time is measured at once.
+    /// The number of requests in one measurement.
     pub(crate) const fn batch(self) -> usize {
         if self.is_once() { 200 } else { 1000 }
     }
@@ -200,7 +201,7 @@ pub(crate) struct Scenario {
     visit: Visit,
     router: Router,
     serve: Serve,
-    /// What the browsers hold.
+    /// The cookies of the browsers.
     cookies: Vec<String>,
     next: usize,
 }
@@ -219,9 +220,10 @@ impl Scenario {
 
     fn with_cookies(stack: Stack, visit: Visit, cookies: usize) -> Self {
         let clockwork = Clockwork::default();
-        // As `axum::serve` does. Without it, each request puts the layer around its handler anew.
+        // As `axum::serve` does. Without this, each request would wrap its handler in the layer
+        // again.
         let router = stack.router(&clockwork).with_state(());
-        // Forged cookies are those of another server, which has another key and other sessions.
+        // Forged cookies come from another server with another key and other sessions.
         let issuer =
             if visit == Visit::Forged { stack.router(&clockwork).with_state(()) } else { router.clone() };
         let mut issuer = erased(issuer);
@@ -231,7 +233,7 @@ impl Scenario {
             Visit::NoCookie | Visit::Login => Vec::new(),
             _ => (0..cookies).map(issue).collect(),
         };
-        // So that ours has an interaction to record with each request.
+        // So that tower-tenure records an interaction with each request.
         clockwork.step_by(1);
         let mut scenario = Self { visit, serve: erased(router.clone()), router, cookies, next: 0 };
         for _ in 0..100 {
@@ -239,7 +241,7 @@ impl Scenario {
             let response = scenario.serve(request);
             assert!(response.status.is_success(), "{}: {}", stack.name(), response.status);
         }
-        // Ours sets a cookie again after this second, and not before.
+        // tower-tenure sets a cookie again after this second, and not before.
         clockwork.to_next_second();
         let request = scenario.request();
         drop(scenario.serve(request));
@@ -252,18 +254,19 @@ impl Scenario {
 
     fn request(&mut self) -> Request<Body> {
         let (method, path) = self.visit.route();
-        // A stride without a common divisor visits all in an order that no prefetcher foresees.
+        // A stride that is coprime to the number visits all in an order that no prefetcher
+        // predicts.
         self.next += 7919;
         let cookie = self.cookies.get(self.next % self.cookies.len().max(1));
         browser::request(method, path, cookie.map(String::as_str))
     }
 
-    /// Builds so many requests, so that building them is not counted.
+    /// Builds this many requests in advance, so that the measurement excludes it.
     pub(crate) fn requests(&mut self, count: usize) -> Vec<Request<Body>> {
         (0..count).map(|_| self.request()).collect()
     }
 
-    /// Serves a request as a server does, to the last frame of the body.
+    /// Serves a request as a server does, up to the last frame of the body.
     #[inline(never)] // a name for callgrind's `--toggle-collect`
     pub(crate) fn serve(&mut self, request: Request<Body>) -> Parts {
         (self.serve)(request)
@@ -276,14 +279,14 @@ impl Scenario {
     }
 }
 
-/// The cookies that a response sets, as a browser sends them.
+/// The cookies that a response sets, in the form that a browser sends.
 fn issued(response: &Parts) -> Option<String> {
     let values = response.headers.get_all(header::SET_COOKIE).into_iter();
     let pairs: Vec<_> = values.filter_map(|value| value.to_str().ok()?.split(';').next()).collect();
     (!pairs.is_empty()).then(|| pairs.join("; "))
 }
 
-/// For stacks that set none, so that their requests are as long.
+/// For stacks that set no cookie, so that their requests have the same length.
 fn made_up() -> String {
     format!("__Host-id={}", "AbCdEfGh".repeat(8))
 }

@@ -1,4 +1,4 @@
-//! How a service is called, the same for all that are compared.
+//! How a service is called, in the same way for all stacks.
 
 use std::{convert::Infallible, hint::black_box, pin::pin};
 
@@ -10,7 +10,7 @@ use tower::{Service, ServiceExt};
 use super::RUNTIME;
 pub(crate) use super::service::{Noop, Serve, plain};
 
-/// A stack with its type forgotten. Each request runs on a runtime, because axess ends it in a task of its own.
+/// A type-erased stack. Each request runs on a runtime, because axess spawns a task at its end.
 pub(crate) fn erased<S, B>(mut service: S) -> Serve
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + 'static,

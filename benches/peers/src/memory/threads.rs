@@ -1,4 +1,4 @@
-//! The same requests by one thread and by two.
+//! The same requests on one thread and on two.
 
 use std::{convert::identity, time::Instant};
 
@@ -15,16 +15,17 @@ use crate::{
     scenarios::{Scenario, Stack, Visit},
 };
 
-/// Tasks at the same time, as connections of a server are.
+/// Concurrent tasks, like connections of a server.
 const TASKS: usize = 8;
 
 /// Requests of a task in a round.
 const REQUESTS: usize = 500;
 
-/// After so many requests the other tasks get their turn: a store in memory never waits.
+/// A task yields after this many requests, because a store in memory never waits.
 const TURN: usize = 32;
 
-/// A row for each stack: requests a second and CPU time of one, with one worker and with two.
+/// A row for each stack: requests a second and CPU time of one request, with one worker and with
+/// two.
 pub(crate) fn compare(visit: Visit, is_quick: bool) -> Vec<Value> {
     let rounds = if is_quick { 1 } else { 31 };
     let stacks: Vec<_> = Stack::ALL.into_iter().filter(|stack| stack.serves(visit)).collect();
@@ -60,7 +61,7 @@ pub(crate) fn compare(visit: Visit, is_quick: bool) -> Vec<Value> {
     (0..stacks.len()).map(row).collect()
 }
 
-/// Requests a second, and nanoseconds of CPU time of one.
+/// Requests a second, and nanoseconds of CPU time of one request.
 fn serve(runtime: &Runtime, scenario: &mut Scenario) -> (f64, f64) {
     let built: Vec<_> = (0..TASKS).map(|_| scenario.requests(REQUESTS)).collect();
     let router = scenario.router();

@@ -1,9 +1,9 @@
-//! Requests through each session layer over Redis and PostgreSQL, beside one bare command by the same client:
-//! `benches/peers/run.sh network`.
+//! Requests through each session layer over Redis and PostgreSQL, compared with one bare command by
+//! the same client: `benches/peers/run.sh network`.
 //!
-//! As `benches/through.rs` of the crate, whose bare commands and meters it shares: 64 requests at a time, by two
-//! threads of Tokio's, in this process and without HTTP's wire. The sides take turns within each round, and a ratio is
-//! the median of those of the rounds.
+//! Like `benches/through.rs` of the crate, whose bare commands and meters it shares. 64 concurrent
+//! requests run on two Tokio threads, in this process and without an HTTP connection. The sides
+//! take turns within each round. A ratio is the median of the rounds' ratios.
 //!
 //! ```text
 //! BENCH_SECONDS=1 ROUNDS=15 benches/peers/run.sh network     # how long and how often; half a second, 9 unless set
@@ -31,7 +31,7 @@ use servers::{Kind, Server};
 use sides::{Cpu, Request, Turn, postgres, redis, run, turn};
 use tower_tenure_peers::results;
 
-/// Requests at the same time.
+/// Concurrent requests.
 const CALLERS: u64 = 64;
 
 /// Sessions, and bare values.
@@ -60,7 +60,7 @@ async fn compare(server: &str, sides: &[Named], meter: &impl Cpu) -> Vec<Value> 
     for request in [Request::Read, Request::Write, Request::Login] {
         let mut turns: Vec<Vec<Turn>> = sides.iter().map(|_| Vec::new()).collect();
         for round in 0..setting("ROUNDS", 9) {
-            // Who goes first changes.
+            // The first side changes with each round.
             for which in (0..sides.len()).map(|which| (which + round) % sides.len()) {
                 let until = Until::Time(Duration::from_secs_f64(setting("BENCH_SECONDS", 0.5)));
                 turns[which].push(turn(&sides[which].side, CALLERS, until, request, meter).await);

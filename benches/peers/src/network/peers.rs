@@ -33,14 +33,14 @@ use crate::{
 
 pub(crate) const IDLE: Duration = Duration::from_secs(24 * 3600);
 
-/// A side, and which of the sides is the bare command by the same client.
+/// A side, and the number of the side with the bare command by the same client.
 pub(crate) struct Named {
     pub(crate) name: &'static str,
     pub(crate) side: Side,
     pub(crate) bare: Option<usize>,
 }
 
-/// Clones are the same one.
+/// Clones share everything.
 #[derive(Clone)]
 pub(crate) enum Side {
     Redis(redis::Bare),
@@ -50,7 +50,7 @@ pub(crate) enum Side {
     Routed(Arc<Routed>),
 }
 
-/// The routes inside a layer, and the browsers that have logged in.
+/// The routes inside a layer, and the logged-in browsers.
 pub(crate) struct Routed {
     router: Router,
     browsers: RwLock<Vec<HeaderValue>>,
@@ -96,7 +96,7 @@ pub(crate) async fn over_postgres(url: &str) -> Vec<Named> {
 pub(crate) fn routed(router: Router) -> Side {
     let header = |number| HeaderValue::try_from(user_agent(number)).expect("a header");
     let user_agents = (0..100).map(header).collect();
-    // As `axum::serve` does. Without it, each request puts the layer around its handler anew.
+    // As `axum::serve` does. Without this, each request would wrap its handler in the layer again.
     Side::Routed(Arc::new(Routed { router: router.with_state(()), browsers: RwLock::default(), user_agents }))
 }
 
@@ -112,7 +112,7 @@ impl Ask for Side {
     }
 }
 
-/// What a bare login adds, and what others visit here and there.
+/// The key that a bare login adds, and the key that other requests visit.
 pub(crate) fn key(next: &AtomicU64, request: Request, number: u64) -> u64 {
     match request {
         Request::Login => next.fetch_add(1, Ordering::Relaxed),
@@ -144,7 +144,7 @@ impl Routed {
         let mut browser = 0;
         if request != Request::Login {
             let browsers = self.browsers.read().unwrap_or_else(PoisonError::into_inner);
-            // A stride that visits the sessions here and there.
+            // A stride that visits the sessions in a scattered order.
             browser = number.wrapping_mul(7919) as usize % browsers.len();
             asked = asked.header(header::COOKIE, browsers[browser].clone());
         }

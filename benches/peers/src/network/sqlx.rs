@@ -1,4 +1,4 @@
-//! tower-sessions and axum_session over PostgreSQL, and bare statements by the client of the former.
+//! tower-sessions and axum_session over PostgreSQL, and bare statements by tower-sessions' client.
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -17,14 +17,14 @@ use crate::{
     sides::{Ask, Request, value},
 };
 
-/// As many as ours and the bare one have.
+/// The same number as in our store and on the bare side.
 const CONNECTIONS: u32 = 16;
 
-/// Statements that sqlx prepares, over a pool as large as that of ours.
+/// Statements that sqlx prepares, over a pool as large as our store's.
 #[derive(Clone)]
 pub(crate) struct Bare(PgPool, Arc<AtomicU64>);
 
-/// The bare side, which is number `bare` of all, and those of the peers.
+/// The bare side, which has the number `bare`, and the sides of the other libraries.
 pub(crate) async fn sides(url: &str, bare: usize) -> [Named; 4] {
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await.expect("it connects");
     let table =
@@ -36,7 +36,7 @@ pub(crate) async fn sides(url: &str, bare: usize) -> [Named; 4] {
         let routes = benchmarked::<tower_sessions_0_14::Session>();
         routed(tower_sessions_0_14::layered(store.clone(), IDLE, always, routes))
     };
-    // Another version of sqlx, which takes the same settings.
+    // Another version of sqlx with the same settings.
     let pool_0_9 = sqlx_0_9::postgres::PgPoolOptions::new().max_connections(CONNECTIONS);
     let pool_0_9 = SessionPgPool::from(pool_0_9.connect(url).await.expect("it connects"));
     let routes = benchmarked::<axum_session::Session<SessionPgPool>>();

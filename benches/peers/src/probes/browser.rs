@@ -1,4 +1,4 @@
-//! A browser that keeps cookies, or sends those that it is told to.
+//! A browser that stores cookies, or sends given ones.
 
 use axum::body::{Body, to_bytes};
 use http::{Request, Response, StatusCode, header};
@@ -6,12 +6,12 @@ use tower::ServiceExt;
 
 use crate::subjects::Subject;
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) text: String,
-    /// The cookies that the browser has then.
+    /// The browser's cookies afterwards.
     pub(crate) cookies: String,
     /// Whether the response set the session's cookie.
     pub(crate) sets_cookie: bool,
@@ -47,12 +47,12 @@ impl Subject {
         self.ask("POST", path, cookies).await
     }
 
-    /// The cookies of a new session of alice.
+    /// Logs alice in. Returns the cookies.
     pub(crate) async fn login(&self) -> String {
         self.post("/login", "").await.cookies
     }
 
-    /// Who has these cookies.
+    /// The user of these cookies.
     pub(crate) async fn who(&self, cookies: &str) -> Answer {
         self.get("/who", cookies).await
     }

@@ -1,7 +1,8 @@
-//! What each library does where sessions go wrong, seen by running it: `benches/peers/run.sh probes`.
+//! The behaviour of each library in cases where sessions often go wrong: `benches/peers/run.sh
+//! probes`.
 //!
-//! Each probe does the same with each library and prints what it saw. What is right is decided by the same rule for
-//! all; the program fails where ours is wrong.
+//! Each probe does the same with each library and prints the result. The same rule decides for all
+//! which result is right. The program fails if tower-tenure's is wrong.
 
 mod browser;
 mod probes;

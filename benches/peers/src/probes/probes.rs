@@ -1,4 +1,4 @@
-//! What is done with each library, and what is right.
+//! The steps of each probe, and its right result.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     subjects::{Library, Subject},
 };
 
-/// What came of a probe.
+/// The result of a probe.
 pub(crate) struct Saw {
     pub(crate) text: String,
     pub(crate) is_right: bool,
@@ -49,7 +49,7 @@ probes! {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Long enough for another request to come and go.
+/// Long enough for another request to complete.
 const WORK_MILLIS: u64 = 60;
 
 #[expect(clippy::unnecessary_wraps, reason = "as all probes")]
@@ -99,7 +99,7 @@ async fn lost(subject: Arc<Subject>) -> Option<Saw> {
     )
 }
 
-/// A request that writes the value `0`, on its way: it has loaded the session already.
+/// A request in flight that writes the value `0`. It has already loaded the session.
 async fn writer(subject: &Arc<Subject>, cookies: &str) -> tokio::task::JoinHandle<crate::browser::Answer> {
     let (subject, cookies) = (Arc::clone(subject), cookies.to_owned());
     let writer = tokio::spawn(async move { subject.post(&format!("/set/0/{WORK_MILLIS}"), &cookies).await });

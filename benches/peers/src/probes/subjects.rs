@@ -1,4 +1,4 @@
-//! The libraries, each over a store that waits or fails on command.
+//! The libraries, each over a store that can be made to wait or fail.
 
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -12,7 +12,7 @@ use tower_tenure_peers::{
     libraries::{Rows, Trouble, axess, axum_session, tenure, tower_sessions, tower_sessions_0_14},
 };
 
-/// A library that is probed.
+/// A library under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Library {
     Tenure,
@@ -34,7 +34,7 @@ pub(crate) const ALL: &[Library] = &[
     Library::Axess,
 ];
 
-/// A running application over it.
+/// A running application with this library.
 pub(crate) struct Subject {
     pub(crate) router: Router,
     store: Store,
@@ -69,7 +69,8 @@ impl Library {
     /// A new server with this idle timeout.
     pub(crate) async fn start(self, idle: Duration) -> Subject {
         let subject = self.lazy(idle).await;
-        // As `axum::serve` does. Without it, each request puts the layer around its handler anew.
+        // As `axum::serve` does. Without this, each request would wrap its handler in the layer
+        // again.
         Subject { router: subject.router.with_state(()), ..subject }
     }
 
@@ -113,7 +114,7 @@ impl Library {
 }
 
 impl Subject {
-    /// Lets each call of its store wait.
+    /// Makes each call to its store wait.
     pub(crate) fn set_waits(&self) {
         match &self.store {
             Store::Tenure(store) => store.pause(1),
@@ -123,7 +124,7 @@ impl Subject {
         }
     }
 
-    /// Lets its store fail, or work again. `false` where that cannot be done.
+    /// Makes its store fail, or work again. `false` if that is not possible.
     pub(crate) fn set_fails(&self, fail: bool) -> bool {
         match &self.store {
             Store::Tenure(store) => {
@@ -145,7 +146,7 @@ impl Subject {
         true
     }
 
-    /// How many rows its store has.
+    /// The number of rows in its store.
     pub(crate) fn rows(&self) -> Option<i64> {
         match &self.store {
             Store::Tenure(store) => Some(store.inner().len() as i64),

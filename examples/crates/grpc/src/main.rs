@@ -1,6 +1,6 @@
 //! gRPC services (tonic) with a session. A client keeps the cookie: it gets `set-cookie` in the
-//! metadata of the answer to a login, and sends it back as `cookie`. Without a session the status is
-//! `UNAUTHENTICATED`. A stream ends with that status when the session does.
+//! metadata of the answer to a login, and sends it back as `cookie`. Without a session the status
+//! is `UNAUTHENTICATED`. A stream ends with that status when the session does.
 //!
 //! ```console
 //! $ cd examples/crates/grpc
@@ -91,13 +91,15 @@ fn status(error: Error) -> Status {
     match error.kind() {
         ErrorKind::Ended => Status::unauthenticated("the session has ended"),
         ErrorKind::Refused => Status::permission_denied("the login is refused"),
-        // The layer emits an event for each outage of its store. The client need not know the cause.
+        // The layer emits an event for each outage of its store. The client need not know the
+        // cause.
         _ => Status::unavailable("the session store does not answer"),
     }
 }
 
-/// The layers answer by HTTP: 401 without a session, 503 when the store fails. A gRPC client would
-/// take the text of such an answer for a broken message, so this makes a status of it.
+/// The layers answer with HTTP: 401 without a session, 503 when the store fails. A gRPC client
+/// would parse the text of such an answer as a broken message, so this converts it to a gRPC
+/// status.
 fn to_grpc<B>(response: http::Response<B>) -> http::Response<Body>
 where
     B: tonic::codegen::Body<Data = tonic::codegen::Bytes, Error: Into<StdError>> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What the services send and take.
+//! The messages of the services.
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Empty {}

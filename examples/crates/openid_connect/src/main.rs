@@ -28,17 +28,17 @@ use tower_tenure::{
 
 use crate::oidc::{Pending, Provider};
 
-/// A login that is under way at the provider, and where to go afterwards. It is in the anonymous
-/// session of the browser that began it, so no other browser can finish it. By its `state`, so that
-/// logins in two tabs do not disturb each other.
+/// A login in progress at the provider, and where to go afterwards. It is stored in the anonymous
+/// session of the browser that began it, so no other browser can finish it. Its key is the `state`,
+/// so that logins in two tabs do not disturb each other.
 fn pending_login(state: &str) -> Key<(Pending, String)> {
     Key::named(format!("oidc.pending.{state}"))
 }
 
-/// The provider wants it back at a logout.
+/// The provider requires it at a logout.
 const ID_TOKEN: Key<CoreIdToken> = Key::new("oidc.id_token");
 
-/// The entry of metadata with the provider's id of its session.
+/// The metadata entry with the id of the provider's session.
 const PROVIDER_SID: &str = "provider_sid";
 
 #[derive(Clone)]
@@ -65,11 +65,11 @@ async fn login(State(app): State<App>, session: Session, Query(asked): Query<Ask
 #[derive(Deserialize)]
 struct Answer {
     state: String,
-    /// Absent when the user gave up.
+    /// Absent if the user cancelled.
     code: Option<String>,
 }
 
-/// Where the provider sends the browser back to.
+/// The provider redirects the browser to this route.
 async fn callback(
     State(app): State<App>,
     session: Session,
@@ -114,7 +114,7 @@ struct BackChannel {
     logout_token: String,
 }
 
-/// The provider calls this, not a browser: a session of the user has ended there, or all of them.
+/// The provider calls this, not a browser, when one or all of the user's sessions there have ended.
 async fn back_channel_logout(
     State(app): State<App>,
     Form(form): Form<BackChannel>,
@@ -130,7 +130,7 @@ async fn back_channel_logout(
     Ok([(header::CACHE_CONTROL, "no-store")])
 }
 
-/// Ends what began with one session of the provider.
+/// Ends the sessions that began with one session of the provider.
 async fn revoke_one(sessions: &Sessions, user: &str, provider_sid: &str) -> Result<(), Error> {
     let mut after = None;
     loop {
@@ -149,7 +149,7 @@ async fn revoke_one(sessions: &Sessions, user: &str, provider_sid: &str) -> Resu
 
 async fn home(User(name): User, session: Session) -> Html<String> {
     let until = session.info().map(|info| info.expires_at.to_string()).unwrap_or_default();
-    // What a provider calls a user is text like any other.
+    // A provider's name for a user is untrusted text, so it is escaped.
     let name = name.replace('&', "&amp;").replace('<', "&lt;");
     Html(format!(
         r#"<!doctype html><meta charset=utf-8><title>Signed in</title><p>Hello, {name}, until {until}.</p>
@@ -170,7 +170,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     let here = format!("http://{}", listener.local_addr()?);
     let (callback_url, after_logout) = (format!("{here}/callback"), format!("{here}/signed_out"));
-    // The secret that the provider gave this application. A real one comes from the environment.
+    // The application's client secret. A real one comes from the environment.
     let secret = "application-secret";
     let provider = Provider::discover(&issuer, "application", secret, callback_url, after_logout).await?;
 

@@ -1,5 +1,4 @@
-//! The provider: where to send the browser, and what its tokens say. All cryptography is that of
-//! `openidconnect`.
+//! The provider: its URLs for the browser, and its tokens. `openidconnect` does all cryptography.
 
 use std::error::Error;
 
@@ -23,23 +22,23 @@ type Client = CoreClient<
     EndpointMaybeSet,
 >;
 
-/// A login that is under way at the provider.
+/// A login in progress at the provider.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Pending {
     nonce: Nonce,
     verifier: PkceCodeVerifier,
 }
 
-/// What a verified token says.
+/// The claims of a verified token.
 #[derive(Deserialize)]
 pub(crate) struct Claims {
     /// The user.
     pub(crate) sub: String,
-    /// The provider's id of its session.
+    /// The id of the provider's session.
     pub(crate) sid: Option<String>,
     /// When the provider's session ends, in seconds since 1970. Okta and others send it (IPSIE).
     pub(crate) session_expiry: Option<i64>,
-    /// How the user proved who they are (RFC 8176).
+    /// How the user authenticated (RFC 8176).
     #[serde(default)]
     pub(crate) amr: Vec<String>,
     /// Only in logout tokens.
@@ -63,8 +62,8 @@ pub(crate) struct Provider {
 }
 
 impl Provider {
-    /// Asks the provider for its endpoints and keys. Providers replace their keys: a server that runs
-    /// for long asks again every few hours.
+    /// Fetches the provider's endpoints and keys. Providers rotate their keys, so a long-running
+    /// server fetches them again every few hours.
     pub(crate) async fn discover(
         issuer: &str,
         client_id: &str,
@@ -72,7 +71,7 @@ impl Provider {
         callback: String,
         after_logout: String,
     ) -> Result<Self, Box<dyn Error>> {
-        // What a provider says must not make this server ask others.
+        // A provider must not be able to redirect this server's requests.
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let issuer = IssuerUrl::new(issuer.to_owned())?;
         let metadata = ProviderMetadataWithLogout::discover_async(issuer, &http).await?;
@@ -117,8 +116,8 @@ impl Provider {
     }
 
     /// Verifies a logout token (OpenID Connect Back-Channel Logout 1.0, section 2.6). It is signed
-    /// like an ID token, for the same audience. It names the event and has no nonce, so that neither
-    /// passes for the other.
+    /// like an ID token, for the same audience. It names the event and has no nonce, so that
+    /// neither passes for the other.
     pub(crate) fn verify_logout(&self, token: &str) -> Result<Claims, Box<dyn Error>> {
         const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
         let token: CoreIdToken = token.parse()?;

@@ -38,7 +38,7 @@ impl Drop for Running {
     }
 }
 
-/// Both sites. They run while this lives.
+/// Both sites. They run until this is dropped.
 struct Sites {
     application: String,
     provider: String,
@@ -47,7 +47,7 @@ struct Sites {
 
 impl Sites {
     fn start() -> Self {
-        // Each has to know the URL of the other, so the ports are chosen first.
+        // Each site needs the URL of the other, so the ports are chosen first.
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [here, there] = free.map(|listener| listener.local_addr().unwrap().to_string());
         let (application, provider) = (format!("http://{here}"), format!("http://{there}"));
@@ -59,7 +59,7 @@ impl Sites {
     }
 }
 
-/// Keeps cookies by name, for both sites: as browsers do on one host.
+/// Stores cookies by name for both sites, as a browser does for one host.
 struct Browser<'a> {
     sites: &'a Sites,
     client: Client,
@@ -110,7 +110,7 @@ impl<'a> Browser<'a> {
         page.location.unwrap_or_else(|| panic!("{}: {}", page.status, page.text))
     }
 
-    /// Begins a login, and signs in at the provider where that asks. Returns the URL of the callback.
+    /// Begins a login, and signs in at the provider if it asks. Returns the URL of the callback.
     async fn to_callback(&mut self, user: &str) -> Url {
         let authorize = self.follow(format!("{}/login", self.sites.application)).await;
         let mut next = self.follow(authorize).await;
@@ -128,7 +128,7 @@ impl<'a> Browser<'a> {
         assert_eq!(self.follow(callback).await.path(), "/");
     }
 
-    /// Presses the button of the application. Returns where that leads.
+    /// Presses the application's logout button. Returns the URL of the redirect.
     async fn log_out(&mut self) -> Url {
         self.ask(&format!("{}/logout", self.sites.application), Some(&[])).await.location.unwrap()
     }

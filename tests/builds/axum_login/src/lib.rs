@@ -1,4 +1,4 @@
-//! The example of axum-login's documentation, with a store of tower-tenure in place of its own.
+//! The example of axum-login's documentation, with a store of tower-tenure instead of its own.
 #![cfg(test)]
 
 use std::{collections::HashMap, convert::Infallible};

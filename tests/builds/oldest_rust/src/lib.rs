@@ -1,2 +1,2 @@
-//! Nothing of its own.
+//! Empty: only the dependencies are built.
 

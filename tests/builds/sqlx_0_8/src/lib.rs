@@ -1,4 +1,4 @@
-//! An application that has its own tables through sqlx, and its sessions beside them.
+//! An application with its own tables through sqlx, and its sessions in this crate's store.
 
 use tower_tenure::store::SqliteStore;
 

@@ -1,4 +1,4 @@
-//! One of the targets under libFuzzer: `FUZZ_TARGET` names it. `run.sh` builds and runs this.
+//! Runs the target that `FUZZ_TARGET` names under libFuzzer. `run.sh` builds and runs this.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A small OpenID provider for one application, to try the example with. It asks for no password,
+//! A small OpenID provider for one application, for trying the example. It asks for no password,
 //! and its key is public: never use it for anything else.
 //!
 //! Its own sessions are sessions of tower-tenure, too. When one ends, for any reason, an observer
@@ -34,7 +34,7 @@ use crate::tokens::Tokens;
 const CLIENT: &str = "application";
 const SECRET: &str = "application-secret";
 
-/// What a code stands for, until it is used.
+/// The login behind an authorization code, until the code is used.
 struct Grant {
     id_token: String,
     challenge: String,
@@ -148,7 +148,7 @@ struct LogOut {
     post_logout_redirect_uri: String,
 }
 
-/// Any site can send a browser here, so only the ID token of this very session ends it.
+/// Any site can send a browser here, so only the ID token of this session ends it.
 async fn logout(State(app): State<App>, session: Session, Query(asked): Query<LogOut>) -> Result<Redirect> {
     if asked.post_logout_redirect_uri != format!("{}/signed_out", app.client_url) {
         return Err((StatusCode::BAD_REQUEST, "not an address of the application\n").into());
@@ -185,7 +185,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (sender, mut ended) = mpsc::unbounded_channel();
     let layer = SessionLayer::new(MemoryStore::new())
-        // Browsers keep cookies by host, not by port: beside the application it needs another name.
+        // Browsers store cookies by host, not by port, so on the application's host this cookie
+        // needs another name.
         .with_cookie(SessionCookie::builder("__Host-provider").build()?)
         .with_policy(Policy::both(Lifetimes::from_minutes(60, 8 * 60)))
         .with_observer_fn(move |event: &Event<'_>| {

@@ -8,7 +8,7 @@ use openidconnect::{
 use serde_json::{Value, json};
 use tower_tenure::Timestamp;
 
-/// A key of the tests, which is public. It is in PKCS #1, and `openidconnect` takes PEM.
+/// A public test key. It is in PKCS #1, and `openidconnect` needs PEM.
 const KEY: &[u8] = include_bytes!("../../../../../tests/common/rsa_key.der");
 const KEY_ID: &str = "1";
 const ALGORITHM: CoreJwsSigningAlgorithm = CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256;
@@ -27,7 +27,7 @@ impl Tokens {
         CoreJsonWebKeySet::new(vec![self.0.as_verification_key()])
     }
 
-    /// A token with these claims, good for two minutes.
+    /// A token with these claims, valid for two minutes.
     pub(crate) fn sign(&self, kind: &str, mut claims: Value, now: Timestamp) -> String {
         claims["iat"] = now.unix_seconds_floor().into();
         claims["exp"] = (now.unix_seconds_floor() + 120).into();
@@ -37,7 +37,7 @@ impl Tokens {
         format!("{text}.{}", URL_SAFE.encode(signature))
     }
 
-    /// The session of a token that was signed here, also after its expiry.
+    /// The session of a token that was signed here, even after its expiry.
     pub(crate) fn sid_of(&self, token: &str) -> Option<String> {
         let (text, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE.decode(signature).ok()?;

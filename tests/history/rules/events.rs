@@ -1,8 +1,9 @@
-//! Every end is told exactly once (O2), with the reason that its user is shown.
+//! Every end is emitted exactly once (O2), with the reason that its user sees.
 //!
-//! At the end of a run, when time has passed all deadlines and a sweep has found what is left, every session is over, so each
-//! has one event. A session whose login was not answered need not have one. A killed node takes with it what it has not told
-//! yet: sessions that a call without an answer may have ended are not required to have an event.
+//! At the end of a run all deadlines have passed and a sweep has found the rest. So every session
+//! is over and has one event. A session whose login was not answered needs no event. A killed node
+//! loses the events that it has not emitted yet. So a session that a call without an answer may
+//! have ended needs no event.
 
 use std::collections::HashSet;
 
@@ -11,28 +12,30 @@ use super::super::{
     record::{Ask, Call},
 };
 
-/// What may be so because a node has not asked yet.
-pub(crate) const NEVER_TOLD: &str = "its end was never told";
+/// A violation that may disappear, because a node resolves lost calls later.
+pub(crate) const NEVER_EMITTED: &str = "its end was never emitted";
 
 pub(super) fn judge(view: &View<'_>, findings: &mut Findings) {
     let terms = &view.history.terms;
     let lost: Vec<&Call> = view.history.calls.iter().filter(|call| call.end.is_none()).collect();
     for life in view.sessions.values() {
-        match life.told[..] {
+        match life.emitted[..] {
             [] => {
                 let is_required = terms.is_settled && life.birth.is_some() && !is_excused(life, &lost);
                 if is_required {
-                    findings.add(life.sid, NEVER_TOLD);
+                    findings.add(life.sid, NEVER_EMITTED);
                 }
             }
-            [told] => {
+            [emitted] => {
                 let shown: HashSet<_> = life.brought.iter().filter_map(|call| call.answer.past).collect();
-                let other = shown.into_iter().find(|reason| *reason != told.reason);
+                let other = shown.into_iter().find(|reason| *reason != emitted.reason);
                 if let (Some(other), false) = (other, terms.has_faults) {
-                    findings.add(life.sid, format!("was told as {}, and shown as {other}", told.reason));
+                    findings
+                        .add(life.sid, format!("was emitted as {}, and shown as {other}", emitted.reason));
                 }
             }
-            [..] => findings.add(life.sid, format!("was told {} times: {:?}", life.told.len(), life.told)),
+            [..] => findings
+                .add(life.sid, format!("was emitted {} times: {:?}", life.emitted.len(), life.emitted)),
         }
     }
 }
