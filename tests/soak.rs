@@ -409,16 +409,18 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     let _ = counts.latency();
     let (warm, forged, begun) = (footprint(&server, &store), counts.forged.load(Relaxed), Instant::now());
     println!("warm: {warm:?}");
-    let (mut medians, mut samples) = (Vec::new(), Vec::new());
+    let (mut medians, mut samples, mut served) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..5 {
         std::thread::sleep((length - warm_up) / 5);
         let (median, requests, slow) = counts.latency();
         let now = footprint(&server, &store);
         println!("storm: {requests} requests of people, median {median:?}, p99 {slow:?}; {now:?}");
         medians.push(median);
+        served.push(requests);
         samples.push(now);
     }
-    let rate = (counts.forged.load(Relaxed) - forged) as f64 / begun.elapsed().as_secs_f64();
+    let forged = counts.forged.load(Relaxed) - forged;
+    let rate = forged as f64 / begun.elapsed().as_secs_f64();
     let hostile = counts.hostile.load(Relaxed);
     medians.sort_unstable();
     let times = medians[2].as_secs_f64() / idle.as_secs_f64();
@@ -433,7 +435,10 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
         }
     });
 
-    assert!(rate > 100.0 && hostile > 20, "there was a storm: {rate} a second, {hostile} rude clients");
+    assert!(
+        forged > 100 && hostile > 20,
+        "there was a storm: {forged} forged cookies, {hostile} rude clients"
+    );
     // The smallest of the later samples: a leak raises all of them, but a burst of large headers
     // only some.
     let least = samples.iter().map(|now| now.kilobytes).min().expect("samples");
@@ -445,10 +450,11 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     // Eight users at fewer than 30 rounds a second leave sessions for 3 seconds each, and
     // tombstones for the same time.
     assert!(rows < 5_000, "{rows} rows");
-    // The idle latency depends mostly on the machine and its other load, so this is a generous
-    // bound on a median.
+    assert!(served.iter().all(|requests| *requests > 0), "people are served throughout: {served:?}");
+    // Only in a long search: the short one runs beside other work, which changes the latency more
+    // than the storm does.
     assert!(
-        medians[2] <= 50 * idle + Duration::from_millis(200),
+        search::cases(1) == 1 || medians[2] <= 10 * idle + Duration::from_millis(20),
         "people wait {:?}, idle {idle:?}",
         medians[2]
     );
