@@ -409,14 +409,14 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     let _ = counts.latency();
     let (warm, forged, begun) = (footprint(&server, &store), counts.forged.load(Relaxed), Instant::now());
     println!("warm: {warm:?}");
-    let (mut medians, mut samples, mut served) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut medians, mut samples, mut answered) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..5 {
         std::thread::sleep((length - warm_up) / 5);
         let (median, requests, slow) = counts.latency();
         let now = footprint(&server, &store);
         println!("storm: {requests} requests of people, median {median:?}, p99 {slow:?}; {now:?}");
         medians.push(median);
-        served.push(requests);
+        answered.push(requests);
         samples.push(now);
     }
     let forged = counts.forged.load(Relaxed) - forged;
@@ -450,7 +450,7 @@ fn nothing_grows_under_forgeries_and_rude_clients_and_people_are_served() {
     // Eight users at fewer than 30 rounds a second leave sessions for 3 seconds each, and
     // tombstones for the same time.
     assert!(rows < 5_000, "{rows} rows");
-    assert!(served.iter().all(|requests| *requests > 0), "people are served throughout: {served:?}");
+    assert!(answered.iter().all(|requests| *requests > 0), "users are served throughout: {answered:?}");
     // Only in a long search: the short one runs beside other work, which changes the latency more
     // than the storm does.
     assert!(

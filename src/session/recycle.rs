@@ -1,9 +1,13 @@
 //! The allocation behind a handle, used again.
 //!
-//! A request without a cookie should cost next to nothing, and the shared part of its handle is one
-//! of two allocations (the other is the box of the request's extensions). So each thread keeps a
-//! few of those parts when a request is done with them. What was in one is dropped before it is
-//! kept, never when it is handed out again: nothing of a session outlives its request here.
+//! A request without a cookie should cost next to nothing, and the shared part of its handle would
+//! be two of three allocations (the third is the box of the request's extensions). So each thread
+//! keeps a few of those parts after their requests. That saves two allocations and 1,250
+//! instructions of each request: of 3,320 without a cookie, of 12,230 for a read (`cargo bench
+//! --bench overhead`).
+//!
+//! The content of a part is dropped before the part is kept, not when it is handed out again:
+//! nothing of a session outlives its request here.
 
 use std::{
     cell::RefCell,
