@@ -57,7 +57,11 @@ pub(crate) enum Progress {
     /// The call is done; [`RequestState::next_call`] says what follows.
     Done,
     /// The login was refused. What else was planned stands.
-    Refused(Refusal),
+    Refused {
+        refusal: Refusal,
+        /// The user who wanted to log in.
+        subject: Option<Arc<str>>,
+    },
     /// Another request changed the data since this one loaded it.
     Conflict(LoadCall),
 }
@@ -296,7 +300,7 @@ impl RequestState {
                 // user.
                 self.plan.new = None;
                 self.plan.edits = Edits::default();
-                Ok(Progress::Refused(refusal))
+                Ok(Progress::Refused { refusal, subject: call.draft.record.subject.clone() })
             }
             Established::Gone => {
                 self.ended_elsewhere(None, ctx.now);

@@ -190,7 +190,7 @@ impl Session {
             let answer = self.perform(call).await;
             match self.answered(answer, ctx) {
                 Ok(Progress::Done | Progress::Conflict(_)) => {}
-                Ok(Progress::Refused(refusal)) => outcome = Outcome::Refused(refusal),
+                Ok(Progress::Refused { refusal, .. }) => outcome = Outcome::Refused(refusal),
                 // Both the refusal and this error are true. The refusal says more, so the caller
                 // gets it.
                 Err(error) if error.kind() == ErrorKind::Ended && outcome != Outcome::Done => {}
@@ -254,12 +254,8 @@ impl Session {
     }
 
     pub(super) fn answered(&self, answer: StoreAnswer, ctx: &RequestContext<'_>) -> Result<Progress, Error> {
-        let subject = match &answer {
-            StoreAnswer::Created(create, _) => create.draft.record.subject.clone(),
-            _ => None,
-        };
         let progress = self.state().request.answered(answer, ctx);
-        if let Ok(Progress::Refused(refusal)) = &progress {
+        if let Ok(Progress::Refused { refusal, subject }) = &progress {
             self.emit_refused(subject.as_deref(), refusal);
         }
         progress
