@@ -59,6 +59,28 @@ cargo clippy --quiet --all-targets --all-features -- -D warnings
 step "dependencies, and the archive of a release"
 tests/package/check.sh target
 
+# What compiles for long and needs nothing of the tests continues beside them, since they wait a lot.
+# Builds of the archive with sets of features, beside other crates, and with the oldest Rust and dependencies.
+other_builds() {
+    tests/package/sets.sh target/archive target/sets
+    tests/builds/check.sh target/builds
+}
+interleavings() {
+    RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle "$@"
+}
+model() {
+    cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model "$@"
+}
+gate() {
+    cargo bench --manifest-path benches/gate/Cargo.toml --target-dir target/gate --bench overhead "$@"
+}
+set -m   # a group of processes of its own, so that all of it can be stopped
+(renice -n 19 "$BASHPID"; set -e; other_builds; interleavings --no-run; model --no-run; gate --no-run) \
+    > target/beside.log 2>&1 &
+beside=$!
+set +m
+trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
+
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --all-features
 
@@ -68,31 +90,10 @@ cargo run --quiet --manifest-path tests/public_api/Cargo.toml --target-dir targe
 step "BENCHMARKS.md shows the kept results"
 benches/peers/plot.py --check
 
-# Slow builds that do not depend on the tests run in parallel with them, because the tests mostly
-# wait. Builds beside other crates, with the oldest Rust and dependencies, of the archive by itself,
-# and with sets of features.
-other_builds() {
-    tests/builds/check.sh target/builds
-    # In a separate folder, because tests build examples meanwhile.
-    tests/package/sets.sh target/archive target/sets
-}
-interleavings() {
-    RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle "$@"
-}
-later_builds() {
-    interleavings --no-run
-    cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model --no-run
-    cargo bench --no-run --bench overhead --bench stores --bench through --bench binding
-}
-
-step "tests; beside them other builds, and those of what comes later (target/beside.log)"
-cargo test --all-features --no-run
-set -m   # a group of processes of its own, so that all of it can be stopped
-(renice -n 19 "$BASHPID"; set -e; other_builds; later_builds) > target/beside.log 2>&1 &
-beside=$!
-set +m
-trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
+step "tests"
 cargo test --all-features
+
+step "the end of what compiles beside the tests (target/beside.log)"
 wait "$beside" || { cat target/beside.log; exit 1; }
 trap - EXIT
 
@@ -100,14 +101,15 @@ step "interleavings of the memory store"
 interleavings
 
 step "every order of messages between three nodes and a store"
-cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model
+model
 
 step "what a request may cost, in instructions and allocations"
-cargo bench --bench overhead -- --gate
+gate -- --gate
 
-step "benchmarks, as short as they go"
-STORES_SESSIONS=3000 cargo bench --bench stores
-BENCH_SECONDS=0.1 cargo bench --bench through
-cargo bench --bench binding
+# Without optimizations, which saves to compile all stores a second time: their numbers mean nothing here.
+step "the other benchmarks, as short as possible"
+STORES_SESSIONS=3000 cargo bench --profile dev --bench stores
+BENCH_SECONDS=0.1 cargo bench --profile dev --bench through
+cargo bench --profile dev --bench binding
 
-printf '\nall checks passed\n'
+printf '\nall checks passed after %d s\n' "$SECONDS"

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # tests/package/check.sh TARGET: checks the contents of a release: the dependency tree (deny.toml)
 # and the archive, which it leaves in TARGET/archive.
+#
+# The examples of the archive are checked with the dependencies that TARGET has from the lints.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$1
@@ -35,3 +37,4 @@ mkdir "$archive"
 tar xzf "$target"/package/tower-tenure-*.crate -C "$archive" --strip-components 1
 size=$(stat -c %s "$target"/package/tower-tenure-*.crate)
 [ "$size" -lt 1000000 ] || { echo "the archive has $size bytes; what got into it?" >&2; exit 1; }
+(cd "$archive" && cargo check --quiet --locked --examples --all-features --target-dir "$target")

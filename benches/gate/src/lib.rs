@@ -1,0 +1,1 @@
+//! Nothing but the place of the benchmark `overhead`; see `Cargo.toml`.
