@@ -39,12 +39,16 @@ mod value;
 use std::{
     fmt,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use redis::Client;
-use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::{
+    sync::{Mutex, MutexGuard, Notify},
+    time::sleep,
+};
 
 use self::{
     connection::Connection,
@@ -96,6 +100,16 @@ const TURNS: usize = 64;
 
 /// How many sessions are ended concurrently.
 const ENDS_AT_ONCE: usize = 64;
+
+/// When a new session that is in no index of a cluster yet is entered again, one after another.
+const ENTRY_DELAYS: [Duration; 6] = [
+    Duration::from_millis(50),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(8),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
 
 /// The prefix of all keys unless configured.
 const PREFIX: &str = "tenure";
@@ -180,12 +194,31 @@ impl RedisStore {
 
     async fn create_and_enter(&self, creation: Creation) -> Result<CreateOutcome, Error> {
         let outcome = self.create_record(&creation).await?;
-        if let CreateOutcome::Created { record, .. } = &outcome
-            && let Err(error) = self.enter_in_cluster(record).await
-        {
-            tracing::warn!(sid = %record.sid, %error, "a session could not be added to the index, so lists of all sessions omit it");
+        let record = match &outcome {
+            CreateOutcome::Created { record, .. } => record,
+            // An earlier attempt stored it, and its answer was lost: it may be in no index yet.
+            CreateOutcome::Exists => &creation.record,
+            _ => return Ok(outcome),
+        };
+        if self.enter_in_cluster(record).await.is_err() {
+            let (store, record) = (self.clone(), record.clone());
+            tokio::spawn(async move { store.enter_later(&record).await });
         }
         Ok(outcome)
+    }
+
+    /// Adds a session to indexes whose node did not answer. Without an entry no sweep finds the
+    /// session, so its end would be no event. The login does not wait for it. If the session has
+    /// ended since, a reader drops the entry.
+    async fn enter_later(&self, record: &Record) {
+        for delay in ENTRY_DELAYS {
+            sleep(delay).await;
+            match self.enter_in_cluster(record).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(sid = %record.sid, %error, "an index has no session yet"),
+            }
+        }
+        tracing::warn!(sid = %record.sid, "a session could not be added to the index, so lists of all sessions omit it");
     }
 }
 

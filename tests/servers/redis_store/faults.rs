@@ -272,3 +272,45 @@ fn d5_a_static_store_works_in_each_new_runtime_at_the_first_call() {
         });
     }
 }
+
+/// On a cluster the indexes are on other nodes than the session. Without an entry no sweep finds
+/// the session, and its end would be no event.
+#[tokio::test(flavor = "multi_thread")]
+async fn o2_a_session_gets_into_the_indexes_of_a_cluster_although_their_node_failed_at_its_creation() {
+    for server in servers([Kind::Cluster], "late entries") {
+        let store = node(&server).await;
+        let on_all = |arguments: &[&str]| {
+            server.ports().into_iter().map(|port| server.ask_at(port, arguments)).collect::<Vec<_>>()
+        };
+        let (all_key, due_key) = (format!("tenure:all:{REALM}"), format!("tenure:due:{REALM}"));
+        // The node that has the index refuses the entry: a text is no sorted set.
+        for key in [&all_key, &due_key] {
+            assert!(on_all(&["SET", key, "in the way"]).iter().any(|answer| answer == "OK"));
+        }
+        create(&store, login(1, second(0))).await;
+        for key in [&all_key, &due_key] {
+            on_all(&["DEL", key]);
+        }
+        let found = async || {
+            let listed = store.list(all()).await.unwrap().len();
+            let sweep = Sweep { realm: None, now: second(1_000_000_000), limit: 10 };
+            (listed, store.sweep(sweep).await.unwrap().found.len())
+        };
+        let mut seen = (0, 0);
+        for _ in 0..100 {
+            seen = found().await;
+            if seen == (1, 1) {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(seen, (1, 1), "listed, and found by a sweep");
+
+        // The answer to the first attempt was lost before the session was entered.
+        for key in [&all_key, &due_key] {
+            on_all(&["DEL", key]);
+        }
+        assert!(matches!(store.create(login(1, second(0))).await.unwrap(), CreateOutcome::Exists));
+        assert_eq!(found().await, (1, 1), "the second attempt enters it");
+    }
+}
