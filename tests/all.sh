@@ -59,24 +59,14 @@ cargo clippy --quiet --all-targets --all-features -- -D warnings
 step "dependencies, and the archive of a release"
 tests/package/check.sh target
 
-# What compiles for long and needs nothing of the tests continues beside them, since they wait a lot.
-# Builds of the archive with sets of features, beside other crates, and with the oldest Rust and dependencies.
+# Builds of the archive with sets of features, beside other crates, and with the oldest Rust and dependencies. They need
+# nothing of what follows, which waits a lot, so they continue beside it.
 other_builds() {
     tests/package/sets.sh target/archive target/sets
     tests/builds/check.sh target/builds
 }
-interleavings() {
-    RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle "$@"
-}
-model() {
-    cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model "$@"
-}
-gate() {
-    cargo bench --manifest-path benches/gate/Cargo.toml --target-dir target/gate --bench overhead "$@"
-}
 set -m   # a group of processes of its own, so that all of it can be stopped
-(renice -n 19 "$BASHPID"; set -e; other_builds; interleavings --no-run; model --no-run; gate --no-run) \
-    > target/beside.log 2>&1 &
+(renice -n 19 "$BASHPID"; set -e; other_builds) > target/beside.log 2>&1 &
 beside=$!
 set +m
 trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
@@ -93,23 +83,23 @@ benches/peers/plot.py --check
 step "tests"
 cargo test --all-features
 
-step "the end of what compiles beside the tests (target/beside.log)"
-wait "$beside" || { cat target/beside.log; exit 1; }
-trap - EXIT
-
 step "interleavings of the memory store"
-interleavings
+RUSTFLAGS="--cfg shuttle" cargo test --manifest-path tests/interleavings/Cargo.toml --target-dir target/shuttle
 
 step "every order of messages between three nodes and a store"
-model
+cargo test --manifest-path tests/model/Cargo.toml --target-dir target/model
 
 step "what a request may cost, in instructions and allocations"
-gate -- --gate
+cargo bench --manifest-path benches/gate/Cargo.toml --target-dir target/gate --bench overhead -- --gate
 
 # Without optimizations, which saves to compile all stores a second time: their numbers mean nothing here.
 step "the other benchmarks, as short as possible"
 STORES_SESSIONS=3000 cargo bench --profile dev --bench stores
 BENCH_SECONDS=0.1 cargo bench --profile dev --bench through
 cargo bench --profile dev --bench binding
+
+step "the end of the other builds (target/beside.log)"
+wait "$beside" || { cat target/beside.log; exit 1; }
+trap - EXIT
 
 printf '\nall checks passed after %d s\n' "$SECONDS"
