@@ -6,7 +6,7 @@
 //! cargo bench --bench overhead -- live            # only what has "live" in its name
 //! BENCH_SECONDS=5 cargo bench --bench overhead    # longer times, for less noise; half a second each unless set
 //! cargo bench --bench overhead -- --gate          # fails when a request costs more than `GATE` allows
-//! cargo bench --manifest-path benches/gate/Cargo.toml -- --gate   # the same, without compiling the stores of servers first
+//! cargo bench --manifest-path benches/gate/Cargo.toml -- --gate   # the same, sooner compiled
 //! ```
 //!
 //! Every number is shown beside that of bare axum for the same request in the same run. No number

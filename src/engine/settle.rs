@@ -5,26 +5,21 @@
 //! that was answered with an error, it must not stand. So a task in the background asks the store:
 //! an end names the call that made it, and a login is undone.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use super::Engine;
 use crate::{
     SessionId, Timestamp,
     events::Operation,
     record::{CallId, EndOutcome, EndReason, EndRequest},
+    store::RETRY_DELAYS,
 };
 
-/// When the store is asked, after one another: a server that hangs may carry out a call long after
-/// it was sent.
-const DELAYS: [Duration; 7] = [
-    Duration::ZERO,
-    Duration::from_millis(50),
-    Duration::from_millis(500),
-    Duration::from_secs(2),
-    Duration::from_secs(8),
-    Duration::from_secs(30),
-    Duration::from_secs(60),
-];
+/// When the store is asked, one after another: at once, and again, since a server that hangs may
+/// carry out a call long after it was sent.
+fn delays() -> impl Iterator<Item = Duration> {
+    iter::once(Duration::ZERO).chain(RETRY_DELAYS)
+}
 
 /// An end that was asked for, and not answered yet. Dropped in that state, it is looked into.
 pub(super) struct PendingEnd<'a> {
@@ -88,7 +83,7 @@ impl Drop for UnsettledLogin {
 impl Engine {
     /// Reports the ends that took place.
     async fn look_into(&self, mut ends: Vec<(SessionId, CallId)>, at: Timestamp) {
-        for delay in DELAYS {
+        for delay in delays() {
             pause(delay).await;
             let mut open = Vec::new();
             for (sid, call) in ends {
@@ -111,7 +106,7 @@ impl Engine {
 
     /// Ends a session that a login may have created though it was answered with an error.
     async fn undo_login(&self, sid: SessionId, at: Timestamp) {
-        for delay in DELAYS {
+        for delay in delays() {
             pause(delay).await;
             let request = EndRequest::new(EndReason::Revoked, at, self.call_id());
             let (timer, answer) = (self.timer(Operation::End), self.store.calls().end(sid, request, None));

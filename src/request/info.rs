@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::{RequestState, plan::Draft};
+use super::RequestState;
 use crate::{
     Mode, SessionId, Timestamp,
     record::{AuthenticationMethod, Device, DeviceProof, Facts, Record, Timing},
@@ -107,9 +107,5 @@ impl RequestState {
     /// The record of that session.
     pub(crate) fn record(&self) -> Option<&Record> {
         self.planned_login().map(|draft| &*draft.record).or_else(|| Some(&*self.lasting()?.record))
-    }
-
-    fn planned_login(&self) -> Option<&Draft> {
-        self.plan.new.as_ref().filter(|draft| draft.is_login())
     }
 }

@@ -267,9 +267,9 @@ impl RequestState {
 
     /// The timing before this request.
     pub(crate) fn timing_on_arrival(&self) -> Option<Timing> {
-        match &self.plan.new {
-            Some(draft) if draft.is_login() => Some(draft.record.timing),
-            _ => self.lasting().map(KnownSession::timing_on_arrival),
+        match self.planned_login() {
+            Some(draft) => Some(draft.record.timing),
+            None => self.lasting().map(KnownSession::timing_on_arrival),
         }
     }
 

@@ -87,7 +87,11 @@ impl RequestState {
     }
 
     pub(crate) fn plans_login(&self) -> bool {
-        self.plan.new.as_ref().is_some_and(Draft::is_login)
+        self.planned_login().is_some()
+    }
+
+    pub(super) fn planned_login(&self) -> Option<&Draft> {
+        self.plan.new.as_ref().filter(|draft| draft.is_login())
     }
 
     /// Ends what there is: what was planned for it is void.

@@ -27,7 +27,7 @@ mod settings;
 mod sqlite;
 mod url;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     Error, Timestamp,
@@ -51,6 +51,17 @@ pub use self::{
     settings::{SettingsStore, StoredSettings},
     url::StoreUrl,
 };
+
+/// How long to wait before each further attempt at what a failed call left undone: a server that
+/// hangs may recover late.
+pub(crate) const RETRY_DELAYS: [Duration; 6] = [
+    Duration::from_millis(50),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(8),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
 
 /// Keeps sessions.
 ///

@@ -39,7 +39,6 @@ mod value;
 use std::{
     fmt,
     sync::{Arc, Weak},
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -56,7 +55,9 @@ use self::{
     script::{Script, ScriptCall, Scripts},
 };
 pub use self::{connection::RedisConnection, options::RedisOptions};
-use super::{CreateOutcome, Creation, Page, PlaceKey, Revocation, SessionStore, StoreInfo, Sweep, Swept};
+use super::{
+    CreateOutcome, Creation, Page, PlaceKey, RETRY_DELAYS, Revocation, SessionStore, StoreInfo, Sweep, Swept,
+};
 use crate::{
     Error, Timestamp,
     record::{Change, EndOutcome, EndRequest, Record, SessionId, Tag, UpdateOutcome},
@@ -100,16 +101,6 @@ const TURNS: usize = 64;
 
 /// How many sessions are ended concurrently.
 const ENDS_AT_ONCE: usize = 64;
-
-/// When a new session that is in no index of a cluster yet is entered again, one after another.
-const ENTRY_DELAYS: [Duration; 6] = [
-    Duration::from_millis(50),
-    Duration::from_millis(500),
-    Duration::from_secs(2),
-    Duration::from_secs(8),
-    Duration::from_secs(30),
-    Duration::from_secs(60),
-];
 
 /// The prefix of all keys unless configured.
 const PREFIX: &str = "tenure";
@@ -211,7 +202,7 @@ impl RedisStore {
     /// session, so its end would be no event. The login does not wait for it. If the session has
     /// ended since, a reader drops the entry.
     async fn enter_later(&self, record: &Record) {
-        for delay in ENTRY_DELAYS {
+        for delay in RETRY_DELAYS {
             sleep(delay).await;
             match self.enter_in_cluster(record).await {
                 Ok(()) => return,
